@@ -1,0 +1,107 @@
+"""THE contract: every hook that a plugin may implement. Read this file first.
+
+A hook *describes*; it does no I/O, is synchronous, and is called once when the daemon starts (and
+again by `routerd plugins`). What it describes are providers, and the providers' async methods do
+the work; their protocols are in `routerd.spi`. Results carry the plugin's name, because the host
+calls each plugin's hooks one by one: one plugin that raises is named, and silences no other.
+
+A plugin is a distribution with one entry point::
+
+    [project.entry-points."routerd.plugins.v1"]
+    cloud_aws = "routerd_cloud_aws.plugin"
+
+and a module with functions marked `@routerd.hookimpl`. It acts only when its name is on the
+allow-list: `routerd --plugins cloud_aws,...` or `plugins:` in the configuration file.
+
+Added in 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from routerd.model.resource import ResourceKind
+    from routerd.spi import ControlRoute, Enrollment, Fabric, PluginInfo, Provider, Routing, Transport
+
+PROJECT = "routerd"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+def _described() -> NoReturn:
+    """End the body of a specification; pluggy reads its signature and never calls it."""
+    raise AssertionError("a hook specification is never called")
+
+
+# --- who the plugin is ---------------------------------------------------------------------------
+
+
+@hookspec
+def routerd_plugin_info() -> PluginInfo:
+    """Return who the plugin is. Required, exactly one per plugin.
+
+    The name must equal the entry point's. A plugin written for a newer API than this core's is
+    refused with both versions named.
+    """
+    _described()
+
+
+# --- what it provides ----------------------------------------------------------------------------
+
+
+@hookspec
+def routerd_transports() -> Sequence[Provider[Transport]]:
+    """Return the tunnel modes that the plugin can make; the provider's kind is the mode.
+
+    A provider whose peers have keys also declares `Capability.ENCRYPTS`.
+    """
+    _described()
+
+
+@hookspec
+def routerd_routings() -> Sequence[Provider[Routing]]:
+    """Return the routing protocols that the plugin speaks, such as `bgp`."""
+    _described()
+
+
+@hookspec
+def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
+    """Return the ways in which a leaf can prove that it may join, such as `token`."""
+    _described()
+
+
+@hookspec
+def routerd_fabrics() -> Sequence[Provider[Fabric]]:
+    """Return the clouds that the plugin can make forward; the kind is the `provider` of a profile."""
+    _described()
+
+
+# --- what it adds to the configuration, the API and the command line ---------------------------------
+
+
+@hookspec
+def routerd_resource_kinds() -> Sequence[ResourceKind]:
+    """Return kinds of resource that the configuration may then hold.
+
+    Each comes with its schema (an `attrs` class) and a sentence on what its removal tears down.
+    """
+    _described()
+
+
+@hookspec
+def routerd_control_routes() -> Sequence[ControlRoute]:
+    """Return routes for the admin API; they appear below `/v1/plugins/<plugin>/`."""
+    _described()
+
+
+@hookspec
+def routerd_commands() -> Sequence[click.Command]:
+    """Return commands for the `routerd` command line; a name that exists already is an error."""
+    _described()

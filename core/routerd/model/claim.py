@@ -1,0 +1,146 @@
+"""A leaf's claim to join the fabric, and what a route reflector made of it.
+
+The fields are those of the `SAMEnrollmentClaim` resource. Scalars keep the very text that was
+signed where the signature covers text (nonce, timestamp, addresses): normalising "10.0.0.1" to
+"10.0.0.1/32" would change the signature. Typed views are given beside them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
+
+import attrs
+
+from routerd.model.names import PublicKey
+from routerd.model.tunnel import Endpoint
+
+
+@attrs.frozen(kw_only=True)
+class ClaimWireGuard:
+    """WireGuard identity in a claim; every field is the signed text."""
+
+    public_key: PublicKey
+    endpoint: str = ""
+    allowed_ips: tuple[str, ...] = ()
+    persistent_keepalive: int = 0
+
+    @property
+    def udp_endpoint(self) -> Endpoint | None:
+        """Return the endpoint, or none when the leaf gave none (it is behind NAT)."""
+        if not self.endpoint:
+            return None
+        host, _, port = self.endpoint.strip().rpartition(":")
+        return Endpoint(address=IPv4Address(host), port=int(port))
+
+    @property
+    def allowed(self) -> frozenset[IPv4Network]:
+        """Return the allowed IPs as networks."""
+        return frozenset(IPv4Network(text.strip()) for text in self.allowed_ips)
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """A claim under its resource name, as signed by the leaf."""
+
+    name: str
+    policy_ref: str
+    leaf_id: str
+    tunnel_address: str
+    rr_set_ref: str = ""
+    join_audience: str = ""
+    join_nonce: str = ""
+    join_timestamp: str = ""
+    join_hmac: str = attrs.field(default="", repr=False)
+    endpoint: str = ""
+    owned_addresses: tuple[str, ...] = ()
+    asn: int = 0
+    router_id: str = ""
+    wireguard: ClaimWireGuard | None = None
+    direct_mesh: bool = False
+    expires_at: str = ""
+    revoked: bool = False
+
+    @property
+    def ref(self) -> str:
+        """Return `SAMEnrollmentClaim/<name>`."""
+        return f"SAMEnrollmentClaim/{self.name}"
+
+    @property
+    def tunnel_host(self) -> IPv4Address:
+        """Return the tunnel address without its /32."""
+        return IPv4Address(self.tunnel_address.strip().removesuffix("/32"))
+
+    @property
+    def endpoint_host(self) -> IPv4Address:
+        """Return the outer address of the leaf's tunnel: the endpoint, else the tunnel address."""
+        text = self.endpoint.strip().removesuffix("/32")
+        return IPv4Address(text) if text else self.tunnel_host
+
+    @property
+    def owned(self) -> frozenset[IPv4Network]:
+        """Return the host prefixes that the leaf claims."""
+        return frozenset(IPv4Network(text.strip()) for text in self.owned_addresses)
+
+
+@attrs.frozen(kw_only=True)
+class AdmittedClaim:
+    """A claim that a route reflector accepted and stored; it survives restarts.
+
+    `expires_at` is the true end: the earlier of the claim's own and join time plus policy TTL.
+    """
+
+    claim: Claim
+    admitted_at: datetime
+    expires_at: datetime | None
+
+    def active(self, now: datetime) -> bool:
+        """Say whether the claim still admits its leaf at `now`."""
+        return not self.claim.revoked and (self.expires_at is None or now < self.expires_at)
+
+
+@attrs.frozen(kw_only=True)
+class Submission:
+    """A claim as it arrived, with what the listener knows of the sender."""
+
+    claim: Claim
+    source: IPv4Address | None
+    secret: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class ReflectorWireGuard:
+    """WireGuard identity of a route reflector in a fetched topology."""
+
+    public_key: PublicKey
+    endpoint: Endpoint
+    allowed_ips: tuple[IPv4Network, ...]
+    persistent_keepalive: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Reflector:
+    """A route reflector as a leaf knows it, in neither dialect.
+
+    `transport_address` is the outer address of the tunnel: the inner WireGuard address where the
+    tunnel is encrypted, the public endpoint where it is not.
+    """
+
+    node: str
+    transport_address: IPv4Address
+    endpoint: IPv4Address | None = None
+    tunnel_address: IPv4Address | None = None
+    wireguard: ReflectorWireGuard | None = None
+    asn: int | None = None
+    router_id: IPv4Address | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Topology:
+    """What a leaf fetched from a route reflector: who the reflectors are."""
+
+    rr_set: str
+    reflectors: tuple[Reflector, ...]
+    claim_digest: str = ""
+    fetched_at: datetime | None = None
+    expires_at: datetime | None = None

@@ -1,0 +1,98 @@
+"""Names and numbers that both ends of a tunnel compute alike, without talking to each other.
+
+The functions reproduce the names of the existing SAM programs bit for bit, so that routers of
+both kinds can meet in one fabric. Nothing here touches the host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import NewType
+
+NodeName = NewType("NodeName", str)
+"""Name of a router in the fabric: `metadata.name` of its `Router`, or a leaf's `leafID`."""
+
+LinkName = NewType("LinkName", str)
+"""Name of a network device; at most 15 bytes (`IFNAMSIZ` less the terminating NUL)."""
+
+PublicKey = NewType("PublicKey", str)
+"""WireGuard public key: 32 bytes in standard base64, 44 characters."""
+
+MAX_LINK_NAME = 15
+
+_FNV64_OFFSET = 0xCBF29CE484222325
+_FNV64_PRIME = 0x100000001B3
+_FNV32_OFFSET = 0x811C9DC5
+_FNV32_PRIME = 0x01000193
+
+
+def fnv1a_64(data: bytes) -> int:
+    """Return the 64-bit FNV-1a hash of `data`."""
+    value = _FNV64_OFFSET
+    for byte in data:
+        value = ((value ^ byte) * _FNV64_PRIME) & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+def fnv1a_32(data: bytes) -> int:
+    """Return the 32-bit FNV-1a hash of `data`."""
+    value = _FNV32_OFFSET
+    for byte in data:
+        value = ((value ^ byte) * _FNV32_PRIME) & 0xFFFFFFFF
+    return value
+
+
+def tunnel_link_name(profile: str, self_node: str, peer_node: str) -> LinkName:
+    """Return the device name of the tunnel from `self_node` to `peer_node`.
+
+    The name depends on the direction: the two ends of one tunnel have different names.
+    """
+    digest = hashlib.sha256(f"{profile}\0{self_node}\0{peer_node}".encode()).hexdigest()
+    return LinkName("samt" + digest[:11])
+
+
+def conservative_name(text: str) -> str:
+    """Return `text` in lower case with each run of other characters than a-z0-9 as one `-`."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def slot_capacity(inner_prefix: IPv4Network) -> int:
+    """Return how many /31 point-to-point networks `inner_prefix` holds."""
+    if inner_prefix.prefixlen > 31:
+        raise ValueError(f"inner prefix {inner_prefix} holds no /31")
+    return 1 << (31 - inner_prefix.prefixlen)
+
+
+def pair_slot(inner_prefix: IPv4Network, one: str, other: str) -> int:
+    """Return the /31 slot of an unordered pair of nodes in `pair-stable` addressing."""
+    low, high = sorted((one.strip(), other.strip()), key=str.encode)
+    seed = "\0".join((str(inner_prefix), low, high)).encode()
+    return fnv1a_64(seed) % slot_capacity(inner_prefix)
+
+
+def edge_slot(nodes: tuple[str, ...], one: str, other: str) -> int:
+    """Return the index of the pair among all sorted pairs of `nodes` (`edge-index` addressing).
+
+    Every router must know the same list of nodes; `ValueError` when a node is not in it.
+    """
+    ordered = sorted(set(nodes), key=str.encode)
+    low, high = sorted((ordered.index(one), ordered.index(other)))
+    count = len(ordered)
+    return low * count - low * (low + 1) // 2 + (high - low - 1)
+
+
+def slot_addresses(
+    inner_prefix: IPv4Network, slot: int, self_node: str, peer_node: str
+) -> tuple[IPv4Interface, IPv4Address]:
+    """Return our own /31 address and the peer's address; the bytewise lower name gets the even one."""
+    base = int(inner_prefix.network_address) + 2 * slot
+    ours_is_low = self_node.strip().encode() < peer_node.strip().encode()
+    ours, theirs = (base, base + 1) if ours_is_low else (base + 1, base)
+    return IPv4Interface((ours, 31)), IPv4Address(theirs)
+
+
+def node_identity_community(node: str) -> str:
+    """Return the BGP community `64512:n` that marks routes of `node`; collisions are possible."""
+    return f"64512:{20000 + fnv1a_32(node.strip().encode()) % 40000}"

@@ -1,0 +1,100 @@
+"""Kernel routes, addresses and the routes that a routing provider has learned."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Literal
+
+import attrs
+
+from routerd.model.names import LinkName
+
+ROUTE_PROTOCOL = 147
+"""Number in `rtm_protocol` (and `IFA_PROTO`) by which we know what is ours; `rt_protos.d/routerd.conf`."""
+
+ROUTE_METRIC = 200
+"""Metric of routes that were learned; lower ones, such as an administrator's, win."""
+
+MAX_NEXT_HOPS = 16
+
+
+@attrs.frozen(kw_only=True, order=True)
+class NextHop:
+    """One next hop: a gateway, a device, or both (`onlink` when the gateway has no route)."""
+
+    gateway: IPv4Address | None = None
+    link: LinkName | None = None
+    onlink: bool = False
+
+
+@attrs.frozen(kw_only=True, order=True)
+class RouteKey:
+    """What the kernel tells routes apart by; `table` 254 is `main`."""
+
+    prefix: IPv4Network
+    metric: int = ROUTE_METRIC
+    table: int = 254
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """A route of ours: where packets go. `kind` is the kernel's route type."""
+
+    next_hops: tuple[NextHop, ...]
+    kind: Literal["unicast", "blackhole"] = "unicast"
+    source: IPv4Address | None = None
+
+
+@attrs.frozen(kw_only=True, order=True)
+class AddressKey:
+    """Key of an interface address."""
+
+    link: LinkName
+    address: IPv4Interface
+
+
+@attrs.frozen(kw_only=True)
+class Address:
+    """An address of ours on a link that may not be ours; `owner` is `Kind/name`."""
+
+    owner: str = attrs.field(default="", eq=False)
+
+
+@attrs.frozen(kw_only=True)
+class LearnedRoute:
+    """One path that a neighbour announced and the import policy let in.
+
+    `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once
+    are equal-cost. `neighbour` is the address of the session that brought the path.
+    """
+
+    prefix: IPv4Network
+    next_hop: IPv4Address
+    neighbour: IPv4Address
+    best: bool = True
+    local_preference: int = 100
+    as_path: tuple[int, ...] = ()
+    communities: frozenset[str] = frozenset()
+    originator: IPv4Address | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RejectedRoute:
+    """A path that the import policy refused, with the reason code of the refusal."""
+
+    prefix: IPv4Network
+    neighbour: IPv4Address
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class RouteSet:
+    """Everything a routing provider knows at one moment: a whole set, never an event.
+
+    `complete` says that the set may be used to delete: until it is true (the speaker has just
+    started, sessions are still coming up) routes are only added.
+    """
+
+    routes: tuple[LearnedRoute, ...] = ()
+    rejected: tuple[RejectedRoute, ...] = ()
+    complete: bool = False

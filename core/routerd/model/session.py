@@ -1,0 +1,121 @@
+"""BGP as configuration and as status: the speaker, its sessions, policies and advertisements."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class Timers:
+    """BGP timers in seconds (RFC 4271 section 10)."""
+
+    connect_retry: int = 10
+    hold: int = 90
+    keepalive: int = 30
+
+
+TIMER_PROFILES = {
+    "fast": Timers(connect_retry=1, hold=9, keepalive=3),
+    "default": Timers(),
+    "slow": Timers(connect_retry=30, hold=180, keepalive=60),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Speaker:
+    """The local BGP speaker. `owner` is the `Kind/name` of its resource.
+
+    `listen` is the address to accept on; none means all. `cluster_id` (RFC 4456 section 7) is
+    used when any session is a route-reflector client; none means the router ID.
+    """
+
+    asn: int
+    router_id: IPv4Address
+    owner: str
+    port: int = 179
+    listen: IPv4Address | None = None
+    cluster_id: IPv4Address | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """A BGP session with one neighbour; the key of its table is the neighbour's address.
+
+    A `passive` session waits for the neighbour to dial. `password` is the TCP MD5 secret
+    (RFC 2385), never printed. `source` is the local address to dial from.
+    """
+
+    peer_asn: int
+    owner: str
+    source: IPv4Address | None = None
+    passive: bool = False
+    route_reflector_client: bool = False
+    next_hop_self: bool = False
+    ebgp_multihop: int = 0
+    timers: Timers = Timers()
+    password: str | None = attrs.field(default=None, repr=False)
+    leaf: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ImportPolicy:
+    """What may come in from one neighbour, enforced before best-path selection and reflection.
+
+    `hosts` are exact prefixes that may enter (the claim's /32s on a route reflector); `within`
+    are prefixes inside which anything of length `min_length` to `max_length` may enter (a leaf's
+    view of a pool). Nothing else enters. `next_hop` is `peer-address` to replace the next hop by
+    the neighbour's address, or `unchanged`. `forbidden` prefixes never enter, whatever else says.
+    """
+
+    hosts: frozenset[IPv4Network] = frozenset()
+    within: frozenset[IPv4Network] = frozenset()
+    min_length: int = 32
+    max_length: int = 32
+    forbidden: frozenset[IPv4Network] = frozenset()
+    next_hop: Literal["peer-address", "unchanged"] = "peer-address"
+    local_preference: int | None = None
+    max_prefixes: int = 4096
+
+
+@attrs.frozen(kw_only=True)
+class Advertisement:
+    """A prefix that we originate; the key of its table is the prefix."""
+
+    owner: str
+    next_hop: IPv4Address | None = None
+    communities: frozenset[str] = frozenset()
+    local_preference: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SessionState:
+    """How a session does, as the speaker sees it.
+
+    `state` is a state of RFC 4271 section 8.2.2 in lower case (`idle`, `connect`, `active`,
+    `opensent`, `openconfirm`, `established`). `since` is in seconds since the epoch. `rejected`
+    counts refused prefixes by reason code. `remote_router_id` and `remote_asn` come from the
+    neighbour's OPEN.
+    """
+
+    neighbour: IPv4Address
+    state: str
+    since: float = 0.0
+    remote_asn: int | None = None
+    remote_router_id: IPv4Address | None = None
+    received: int = 0
+    accepted: int = 0
+    rejected: tuple[tuple[str, int], ...] = ()
+    advertised: int = 0
+    last_error: str = ""
+
+    @property
+    def established(self) -> bool:
+        """Say whether routes flow."""
+        return self.state == "established"
+
+
+Prefix = IPv4Network
+"""Key of the advertisements table."""

@@ -1,0 +1,51 @@
+"""What a plugin implements and what it is given; `hookspecs.py` says how it is found.
+
+Re-exports every public name, so that a plugin needs one import line.
+
+Added in 1.0.
+"""
+
+from routerd.spi.clock import Clock
+from routerd.spi.context import Logger, PluginContext, Spawn
+from routerd.spi.control import ControlRoute, JSONValue
+from routerd.spi.enrollment import Enrollment
+from routerd.spi.fabric import Fabric
+from routerd.spi.kernel import ALIAS_PREFIX, Kernel, Link, LinkSpec
+from routerd.spi.provider import (
+    API_VERSION,
+    ENTRY_POINT_GROUP,
+    Capability,
+    Lifecycle,
+    NoOptions,
+    PluginInfo,
+    Provider,
+)
+from routerd.spi.routing import Routing
+from routerd.spi.table import Table
+from routerd.spi.transport import EncryptingTransport, Transport
+
+__all__ = [
+    "ALIAS_PREFIX",
+    "API_VERSION",
+    "ENTRY_POINT_GROUP",
+    "Capability",
+    "Clock",
+    "ControlRoute",
+    "EncryptingTransport",
+    "Enrollment",
+    "Fabric",
+    "JSONValue",
+    "Kernel",
+    "Lifecycle",
+    "Link",
+    "LinkSpec",
+    "Logger",
+    "NoOptions",
+    "PluginContext",
+    "PluginInfo",
+    "Provider",
+    "Routing",
+    "Spawn",
+    "Table",
+    "Transport",
+]

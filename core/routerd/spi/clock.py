@@ -1,0 +1,22 @@
+"""Time as a parameter, so that tests move it by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where now comes from and how one waits."""
+
+    def now(self) -> datetime:
+        """Return the current UTC time, aware of its zone; it may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never jumps; only differences mean anything."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for `seconds` of monotonic time."""
+        ...

@@ -1,0 +1,23 @@
+"""What a plugin adds to the daemon's admin API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import attrs
+
+JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
+
+
+@attrs.frozen(kw_only=True)
+class ControlRoute:
+    """One route below `/v1/plugins/<plugin>/` of the admin socket.
+
+    `handler` gets the query or the JSON body as a mapping and returns what is sent as JSON. A
+    `ProviderError` becomes HTTP 502, a `ConfigError` 400.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    handler: Callable[[Mapping[str, JSONValue]], Awaitable[JSONValue]]

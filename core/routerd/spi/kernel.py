@@ -1,0 +1,97 @@
+"""The host's network stack as plugins see it: links and their addresses, nothing more.
+
+A plugin that needs less common parts of netlink (WireGuard's generic netlink, fou ports) brings
+its own client library; routes, sysctls and firewall rules belong to the core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Protocol
+
+import attrs
+
+from routerd.model.names import LinkName
+from routerd.model.tunnel import UdpEncapsulation
+
+ALIAS_PREFIX = "routerd:"
+"""An interface alias that starts so marks a link as ours; what follows is the owner, `Kind/name`."""
+
+
+@attrs.frozen(kw_only=True)
+class Link:
+    """A network device as the kernel reports it; `kind` is `IFLA_INFO_KIND`, empty for hardware."""
+
+    name: LinkName
+    index: int
+    kind: str
+    up: bool
+    mtu: int
+    alias: str = ""
+    local: IPv4Address | None = None
+    remote: IPv4Address | None = None
+    ttl: int = 0
+    key: int | None = None
+    encapsulation: UdpEncapsulation | None = None
+    addresses: tuple[IPv4Interface, ...] = ()
+    rx_bytes: int = 0
+    tx_bytes: int = 0
+
+    @property
+    def owner(self) -> str | None:
+        """Return the `Kind/name` that the alias carries, or none when the link is not ours."""
+        if not self.alias.startswith(ALIAS_PREFIX):
+            return None
+        return self.alias.removeprefix(ALIAS_PREFIX)
+
+
+@attrs.frozen(kw_only=True)
+class LinkSpec:
+    """A device to create: `kind` as the kernel calls it (`ipip`, `gre`, `wireguard`).
+
+    It comes up with `mtu` and `addresses`, and carries the alias `routerd:<owner>` from the first
+    moment it exists, so that a crash leaves nothing unowned.
+    """
+
+    name: LinkName
+    kind: str
+    owner: str
+    mtu: int
+    addresses: tuple[IPv4Interface, ...] = ()
+    local: IPv4Address | None = None
+    remote: IPv4Address | None = None
+    ttl: int = 64
+    key: int | None = None
+    encapsulation: UdpEncapsulation | None = None
+
+
+class Kernel(Protocol):
+    """Links of this network namespace. Every method may raise `ProviderError`."""
+
+    async def links(self) -> Mapping[LinkName, Link]:
+        """Return all links, ours and foreign, by name."""
+        ...
+
+    async def supports(self, kind: str) -> bool:
+        """Say whether this kernel can make links of `kind` (loads the module if it may)."""
+        ...
+
+    async def add_link(self, spec: LinkSpec) -> None:
+        """Create and raise a device; `NotOwnedError` when a foreign one has the name."""
+        ...
+
+    async def set_link(
+        self,
+        name: LinkName,
+        *,
+        owner: str,
+        mtu: int,
+        addresses: tuple[IPv4Interface, ...],
+    ) -> None:
+        """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
+        ...
+
+    async def delete_link(self, name: LinkName) -> None:
+        """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
+        ...

@@ -1,0 +1,78 @@
+"""How a plugin describes something that acts."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from routerd.spi.context import PluginContext
+
+API_VERSION = (1, 0)
+"""Version of the plugin contract: the major is also in the entry-point group's name."""
+
+ENTRY_POINT_GROUP = f"routerd.plugins.v{API_VERSION[0]}"
+
+P = TypeVar("P", covariant=True)
+
+
+class Capability(enum.Enum):
+    """What a provider can do beyond its family's Protocol."""
+
+    ENCRYPTS = "encrypts"
+    """A transport with a `peers` table: `EncryptingTransport`."""
+    USERSPACE = "userspace"
+    """A transport that can run without the kernel's module."""
+    IN_GUEST_ROUTES = "in-guest-routes"
+    """A fabric that has no route tables of its own and writes routes into guests."""
+
+
+@attrs.frozen
+class NoOptions:
+    """Options of a provider or plugin that has none."""
+
+
+@attrs.frozen(kw_only=True)
+class PluginInfo:
+    """Who a plugin is: `name` equals its entry point, `api` is the contract it was written for.
+
+    `config` is the `attrs` class of its section below `plugins:` in the configuration file.
+    """
+
+    name: str
+    summary: str
+    api: tuple[int, int] = API_VERSION
+    config: type[object] = NoOptions
+
+
+class Lifecycle(Protocol):
+    """What every provider has."""
+
+    async def start(self) -> None:
+        """Get ready: open clients, check the host. Changes nothing outside this process.
+
+        Raises `ProviderError`; the core tries again later and shows the reason.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of clients and tasks. The data plane stays as it is."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Provider(Generic[P]):
+    """A thing that acts, described: what it is called, what it needs, and how to make it.
+
+    `kind` is unique in its family among the enabled plugins: a transport's mode, `bgp`, the name
+    of a join method, or a cloud. `options` is the `attrs` class of the value passed to `create`:
+    for a fabric the schema of `CloudProviderProfile.spec.options`; for every other family the
+    plugin's own `PluginInfo.config`.
+    """
+
+    kind: str
+    create: Callable[[PluginContext, object], P]
+    options: type[object] = NoOptions
+    capabilities: frozenset[Capability] = frozenset()
