@@ -1,0 +1,340 @@
+"""The only loop: observe, compare, apply, report, and look again.
+
+Tables are grouped in lanes. The host's tables form one lane, each cloud one of its own, so that a
+slow API never keeps a kernel route waiting. A lane handles one pass at a time; events only set a
+flag that makes it look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from routerd.errors import ProviderError, TransientError
+from routerd.model.change import Change
+from routerd.reconcile.desired import Desired
+from routerd.reconcile.diff import diff
+from routerd.reconcile.order import AnyChange, Step, ordered
+from routerd.reconcile.retry import Pending, Retries
+from routerd.spi import Clock, Logger, Table
+
+AnyTable = Table[Any, Any]  # Any: keys and values differ by table; the engine only compares them
+
+RESYNC = 120.0
+"""Seconds after which a lane looks at the world although nothing has asked for it."""
+
+_WHOLE_TABLE = "(whole table)"
+
+
+@attrs.frozen(kw_only=True)
+class Binding:
+    """A table put into the loop.
+
+    `role` is its rank (see `order.RANKS`), `lane` the group it belongs to, `deadline` the seconds
+    that one call may take. `deletable` limits deletions to keys that are ours beyond what the
+    table itself can tell (a journal). `applies` false leaves changes planned and not made.
+    `quiet` seconds pass between two observations when nothing has changed on our side: reading a
+    cloud costs money and quota, so it is not read at each wake-up.
+    """
+
+    name: str
+    role: str
+    table: AnyTable
+    lane: str = "host"
+    deadline: float = 30.0
+    deletable: Callable[[Hashable], bool] | None = None
+    applies: bool = True
+    quiet: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class TableReport:
+    """How a table stood at the end of its last pass.
+
+    `planned` are changes that were found and not made (a dry run, a provider in plan mode);
+    `waiting` are keys that would be deleted if the desired state were complete.
+    """
+
+    name: str
+    desired: int = 0
+    observed: int = 0
+    in_sync: int = 0
+    pending: Mapping[Hashable, Pending] = attrs.field(factory=dict)
+    planned: tuple[AnyChange, ...] = ()
+    complete: bool = True
+    error: str = ""
+    readable: bool = True
+
+    @property
+    def settled(self) -> bool:
+        """Say whether the world is as desired."""
+        return self.readable and not self.pending and not self.planned and self.in_sync == self.desired
+
+
+@attrs.define
+class _Lane:
+    name: str
+    bindings: list[Binding]
+    woken: asyncio.Event = attrs.field(factory=asyncio.Event)
+    retries: dict[str, Retries] = attrs.field(factory=dict)
+    reports: dict[str, TableReport] = attrs.field(factory=dict)
+    last_desired: dict[str, Mapping[Hashable, object]] = attrs.field(factory=dict)
+    last_observed: dict[str, float] = attrs.field(factory=dict)
+    passes: int = 0
+    last_duration: float = 0.0
+
+
+DeriveFunction = Callable[[], Desired | None]
+
+
+class Loop:
+    """Keeps the tables at what `derive` says; `derive` returns none while nothing is known yet."""
+
+    def __init__(
+        self,
+        bindings: Sequence[Binding],
+        *,
+        derive: DeriveFunction,
+        clock: Clock,
+        log: Logger,
+        on_pass: Callable[[], None] = lambda: None,
+        jitter: Callable[[], float] = random.random,
+        resync: float = RESYNC,
+    ) -> None:
+        self._derive = derive
+        self._clock = clock
+        self._log = log
+        self._on_pass = on_pass
+        self._jitter = jitter
+        self._resync = resync
+        self._lanes: dict[str, _Lane] = {}
+        for binding in bindings:
+            self.bind(binding)
+
+    def bind(self, binding: Binding) -> None:
+        """Add a table; a lane that is new must be run by `run_lane`."""
+        lane = self._lanes.setdefault(binding.lane, _Lane(binding.lane, []))
+        if any(binding.name == other.name for each in self._lanes.values() for other in each.bindings):
+            raise ValueError(f"table {binding.name} is bound twice")
+        lane.bindings.append(binding)
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """Return the names of the lanes."""
+        return tuple(self._lanes)
+
+    def wake(self, lane: str | None = None) -> None:
+        """Make one lane, or all, look at the world soon; never blocks."""
+        for each in self._lanes.values() if lane is None else (self._lanes[lane],):
+            each.woken.set()
+
+    def hurry(self) -> None:
+        """Forget backoff and look at everything again at once."""
+        for lane in self._lanes.values():
+            lane.last_observed.clear()
+            for retries in lane.retries.values():
+                retries.hurry()
+        self.wake()
+
+    def reports(self) -> dict[str, TableReport]:
+        """Return the last report of each table."""
+        return {name: report for lane in self._lanes.values() for name, report in lane.reports.items()}
+
+    def passes(self) -> dict[str, tuple[int, float]]:
+        """Return how many passes each lane has made and how many seconds the last one took."""
+        return {lane.name: (lane.passes, lane.last_duration) for lane in self._lanes.values()}
+
+    async def run_lane(self, name: str) -> None:
+        """Run passes of one lane until cancelled."""
+        lane = self._lanes[name]
+        while True:
+            lane.woken.clear()
+            changed = await self.run_once(name)
+            if changed:
+                # What was just made is looked at again: the second pass must find nothing to do.
+                lane.woken.set()
+            try:
+                async with asyncio.timeout(self._pause(lane)):
+                    await lane.woken.wait()
+            except TimeoutError:
+                pass
+
+    async def run_once(self, name: str, *, dry_run: bool = False) -> bool:
+        """Make one pass of one lane; return whether anything was changed successfully."""
+        lane = self._lanes[name]
+        began = self._clock.monotonic()
+        desired = self._derive()
+        if desired is None:
+            return False
+        changes: dict[str, list[AnyChange]] = {}
+        for binding in lane.bindings:
+            found = await self._compare(lane, binding, desired)
+            if found is not None:
+                changes[binding.name] = found
+        if dry_run:
+            self._note_planned(lane, changes)
+            return False
+        roles = {binding.name: binding.role for binding in lane.bindings}
+        changed = False
+        for step in ordered(changes, roles):
+            binding = next(b for b in lane.bindings if b.name == step.table)
+            if binding.applies:
+                changed |= await self._apply(lane, binding, step)
+        self._note_planned(
+            lane, {b.name: changes[b.name] for b in lane.bindings if not b.applies and b.name in changes}
+        )
+        lane.passes += 1
+        lane.last_duration = self._clock.monotonic() - began
+        self._on_pass()
+        return changed
+
+    def _pause(self, lane: _Lane) -> float:
+        now = self._clock.monotonic()
+        due = [retries.next_attempt() for retries in lane.retries.values()]
+        seconds = min((at - now for at in due if at is not None), default=self._resync)
+        return max(0.05, min(seconds, self._resync))
+
+    async def _compare(self, lane: _Lane, binding: Binding, desired: Desired) -> list[AnyChange] | None:
+        """Return the changes of one table, or none when it cannot or need not be read now."""
+        want = desired.table(binding.name)
+        retries = lane.retries.setdefault(binding.name, Retries())
+        now = self._clock.monotonic()
+        if not retries.due(_WHOLE_TABLE, now) or self._is_quiet(lane, binding, want.values, retries, now):
+            return None
+        try:
+            async with asyncio.timeout(binding.deadline):
+                observed = await binding.table.observe()
+        except TimeoutError:
+            self._unreadable(lane, binding, TransientError(f"no answer within {binding.deadline:g} s"))
+            return None
+        except ProviderError as error:
+            self._unreadable(lane, binding, error)
+            return None
+        except Exception as error:  # noqa: BLE001 - a defect in one plugin must not stop the others
+            self._log.error("table.observe.defect", table=binding.name, error=repr(error), trace=error)
+            self._unreadable(lane, binding, TransientError(f"unexpected {error!r}"))
+            return None
+        retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
+        lane.last_desired[binding.name] = dict(want.values)
+        lane.last_observed[binding.name] = now
+        changes = diff(want.values, observed, deletable=want.complete)
+        if binding.deletable is not None:
+            may = binding.deletable
+            changes = [change for change in changes if change.verb != "delete" or may(change.key)]
+        retries.forget_settled({change.key for change in changes})
+        in_sync = sum(1 for key, value in want.values.items() if observed.get(key) == value)
+        lane.reports[binding.name] = TableReport(
+            name=binding.name,
+            desired=len(want.values),
+            observed=len(observed),
+            in_sync=in_sync,
+            pending=dict(retries.pending),
+            complete=want.complete,
+        )
+        return [change for change in changes if retries.due(change.key, now)]
+
+    def _is_quiet(
+        self,
+        lane: _Lane,
+        binding: Binding,
+        want: Mapping[Hashable, object],
+        retries: Retries,
+        now: float,
+    ) -> bool:
+        looked = lane.last_observed.get(binding.name)
+        if not binding.quiet or looked is None:
+            return False
+        if any(entry.next_attempt <= now for entry in retries.pending.values()):
+            return False
+        report = lane.reports[binding.name]
+        unchanged = lane.last_desired[binding.name] == dict(want)
+        return unchanged and (report.settled or bool(retries.pending)) and now - looked < binding.quiet
+
+    def _unreadable(self, lane: _Lane, binding: Binding, error: ProviderError) -> None:
+        retries = lane.retries[binding.name]
+        before = retries.pending.get(_WHOLE_TABLE)
+        retries.record({_WHOLE_TABLE: error}, now=self._clock.monotonic(), jitter=self._jitter())
+        if before is None or str(before.error) != str(error):
+            self._log.warning("table.unreadable", table=binding.name, error=str(error))
+        last = lane.reports.get(binding.name, TableReport(name=binding.name))
+        lane.reports[binding.name] = attrs.evolve(
+            last, error=str(error), readable=False, pending=dict(retries.pending)
+        )
+
+    async def _apply(self, lane: _Lane, binding: Binding, step: Step) -> bool:
+        retries = lane.retries[binding.name]
+        failures: Mapping[Hashable, ProviderError]
+        try:
+            async with asyncio.timeout(binding.deadline):
+                failures = await binding.table.apply(step.changes)
+        except TimeoutError:
+            late = TransientError(f"no answer within {binding.deadline:g} s")
+            failures = {change.key: late for change in step.changes}
+        except ProviderError as error:
+            failures = {change.key: error for change in step.changes}
+        except Exception as error:  # noqa: BLE001 - a defect in one plugin must not stop the others
+            self._log.error("table.apply.defect", table=binding.name, error=repr(error), trace=error)
+            failures = {change.key: TransientError(f"unexpected {error!r}") for change in step.changes}
+        self._log_outcome(binding, step.changes, failures, retries)
+        outcome = {change.key: failures.get(change.key) for change in step.changes}
+        retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter())
+        made = sum(1 for error in outcome.values() if error is None)
+        report = lane.reports[binding.name]
+        made_desired = sum(1 for c in step.changes if c.verb != "delete" and outcome[c.key] is None)
+        lane.reports[binding.name] = attrs.evolve(
+            report, pending=dict(retries.pending), in_sync=report.in_sync + made_desired
+        )
+        return made > 0
+
+    def _log_outcome(
+        self,
+        binding: Binding,
+        changes: Sequence[AnyChange],
+        failures: Mapping[Hashable, ProviderError],
+        retries: Retries,
+    ) -> None:
+        made = [change for change in changes if change.key not in failures]
+        if len(made) > 20:
+            self._log.info("table.changed", table=binding.name, changes=len(made))
+        else:
+            for change in made:
+                self._log.info(f"{_noun(binding.name)}.{_PAST[change.verb]}", key=str_key(change))
+        for change in changes:
+            error = failures.get(change.key)
+            if error is None:
+                continue
+            before = retries.pending.get(change.key)
+            if before is None or str(before.error) != str(error):
+                self._log.warning(
+                    f"{_noun(binding.name)}.{change.verb}.failed", key=str_key(change), error=str(error)
+                )
+
+    def _note_planned(self, lane: _Lane, changes: Mapping[str, list[AnyChange]]) -> None:
+        for name, planned in changes.items():
+            if name in lane.reports:
+                lane.reports[name] = attrs.evolve(lane.reports[name], planned=tuple(planned))
+
+
+_PAST = {"create": "created", "replace": "replaced", "delete": "deleted"}
+
+
+def _noun(table: str) -> str:
+    return table.split("/", maxsplit=1)[0].removesuffix("s") if not table.endswith("ss") else table
+
+
+def str_key(change: Change[Any, Any]) -> str:  # Any: keys differ by table, and only their text is used
+    """Return a key as a person writes it: `10.0.0.1/32 metric 200`, not the name of its class."""
+    return format_key(change.key)
+
+
+def format_key(key: object) -> str:
+    """Return the fields of a key value in one line, in the order of their definition."""
+    kind = type(key)
+    if attrs.has(kind) and kind.__str__ is object.__str__:
+        values = [getattr(key, field.name) for field in attrs.fields(kind) if field.repr]
+        return " ".join(str(value) for value in values if value not in (None, "", ()))
+    return str(key)

@@ -1,0 +1,1 @@
+"""The daemon put together: plugin host, supervised tasks, admission desk, enroller, composition root."""

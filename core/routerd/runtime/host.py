@@ -1,0 +1,252 @@
+"""PluginHost: finds, loads and questions plugins; the only caller of pluggy's manager.
+
+Only plugins on the allow-list are imported, so that installing a distribution never changes what
+runs as root. Each plugin's hooks are called by themselves, so that a failure names its plugin and
+silences no other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Any, TypeVar, cast
+
+import attrs
+import click
+import pluggy
+
+from routerd import hookspecs
+from routerd.errors import PluginError
+from routerd.model.resource import ResourceKind
+from routerd.spi import (
+    API_VERSION,
+    ENTRY_POINT_GROUP,
+    ControlRoute,
+    Enrollment,
+    Fabric,
+    NoOptions,
+    PluginInfo,
+    Provider,
+    Routing,
+    Transport,
+)
+
+T = TypeVar("T")
+P = TypeVar("P")
+
+
+@attrs.frozen(kw_only=True)
+class InstalledPlugin:
+    """A plugin that is installed, whether or not it is enabled."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: metadata.EntryPoint = attrs.field(eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class LoadedPlugin:
+    """An enabled plugin and everything that it describes."""
+
+    info: PluginInfo
+    installed: InstalledPlugin
+    transports: tuple[Provider[Transport], ...] = ()
+    routings: tuple[Provider[Routing], ...] = ()
+    enrollments: tuple[Provider[Enrollment], ...] = ()
+    fabrics: tuple[Provider[Fabric], ...] = ()
+    resource_kinds: tuple[ResourceKind, ...] = ()
+    control_routes: tuple[ControlRoute, ...] = ()
+    commands: tuple[click.Command, ...] = ()
+
+
+def installed_plugins() -> dict[str, list[InstalledPlugin]]:
+    """Return what is installed by name; a name with two entries is ambiguous and cannot be used."""
+    found: dict[str, list[InstalledPlugin]] = {}
+    for distribution in metadata.distributions():
+        for entry in distribution.entry_points:
+            if entry.group != ENTRY_POINT_GROUP:
+                continue
+            plugin = InstalledPlugin(
+                name=entry.name,
+                distribution=distribution.metadata["Name"],
+                version=distribution.version,
+                entry_point=entry,
+            )
+            others = found.setdefault(entry.name, [])
+            if all(other.distribution != plugin.distribution for other in others):
+                others.append(plugin)
+    return found
+
+
+class PluginHost:
+    """The enabled plugins."""
+
+    def __init__(self, plugins: Sequence[LoadedPlugin]) -> None:
+        self.plugins = tuple(plugins)
+
+    @classmethod
+    def load(cls, names: Sequence[str]) -> PluginHost:
+        """Import and question the plugins `names`, or raise one `PluginError` that names every fault."""
+        available = installed_plugins()
+        faults: list[str] = []
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        faults += [f"plugin {name} is named twice" for name in repeated]
+        loaded: list[LoadedPlugin] = []
+        for name in dict.fromkeys(names):
+            try:
+                loaded.append(_load(_find(name, available)))
+            except PluginError as error:
+                faults.append(str(error))
+        faults += _conflicts(loaded)
+        if faults:
+            raise PluginError("\n".join(faults))
+        return cls(loaded)
+
+    def _described(self, family: str) -> Iterable[tuple[LoadedPlugin, Any]]:
+        # Any: the families differ in the type of their providers; the typed methods below narrow it.
+        for plugin in self.plugins:
+            for provider in getattr(plugin, family):
+                yield plugin, provider
+
+    def transports(self) -> dict[str, tuple[LoadedPlugin, Provider[Transport]]]:
+        """Return the transport providers by mode."""
+        return {provider.kind: (plugin, provider) for plugin, provider in self._described("transports")}
+
+    def routings(self) -> dict[str, tuple[LoadedPlugin, Provider[Routing]]]:
+        """Return the routing providers by kind."""
+        return {provider.kind: (plugin, provider) for plugin, provider in self._described("routings")}
+
+    def enrollments(self) -> dict[str, tuple[LoadedPlugin, Provider[Enrollment]]]:
+        """Return the join methods by kind."""
+        return {provider.kind: (plugin, provider) for plugin, provider in self._described("enrollments")}
+
+    def fabrics(self) -> dict[str, tuple[LoadedPlugin, Provider[Fabric]]]:
+        """Return the fabric providers by cloud."""
+        return {provider.kind: (plugin, provider) for plugin, provider in self._described("fabrics")}
+
+    def resource_kinds(self) -> tuple[ResourceKind, ...]:
+        """Return the kinds of resource that plugins add."""
+        return tuple(kind for _, kind in self._described("resource_kinds"))
+
+
+def _find(name: str, available: dict[str, list[InstalledPlugin]]) -> InstalledPlugin:
+    candidates = available.get(name, [])
+    if len(candidates) > 1:
+        owners = " and ".join(sorted(f"{c.distribution} {c.version}" for c in candidates))
+        raise PluginError(f"plugin {name} is offered by {owners}; uninstall one of them")
+    if candidates:
+        return candidates[0]
+    listed = ", ".join(sorted(available)) or "none"
+    close = difflib.get_close_matches(name, available, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise PluginError(f"plugin {name} is not installed (installed: {listed}){hint}")
+
+
+def _load(installed: InstalledPlugin) -> LoadedPlugin:
+    name = installed.name
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(installed.entry_point.load(), name=name)
+        manager.check_pending()
+    except Exception as error:  # noqa: BLE001 - a foreign module may raise anything while it is imported
+        raise PluginError(
+            f"plugin {name} ({installed.distribution} {installed.version}) cannot be loaded: {_words(error)}"
+        ) from error
+    infos = _call(manager, name, "routerd_plugin_info")
+    if len(infos) != 1 or not isinstance(infos[0], PluginInfo):
+        raise PluginError(f"plugin {name} must implement routerd_plugin_info and return a PluginInfo")
+    info = infos[0]
+    if info.name != name:
+        raise PluginError(f"plugin {name} calls itself {info.name}; the name must equal the entry point's")
+    if info.api[0] != API_VERSION[0] or info.api > API_VERSION:
+        wants, has = (".".join(map(str, version)) for version in (info.api, API_VERSION))
+        raise PluginError(f"plugin {name} needs plugin API {wants}, this routerd has {has}")
+    if not attrs.has(info.config):
+        raise PluginError(
+            f"plugin {name}: the class of its configuration, {info.config!r}, is no attrs class"
+        )
+    return LoadedPlugin(
+        info=info,
+        installed=installed,
+        transports=_listed(manager, info, "routerd_transports", Provider),
+        routings=_listed(manager, info, "routerd_routings", Provider),
+        enrollments=_listed(manager, info, "routerd_enrollments", Provider),
+        fabrics=_listed(manager, info, "routerd_fabrics", Provider),
+        resource_kinds=_listed(manager, info, "routerd_resource_kinds", ResourceKind),
+        control_routes=_listed(manager, info, "routerd_control_routes", ControlRoute),
+        commands=_listed(manager, info, "routerd_commands", click.Command),
+    )
+
+
+def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]:
+    try:
+        return cast("list[object]", getattr(manager.hook, hook)())
+    except Exception as error:  # noqa: BLE001 - a hook is foreign code; its failure is named, never fatal
+        raise PluginError(f"plugin {plugin}: {hook} failed: {_words(error)}") from error
+
+
+def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: type[T]) -> tuple[T, ...]:
+    items: list[T] = []
+    for result in _call(manager, info.name, hook):
+        if inspect.iscoroutine(result):
+            result.close()
+            raise PluginError(f"plugin {info.name}: {hook} is async; hooks are synchronous")
+        if not isinstance(result, Sequence):
+            raise PluginError(f"plugin {info.name}: {hook} returned {result!r}, not a sequence")
+        for item in result:
+            if not isinstance(item, kind):
+                raise PluginError(f"plugin {info.name}: {hook} returned {item!r}, not a {kind.__name__}")
+            items.append(item)
+    if kind is Provider:
+        for provider in cast("list[Provider[object]]", items):
+            _check_options(info, hook, provider)
+    if kind is ResourceKind:
+        for resource_kind in cast("list[ResourceKind]", items):
+            if not resource_kind.teardown.strip():
+                raise PluginError(f"plugin {info.name}: kind {resource_kind.kind} declares no teardown")
+    return tuple(items)
+
+
+def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> None:
+    if not attrs.has(provider.options):
+        raise PluginError(f"plugin {info.name}: the options of provider {provider.kind} are no attrs class")
+    shared = provider.options in (info.config, NoOptions)
+    if hook != "routerd_fabrics" and not shared:
+        raise PluginError(
+            f"plugin {info.name}: the options of provider {provider.kind} must be the plugin's own "
+            f"configuration class {info.config.__name__}"
+        )
+
+
+def _conflicts(plugins: Sequence[LoadedPlugin]) -> list[str]:
+    faults: list[str] = []
+    families = {"transports": "transport mode", "routings": "routing protocol",
+                "enrollments": "join method", "fabrics": "cloud"}  # fmt: skip
+    for family, noun in families.items():
+        owners: dict[str, str] = {}
+        for plugin in plugins:
+            for provider in getattr(plugin, family):
+                first = owners.setdefault(provider.kind, plugin.info.name)
+                if first != plugin.info.name:
+                    faults.append(
+                        f"{noun} {provider.kind} is provided by both {first} and {plugin.info.name}; "
+                        "enable one of them"
+                    )
+                elif [p.kind for p in getattr(plugin, family)].count(provider.kind) > 1:
+                    faults.append(f"plugin {first} provides {noun} {provider.kind} twice")
+    kinds: dict[tuple[str, str], str] = {}
+    for plugin in plugins:
+        for kind in plugin.resource_kinds:
+            first = kinds.setdefault((kind.api_version, kind.kind), plugin.info.name)
+            if first != plugin.info.name:
+                faults.append(f"resource kind {kind.kind} is defined by both {first} and {plugin.info.name}")
+    return list(dict.fromkeys(faults))
+
+
+def _words(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

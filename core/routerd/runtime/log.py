@@ -1,0 +1,89 @@
+"""The structured log: a constant event, facts as keys, one line each, on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+import attrs
+
+Format = Literal["human", "json"]
+Level = Literal["debug", "info", "warning", "error"]
+
+_ORDER: Mapping[str, int] = {"debug": 0, "info": 1, "warning": 2, "error": 3}
+_LABEL = {"debug": "debug", "info": "info ", "warning": "WARN ", "error": "ERROR"}
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@attrs.frozen(kw_only=True)
+class Log:
+    """Writes events; `bind` returns a log that adds facts to each. Implements `spi.Logger`.
+
+    A fact named `trace` that is an exception is written as its stack, at level debug only.
+    """
+
+    stream: TextIO = attrs.field(factory=lambda: sys.stderr)
+    format: Format = "human"
+    level: Level = "info"
+    facts: Mapping[str, object] = attrs.field(factory=dict)
+    now: Callable[[], datetime] = _utc_now
+
+    def bind(self, **facts: object) -> Log:
+        """Return a log whose events also carry `facts`."""
+        return attrs.evolve(self, facts={**self.facts, **facts})
+
+    def debug(self, event: str, /, **facts: object) -> None:
+        """Log what only a developer wants to see."""
+        self._write("debug", event, facts)
+
+    def info(self, event: str, /, **facts: object) -> None:
+        """Log a change that an operator wants to find later."""
+        self._write("info", event, facts)
+
+    def warning(self, event: str, /, **facts: object) -> None:
+        """Log something that works but should be looked at."""
+        self._write("warning", event, facts)
+
+    def error(self, event: str, /, **facts: object) -> None:
+        """Log something that does not work."""
+        self._write("error", event, facts)
+
+    def _write(self, level: Level, event: str, facts: Mapping[str, object]) -> None:
+        if _ORDER[level] < _ORDER[self.level]:
+            return
+        stamp = self.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        merged = {**self.facts, **facts}
+        trace = merged.pop("trace", None)
+        if self.format == "json":
+            record = {"time": stamp, "level": level, "event": event}
+            record.update({key: _plain(value) for key, value in merged.items()})
+            if isinstance(trace, BaseException):
+                record["trace"] = "".join(traceback.format_exception(trace))
+            line = json.dumps(record, ensure_ascii=False)
+        else:
+            text = " ".join(f"{key}={_quoted(value)}" for key, value in merged.items())
+            line = f"{stamp} {_LABEL[level]} {event} {text}".rstrip()
+            if isinstance(trace, BaseException) and self.level == "debug":
+                line += "\n" + "".join(traceback.format_exception(trace)).rstrip()
+        try:
+            self.stream.write(line + "\n")
+            self.stream.flush()
+        except (OSError, ValueError):
+            # A closed or full log must never stop the router that writes it.
+            return
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n') else text

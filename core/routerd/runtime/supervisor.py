@@ -1,0 +1,89 @@
+"""Owns every task of the daemon: starts it, restarts it after a failure, ends it with the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from routerd.spi import Clock, Logger
+
+Work = Coroutine[Any, Any, None]  # Any: a coroutine's send type plays no part
+
+
+class Supervisor:
+    """Runs tasks by name. A task that fails is logged and, if it can be made again, restarted.
+
+    `failures` says in words what failed last by name, for the status.
+    """
+
+    def __init__(self, *, clock: Clock, log: Logger, ceiling: float = 60.0) -> None:
+        self._clock = clock
+        self._log = log
+        self._ceiling = ceiling
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.failures: dict[str, str] = {}
+
+    def spawn(self, name: str, work: Work) -> None:
+        """Run `work` once under `name`; a running task of that name is an error."""
+        self._start(name, self._once(name, work))
+
+    def keep(self, name: str, make: Callable[[], Work]) -> None:
+        """Run `make()` again and again: after a failure with a growing pause, 1 s to a minute."""
+        self._start(name, self._forever(name, make))
+
+    def running(self, name: str) -> bool:
+        """Say whether a task of that name is running."""
+        return name in self._tasks
+
+    async def cancel(self, name: str) -> None:
+        """End one task and wait for it; one that does not run is a success."""
+        task = self._tasks.get(name)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def aclose(self, deadline: float = 10.0) -> None:
+        """End all tasks; those that do not end within `deadline` seconds are named in the log."""
+        tasks = dict(self._tasks)
+        for task in tasks.values():
+            task.cancel()
+        if not tasks:
+            return
+        _, stuck = await asyncio.wait(tasks.values(), timeout=deadline)
+        for name, task in tasks.items():
+            if task in stuck:
+                self._log.error("task.stuck", task=name, seconds=deadline)
+
+    def _start(self, name: str, work: Work) -> None:
+        if name in self._tasks:
+            work.close()
+            raise ValueError(f"task {name} is running already")
+        task = asyncio.create_task(work, name=name)
+        self._tasks[name] = task
+        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    async def _once(self, name: str, work: Work) -> None:
+        try:
+            await work
+            self.failures.pop(name, None)
+        except Exception as error:  # noqa: BLE001 - the owner of a task is where its failure ends
+            self._note(name, error)
+
+    async def _forever(self, name: str, make: Callable[[], Work]) -> None:
+        pause = 1.0
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await make()
+                self.failures.pop(name, None)
+            except Exception as error:  # noqa: BLE001 - the owner of a task is where its failure ends
+                self._note(name, error)
+            if self._clock.monotonic() - began > self._ceiling:
+                pause = 1.0
+            await self._clock.sleep(pause)
+            pause = min(self._ceiling, pause * 2)
+
+    def _note(self, name: str, error: Exception) -> None:
+        self.failures[name] = f"{type(error).__name__}: {error}"
+        self._log.error("task.failed", task=name, error=f"{type(error).__name__}: {error}", trace=error)
