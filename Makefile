@@ -1,6 +1,44 @@
-# Every target does its own set-up; `make help` lists them.
-PY := .venv/bin/python
+# Every target does its own set-up. `make help` lists the targets.
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+RUN := $(VENV)/bin/routerd
+PLUGINS := $(notdir $(wildcard plugins/*))
+STAMP := $(VENV)/.installed
+# Tiers that a run must not skip; `make test REQUIRE=` lets every tier be skipped with a reason.
+REQUIRE ?= netns,cloud,interop,thirdparty
 
-.PHONY: help
+.PHONY: help setup system lab test check bench fmt clean
+
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: system $(STAMP)  ## make a virtual environment with routerd, its plugins and the tools
+
+system:
+	@bash packaging/system-packages.sh
+
+$(STAMP): pyproject.toml packaging/constraints.txt $(wildcard plugins/*/pyproject.toml)
+	@bash packaging/venv.sh $(VENV) $(PLUGINS)
+	@touch $@
+
+lab: setup  ## bring up the four-site fabric, prove it, leave nothing behind
+	@$(RUN) --plugins lab lab run fullmesh
+
+check: $(STAMP)  ## lint, types, import rules and the fast tests
+	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
+	@$(VENV)/bin/mypy --no-error-summary core/routerd $(foreach p,$(PLUGINS),plugins/$(p)/routerd_$(p))
+	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
+	@$(PY) -m pytest -q -m "not netns and not vm and not cloud and not interop and not thirdparty and not bench"
+
+test: setup  ## every tier that this machine can run; says what it skipped and why
+	@$(PY) -m pytest -q -m "not bench" --require=$(REQUIRE)
+
+bench: setup  ## measure speed, memory and growth; prints ratios against peers of the same run
+	@$(PY) -m tests.bench
+
+fmt: $(STAMP)  ## format the sources
+	@$(VENV)/bin/ruff format --quiet . && $(VENV)/bin/ruff check --quiet --fix .
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -152,7 +152,7 @@ def _load(installed: InstalledPlugin) -> LoadedPlugin:
     try:
         manager.register(installed.entry_point.load(), name=name)
         manager.check_pending()
-    except Exception as error:  # noqa: BLE001 - a foreign module may raise anything while it is imported
+    except Exception as error:
         raise PluginError(
             f"plugin {name} ({installed.distribution} {installed.version}) cannot be loaded: {_words(error)}"
         ) from error
@@ -185,30 +185,31 @@ def _load(installed: InstalledPlugin) -> LoadedPlugin:
 def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]:
     try:
         return cast("list[object]", getattr(manager.hook, hook)())
-    except Exception as error:  # noqa: BLE001 - a hook is foreign code; its failure is named, never fatal
+    except Exception as error:
         raise PluginError(f"plugin {plugin}: {hook} failed: {_words(error)}") from error
 
 
 def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: type[T]) -> tuple[T, ...]:
     items: list[T] = []
     for result in _call(manager, info.name, hook):
-        if inspect.iscoroutine(result):
-            result.close()
-            raise PluginError(f"plugin {info.name}: {hook} is async; hooks are synchronous")
-        if not isinstance(result, Sequence):
-            raise PluginError(f"plugin {info.name}: {hook} returned {result!r}, not a sequence")
-        for item in result:
+        for item in _sequence(info, hook, result):
             if not isinstance(item, kind):
                 raise PluginError(f"plugin {info.name}: {hook} returned {item!r}, not a {kind.__name__}")
             items.append(item)
-    if kind is Provider:
-        for provider in cast("list[Provider[object]]", items):
-            _check_options(info, hook, provider)
-    if kind is ResourceKind:
-        for resource_kind in cast("list[ResourceKind]", items):
-            if not resource_kind.teardown.strip():
-                raise PluginError(f"plugin {info.name}: kind {resource_kind.kind} declares no teardown")
+            if isinstance(item, Provider):
+                _check_options(info, hook, item)
+            if isinstance(item, ResourceKind) and not item.teardown.strip():
+                raise PluginError(f"plugin {info.name}: kind {item.kind} declares no teardown")
     return tuple(items)
+
+
+def _sequence(info: PluginInfo, hook: str, result: object) -> Sequence[object]:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise PluginError(f"plugin {info.name}: {hook} is async; hooks are synchronous")
+    if not isinstance(result, Sequence) or isinstance(result, str):
+        raise PluginError(f"plugin {info.name}: {hook} returned {result!r}, not a sequence")
+    return result
 
 
 def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> None:

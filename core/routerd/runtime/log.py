@@ -62,7 +62,7 @@ class Log:
         merged = {**self.facts, **facts}
         trace = merged.pop("trace", None)
         if self.format == "json":
-            record = {"time": stamp, "level": level, "event": event}
+            record: dict[str, object] = {"time": stamp, "level": level, "event": event}
             record.update({key: _plain(value) for key, value in merged.items()})
             if isinstance(trace, BaseException):
                 record["trace"] = "".join(traceback.format_exception(trace))

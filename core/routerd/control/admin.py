@@ -1,0 +1,109 @@
+"""The admin API: JSON over HTTP on a Unix socket that only root may open; never on TCP.
+
+The handlers only translate. What they show comes from an `AdminView`, which the daemon implements.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from aiohttp import web
+
+from routerd.errors import ConfigError, ProviderError
+from routerd.spi import ControlRoute, JSONValue
+
+Document = dict[str, JSONValue]
+
+
+class AdminView(Protocol):
+    """What the daemon lets an administrator see and do."""
+
+    async def status(self) -> Document:
+        """Return the whole status."""
+        ...
+
+    async def resources(self) -> list[JSONValue]:
+        """Return every resource, as configured, with its status."""
+        ...
+
+    async def plan(self) -> Document:
+        """Return what would be changed now."""
+        ...
+
+    async def reload(self) -> Document:
+        """Read the configuration file again; `ConfigError` leaves everything as it was."""
+        ...
+
+    async def hurry(self) -> None:
+        """Forget backoff and try everything again at once."""
+        ...
+
+
+def admin_app(view: AdminView, plugins: Mapping[str, Sequence[ControlRoute]]) -> web.Application:
+    """Return the application; `plugins` are the routes of each plugin by its name."""
+    app = web.Application(middlewares=[_errors], client_max_size=1 << 20)
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(await view.status())
+
+    async def resources(_: web.Request) -> web.Response:
+        return web.json_response({"items": await view.resources()})
+
+    async def plan(_: web.Request) -> web.Response:
+        return web.json_response(await view.plan())
+
+    async def reload(_: web.Request) -> web.Response:
+        return web.json_response(await view.reload())
+
+    async def hurry(_: web.Request) -> web.Response:
+        await view.hurry()
+        return web.json_response({})
+
+    app.router.add_get("/v1/status", status)
+    app.router.add_get("/v1/resources", resources)
+    app.router.add_get("/v1/plan", plan)
+    app.router.add_post("/v1/reload", reload)
+    app.router.add_post("/v1/hurry", hurry)
+    for plugin, routes in plugins.items():
+        for route in routes:
+            path = f"/v1/plugins/{plugin}/{route.path.lstrip('/')}"
+            app.router.add_route(route.method, path, _plugin_handler(route))
+    return app
+
+
+def _plugin_handler(route: ControlRoute) -> web.Handler:  # type: ignore[name-defined]  # aiohttp exports no name for it
+    async def handle(request: web.Request) -> web.Response:
+        if route.method == "POST":
+            body = await request.json() if request.can_read_body else {}
+            if not isinstance(body, dict):
+                raise ConfigError.single("request", "the body must be a JSON object")
+            return web.json_response(await route.handler(body))
+        return web.json_response(await route.handler(dict(request.query)))
+
+    return handle
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: web.Handler) -> web.StreamResponse:  # type: ignore[name-defined]  # as above
+    try:
+        response: web.StreamResponse = await handler(request)
+        return response
+    except ConfigError as error:
+        problems: list[JSONValue] = [str(problem) for problem in error.problems]
+        return web.json_response({"error": str(error), "problems": problems}, status=400)
+    except ProviderError as error:
+        return web.json_response({"error": str(error)}, status=502)
+
+
+async def serve_admin(app: web.Application, path: Path) -> web.AppRunner:
+    """Serve `app` on the Unix socket `path` (mode 0600), replacing a dead one."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    await web.UnixSite(runner, str(path)).start()
+    path.chmod(0o600)
+    return runner

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Install the Debian or Ubuntu packages that the lab and the tests need: as root by apt, otherwise
+# name what is missing. Quick when nothing is missing.
+set -euo pipefail
+
+# What proves that a package is there (a command or a file), and the package.
+needed=(
+  "ip iproute2" "ping iputils-ping" "nft nftables" "iptables iptables" "wireguard-go wireguard-go"
+  "wg wireguard-tools" "sshd openssh-server" "ssh openssh-client" "nsenter util-linux" "bird bird2"
+)
+
+missing=()
+PATH="$PATH:/usr/sbin:/sbin"
+for entry in "${needed[@]}"; do
+  read -r program package <<<"$entry"
+  command -v "$program" >/dev/null 2>&1 || missing+=("$package")
+done
+if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+  missing+=(python3-venv)
+fi
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+  echo "These packages are missing: ${missing[*]}" >&2
+  echo "Install them as root: apt-get install --no-install-recommends ${missing[*]}" >&2
+  exit 1
+fi
+echo "Installing ${missing[*]} ..."
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  cat "$log" >&2
+  exit 1
+fi
+rm -f "$log"
