@@ -1,0 +1,77 @@
+"""Typed specs, one `attrs` class for each kind of resource.
+
+Attributes are the fields of the file in snake case; where the file's spelling cannot be derived
+(`routerID`, `allowedCIDRs`) the attribute's metadata `key` has it.
+"""
+
+from routerd.model.specs.common import (
+    CommunitiesSpec,
+    PeerSource,
+    PolicySpec,
+    SecretSource,
+    StatusValueSource,
+    TimersSpec,
+)
+from routerd.model.specs.hybrid import (
+    CloudProviderProfileSpec,
+    ProviderActionPolicySpec,
+    TunnelInterfaceSpec,
+)
+from routerd.model.specs.mobility import (
+    MemberSpec,
+    MobilityPoolSpec,
+    NodeSpec,
+    SAMEnrollmentClaimSpec,
+    SAMEnrollmentClientSpec,
+    SAMEnrollmentPolicySpec,
+    SAMNodeSetSpec,
+    SAMPeerGroupSpec,
+    SAMRRSetSpec,
+    SAMTransportProfileSpec,
+)
+from routerd.model.specs.net import (
+    BGPDynamicPeerSpec,
+    BGPPeerSpec,
+    BGPRouterSpec,
+    InterfaceSpec,
+    IPv4RouteSpec,
+    IPv4StaticAddressSpec,
+    IPv4StaticRouteSpec,
+    WireGuardInterfaceSpec,
+    WireGuardPeerSpec,
+)
+from routerd.model.specs.system import ControlAPISpec, SysctlProfileSpec, SysctlSpec
+
+__all__ = [
+    "BGPDynamicPeerSpec",
+    "BGPPeerSpec",
+    "BGPRouterSpec",
+    "CloudProviderProfileSpec",
+    "CommunitiesSpec",
+    "ControlAPISpec",
+    "IPv4RouteSpec",
+    "IPv4StaticAddressSpec",
+    "IPv4StaticRouteSpec",
+    "InterfaceSpec",
+    "MemberSpec",
+    "MobilityPoolSpec",
+    "NodeSpec",
+    "PeerSource",
+    "PolicySpec",
+    "ProviderActionPolicySpec",
+    "SAMEnrollmentClaimSpec",
+    "SAMEnrollmentClientSpec",
+    "SAMEnrollmentPolicySpec",
+    "SAMNodeSetSpec",
+    "SAMPeerGroupSpec",
+    "SAMRRSetSpec",
+    "SAMTransportProfileSpec",
+    "SecretSource",
+    "StatusValueSource",
+    "SysctlProfileSpec",
+    "SysctlSpec",
+    "TimersSpec",
+    "TunnelInterfaceSpec",
+    "WireGuardInterfaceSpec",
+    "WireGuardPeerSpec",
+]

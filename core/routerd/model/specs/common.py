@@ -1,0 +1,84 @@
+"""Values that several kinds of resource share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+TimerProfile = Literal["fast", "default", "slow"]
+NextHopRewrite = Literal["peer-address", "unchanged"]
+
+
+@attrs.frozen(kw_only=True)
+class SecretSource:
+    """Where a secret is read from: exactly one of `file` and `env`; `base64` decodes it."""
+
+    file: Path | None = None
+    env: str | None = None
+    base64: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class StatusValueSource:
+    """A value that is taken from the status of another resource."""
+
+    resource: str
+    field: str = "phase"
+    optional: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class PolicySpec:
+    """An import or export policy: prefixes and the lengths that may pass inside them."""
+
+    allowed_prefixes: tuple[IPv4Network, ...] = ()
+    allowed_prefix_length_min: int | None = None
+    allowed_prefix_length_max: int | None = None
+    required_communities: tuple[str, ...] = ()
+    forbidden_communities: tuple[str, ...] = ()
+    next_hop_rewrite: NextHopRewrite = "peer-address"
+    local_preference: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TimersSpec:
+    """BGP timers by profile."""
+
+    profile: TimerProfile = "default"
+
+
+@attrs.frozen(kw_only=True)
+class CommunitySetSpec:
+    """Communities added to routes on their way in and out."""
+
+    inbound: tuple[str, ...] = attrs.field(default=(), metadata={"key": "in"})
+    outbound: tuple[str, ...] = attrs.field(default=(), metadata={"key": "out"})
+
+
+@attrs.frozen(kw_only=True)
+class CommunitiesSpec:
+    """How communities are sent, accepted and set."""
+
+    send: Literal["standard", "extended", "both"] = "both"
+    accept: tuple[str, ...] = ()
+    set: CommunitySetSpec = CommunitySetSpec()
+
+
+@attrs.frozen(kw_only=True)
+class PeerSource:
+    """A resource from which peers are taken, such as `SAMRRSet/rrs`.
+
+    `optional` sources may be missing; `node_refs` limits the peers to the named nodes.
+    """
+
+    resource: str
+    optional: bool = False
+    direct: bool = False
+    node_refs: tuple[str, ...] = ()
+
+
+ZERO = timedelta()

@@ -1,0 +1,82 @@
+"""Kinds of the group `hybrid`: explicit tunnels and cloud profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Literal
+
+import attrs
+
+from routerd.model.specs.common import StatusValueSource
+
+TunnelMode = Literal["ipip", "gre", "fou", "gue"]
+
+
+@attrs.frozen(kw_only=True)
+class PathMTUSpec:
+    """How packets larger than the tunnel are treated."""
+
+    force_fragment_ipv4: bool = attrs.field(default=False, metadata={"key": "forceFragmentIPv4"})
+
+
+@attrs.frozen(kw_only=True)
+class TunnelInterfaceSpec:
+    """An explicit tunnel; `trusted_underlay` acknowledges that it carries clear text."""
+
+    mode: TunnelMode
+    local: IPv4Address | None = None
+    local_from: StatusValueSource | None = None
+    remote: IPv4Address | None = None
+    remote_from: StatusValueSource | None = None
+    address: IPv4Interface | None = None
+    peer_address: IPv4Address | None = None
+    underlay_interface: str | None = None
+    mtu: int | None = None
+    ttl: int = 64
+    key: int | None = None
+    encap_sport: int | None = None
+    encap_dport: int | None = None
+    trusted_underlay: bool = False
+    path_mtu: PathMTUSpec | None = attrs.field(default=None, metadata={"key": "pathMTU"})
+
+
+@attrs.frozen(kw_only=True)
+class CloudAuthSpec:
+    """How upstream programs authenticate; routerd uses ambient credentials whatever it says."""
+
+    mode: Literal["external-command", "ambient"] = "ambient"
+    command: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CloudProviderProfileSpec:
+    """The cloud that this router lives in and what routerd may do to it.
+
+    `mode` `plan` only shows what would be changed, `auto` makes the changes. `options` are the
+    provider's own and are checked against its schema.
+    """
+
+    provider: str
+    subscription_id: str | None = attrs.field(default=None, metadata={"key": "subscriptionID"})
+    resource_group: str | None = None
+    capabilities: tuple[str, ...] = ()
+    auth: CloudAuthSpec | None = None
+    mode: Literal["plan", "auto"] = "plan"
+    options: Mapping[str, object] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ProviderActionPolicySpec:
+    """Gates before provider actions, as written in upstream files."""
+
+    enabled: bool = False
+    dry_run_only: bool | None = None
+    require_approval: bool | None = None
+    allowed_providers: tuple[str, ...] = ()
+    allowed_provider_refs: tuple[str, ...] = ()
+    allowed_actions: tuple[str, ...] = ()
+    allowed_cidrs: tuple[IPv4Network, ...] = attrs.field(default=(), metadata={"key": "allowedCIDRs"})
+    max_actions_per_run: int = 0
+    allow_undo: bool = False
+    execution_window: str = ""

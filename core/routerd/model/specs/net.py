@@ -1,0 +1,204 @@
+"""Kinds of the group `net`: interfaces, addresses, routes, WireGuard and BGP."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from routerd.model.names import PublicKey
+from routerd.model.specs.common import (
+    CommunitiesSpec,
+    PeerSource,
+    PolicySpec,
+    SecretSource,
+    StatusValueSource,
+    TimersSpec,
+)
+
+
+@attrs.frozen(kw_only=True)
+class InterfaceSpec:
+    """A network device under a name of ours; `managed: false` is one that we only use."""
+
+    ifname: str
+    admin_up: bool | None = None
+    mtu: int | None = None
+    managed: bool = False
+    owner: Literal["routerd", "external"] = "external"
+
+
+@attrs.frozen(kw_only=True)
+class IPv4StaticAddressSpec:
+    """An address on an interface; `interface` is the name of an `Interface` resource."""
+
+    interface: str
+    address: IPv4Interface
+    exclusive: bool = False
+    allow_overlap: bool = False
+    allow_overlap_reason: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class IPv4StaticRouteSpec:
+    """A static route via a gateway, an interface, or both."""
+
+    destination: IPv4Network
+    via: IPv4Address | None = None
+    interface: str | None = None
+    metric: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class IPv4RouteSpec:
+    """A static route to a device or a blackhole."""
+
+    destination: IPv4Network
+    type: Literal["unicast", "blackhole"] = "unicast"
+    device: str | None = None
+    device_from: StatusValueSource | None = None
+    gateway: IPv4Address | None = None
+    gateway_from: StatusValueSource | None = None
+    preferred_source: IPv4Address | None = None
+    metric: int | None = None
+    depends_on: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class WireGuardInterfaceSpec:
+    """A WireGuard device. `private_key_file` is made when missing and never rewritten.
+
+    `peers_from` names where peers come from: an enrollment policy on a route reflector, the set
+    of route reflectors on a leaf.
+    """
+
+    ifname: str | None = None
+    self_node_ref: str | None = None
+    private_key: str | None = attrs.field(default=None, repr=False)
+    private_key_file: Path | None = None
+    listen_port: int | None = None
+    mtu: int = 1420
+    peers_from: tuple[PeerSource, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class WireGuardPeerSpec:
+    """A static WireGuard peer; overlays a generated peer with the same public key."""
+
+    interface: str
+    public_key: PublicKey
+    allowed_ips: tuple[IPv4Network, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
+    endpoint: str | None = None
+    persistent_keepalive: int = 0
+    preshared_key: str | None = attrs.field(default=None, repr=False)
+    preshared_key_file: Path | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BGPListenSpec:
+    """Where the speaker accepts sessions."""
+
+    address: IPv4Address | None = None
+    port: int = 179
+
+
+@attrs.frozen(kw_only=True)
+class AllowedPrefixesSpec:
+    """A list of prefixes, exact or wider than what they let pass."""
+
+    allowed_prefixes: tuple[IPv4Network, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class RedistributeSpec:
+    """Which connected and static prefixes are announced."""
+
+    connected: AllowedPrefixesSpec = AllowedPrefixesSpec()
+    static: AllowedPrefixesSpec = AllowedPrefixesSpec()
+
+
+@attrs.frozen(kw_only=True)
+class GracefulRestartSpec:
+    """Graceful restart (RFC 4724) as written in files; the speaker decides what it can do."""
+
+    enabled: bool = True
+    restart_time: timedelta | None = None
+    stale_path_time: timedelta | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WatcherSpec:
+    """Limits of the route watcher."""
+
+    poll_interval: timedelta | None = None
+    max_prefixes: int = 4096
+    peer_state_change_throttle: timedelta | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BGPRouterSpec:
+    """The BGP speaker of this router; at most one."""
+
+    asn: int
+    router_id: IPv4Address = attrs.field(metadata={"key": "routerID"})
+    listen: BGPListenSpec = BGPListenSpec()
+    import_policy: PolicySpec | None = None
+    export_policy: PolicySpec | None = None
+    redistribute: RedistributeSpec = RedistributeSpec()
+    communities: CommunitiesSpec = CommunitiesSpec()
+    convergence_profile: Literal["default", "fast", "stable"] = "default"
+    timers: TimersSpec = TimersSpec()
+    graceful_restart: GracefulRestartSpec | None = None
+    watcher: WatcherSpec = WatcherSpec()
+    backend: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BGPPeerSpec:
+    """Sessions with fixed neighbours."""
+
+    router_ref: str
+    peer_asn: int = attrs.field(metadata={"key": "peerASN"})
+    peers: tuple[IPv4Address, ...]
+    passive_mode: bool = False
+    password: str | None = attrs.field(default=None, repr=False)
+    password_from: SecretSource | None = None
+    ebgp_multihop: int = 0
+    route_reflector_client: bool = False
+    route_reflector_cluster_id: IPv4Address | None = attrs.field(
+        default=None, metadata={"key": "routeReflectorClusterID"}
+    )
+    import_policy: PolicySpec | None = None
+    export_policy: PolicySpec | None = None
+    timers: TimersSpec | None = None
+    communities: CommunitiesSpec | None = None
+    bfd: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DynamicListenSpec:
+    """The source prefixes from which sessions are accepted."""
+
+    source_prefixes: tuple[IPv4Network, ...]
+
+
+@attrs.frozen(kw_only=True)
+class BGPDynamicPeerSpec:
+    """Sessions of admitted leaves: passive, and only from the neighbours that claims derive."""
+
+    router_ref: str
+    peer_asn: int = attrs.field(metadata={"key": "peerASN"})
+    listen: DynamicListenSpec
+    password: str | None = attrs.field(default=None, repr=False)
+    password_from: SecretSource | None = None
+    ebgp_multihop: int = 0
+    route_reflector_client: bool = False
+    route_reflector_cluster_id: IPv4Address | None = attrs.field(
+        default=None, metadata={"key": "routeReflectorClusterID"}
+    )
+    import_policy: PolicySpec | None = None
+    export_policy: PolicySpec | None = None
+    timers: TimersSpec | None = None
