@@ -1,0 +1,43 @@
+"""Openings in the host's packet filter, and the clamp of TCP's segment size."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Literal
+
+import attrs
+
+from routerd.model.names import LinkName
+
+
+@attrs.frozen(kw_only=True, order=True)
+class Accept:
+    """Accept packets that a foreign rule might drop.
+
+    `protocol` is a name (`udp`, `tcp`) or an IP protocol number as text (`4`, `47`); `port` is
+    the destination port. What is none matches everything.
+    """
+
+    chain: Literal["input", "forward"]
+    protocol: str = ""
+    port: int = 0
+    in_link: LinkName | None = None
+    out_link: LinkName | None = None
+    source: IPv4Network | None = None
+
+
+@attrs.frozen(kw_only=True, order=True)
+class MssClamp:
+    """Clamp the MSS of TCP connections forwarded through `link` to the path's MTU (RFC 4459)."""
+
+    link: LinkName
+
+
+FirewallKey = Accept | MssClamp
+
+
+@attrs.frozen(kw_only=True)
+class FirewallRule:
+    """The value of a rule: it has nothing beyond its key but the resource that wants it."""
+
+    owner: str = attrs.field(default="", eq=False)
