@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
@@ -18,9 +19,9 @@ class DesiredTable:
     key stands for, as `Kind/name`.
     """
 
-    values: Mapping[Hashable, object] = attrs.field(factory=dict)
+    values: Mapping[Any, Any] = attrs.field(factory=dict)  # Any: keys and values differ by table
     complete: bool = True
-    owners: Mapping[Hashable, str] = attrs.field(factory=dict)
+    owners: Mapping[Any, str] = attrs.field(factory=dict)  # Any: as above
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,36 @@
+"""From intent and what is known to the desired state. Pure: no I/O, no clock, no randomness.
+
+`inputs` is what is known; `underlay`, `overlay`, `routing`, `forwarding` and `host` each derive the
+tables of their layer; `derive` puts them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from routerd.model.condition import Condition
+from routerd.reconcile.derive import forwarding, host, overlay, routing, underlay
+from routerd.reconcile.derive.inputs import Inputs
+from routerd.reconcile.desired import Desired, DesiredTable
+
+__all__ = ["Inputs", "derive"]
+
+
+def derive(inputs: Inputs) -> Desired:
+    """Return what should be, given all that is known."""
+    links = overlay.adjacencies(inputs)
+    tables: dict[str, DesiredTable] = {}
+    tables.update(underlay.tables(inputs))
+    tables.update(overlay.tables(inputs, links))
+    tables.update(routing.tables(inputs, links))
+    tables.update(forwarding.tables(inputs, links))
+    tables.update(host.tables(inputs, links))
+    return Desired(tables=tables, conditions=_merge(links.conditions, underlay.conditions(inputs)))
+
+
+def _merge(*parts: Mapping[str, tuple[Condition, ...]]) -> dict[str, tuple[Condition, ...]]:
+    merged: dict[str, tuple[Condition, ...]] = {}
+    for part in parts:
+        for ref, conditions in part.items():
+            merged[ref] = merged.get(ref, ()) + conditions
+    return merged

@@ -1,0 +1,85 @@
+"""Where learned routes go: into the kernel and into the cloud's route tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
+from routerd.model.names import LinkName
+from routerd.model.route import MAX_NEXT_HOPS, LearnedRoute, NextHop, Route, RouteKey
+from routerd.model.specs import BGPRouterSpec, CloudProviderProfileSpec, SAMTransportProfileSpec
+from routerd.reconcile.derive.inputs import Inputs
+from routerd.reconcile.derive.overlay import Adjacencies
+from routerd.reconcile.derive.routing import own_prefixes
+from routerd.reconcile.derive.underlay import static_routes
+from routerd.reconcile.desired import DesiredTable
+
+
+def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
+    """Return the kernel's routes, and forwarding and routes of each cloud that has answered."""
+    remote = permitted(inputs)
+    speaks = inputs.intent.first(BGPRouterSpec) is not None
+    known = not speaks or (inputs.learned is not None and inputs.learned.complete)
+    routes = _kernel_routes(links, remote)
+    static = static_routes(inputs, links)
+    result = {
+        "routes": DesiredTable(values=routes | static, complete=known and links.complete),
+    }
+    for profile in inputs.intent.of(CloudProviderProfileSpec):
+        facts = inputs.instances.get(profile.name)
+        if facts is None:
+            # Nothing is known of this cloud yet: the tables stay as they are.
+            for table in ("forwarding", "routes"):
+                result[f"{table}/{profile.name}"] = DesiredTable(complete=False)
+            continue
+        result[f"forwarding/{profile.name}"] = DesiredTable(
+            values={nic.ref: Forwarding(enabled=True) for nic in facts.nics},
+            complete=False,
+            owners={nic.ref: profile.ref for nic in facts.nics},
+        )
+        wanted = {
+            FabricRouteKey(table=table, prefix=prefix): FabricRoute(next_hop=facts.next_hop)
+            for table in facts.route_tables
+            for prefix in remote
+        }
+        result[f"routes/{profile.name}"] = DesiredTable(
+            values=wanted, complete=known, owners=dict.fromkeys(wanted, profile.ref)
+        )
+    return result
+
+
+def permitted(inputs: Inputs) -> dict[IPv4Network, tuple[LearnedRoute, ...]]:
+    """Return the best paths of each learned prefix that is neither ours nor the transport's."""
+    if inputs.learned is None:
+        return {}
+    own = own_prefixes(inputs)
+    inner = [profile.spec.inner_prefix for profile in inputs.intent.of(SAMTransportProfileSpec)]
+    paths: dict[IPv4Network, list[LearnedRoute]] = {}
+    for route in inputs.learned.routes:
+        if not route.best or route.prefix in own or any(route.prefix.overlaps(each) for each in inner):
+            continue
+        paths.setdefault(route.prefix, []).append(route)
+    return {
+        prefix: tuple(sorted(each, key=lambda route: route.next_hop)[:MAX_NEXT_HOPS])
+        for prefix, each in sorted(paths.items())
+    }
+
+
+def _kernel_routes(
+    links: Adjacencies, remote: dict[IPv4Network, tuple[LearnedRoute, ...]]
+) -> dict[RouteKey, Route]:
+    devices = _devices(links)
+    return {
+        RouteKey(prefix=prefix): Route(next_hops=_next_hops((path.next_hop for path in paths), devices))
+        for prefix, paths in remote.items()
+    }
+
+
+def _devices(links: Adjacencies) -> dict[IPv4Address, LinkName]:
+    return {adjacency.neighbour: adjacency.tunnel.link for adjacency in links}
+
+
+def _next_hops(gateways: Iterable[IPv4Address], devices: dict[IPv4Address, LinkName]) -> tuple[NextHop, ...]:
+    unique = sorted(set(gateways))
+    return tuple(NextHop(gateway=gateway, link=devices.get(gateway)) for gateway in unique)

@@ -1,0 +1,106 @@
+"""Everything that derivation may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import attrs
+
+from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
+from routerd.model.fabric import InstanceFacts
+from routerd.model.intent import Intent, Named
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.route import RouteSet
+from routerd.model.specs import (
+    InterfaceSpec,
+    SAMEnrollmentClaimSpec,
+    SAMEnrollmentClientSpec,
+    SAMEnrollmentPolicySpec,
+    WireGuardInterfaceSpec,
+)
+from routerd.model.tunnel import Tunnel
+
+BUILTIN_OVERHEAD = {"ipip": 20, "gre": 24, "fou": 28, "gue": 32, "wireguard": 80}
+"""Bytes of each encapsulation over IPv4, used where no provider is asked."""
+
+
+def builtin_overhead(tunnel: Tunnel) -> int:
+    """Return the overhead of a tunnel's mode in bytes; a GRE key adds four."""
+    return BUILTIN_OVERHEAD.get(tunnel.mode, 0) + (4 if tunnel.key is not None else 0)
+
+
+@attrs.frozen(kw_only=True)
+class Inputs:
+    """The intent and the world as far as it is known.
+
+    `own_claims` are the leaf's claims as signed, by name. `reflectors` gives, for an `SAMRRSet`
+    that is static, what it says; `topologies` what was fetched for one that is not. `learned` is
+    none until the routing has spoken once. `instances` are the clouds that have answered, by the
+    name of their profile; `public_keys` the keys of our own WireGuard devices by resource name.
+    """
+
+    intent: Intent
+    now: datetime
+    claims: tuple[AdmittedClaim, ...] = ()
+    own_claims: Mapping[str, Claim] = attrs.field(factory=dict)
+    topologies: Mapping[str, Topology] = attrs.field(factory=dict)
+    static_reflectors: Mapping[str, tuple[Reflector, ...]] = attrs.field(factory=dict)
+    learned: RouteSet | None = None
+    instances: Mapping[str, InstanceFacts] = attrs.field(factory=dict)
+    public_keys: Mapping[str, PublicKey] = attrs.field(factory=dict)
+    overhead: Callable[[Tunnel], int] = builtin_overhead
+
+    def active_claims(self) -> tuple[AdmittedClaim, ...]:
+        """Return the admitted claims that still hold, oldest first."""
+        active = (admitted for admitted in self.claims if admitted.active(self.now))
+        return tuple(sorted(active, key=lambda admitted: (admitted.admitted_at, admitted.claim.name)))
+
+    def policy_of(self, claim: Claim) -> Named[SAMEnrollmentPolicySpec] | None:
+        """Return the policy that a claim names, if this router has it."""
+        return self.intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
+
+    def own_claim_list(self) -> tuple[Claim, ...]:
+        """Return the claims by which this leaf joins: those that an enrollment client names."""
+        names = [
+            client.spec.claim_ref.rpartition("/")[2] for client in self.intent.of(SAMEnrollmentClientSpec)
+        ]
+        return tuple(self.own_claims[name] for name in names if name in self.own_claims)
+
+    def reflectors(self, rr_set: str) -> tuple[Reflector, ...] | None:
+        """Return the route reflectors of `SAMRRSet/<rr_set>`, or none when they are not known yet."""
+        name = rr_set.rpartition("/")[2]
+        if name in self.topologies:
+            return self.topologies[name].reflectors
+        return self.static_reflectors.get(name)
+
+    def device(self, interface: str) -> LinkName:
+        """Return the device behind the name of an `Interface` or `WireGuardInterface` resource."""
+        plain = self.intent.get(interface, InterfaceSpec)
+        if plain is not None:
+            return LinkName(plain.spec.ifname)
+        tunnel = self.intent.get(interface, WireGuardInterfaceSpec)
+        if tunnel is not None:
+            return LinkName(tunnel.spec.ifname or tunnel.name)
+        return LinkName(interface)
+
+    def wireguard_devices(self) -> dict[LinkName, Named[WireGuardInterfaceSpec]]:
+        """Return the WireGuard resources by device."""
+        return {
+            LinkName(found.spec.ifname or found.name): found
+            for found in self.intent.of(WireGuardInterfaceSpec)
+        }
+
+    def underlay_mtu(self, interface: str | None) -> int:
+        """Return the MTU in bytes of what a tunnel runs over; 1500 where nothing is said."""
+        if interface is None:
+            return 1500
+        tunnel = self.wireguard_devices().get(self.device(interface))
+        if tunnel is not None:
+            return tunnel.spec.mtu
+        plain = self.intent.get(interface, InterfaceSpec)
+        return plain.spec.mtu or 1500 if plain is not None else 1500
+
+    def own_claim_specs(self) -> dict[str, SAMEnrollmentClaimSpec]:
+        """Return the claims of the file by name."""
+        return {found.name: found.spec for found in self.intent.of(SAMEnrollmentClaimSpec)}

@@ -1,0 +1,273 @@
+"""The overlay: one tunnel for each pair of this router and a peer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Interface
+
+import attrs
+
+from routerd.model.claim import Claim, Reflector
+from routerd.model.condition import Condition
+from routerd.model.intent import Named
+from routerd.model.names import (
+    LinkName,
+    conservative_name,
+    edge_slot,
+    pair_slot,
+    slot_addresses,
+    tunnel_link_name,
+)
+from routerd.model.specs import (
+    PeerSource,
+    SAMEnrollmentPolicySpec,
+    SAMNodeSetSpec,
+    SAMTransportProfileSpec,
+    TunnelInterfaceSpec,
+)
+from routerd.model.tunnel import Tunnel, UdpEncapsulation
+from routerd.reconcile.derive.inputs import Inputs
+from routerd.reconcile.desired import DesiredTable
+
+TUNNEL_MODES = ("ipip", "fou", "gre", "gue")
+
+
+@attrs.frozen(kw_only=True)
+class Adjacency:
+    """This router and one peer: the tunnel between them and the address at its far end.
+
+    Exactly one of `claim` (the peer is an admitted leaf) and `reflector` is set, or neither for a
+    peer of a static node set.
+    """
+
+    profile: Named[SAMTransportProfileSpec]
+    peer: str
+    tunnel: Tunnel
+    local: IPv4Address
+    neighbour: IPv4Address
+    claim: Claim | None = None
+    reflector: Reflector | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Adjacencies:
+    """All adjacencies; `complete` is false while a required source of peers is not known."""
+
+    items: tuple[Adjacency, ...]
+    complete: bool
+    conditions: dict[str, tuple[Condition, ...]]
+
+    def __iter__(self) -> Iterator[Adjacency]:
+        return iter(self.items)
+
+
+@attrs.frozen(kw_only=True)
+class _Peer:
+    node: str
+    endpoint: IPv4Address
+    claim: Claim | None = None
+    reflector: Reflector | None = None
+
+
+def adjacencies(inputs: Inputs) -> Adjacencies:
+    """Return the adjacency of this router with each peer of each transport profile."""
+    items: list[Adjacency] = []
+    complete = True
+    conditions: dict[str, tuple[Condition, ...]] = {}
+    taken: dict[IPv4Address, str] = {}
+    for profile in inputs.intent.of(SAMTransportProfileSpec):
+        notes: list[Condition] = []
+        local = _local_endpoint(inputs, profile)
+        if local is None:
+            notes.append(_pending("LocalEndpointPending", "the local endpoint is not known yet"))
+            complete = False
+        peers, missing = _peers(inputs, profile)
+        for source in missing:
+            notes.append(_pending("PeersFromPending", f"{source} has not been fetched yet"))
+            complete = False
+        for peer in peers if local is not None else ():
+            adjacency = _adjacency(inputs, profile, peer, local, peers)
+            holder = taken.setdefault(adjacency.local, peer.node)
+            if holder != peer.node:
+                # The older adjacency stays; refusing the newer one is the admission's duty, and a
+                # collision that got past it must degrade only the newcomer.
+                notes.append(
+                    Condition(
+                        type="Ready",
+                        status="False",
+                        reason="SlotCollision",
+                        message=f"{peer.node} and {holder} share the /31 of {adjacency.local}; use a "
+                        "shorter inner prefix or another leaf ID",
+                    )
+                )
+                continue
+            items.append(adjacency)
+        if not notes:
+            count = sum(1 for item in items if item.profile.name == profile.name)
+            notes.append(
+                Condition(type="Ready", status="True", reason="Derived", message=f"{count} tunnels derived")
+            )
+        conditions[profile.ref] = tuple(notes)
+    return Adjacencies(items=tuple(items), complete=complete, conditions=conditions)
+
+
+def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
+    """Return the tunnel tables by mode."""
+    by_mode: dict[str, dict[LinkName, Tunnel]] = {mode: {} for mode in TUNNEL_MODES}
+    for adjacency in links:
+        by_mode[adjacency.tunnel.mode][adjacency.tunnel.link] = adjacency.tunnel
+    for found in inputs.intent.of(TunnelInterfaceSpec):
+        tunnel = _explicit(inputs, found)
+        if tunnel is not None:
+            by_mode[tunnel.mode][tunnel.link] = tunnel
+    return {
+        f"tunnels/{mode}": DesiredTable(
+            values=values,
+            complete=links.complete,
+            owners={link: tunnel.owner for link, tunnel in values.items()},
+        )
+        for mode, values in by_mode.items()
+    }
+
+
+def _pending(reason: str, message: str) -> Condition:
+    return Condition(type="Ready", status="False", reason=reason, message=message)
+
+
+def _local_endpoint(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> IPv4Address | None:
+    if profile.spec.local_endpoint is not None:
+        return profile.spec.local_endpoint
+    source = profile.spec.local_endpoint_from
+    if source is None:
+        return None
+    name = source.resource.rpartition("/")[2]
+    facts = inputs.instances.get(name)
+    return facts.nics[0].address if facts is not None and facts.nics else None
+
+
+def _peers(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> tuple[list[_Peer], list[str]]:
+    """Return the peers of a profile, the first source winning, and the required sources that miss."""
+    peers: dict[str, _Peer] = {}
+    missing: list[str] = []
+    own = self_node(inputs, profile)
+    for source in profile.spec.peers_from:
+        found = _from_source(inputs, profile, source)
+        if found is None:
+            if not source.optional:
+                missing.append(source.resource)
+            continue
+        for peer in found:
+            if peer.node != own and (not source.node_refs or peer.node in source.node_refs):
+                peers.setdefault(peer.node, peer)
+    return list(peers.values()), missing
+
+
+def self_node(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> str:
+    """Return the name by which this router goes in a profile."""
+    return (profile.spec.self_node_ref or inputs.intent.node).strip()
+
+
+def _from_source(
+    inputs: Inputs, profile: Named[SAMTransportProfileSpec], source: PeerSource
+) -> list[_Peer] | None:
+    kind, _, name = source.resource.rpartition("/")
+    if kind == "SAMEnrollmentPolicy":
+        policy = inputs.intent.get(name, SAMEnrollmentPolicySpec)
+        if policy is None:
+            return None
+        return [
+            _Peer(node=claim.leaf_id.strip(), endpoint=claim.endpoint_host, claim=claim)
+            for claim in (admitted.claim for admitted in inputs.active_claims())
+            if inputs.policy_of(claim) == policy
+        ]
+    if kind == "SAMRRSet":
+        reflectors = inputs.reflectors(name)
+        if reflectors is None:
+            return None
+        return [
+            _Peer(
+                node=reflector.node,
+                endpoint=reflector.transport_address
+                if profile.spec.encrypted
+                else reflector.endpoint or reflector.transport_address,
+                reflector=reflector,
+            )
+            for reflector in reflectors
+        ]
+    if kind == "SAMNodeSet":
+        node_set = inputs.intent.get(name, SAMNodeSetSpec)
+        return None if node_set is None else list(_nodes(profile, node_set.spec))
+    return None
+
+
+def _nodes(profile: Named[SAMTransportProfileSpec], spec: SAMNodeSetSpec) -> Iterator[_Peer]:
+    for node in spec.nodes:
+        endpoint: IPv4Address | None = None
+        if profile.spec.encrypted:
+            endpoint = node.wire_guard.transport_endpoint if node.wire_guard else None
+        elif node.sam_endpoint:
+            endpoint = IPv4Address(node.sam_endpoint.partition("/")[0])
+        if endpoint is not None:
+            yield _Peer(node=node.node_ref, endpoint=endpoint)
+
+
+def _adjacency(
+    inputs: Inputs,
+    profile: Named[SAMTransportProfileSpec],
+    peer: _Peer,
+    local: IPv4Address | None,
+    peers: Sequence[_Peer],
+) -> Adjacency:
+    spec = profile.spec
+    own = self_node(inputs, profile)
+    if spec.addressing_mode == "pair-stable":
+        slot = pair_slot(spec.inner_prefix, own, peer.node)
+    else:
+        nodes = spec.topology_node_refs or (own, *(each.node for each in peers))
+        slot = edge_slot((*nodes, own, peer.node), own, peer.node)
+    address, neighbour = slot_addresses(spec.inner_prefix, slot, own, peer.node)
+    tunnel = Tunnel(
+        link=tunnel_link_name(profile.name, own, peer.node),
+        mode=spec.mode,
+        owner=f"TunnelInterface/{conservative_name(f'sam-transport-{profile.name}-{own}-{peer.node}')}",
+        mtu=0,
+        addresses=(address,),
+        local=local,
+        remote=peer.endpoint,
+        encapsulation=_encapsulation(spec.encap_sport, spec.encap_dport),
+    )
+    mtu = inputs.underlay_mtu(spec.underlay_interface) - inputs.overhead(tunnel)
+    return Adjacency(
+        profile=profile,
+        peer=peer.node,
+        tunnel=attrs.evolve(tunnel, mtu=mtu),
+        local=address.ip,
+        neighbour=neighbour,
+        claim=peer.claim,
+        reflector=peer.reflector,
+    )
+
+
+def _encapsulation(sport: int | None, dport: int | None) -> UdpEncapsulation | None:
+    return UdpEncapsulation(sport=sport, dport=dport) if sport is not None and dport is not None else None
+
+
+def _explicit(inputs: Inputs, found: Named[TunnelInterfaceSpec]) -> Tunnel | None:
+    spec = found.spec
+    if spec.local is None or spec.remote is None:
+        return None
+    addresses: tuple[IPv4Interface, ...] = (spec.address,) if spec.address else ()
+    tunnel = Tunnel(
+        link=LinkName(found.name),
+        mode=spec.mode,
+        owner=found.ref,
+        mtu=0,
+        addresses=addresses,
+        local=spec.local,
+        remote=spec.remote,
+        ttl=spec.ttl,
+        key=spec.key,
+        encapsulation=_encapsulation(spec.encap_sport, spec.encap_dport),
+    )
+    mtu = spec.mtu or inputs.underlay_mtu(spec.underlay_interface) - inputs.overhead(tunnel)
+    return attrs.evolve(tunnel, mtu=mtu)

@@ -1,0 +1,235 @@
+"""BGP: the speaker, a session for each adjacency, what may come in, and what we announce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+from routerd.model.intent import Named
+from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
+from routerd.model.specs import (
+    BGPDynamicPeerSpec,
+    BGPPeerSpec,
+    BGPRouterSpec,
+    IPv4StaticAddressSpec,
+    IPv4StaticRouteSpec,
+    MobilityPoolSpec,
+    PolicySpec,
+    SAMEnrollmentPolicySpec,
+    SAMTransportProfileSpec,
+)
+from routerd.reconcile.derive.inputs import Inputs
+from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
+from routerd.reconcile.desired import DesiredTable
+
+REFLECTOR_PREFERENCE = 100
+
+
+def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
+    """Return the tables of the BGP provider; empty without a `BGPRouter`."""
+    router = inputs.intent.first(BGPRouterSpec)
+    if router is None:
+        return {}
+    sessions: dict[IPv4Address, Session] = {}
+    admission: dict[IPv4Address, ImportPolicy] = {}
+    for found in inputs.intent.of(BGPPeerSpec):
+        for neighbour in found.spec.peers:
+            sessions[neighbour] = _static_session(router, found)
+            admission[neighbour] = _within(inputs, found.spec.import_policy or router.spec.import_policy)
+    for adjacency in links:
+        if adjacency.claim is not None:
+            _add_leaf(inputs, router, adjacency, sessions, admission)
+        else:
+            _add_reflector(inputs, router, adjacency, sessions, admission)
+    advertisements = _advertisements(inputs, router)
+    owners = {neighbour: session.owner for neighbour, session in sessions.items()}
+    return {
+        "bgp/speakers": DesiredTable(
+            values={router.name: _speaker(inputs, router)}, owners={router.name: router.ref}
+        ),
+        "bgp/admission": DesiredTable(values=admission, complete=links.complete, owners=owners),
+        "bgp/sessions": DesiredTable(values=sessions, complete=links.complete, owners=owners),
+        "bgp/advertisements": DesiredTable(
+            values=advertisements, owners={prefix: each.owner for prefix, each in advertisements.items()}
+        ),
+    }
+
+
+def _speaker(inputs: Inputs, router: Named[BGPRouterSpec]) -> Speaker:
+    cluster: IPv4Address | None = None
+    for dynamic in inputs.intent.of(BGPDynamicPeerSpec):
+        cluster = cluster or dynamic.spec.route_reflector_cluster_id
+    for peer in inputs.intent.of(BGPPeerSpec):
+        cluster = cluster or peer.spec.route_reflector_cluster_id
+    return Speaker(
+        asn=router.spec.asn,
+        router_id=router.spec.router_id,
+        owner=router.ref,
+        port=router.spec.listen.port,
+        listen=router.spec.listen.address,
+        cluster_id=cluster,
+    )
+
+
+def _static_session(router: Named[BGPRouterSpec], found: Named[BGPPeerSpec]) -> Session:
+    spec = found.spec
+    return Session(
+        peer_asn=spec.peer_asn,
+        owner=found.ref,
+        passive=spec.passive_mode,
+        route_reflector_client=spec.route_reflector_client,
+        ebgp_multihop=spec.ebgp_multihop,
+        timers=TIMER_PROFILES[(spec.timers or router.spec.timers).profile],
+        password=spec.password,
+    )
+
+
+def _add_leaf(
+    inputs: Inputs,
+    router: Named[BGPRouterSpec],
+    adjacency: Adjacency,
+    sessions: dict[IPv4Address, Session],
+    admission: dict[IPv4Address, ImportPolicy],
+) -> None:
+    """Add the passive session of an admitted leaf, which may announce its claim's /32s alone."""
+    claim = adjacency.claim
+    acceptor = _acceptor(inputs, adjacency)
+    if claim is None or acceptor is None:
+        return
+    spec = acceptor.spec
+    sessions[adjacency.neighbour] = Session(
+        peer_asn=claim.asn or spec.peer_asn,
+        owner=acceptor.ref,
+        source=adjacency.local,
+        passive=True,
+        route_reflector_client=spec.route_reflector_client,
+        ebgp_multihop=spec.ebgp_multihop,
+        timers=TIMER_PROFILES[(spec.timers or router.spec.timers).profile],
+        password=spec.password,
+        leaf=claim.leaf_id,
+    )
+    policy = inputs.policy_of(claim)
+    pools = authorised(inputs, policy.spec) if policy is not None else ()
+    bounds = (spec.import_policy or router.spec.import_policy or PolicySpec()).allowed_prefixes
+    admission[adjacency.neighbour] = ImportPolicy(
+        hosts=frozenset(
+            prefix
+            for prefix in claim.owned
+            if _inside(prefix, pools) and (not bounds or _inside(prefix, bounds))
+        ),
+        forbidden=_forbidden(inputs, links_own=False),
+        local_preference=REFLECTOR_PREFERENCE,
+    )
+
+
+def _acceptor(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec] | None:
+    """Return the dynamic peer whose source prefixes hold the neighbour or the claim's address."""
+    candidates = [adjacency.neighbour]
+    if adjacency.claim is not None:
+        candidates.append(adjacency.claim.tunnel_host)
+    for found in inputs.intent.of(BGPDynamicPeerSpec):
+        prefixes = found.spec.listen.source_prefixes
+        if any(address in prefix for prefix in prefixes for address in candidates):
+            return found
+    return None
+
+
+def _add_reflector(
+    inputs: Inputs,
+    router: Named[BGPRouterSpec],
+    adjacency: Adjacency,
+    sessions: dict[IPv4Address, Session],
+    admission: dict[IPv4Address, ImportPolicy],
+) -> None:
+    """Add the session of a leaf with a route reflector; the leaf always dials."""
+    profile = adjacency.profile
+    bgp = profile.spec.bgp
+    if bgp is None or not bgp.generate_peers:
+        return
+    sessions[adjacency.neighbour] = Session(
+        peer_asn=bgp.peer_asn,
+        owner=profile.ref,
+        source=adjacency.local,
+        route_reflector_client=bgp.route_reflector_client,
+        ebgp_multihop=bgp.ebgp_multihop,
+        timers=_timers(profile, router),
+        leaf=adjacency.peer,
+    )
+    admission[adjacency.neighbour] = _within(inputs, bgp.import_policy or router.spec.import_policy)
+
+
+def _timers(profile: Named[SAMTransportProfileSpec], router: Named[BGPRouterSpec]) -> Timers:
+    bgp = profile.spec.bgp
+    if bgp is not None and bgp.timers_preset != "default":
+        return TIMER_PROFILES[bgp.timers_preset]
+    return TIMER_PROFILES[router.spec.timers.profile]
+
+
+def _within(inputs: Inputs, policy: PolicySpec | None) -> ImportPolicy:
+    if policy is None:
+        return ImportPolicy(forbidden=_forbidden(inputs, links_own=True))
+    prefixes = frozenset(policy.allowed_prefixes) or _pool_prefixes(inputs)
+    return ImportPolicy(
+        within=prefixes,
+        min_length=32 if policy.allowed_prefix_length_min is None else policy.allowed_prefix_length_min,
+        max_length=32 if policy.allowed_prefix_length_max is None else policy.allowed_prefix_length_max,
+        forbidden=_forbidden(inputs, links_own=True),
+        next_hop="peer-address",
+        local_preference=policy.local_preference,
+    )
+
+
+def _pool_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
+    return frozenset(pool.spec.prefix for pool in inputs.intent.of(MobilityPoolSpec))
+
+
+def authorised(inputs: Inputs, policy: SAMEnrollmentPolicySpec) -> tuple[IPv4Network, ...]:
+    """Return the prefixes in which a policy lets leaves own addresses."""
+    pools = (inputs.intent.get(ref, MobilityPoolSpec) for ref in policy.mobility_pool_refs)
+    return tuple(pool.spec.prefix for pool in pools if pool is not None) + policy.mobility_prefixes
+
+
+def _inside(prefix: IPv4Network, pools: tuple[IPv4Network, ...] | frozenset[IPv4Network]) -> bool:
+    return any(prefix.subnet_of(pool) for pool in pools)
+
+
+def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPv4Network]:
+    """Return what never comes in: the transport's own addresses, our own /32s, our router ID."""
+    forbidden = {profile.spec.inner_prefix for profile in inputs.intent.of(SAMTransportProfileSpec)}
+    router = inputs.intent.first(BGPRouterSpec)
+    if router is not None:
+        forbidden.add(IPv4Network(router.spec.router_id))
+    forbidden |= {IPv4Network(address.spec.address.ip) for address in inputs.intent.of(IPv4StaticAddressSpec)}
+    if links_own:
+        forbidden |= own_prefixes(inputs)
+    return frozenset(forbidden)
+
+
+def own_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
+    """Return the host prefixes that this leaf itself claims."""
+    return frozenset(prefix for claim in inputs.own_claim_list() for prefix in claim.owned)
+
+
+def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec]) -> dict[IPv4Network, Advertisement]:
+    communities = frozenset(router.spec.communities.set.outbound)
+    result: dict[IPv4Network, Advertisement] = {}
+    for prefix, owner in _candidates(inputs, router):
+        result.setdefault(prefix, Advertisement(owner=owner, communities=communities))
+    for claim in inputs.own_claim_list():
+        for prefix in claim.owned:
+            result[prefix] = Advertisement(owner=claim.ref, communities=communities)
+    return result
+
+
+def _candidates(inputs: Inputs, router: Named[BGPRouterSpec]) -> Iterator[tuple[IPv4Network, str]]:
+    """Yield the connected and static prefixes of the file that are redistributed."""
+    connected = router.spec.redistribute.connected.allowed_prefixes
+    for address in inputs.intent.of(IPv4StaticAddressSpec):
+        for prefix in (address.spec.address.network, IPv4Network(address.spec.address.ip)):
+            if _inside(prefix, connected):
+                yield prefix, address.ref
+                break
+    static = router.spec.redistribute.static.allowed_prefixes
+    for route in inputs.intent.of(IPv4StaticRouteSpec):
+        if _inside(route.spec.destination, static):
+            yield route.spec.destination, route.ref
