@@ -12,6 +12,7 @@ import asyncio
 import subprocess
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
+from typing import Protocol
 
 import attrs
 
@@ -111,11 +112,20 @@ table ip lab_fabric {{
 """
 
 
-class Enforcer:
-    """Keeps the kernel of this namespace as the controls say. Calls must not overlap."""
+class Feed(Protocol):
+    """Runs a command with `text` as its input in the fabric's namespace, or raises `LabError`."""
 
-    def __init__(self, upstream: IPv4Address) -> None:
+    async def __call__(self, *command: str, text: str) -> object:
+        """Run it to its end."""
+        ...
+
+
+class Enforcer:
+    """Keeps a fabric's kernel as the controls say. Calls must not overlap."""
+
+    def __init__(self, upstream: IPv4Address, feed: Feed | None = None) -> None:
         self._upstream = upstream
+        self._feed = feed or _feed
         self._applied: Plan | None = None
 
     async def apply(self, controls: Controls) -> bool:
@@ -135,15 +145,15 @@ class Enforcer:
         lines += [f"rule del {rule}" for rule in old_rules if rule not in wanted.rules]
         lines += [f"rule add {rule}" for rule in wanted.rules if rule not in old_rules]
         if lines:
-            await _feed(["ip", "-batch", "-"], "\n".join(lines) + "\n")
+            await self._feed("ip", "-batch", "-", text="\n".join(lines) + "\n")
         if before is None or wanted.filter != before.filter:
-            await _feed(["nft", "-f", "-"], wanted.filter)
+            await self._feed("nft", "-f", "-", text=wanted.filter)
         self._applied = wanted
         return True
 
 
-async def _feed(command: list[str], text: str) -> None:
-    """Run a command with `text` as its input; `LabError` with its words when it fails."""
+async def _feed(*command: str, text: str) -> None:
+    """Run a command here, for an enforcer that lives in the fabric itself."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )

@@ -54,4 +54,6 @@ def set_hostname(name: str) -> None:
 
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send us a signal when the thread that forked us ends (prctl(2))."""
-    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal_number), 0, 0, 0), "cannot set the death signal")
+    _check(
+        _libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal_number), 0, 0, 0), "cannot set the death signal"
+    )

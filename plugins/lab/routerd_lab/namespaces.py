@@ -8,6 +8,7 @@ in for the host's. What runs in a machine is started through `nsenter`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -43,6 +44,15 @@ class MachineSpec:
 
 
 @attrs.frozen(kw_only=True)
+class Result:
+    """How a command ended and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+
+@attrs.frozen(kw_only=True)
 class Machine:
     """A machine that exists; `pid` is the process that holds its namespaces."""
 
@@ -57,11 +67,8 @@ class Machine:
         """Return where a file of the machine can be opened from outside it."""
         return Path(f"/proc/{self.pid}/root{path}")
 
-    async def run(self, *command: str, text: str = "", check: bool = True) -> str:
-        """Run a short command with `text` as its input and return its output.
-
-        Raises `LabError` when it fails (unless `check` is off) or takes longer than 20 s.
-        """
+    async def execute(self, *command: str, text: str = "", seconds: float = _COMMAND_SECONDS) -> Result:
+        """Run a short command with `text` as its input; `LabError` when it takes too long."""
         process = await asyncio.create_subprocess_exec(
             *self.argv(*command),
             stdin=subprocess.PIPE,
@@ -69,16 +76,27 @@ class Machine:
             stderr=subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(_COMMAND_SECONDS):
+            async with asyncio.timeout(seconds):
                 out, err = await process.communicate(text.encode())
         except TimeoutError as exc:
-            process.kill()
-            await process.wait()
-            raise LabError(f"{self.name}: {' '.join(command)}: no end after {_COMMAND_SECONDS:.0f} s") from exc
-        if check and process.returncode:
-            said = err.decode(errors="replace").strip() or out.decode(errors="replace").strip()
-            raise LabError(f"{self.name}: {' '.join(command)}: exit status {process.returncode}: {said}")
-        return out.decode(errors="replace")
+            raise LabError(f"{self.name}: {' '.join(command)}: no end after {seconds:.0f} s") from exc
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return Result(
+            status=process.returncode or 0,
+            out=out.decode(errors="replace"),
+            err=err.decode(errors="replace"),
+        )
+
+    async def run(self, *command: str, text: str = "") -> str:
+        """Run a short command and return its output; `LabError` with its words when it fails."""
+        result = await self.execute(*command, text=text)
+        if result.status:
+            said = result.err.strip() or result.out.strip()
+            raise LabError(f"{self.name}: {' '.join(command)}: exit status {result.status}: {said}")
+        return result.out
 
 
 def make_machine(spec: MachineSpec) -> Machine:
@@ -113,7 +131,7 @@ def _hold(spec: MachineSpec, pipe: int) -> None:
                 setting.write_text(value, encoding="ascii")
         os.write(pipe, b"ready")
         os.set_inheritable(pipe, False)
-        os.execvp("sleep", ["sleep", "infinity"])
+        os.execvp("sleep", ["sleep", "infinity"])  # noqa: S606 - becoming `sleep` is the point
     except OSError as exc:
         os.write(pipe, f"{exc.strerror} {exc.filename or ''}".strip().encode())
     finally:
@@ -125,11 +143,9 @@ def _furnish(spec: MachineSpec) -> None:
     linux.mount("tmpfs", Path("/run"), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
     for name in ("lock", "netns", "sshd"):
         Path("/run", name).mkdir()
-    try:
+    # Refused where the caller's own /sys is partly masked; nothing of ours reads /sys/class/net.
+    with contextlib.suppress(OSError):
         linux.mount("sysfs", Path("/sys"), "sysfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
-    except OSError:
-        # Refused where the caller's own /sys is partly masked; nothing of ours reads /sys/class/net.
-        pass
     shadowed: set[Path] = set()
     for path in (*spec.files, *spec.binds):
         _make_room(path, shadowed)

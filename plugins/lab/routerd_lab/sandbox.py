@@ -57,7 +57,7 @@ def enter(main: Callable[[], int], *, started: Callable[[int], None]) -> int:
     os.close(write_end)
     with os.fdopen(read_end, "rb") as pipe:
         if pipe.read(1) != b"1":
-            _, status = os.waitpid(child, 0)
+            os.waitpid(child, 0)
             raise UnsupportedError(f"lab: the sandbox of process {keeper} cannot mount its own /proc")
     # A terminal's Ctrl-C reaches main directly, because it is in the same process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

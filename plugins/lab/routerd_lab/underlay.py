@@ -19,6 +19,8 @@ FABRIC_SYSCTLS: Mapping[str, str] = {
     # A cloud network is no Ethernet: the fabric answers every ARP request with itself.
     "net/ipv4/conf/default/proxy_arp": "1",
     "net/ipv4/ip_unprivileged_port_start": "0",
+    # A bridge is a wire here; firewall rules are for what is routed.
+    "net/bridge/bridge-nf-call-iptables": "0",
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
@@ -47,8 +49,8 @@ def wires(topology: Topology) -> list[tuple[str, str, str, str]]:
 def wire_commands(topology: Topology, holders: Mapping[str, int]) -> list[str]:
     """Return the `ip` commands that lay all wires between machines given by their holders."""
     return [
-        f"link add {one_device} netns {holders[one]} type veth peer name {other_device} netns {holders[other]}"
-        for one, one_device, other, other_device in wires(topology)
+        f"link add {device} netns {holders[one]} type veth peer name {peer} netns {holders[other]}"
+        for one, device, other, peer in wires(topology)
     ]
 
 
@@ -80,7 +82,7 @@ def fabric_sysctls(site: Site) -> list[str]:
 
 
 def _cloud_commands(site: Site, nics: Iterable[Nic]) -> list[str]:
-    """A cloud's fabric is a router with one port for each NIC."""
+    """Make a cloud's fabric: a router with one port for each NIC."""
     lines = [f"address add {site.gateway}/32 dev lo", f"address add {METADATA_ADDRESS}/32 dev lo"]
     for nic in nics:
         lines += [f"link set {nic.port} up", f"route add {nic.address.ip}/32 dev {nic.port}"]
@@ -88,7 +90,7 @@ def _cloud_commands(site: Site, nics: Iterable[Nic]) -> list[str]:
 
 
 def _home_commands(site: Site, nics: Iterable[Nic]) -> list[str]:
-    """A home is Ethernet: guests on bridges, and a router with NAT on the first of them."""
+    """Make a home: guests on bridges, and a router with NAT on the first of them."""
     members = list(nics)
     lines = [f"address add {site.masquerade}/32 dev lo"]
     for bridge in sorted({nic.bridge for nic in members}):
