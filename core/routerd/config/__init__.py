@@ -1,0 +1,11 @@
+"""A configuration file read, checked and made into values; every mistake with its line.
+
+`document` reads YAML, `structure` converts fields to their types, `kinds` lists what may be
+written, `validate` checks what the types cannot, `loader` puts them together, `render` writes a
+resource back.
+"""
+
+from routerd.config.loader import Configuration, PluginSection, load, load_text
+from routerd.config.structure import structure_options
+
+__all__ = ["Configuration", "PluginSection", "load", "load_text", "structure_options"]

@@ -1,0 +1,81 @@
+"""YAML as nodes with line numbers. Knows nothing of resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from routerd.errors import ConfigError, Problem
+
+MAX_BYTES = 8 << 20
+MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
+def read(path: Path) -> str:
+    """Return the text of a configuration file; `ConfigError` says why it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError.single(str(path), f"larger than {MAX_BYTES >> 20} MiB; is this the right file?")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError.single(str(path), "no such file", hint="name one with --config") from error
+    except IsADirectoryError as error:
+        raise ConfigError.single(str(path), "is a directory; name a file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError.single(str(path), f"is not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise ConfigError.single(str(path), f"cannot be read: {error.strerror}") from error
+
+
+def compose(text: str, file: str) -> tuple[yaml.MappingNode, list[Problem]]:
+    """Return the first document's mapping and warnings; `ConfigError` when there is none."""
+    try:
+        nodes = list(_documents(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError.single(file, f"not valid YAML: {what}", line=line) from error
+    except yaml.YAMLError as error:
+        raise ConfigError.single(file, f"not valid YAML: {error}") from error
+    if not nodes:
+        raise ConfigError.single(file, "the file is empty", hint="examples/ holds files to start from")
+    if not isinstance(nodes[0], yaml.MappingNode):
+        message = "expected a mapping with apiVersion, kind, metadata and spec"
+        raise ConfigError.single(file, message, line=line_of(nodes[0]))
+    warnings = []
+    if len(nodes) > 1:
+        message = "only the first YAML document is read; this and what follows is ignored"
+        warnings.append(
+            Problem(
+                file=file, line=line_of(nodes[1]), resource="", path="", message=message, severity="warning"
+            )
+        )
+    return nodes[0], warnings
+
+
+def _documents(text: str) -> Iterator[yaml.Node]:
+    loader = yaml.SafeLoader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None:
+                yield node
+    finally:
+        loader.dispose()
+
+
+def line_of(node: yaml.Node) -> int:
+    """Return the line of a node, counted from 1."""
+    return int(node.start_mark.line) + 1
+
+
+def plain(node: yaml.Node) -> object:
+    """Return a node as plain Python data, as `yaml.safe_load` would."""
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()

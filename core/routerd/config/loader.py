@@ -1,0 +1,259 @@
+"""Reads a configuration file: every problem in one run, nothing used when there is any."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import yaml
+
+from routerd.config.document import compose, line_of, read
+from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS
+from routerd.config.structure import INVALID, Structurer
+from routerd.config.validate import validate
+from routerd.errors import ConfigError, Problem
+from routerd.model.intent import Intent
+from routerd.model.names import NodeName
+from routerd.model.resource import Resource, ResourceId, ResourceKind, SourceLocation
+
+ROUTER_API = "routerd.net/v1alpha1"
+
+
+@attrs.frozen(kw_only=True)
+class _Reconcile:
+    """The settings of `spec.reconcile`."""
+
+    mode: str = ""
+    protected_interfaces: tuple[str, ...] = ()
+    protected_zones: tuple[str, ...] = ()
+    auto_tune_conntrack: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PluginSection:
+    """A plugin that the file names, with its options not yet converted."""
+
+    name: str
+    line: int
+    node: yaml.Node | None = attrs.field(default=None, eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """A file that was found right. `options` holds the raw options of cloud profiles by name."""
+
+    file: str
+    node: NodeName
+    plugins: tuple[PluginSection, ...] | None
+    resources: tuple[Resource[object], ...]
+    options: Mapping[str, yaml.Node] = attrs.field(factory=dict, eq=False, repr=False)
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def intent(self) -> Intent:
+        """Return the resources as the reconcile engine wants them."""
+        return Intent(node=self.node, resources=self.resources)
+
+
+def load(path: Path, *, kinds: Sequence[ResourceKind] = (), lenient: bool = False) -> Configuration:
+    """Read the file at `path`; `kinds` are those that plugins add. Raises `ConfigError`."""
+    return load_text(read(path), file=str(path), kinds=kinds, lenient=lenient)
+
+
+def load_text(
+    text: str, *, file: str, kinds: Sequence[ResourceKind] = (), lenient: bool = False
+) -> Configuration:
+    """Read a configuration from `text`; `file` is what messages call it. Raises `ConfigError`."""
+    root, warnings = compose(text, file)
+    reader = _Reader(Structurer(file=file, lenient=lenient, problems=warnings), (*BUILTIN, *kinds))
+    return reader.read(root)
+
+
+class _Reader:
+    def __init__(self, structurer: Structurer, kinds: Sequence[ResourceKind]) -> None:
+        self._s = structurer
+        self._kinds = {kind.kind: kind for kind in kinds}
+        self._options: dict[str, yaml.Node] = {}
+
+    def read(self, root: yaml.MappingNode) -> Configuration:
+        s = self._s
+        known = dict.fromkeys(("apiVersion", "kind", "metadata", "plugins", "spec"))
+        top = s.entries(root, "", known)
+        self._expect(root, top, "apiVersion", ROUTER_API)
+        self._expect(root, top, "kind", "Router")
+        name = self._metadata(root, top)[0]
+        plugins = self._plugins(top.get("plugins"))
+        resources = self._spec(root, top.get("spec"))
+        if not any(problem.severity == "error" for problem in s.problems):
+            s.problems += validate(resources, s.file)
+        problems = sorted(s.problems, key=lambda problem: (problem.line, problem.path))
+        if any(problem.severity == "error" for problem in problems):
+            raise ConfigError(problem for problem in problems if problem.severity == "error")
+        return Configuration(
+            file=s.file,
+            node=NodeName(name),
+            plugins=plugins,
+            resources=tuple(resources),
+            options=self._options,
+            warnings=tuple(problems),
+        )
+
+    def _expect(self, root: yaml.Node, top: dict[str, yaml.Node], key: str, value: str) -> None:
+        node = top.get(key)
+        if node is None:
+            self._s.report(root, key, f"is required and must be {value}")
+        elif node.value != value:
+            self._s.report(node, key, f'"{node.value}" is not {value}')
+
+    def _metadata(self, parent: yaml.Node, entries: dict[str, yaml.Node]) -> tuple[str, dict[str, str]]:
+        s = self._s
+        node = entries.get("metadata")
+        if not isinstance(node, yaml.MappingNode):
+            s.report(node or parent, "metadata", "is required, with a name")
+            return "", {}
+        fields = s.entries(node, "metadata", dict.fromkeys(("name", "ownerRefs", "annotations", "labels")))
+        if "name" not in fields:
+            s.report(node, "metadata.name", "is required")
+            return "", {}
+        name = s.structure(fields["name"], str, "metadata.name")
+        annotations: Any = {}
+        if "annotations" in fields:
+            annotations = s.structure(fields["annotations"], Mapping[str, str], "metadata.annotations")
+        if name is not INVALID and not name.strip():
+            s.report(fields["name"], "metadata.name", "is empty")
+        return ("" if name is INVALID else name.strip()), ({} if annotations is INVALID else annotations)
+
+    def _plugins(self, node: yaml.Node | None) -> tuple[PluginSection, ...] | None:
+        if node is None:
+            return None
+        if isinstance(node, yaml.SequenceNode):
+            names = [
+                (each, each.value if isinstance(each, yaml.ScalarNode) else None, None) for each in node.value
+            ]
+        elif isinstance(node, yaml.MappingNode):
+            names = [(key, key.value, value) for key, value in node.value]
+        else:
+            self._s.report(node, "plugins", "expected a list of names, or a mapping from name to options")
+            return None
+        sections: list[PluginSection] = []
+        for place, name, options in names:
+            if not isinstance(name, str) or not name:
+                self._s.report(place, "plugins", "a plugin's name must be plain text")
+            elif any(section.name == name for section in sections):
+                self._s.report(place, f"plugins.{name}", "is given twice")
+            else:
+                sections.append(PluginSection(name=name, line=line_of(place), node=options))
+        return tuple(sections)
+
+    def _spec(self, root: yaml.Node, node: yaml.Node | None) -> list[Resource[object]]:
+        s = self._s
+        if not isinstance(node, yaml.MappingNode):
+            s.report(node or root, "spec", "is required, with a list of resources")
+            return []
+        fields = s.entries(node, "spec", dict.fromkeys(("reconcile", "resources")))
+        if "reconcile" in fields:
+            s.structure(fields["reconcile"], _Reconcile, "spec.reconcile")
+        listed = fields.get("resources")
+        if listed is None:
+            return []
+        if not isinstance(listed, yaml.SequenceNode):
+            s.report(listed, "spec.resources", "expected a list")
+            return []
+        resources: list[Resource[object]] = []
+        seen: dict[ResourceId, int] = {}
+        for index, each in enumerate(listed.value):
+            resource = self._resource(each, f"spec.resources[{index}]")
+            s.resource = ""
+            if resource is None:
+                continue
+            if resource.id in seen:
+                s.resource = resource.id.ref
+                s.report(each, "", f"is defined twice, first on line {seen[resource.id]}")
+                s.resource = ""
+                continue
+            seen[resource.id] = resource.source.line
+            resources.append(resource)
+        return resources
+
+    def _resource(self, node: yaml.Node, where: str) -> Resource[object] | None:
+        s = self._s
+        if not isinstance(node, yaml.MappingNode):
+            s.report(node, where, "expected a resource with apiVersion, kind, metadata and spec")
+            return None
+        s.resource = where
+        known = dict.fromkeys(("apiVersion", "kind", "metadata", "spec", "status"))
+        peek = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+        kind_name = peek["kind"].value if isinstance(peek.get("kind"), yaml.ScalarNode) else ""
+        meta = peek.get("metadata")
+        if isinstance(meta, yaml.MappingNode):
+            given = {key.value: value.value for key, value in meta.value if isinstance(key, yaml.ScalarNode)}
+            s.resource = f"{kind_name}/{given.get('name', '?')}"
+        before = sum(problem.severity == "error" for problem in s.problems)
+        entries = s.entries(node, "", known)
+        name, annotations = self._metadata(node, entries)
+        kind = self._kind(node, entries, kind_name)
+        if kind is None:
+            return None
+        s.lines = {}
+        retired = self._retired(entries.get("spec"), kind.kind)
+        spec = INVALID if retired else s.attributes(entries.get("spec", _empty(node)), kind.spec, "spec")
+        if spec is INVALID or sum(problem.severity == "error" for problem in s.problems) > before:
+            return None
+        if kind.kind == "CloudProviderProfile":
+            options = _child(entries.get("spec"), "options")
+            if options is not None:
+                self._options[name] = options
+        return Resource(
+            id=ResourceId(kind.api_version, kind.kind, name),
+            spec=spec,
+            annotations=annotations,
+            source=SourceLocation(s.file, line_of(node), dict(s.lines)),
+        )
+
+    def _kind(self, node: yaml.Node, entries: dict[str, yaml.Node], name: str) -> ResourceKind | None:
+        s = self._s
+        if "kind" not in entries:
+            s.report(node, "kind", "is required")
+            return None
+        if name in RETIRED:
+            s.report(entries["kind"], "kind", f"{name} is no longer a kind of resource", RETIRED[name])
+            return None
+        kind = self._kinds.get(name)
+        if kind is None:
+            close = difflib.get_close_matches(name, self._kinds, n=1)
+            hint = f"did you mean {close[0]}?" if close else "routerd plugins lists what plugins add"
+            s.report(entries["kind"], "kind", f'unknown kind "{name}"', hint)
+            return None
+        given = entries.get("apiVersion")
+        if given is None or given.value != kind.api_version:
+            got = f'"{given.value}" is wrong' if given is not None else "is required"
+            s.report(given or node, "apiVersion", f"{got}, {name} is of {kind.api_version}")
+            return None
+        if kind.runtime_only:
+            s.report(entries["kind"], "kind", f"{name} is made at run time and may not stand in a file")
+            return None
+        return kind
+
+    def _retired(self, spec: yaml.Node | None, kind: str) -> bool:
+        found = False
+        for (owner, path), advice in RETIRED_FIELDS.items():
+            node = spec
+            for part in path.split("."):
+                node = _child(node, part)
+            if owner == kind and node is not None:
+                self._s.report(node, f"spec.{path}", "is no longer a field", advice)
+                found = True
+        return found
+
+
+def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for name, value in node.value if name.value == key), None)
+
+
+def _empty(node: yaml.Node) -> yaml.MappingNode:
+    return yaml.MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)

@@ -1,0 +1,290 @@
+"""YAML nodes into typed values; collects every problem with its line and field path.
+
+An `attrs` class is a mapping whose keys are its attributes in camel case, or the `key` in an
+attribute's metadata. Nothing is converted that a person did not mean: a number is no text, and
+`yes` is no address.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cache
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+import attrs
+import yaml
+
+from routerd.config.document import line_of, plain
+from routerd.errors import Problem
+
+T = TypeVar("T")
+
+INVALID: Any = object()  # Any: stands in for a value of any type until its problem is reported
+
+
+@attrs.define
+class Structurer:
+    """Converts nodes of one file; `problems` fills up, `lines` maps field paths to lines."""
+
+    file: str
+    lenient: bool = False
+    problems: list[Problem] = attrs.field(factory=list)
+    lines: dict[str, int] = attrs.field(factory=dict)
+    resource: str = ""
+
+    def report(
+        self, node: yaml.Node, path: str, message: str, hint: str = "", severity: str = "error"
+    ) -> Any:
+        """Note a problem and return `INVALID`."""
+        self.problems.append(
+            Problem(
+                file=self.file,
+                line=line_of(node),
+                resource=self.resource,
+                path=path,
+                message=message,
+                hint=hint,
+                severity=severity,
+            )
+        )
+        return INVALID
+
+    def structure(self, node: yaml.Node, wanted: Any, path: str) -> Any:
+        """Return the value of `node` as the type `wanted`, or `INVALID` after reporting why not."""
+        self.lines[path] = line_of(node)
+        while hasattr(wanted, "__supertype__"):
+            wanted = wanted.__supertype__
+        if wanted in (object, Any):
+            return plain(node)
+        origin = typing.get_origin(wanted)
+        if origin in (Union, types.UnionType):
+            return self._union(node, wanted, path)
+        if origin is Literal:
+            return self._literal(node, typing.get_args(wanted), path)
+        if origin in (tuple, frozenset, list):
+            return self._sequence(node, origin, typing.get_args(wanted)[0], path)
+        if origin is not None and issubclass(origin, Mapping):
+            return self._mapping(node, typing.get_args(wanted)[1], path)
+        if isinstance(wanted, type) and attrs.has(wanted):
+            return self.attributes(node, wanted, path)
+        return self._scalar(node, wanted, path)
+
+    def attributes(self, node: yaml.Node, cls: type[Any], path: str) -> Any:
+        """Return an instance of the `attrs` class `cls`."""
+        if _is_null(node):
+            node = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
+        if not isinstance(node, yaml.MappingNode):
+            return self.report(node, path, f"expected a mapping, got {_describe(node)}")
+        fields = fields_of(cls)  # type: ignore[arg-type]  # a class is hashable; mypy doubts type[Any]
+        entries = self.entries(node, path, fields)
+        values: dict[str, Any] = {}
+        valid = True
+        for key, (field, kind) in fields.items():
+            below = _join(path, key)
+            if key in entries:
+                value = self.structure(entries[key], kind, below)
+                valid = valid and value is not INVALID
+                values[field.name.lstrip("_")] = value
+            elif field.default is attrs.NOTHING:
+                self.report(node, below, "is required")
+                valid = False
+        if not valid:
+            return INVALID
+        try:
+            return cls(**values)
+        except ValueError as error:
+            return self.report(node, path, str(error))
+
+    def entries(self, node: yaml.MappingNode, path: str, known: Mapping[str, object]) -> dict[str, yaml.Node]:
+        """Return the entries of a mapping by key; reports repeated and unknown keys."""
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else ""
+            if not key:
+                self.report(key_node, path, "keys must be plain text")
+            elif key in found:
+                self.report(key_node, _join(path, key), "is given twice")
+            elif key not in known:
+                close = difflib.get_close_matches(key, known, n=1) or _ignoring_case(key, known)
+                hint = (
+                    f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+                )
+                severity = "warning" if self.lenient else "error"
+                self.report(key_node, _join(path, key), "unknown field", hint, severity)
+            else:
+                found[key] = value
+        return found
+
+    def _union(self, node: yaml.Node, wanted: Any, path: str) -> Any:
+        options = [option for option in typing.get_args(wanted) if option is not type(None)]
+        if len(options) < len(typing.get_args(wanted)) and _is_null(node):
+            return None
+        if len(options) == 1:
+            return self.structure(node, options[0], path)
+        before = len(self.problems)
+        for option in options:
+            value = self.structure(node, option, path)
+            if value is not INVALID:
+                del self.problems[before:]
+                return value
+        first = self.problems[before]
+        del self.problems[before:]
+        self.problems.append(first)
+        return INVALID
+
+    def _literal(self, node: yaml.Node, options: tuple[object, ...], path: str) -> Any:
+        value = plain(node) if isinstance(node, yaml.ScalarNode) else None
+        value = "" if value is None and "" in options else value
+        if value in options:
+            return value
+        known = [str(option) for option in options if option != ""]
+        close = difflib.get_close_matches(str(value), known, n=1)
+        hint = f'did you mean "{close[0]}"?' if close else ""
+        return self.report(node, path, f"{_describe(node)} is not one of {', '.join(known)}", hint)
+
+    def _sequence(self, node: yaml.Node, origin: type[Any], item: Any, path: str) -> Any:
+        if _is_null(node):
+            return origin()
+        if not isinstance(node, yaml.SequenceNode):
+            return self.report(node, path, f"expected a list, got {_describe(node)}")
+        values = [self.structure(each, item, f"{path}[{index}]") for index, each in enumerate(node.value)]
+        return INVALID if any(value is INVALID for value in values) else origin(values)
+
+    def _mapping(self, node: yaml.Node, item: Any, path: str) -> Any:
+        if _is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            return self.report(node, path, f"expected a mapping, got {_describe(node)}")
+        keys = {str(key.value): key for key, _ in node.value}
+        entries = self.entries(node, path, keys)
+        values = {key: self.structure(each, item, _join(path, key)) for key, each in entries.items()}
+        return INVALID if any(value is INVALID for value in values.values()) else values
+
+    def _scalar(self, node: yaml.Node, wanted: type[Any], path: str) -> Any:
+        parse, noun = _SCALARS.get(wanted, (None, ""))
+        if parse is None:
+            raise TypeError(f"{path}: fields of type {wanted!r} cannot be read from a file")
+        if not isinstance(node, yaml.ScalarNode) or _is_null(node):
+            return self.report(node, path, f"expected {noun}, got {_describe(node)}")
+        try:
+            return parse(node)
+        except ValueError as error:
+            reason = str(error)
+            detail = f" ({reason})" if wanted in _EXPLAINED and reason else ""
+            return self.report(node, path, f"expected {noun}, got {_describe(node)}{detail}")
+
+
+_EXPLAINED = (IPv4Network, IPv4Interface, IPv6Network)
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return a duration in Go's notation: `10s`, `15m`, `1h30m`."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(text)
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def _text(node: yaml.ScalarNode) -> str:
+    if node.tag == "tag:yaml.org,2002:str" or node.style:
+        return str(node.value)
+    if node.tag.endswith((":int", ":float", ":timestamp")):
+        return str(node.value)
+    raise ValueError(node.value)
+
+
+def _integer(node: yaml.ScalarNode) -> int:
+    value = plain(node)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(node.value)  # noqa: TRY004 - the caller reports a ValueError with its line
+    return value
+
+
+def _boolean(node: yaml.ScalarNode) -> bool:
+    if node.tag != "tag:yaml.org,2002:bool" or str(node.value).lower() not in ("true", "false"):
+        raise ValueError(node.value)
+    return str(node.value).lower() == "true"
+
+
+def _number(node: yaml.ScalarNode) -> float:
+    value = plain(node)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(node.value)  # noqa: TRY004 - the caller reports a ValueError with its line
+    return float(value)
+
+
+def _from_text(convert: Callable[[str], Any]) -> Callable[[yaml.ScalarNode], Any]:
+    return lambda node: convert(str(node.value).strip())
+
+
+_SCALARS: dict[type[Any], tuple[Callable[[yaml.ScalarNode], Any], str]] = {
+    str: (_text, "text"),
+    int: (_integer, "an integer"),
+    bool: (_boolean, "true or false"),
+    float: (_number, "a number"),
+    Path: (_from_text(Path), "a path"),
+    timedelta: (_from_text(parse_duration), "a duration such as 10s, 15m or 24h"),
+    IPv4Address: (_from_text(IPv4Address), "an IPv4 address"),
+    IPv4Network: (_from_text(IPv4Network), "an IPv4 prefix such as 10.0.0.0/24"),
+    IPv4Interface: (_from_text(IPv4Interface), "an IPv4 address with a prefix length"),
+    IPv6Address: (_from_text(IPv6Address), "an IPv6 address"),
+    IPv6Network: (_from_text(IPv6Network), "an IPv6 prefix"),
+}
+
+
+@cache
+def fields_of(cls: type[Any]) -> dict[str, tuple[attrs.Attribute[Any], Any]]:
+    """Return the fields of an `attrs` class by their key in the file, each with its resolved type."""
+    hints = typing.get_type_hints(cls)
+    return {
+        field.metadata.get("key", camel_case(field.name)): (field, hints[field.name])
+        for field in attrs.fields(cls)
+        if field.init
+    }
+
+
+def camel_case(name: str) -> str:
+    """Return `snake_case` as `camelCase`."""
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def structure_options(
+    node: yaml.Node | None, cls: type[T], *, file: str, resource: str, path: str, lenient: bool = False
+) -> tuple[T | None, list[Problem]]:
+    """Return options of a plugin as an instance of `cls`, with the problems found."""
+    structurer = Structurer(file=file, lenient=lenient, resource=resource)
+    if node is None:
+        mark = yaml.Mark(file, 0, 0, 0, None, 0)
+        node = yaml.MappingNode("tag:yaml.org,2002:map", [], mark, mark)
+    value = structurer.attributes(node, cls, path)
+    return (None if value is INVALID else value), structurer.problems
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _describe(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return "nothing" if _is_null(node) else f'"{node.value}"'
+
+
+def _ignoring_case(key: str, known: Mapping[str, object]) -> list[str]:
+    return [name for name in known if name.lower() == key.lower()]
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
