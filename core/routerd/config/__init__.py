@@ -5,7 +5,7 @@ written, `validate` checks what the types cannot, `loader` puts them together, `
 resource back.
 """
 
-from routerd.config.loader import Configuration, PluginSection, load, load_text
+from routerd.config.loader import Configuration, PluginSection, load, load_text, plugin_names
 from routerd.config.structure import structure_options
 
-__all__ = ["Configuration", "PluginSection", "load", "load_text", "structure_options"]
+__all__ = ["Configuration", "PluginSection", "load", "load_text", "plugin_names", "structure_options"]

@@ -257,3 +257,20 @@ def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
 
 def _empty(node: yaml.Node) -> yaml.MappingNode:
     return yaml.MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)
+
+
+def plugin_names(path: Path) -> tuple[str, ...] | None:
+    """Return the plugins that the file names, before anything else of it is looked at.
+
+    Plugins add kinds of resource, so their names are needed to read the rest. None when the file
+    has no `plugins:`; what is wrong with the section is reported by `load`.
+    """
+    root, _ = compose(read(path), str(path))
+    node = _child(root, "plugins")
+    if isinstance(node, yaml.SequenceNode):
+        names = [each.value for each in node.value]
+    elif isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value]
+    else:
+        return None
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
