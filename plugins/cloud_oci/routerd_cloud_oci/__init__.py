@@ -1,0 +1,1 @@
+"""routerd fabric: Oracle Cloud Infrastructure VCNs."""

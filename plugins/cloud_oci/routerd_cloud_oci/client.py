@@ -1,0 +1,294 @@
+"""The only module that imports the OCI SDK. Its calls block, so each runs in a thread.
+
+Retries and circuit breakers of the SDK are off: when to try again is the reconcile loop's
+decision, and a breaker is global to the process and would hide the next answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from routerd.errors import PermanentError, TransientError
+from routerd_cloud_oci.config import OciOptions
+from routerd_cloud_oci.faults import service_error, unreachable
+from routerd_cloud_oci.rules import RouteTable, Rule
+
+T = TypeVar("T")
+
+_TIMEOUT = (5, 20)
+"""Seconds to connect, and to wait for an answer."""
+
+_DEADLINE = 30.0
+_PAGE = 100
+
+
+@attrs.frozen(kw_only=True)
+class Vnic:
+    """A VNIC as the API shows it; `forwarding` is `skipSourceDestCheck`."""
+
+    ref: str
+    address: IPv4Address
+    subnet: str
+    compartment: str
+    primary: bool
+    forwarding: bool
+    etag: str
+
+
+@attrs.frozen(kw_only=True)
+class Subnet:
+    """A subnet: in which VCN, and which route table its VNICs use."""
+
+    ref: str
+    vcn: str
+    route_table: str
+
+
+class Api(Protocol):
+    """What the fabric needs of OCI. Every method raises `ProviderError`."""
+
+    async def vnic(self, ref: str) -> Vnic:
+        """GetVnic."""
+        ...
+
+    async def set_forwarding(self, ref: str, enabled: bool, etag: str) -> None:
+        """UpdateVnic of the one field; `StaleError` when the VNIC changed since the ETag."""
+        ...
+
+    async def primary_private_ip(self, vnic: str) -> str:
+        """ListPrivateIps; return the OCID of the VNIC's primary private IP."""
+        ...
+
+    async def instance_of(self, vnic: str, compartment: str) -> str:
+        """ListVnicAttachments; return the OCID of the instance that has the VNIC."""
+        ...
+
+    async def subnet(self, ref: str) -> Subnet:
+        """GetSubnet."""
+        ...
+
+    async def vcn_networks(self, ref: str) -> tuple[IPv4Network, ...]:
+        """GetVcn; return its IPv4 prefixes."""
+        ...
+
+    async def route_table(self, ref: str) -> RouteTable:
+        """GetRouteTable."""
+        ...
+
+    async def replace_rules(self, ref: str, rules: Sequence[Rule], etag: str) -> None:
+        """UpdateRouteTable; `StaleError` when the table changed since the ETag."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
+async def connect(options: OciOptions, region: str) -> Api:
+    """Import the SDK, get credentials, and return the API of `region`; raises `ProviderError`."""
+    async with _deadline("Connect", region):
+        return await asyncio.to_thread(_connect, options, region)
+
+
+def _connect(options: OciOptions, region: str) -> Api:
+    import oci  # noqa: PLC0415 - half a second that only a host on OCI should pay
+    import oci.auth.signers  # noqa: PLC0415 - as above
+    import oci.core  # noqa: PLC0415 - as above
+    from oci._vendor.requests.exceptions import RequestException  # noqa: PLC0415 - as above
+
+    once = oci.retry.NoneRetryStrategy()
+    unbroken = oci.circuit_breaker.NoCircuitBreakerStrategy()
+    try:
+        if options.auth == "instance_principal":
+            signer = oci.auth.signers.InstancePrincipalsSecurityTokenSigner(
+                retry_strategy=once,
+                federation_client_retry_strategy=once,
+                federation_client_circuit_breaker_strategy=unbroken,
+            )
+            config = {"region": region or signer.region}
+        else:
+            config = oci.config.from_file(str(options.config_file.expanduser()), options.profile)
+            config["region"] = region or config.get("region", "")
+            oci.config.validate_config(config)
+            signer = oci.signer.Signer.from_config(config)
+        settings = {
+            "signer": signer,
+            "timeout": _TIMEOUT,
+            "retry_strategy": once,
+            "circuit_breaker_strategy": unbroken,
+        }
+        network = oci.core.VirtualNetworkClient(config, **settings)
+        compute = oci.core.ComputeClient(config, **settings)
+    except oci.exceptions.ServiceError as exc:
+        raise _translate(exc, "Authenticate", region) from exc
+    except RequestException as exc:
+        raise unreachable(operation="Authenticate", resource=region, reason=_brief(exc)) from exc
+    except (oci.exceptions.ClientError, OSError, ValueError) as exc:
+        raise PermanentError(
+            f"oci credentials: {options.auth} cannot be used, {_brief(exc)}; check options auth, "
+            "configFile and profile"
+        ) from exc
+    except RuntimeError as exc:
+        # What the federation client raises for a certificate or a token of no known shape.
+        raise TransientError(f"oci credentials: {options.auth} failed, {_brief(exc)}") from exc
+    return _SdkApi(network, compute, oci.exceptions.ServiceError, RequestException)
+
+
+class _SdkApi:
+    """`Api` on the SDK's clients. The sessions below them are used by one thread at a time."""
+
+    def __init__(
+        self,
+        network: Any,  # noqa: ANN401 - Any: the SDK has no types
+        compute: Any,  # noqa: ANN401 - Any: the SDK has no types
+        refusal: type[Exception],
+        silence: type[Exception],
+    ) -> None:
+        self._network = network
+        self._compute = compute
+        self._refusal = refusal
+        self._silence = silence
+        self._lock = asyncio.Lock()
+
+    async def vnic(self, ref: str) -> Vnic:
+        answer = await self._call("GetVnic", ref, lambda: self._network.get_vnic(ref))
+        found = answer.data
+        return Vnic(
+            ref=ref,
+            address=IPv4Address(found.private_ip),
+            subnet=found.subnet_id,
+            compartment=found.compartment_id,
+            primary=bool(found.is_primary),
+            forwarding=bool(found.skip_source_dest_check),
+            etag=answer.headers.get("etag", ""),
+        )
+
+    async def set_forwarding(self, ref: str, enabled: bool, etag: str) -> None:
+        # A mapping instead of UpdateVnicDetails: what is not in it stays as it is.
+        body = {"skipSourceDestCheck": enabled}
+        condition = {"if_match": etag} if etag else {}
+        await self._call("UpdateVnic", ref, lambda: self._network.update_vnic(ref, body, **condition))
+
+    async def primary_private_ip(self, vnic: str) -> str:
+        def pages() -> list[Any]:  # Any: the SDK has no types
+            return self._pages(lambda page: self._network.list_private_ips(vnic_id=vnic, limit=_PAGE, **page))
+
+        for found in await self._call("ListPrivateIps", vnic, pages):
+            if found.is_primary:
+                return str(found.id)
+        raise PermanentError(f"oci ListPrivateIps {vnic}: the VNIC has no primary private IP")
+
+    async def instance_of(self, vnic: str, compartment: str) -> str:
+        def pages() -> list[Any]:  # Any: the SDK has no types
+            return self._pages(
+                lambda page: self._compute.list_vnic_attachments(
+                    compartment, vnic_id=vnic, limit=_PAGE, **page
+                )
+            )
+
+        for found in await self._call("ListVnicAttachments", vnic, pages):
+            if found.lifecycle_state == "ATTACHED":
+                return str(found.instance_id)
+        raise PermanentError(f"oci ListVnicAttachments {vnic}: no instance has this VNIC attached")
+
+    async def subnet(self, ref: str) -> Subnet:
+        found = (await self._call("GetSubnet", ref, lambda: self._network.get_subnet(ref))).data
+        return Subnet(ref=ref, vcn=found.vcn_id, route_table=found.route_table_id)
+
+    async def vcn_networks(self, ref: str) -> tuple[IPv4Network, ...]:
+        found = (await self._call("GetVcn", ref, lambda: self._network.get_vcn(ref))).data
+        return tuple(IPv4Network(text) for text in found.cidr_blocks or [found.cidr_block])
+
+    async def route_table(self, ref: str) -> RouteTable:
+        # Not get_route_table: its models drop every field that this version of the SDK does not
+        # know, and what is not written back is lost.
+        answer = await self._call(
+            "GetRouteTable",
+            ref,
+            lambda: self._network.base_client.call_api(
+                resource_path="/routeTables/{rtId}",
+                method="GET",
+                path_params={"rtId": ref},
+                header_params={"accept": "application/json", "content-type": "application/json"},
+                response_type="object",
+                operation_name="get_route_table",
+            ),
+        )
+        return RouteTable(
+            ref=ref,
+            vcn=answer.data["vcnId"],
+            rules=tuple(answer.data["routeRules"]),
+            etag=answer.headers.get("etag", ""),
+        )
+
+    async def replace_rules(self, ref: str, rules: Sequence[Rule], etag: str) -> None:
+        body = {"routeRules": [dict(rule) for rule in rules]}
+        await self._call(
+            "UpdateRouteTable", ref, lambda: self._network.update_route_table(ref, body, if_match=etag)
+        )
+
+    async def aclose(self) -> None:
+        for client in (self._network, self._compute):
+            await asyncio.to_thread(client.base_client.session.close)
+
+    @staticmethod
+    def _pages(fetch: Callable[[dict[str, str]], Any]) -> list[Any]:  # Any: the SDK has no types
+        """Return the items of every page (`opc-next-page`)."""
+        items: list[Any] = []  # Any: the SDK has no types
+        page: dict[str, str] = {}
+        while True:
+            answer = fetch(page)
+            items += answer.data
+            if not answer.has_next_page:
+                return items
+            page = {"page": answer.next_page}
+
+    async def _call(self, operation: str, ref: str, call: Callable[[], T]) -> T:
+        async with _deadline(operation, ref), self._lock:
+            try:
+                return await asyncio.to_thread(call)
+            except self._refusal as exc:
+                raise _translate(exc, operation, ref) from exc
+            except self._silence as exc:
+                raise unreachable(operation=operation, resource=ref, reason=_brief(exc)) from exc
+
+
+@asynccontextmanager
+async def _deadline(operation: str, resource: str) -> AsyncIterator[None]:
+    """End what takes too long with a `TransientError` that names it."""
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            yield
+    except TimeoutError as exc:
+        raise unreachable(
+            operation=operation, resource=resource, reason=f"nothing for {_DEADLINE:.0f} s"
+        ) from exc
+
+
+def _translate(exc: Any, operation: str, resource: str) -> Exception:  # noqa: ANN401 - Any: the SDK has no types
+    """Return our error for the SDK's `ServiceError`."""
+    headers = exc.headers or {}
+    return service_error(
+        operation=operation,
+        resource=resource,
+        status=int(exc.status),
+        code=str(exc.code or ""),
+        message=str(exc.message or ""),
+        request_id=str(exc.request_id or ""),
+        retry_after=str(headers.get("retry-after", "")),
+    )
+
+
+def _brief(exc: Exception) -> str:
+    """Return the innermost reason of an error on one line; the SDK wraps three or four deep."""
+    inner: object = exc
+    while isinstance(inner, BaseException) and inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    reason = getattr(inner, "reason", None) or inner
+    return f"{type(reason).__name__}: {reason}".splitlines()[0][:200]

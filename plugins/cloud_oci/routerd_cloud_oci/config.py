@@ -1,0 +1,37 @@
+"""Options of the fabric kind `oci`; everything has a sensible value on an OCI instance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class OciOptions:
+    """`CloudProviderProfile.spec.options` when the provider is `oci`.
+
+    With `auth: instance_principal` the instance signs by its own certificate; with `config_file`
+    by the key that `configFile` names in its section `profile`. `region`, `vnics` (the OCIDs of
+    our own VNICs, the primary one first) and `routeTables` (OCIDs) replace what the metadata
+    service and the API say: without them, our VNICs and the route tables of their subnets.
+    """
+
+    auth: Literal["instance_principal", "config_file"] = "instance_principal"
+    config_file: Path = Path("~/.oci/config")
+    profile: str = "DEFAULT"
+    region: str = ""
+    vnics: tuple[str, ...] = ()
+    route_tables: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        for key, values, kind in (
+            ("vnics", self.vnics, "vnic"),
+            ("routeTables", self.route_tables, "routetable"),
+        ):
+            for value in values:
+                if not value.startswith(f"ocid1.{kind}."):
+                    raise ValueError(
+                        f'{key}: "{value}" is no OCID of a {kind}; it must start with ocid1.{kind}.'
+                    )

@@ -1,0 +1,32 @@
+"""What the plugin offers: the fabric kind `oci`. No I/O, and no SDK, on import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import routerd
+from routerd.errors import PluginError
+from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
+from routerd_cloud_oci.config import OciOptions
+from routerd_cloud_oci.fabric import OciFabric
+
+
+@routerd.hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(
+        name="cloud_oci", summary="Oracle Cloud Infrastructure: VNIC forwarding and route tables"
+    )
+
+
+@routerd.hookimpl
+def routerd_fabrics() -> Sequence[Provider[Fabric]]:
+    """Describe the fabric kind `oci`."""
+    return [Provider(kind="oci", create=create, options=OciOptions)]
+
+
+def create(ctx: PluginContext, options: object) -> Fabric:
+    """Make a fabric of `OciOptions`; raises `PluginError` for anything else."""
+    if not isinstance(options, OciOptions):
+        raise PluginError(f"cloud_oci: options must be OciOptions, got {type(options).__name__}")
+    return OciFabric(ctx, options)
