@@ -1,0 +1,71 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from datetime import UTC, datetime, timedelta
+
+_TURNS = 25
+"""Turns of the loop that woken tasks get; enough for a chain of awaits that do not wait outside."""
+
+
+class FakeClock:
+    """Implements `spi.Clock`; time moves only through `advance` and `jump`.
+
+    Added in 1.0.
+    """
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        self._start = start
+        self._elapsed = 0.0
+        self._jumped = timedelta()
+        self._count = 0
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """Return the fake UTC time."""
+        return self._start + timedelta(seconds=self._elapsed) + self._jumped
+
+    def monotonic(self) -> float:
+        """Return seconds since the clock was made."""
+        return self._elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until `advance` has moved the clock by `seconds`; 0 or less only yields."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (self._elapsed + seconds, self._count, woken))
+        await woken
+
+    @property
+    def sleepers(self) -> int:
+        """Return how many tasks sleep."""
+        return sum(1 for _, _, woken in self._sleepers if not woken.done())
+
+    async def advance(self, seconds: float) -> None:
+        """Move time on, waking each sleeper at its own moment and letting it run."""
+        if seconds < 0:
+            raise ValueError("time on a monotonic clock does not go back; see jump")
+        target = self._elapsed + seconds
+        await self.settle()
+        while self._sleepers and self._sleepers[0][0] <= target:
+            due, _, woken = heapq.heappop(self._sleepers)
+            self._elapsed = max(self._elapsed, due)
+            if not woken.done():
+                woken.set_result(None)
+                await self.settle()
+        self._elapsed = target
+        await self.settle()
+
+    def jump(self, by: timedelta) -> None:
+        """Set the wall clock on or back, as NTP would; nobody wakes."""
+        self._jumped += by
+
+    async def settle(self) -> None:
+        """Let the other tasks run until they wait for something outside of this clock."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)

@@ -1,0 +1,140 @@
+"""Links in memory, with the kernel's manners and foreign links among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Interface
+
+import attrs
+
+from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.model.names import MAX_LINK_NAME, LinkName
+from routerd.spi import ALIAS_PREFIX, Link, LinkSpec
+from routerd.testing.faults import FaultPlan
+
+_DEFAULT_KINDS = ("ipip", "gre", "wireguard", "tun")
+
+
+class FakeKernel:
+    """Implements `spi.Kernel`. `writes` lists what was changed, `dump` prints what there is.
+
+    Added in 1.0.
+    """
+
+    def __init__(
+        self,
+        links: Collection[Link] = (),
+        *,
+        kinds: Collection[str] = _DEFAULT_KINDS,
+        faults: FaultPlan | None = None,
+    ) -> None:
+        self.kinds = set(kinds)
+        self.faults = faults or FaultPlan()
+        self.writes: list[str] = []
+        self._links: dict[LinkName, Link] = {}
+        self._next_index = 1
+        for link in (Link(name=LinkName("lo"), index=1, kind="", up=True, mtu=65536), *links):
+            self.place(link)
+
+    def place(self, link: Link) -> None:
+        """Put a link there as somebody else would; without the alias `routerd:` it is foreign."""
+        self._links[link.name] = link
+        self._next_index = max(self._next_index, link.index + 1)
+
+    def remove(self, name: LinkName) -> None:
+        """Take a link away as somebody else would."""
+        self._links.pop(name, None)
+
+    def dump(self) -> str:
+        """Return the links as text, one line each in the order of their names."""
+        return "\n".join(_line(self._links[name]) for name in sorted(self._links))
+
+    async def links(self) -> Mapping[LinkName, Link]:
+        """Return all links, ours and foreign, by name."""
+        self.faults.reach("links")
+        return dict(self._links)
+
+    async def supports(self, kind: str) -> bool:
+        """Say whether `kind` is among the kinds that the kernel was made with."""
+        self.faults.reach(f"supports {kind}")
+        return kind in self.kinds
+
+    async def add_link(self, spec: LinkSpec) -> None:
+        """Create and raise a device; one of ours with the same name must be deleted first."""
+        self.faults.reach(f"add {spec.name}")
+        if len(spec.name.encode()) > MAX_LINK_NAME:
+            raise PermanentError(f"link {spec.name}: the name is longer than {MAX_LINK_NAME} bytes")
+        if spec.kind not in self.kinds:
+            raise UnsupportedError(f"link {spec.name}: this kernel has no links of kind {spec.kind}")
+        present = self._links.get(spec.name)
+        if present is not None and present.owner is None:
+            raise NotOwnedError(f"link {spec.name} exists and is not ours; rename or delete it")
+        if present is not None:
+            raise TransientError(f"link {spec.name} exists already")
+        self.writes.append(f"add {spec.name}")
+        self.place(
+            Link(
+                name=spec.name,
+                index=self._next_index,
+                kind=spec.kind,
+                up=True,
+                mtu=spec.mtu,
+                alias=ALIAS_PREFIX + spec.owner,
+                local=spec.local,
+                remote=spec.remote,
+                ttl=spec.ttl,
+                key=spec.key,
+                encapsulation=spec.encapsulation,
+                addresses=tuple(sorted(spec.addresses)),
+            )
+        )
+
+    async def set_link(
+        self,
+        name: LinkName,
+        *,
+        owner: str,
+        mtu: int,
+        addresses: tuple[IPv4Interface, ...],
+    ) -> None:
+        """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
+        self.faults.reach(f"set {name}")
+        present = self._links.get(name)
+        if present is None:
+            raise TransientError(f"link {name} does not exist")
+        changed = attrs.evolve(
+            present, alias=ALIAS_PREFIX + owner, up=True, mtu=mtu, addresses=tuple(sorted(addresses))
+        )
+        if changed != present:
+            self.writes.append(f"set {name}")
+            self.place(changed)
+
+    async def delete_link(self, name: LinkName) -> None:
+        """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
+        self.faults.reach(f"delete {name}")
+        present = self._links.get(name)
+        if present is None:
+            return
+        if present.owner is None:
+            raise NotOwnedError(f"link {name} is not ours; it stays")
+        self.writes.append(f"delete {name}")
+        self.remove(name)
+
+
+def _line(link: Link) -> str:
+    parts = [
+        f"{link.index}: {link.name}",
+        link.kind or "device",
+        "up" if link.up else "down",
+        f"mtu {link.mtu}",
+    ]
+    for word in ("local", "remote", "key"):
+        value = getattr(link, word)
+        if value is not None:
+            parts.append(f"{word} {value}")
+    if link.encapsulation is not None:
+        parts.append(f"udp {link.encapsulation.sport}->{link.encapsulation.dport}")
+    parts += [str(address) for address in link.addresses]
+    if link.alias:
+        parts.append(f"alias {link.alias}")
+    return " ".join(parts)
