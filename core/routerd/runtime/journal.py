@@ -1,0 +1,51 @@
+"""A cloud's table with a memory: every change is written down before it is made.
+
+The journal says what is ours in an account that others use too, and what was there before, so
+that `routerd down` can put it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+from routerd.errors import ProviderError
+from routerd.model.change import Change
+from routerd.spi import Table
+
+
+class Journal(Protocol):
+    """The store's journal of changes outside the host."""
+
+    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:
+        """Write down a change that is about to be made and return its number."""
+        ...
+
+    def journal_finish(self, entry: int, outcome: str) -> None:
+        """Note `done`, or the error, of a change."""
+        ...
+
+
+class JournaledTable:
+    """Wraps a provider's table; implements `spi.Table`."""
+
+    def __init__(self, table: Table[Any, Any], journal: Journal, *, scope: str, name: str) -> None:
+        self._table = table
+        self._journal = journal
+        self._scope = scope
+        self._name = name
+
+    async def observe(self) -> Mapping[Hashable, object]:
+        """Return what the provider observes."""
+        return await self._table.observe()
+
+    async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
+        """Write the changes down, make them, and note how each ended."""
+        entries = {
+            change.key: self._journal.journal_begin(self._scope, self._name, change) for change in changes
+        }
+        failures = await self._table.apply(changes)
+        for key, entry in entries.items():
+            error = failures.get(key)
+            self._journal.journal_finish(entry, "done" if error is None else f"failed: {error}")
+        return failures

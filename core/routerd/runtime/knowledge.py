@@ -1,0 +1,25 @@
+"""What the running daemon knows of the world, kept current by its tasks and read by derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from routerd.model.claim import AdmittedClaim, Claim, Topology
+from routerd.model.fabric import InstanceFacts
+from routerd.model.names import PublicKey
+from routerd.model.route import RouteSet
+
+
+@attrs.define
+class Knowledge:
+    """Facts by source. `waiting` says in words what has not answered yet, by source."""
+
+    claims: tuple[AdmittedClaim, ...] = ()
+    own_claims: Mapping[str, Claim] = attrs.field(factory=dict)
+    topologies: Mapping[str, Topology] = attrs.field(factory=dict)
+    learned: RouteSet | None = None
+    instances: dict[str, InstanceFacts] = attrs.field(factory=dict)
+    public_keys: dict[str, PublicKey] = attrs.field(factory=dict)
+    waiting: dict[str, str] = attrs.field(factory=dict)

@@ -1,0 +1,110 @@
+"""Providers made from their descriptions, each with a context of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import attrs
+
+from routerd.errors import PluginError
+from routerd.model import specs
+from routerd.runtime.directories import Directories
+from routerd.runtime.host import LoadedPlugin
+from routerd.runtime.log import Log
+from routerd.runtime.prepare import Prepared
+from routerd.runtime.supervisor import Supervisor, Work
+from routerd.spi import (
+    Capability,
+    Clock,
+    EncryptingTransport,
+    Enrollment,
+    Fabric,
+    Kernel,
+    PluginContext,
+    Provider,
+    Routing,
+    Transport,
+)
+
+P = TypeVar("P")
+
+
+@attrs.frozen(kw_only=True)
+class Made:
+    """The providers of one daemon by kind; fabrics by the name of their profile."""
+
+    transports: dict[str, Transport]
+    routings: dict[str, Routing]
+    enrollments: dict[str, Enrollment]
+    fabrics: dict[str, Fabric]
+
+    def encrypting(self) -> EncryptingTransport | None:
+        """Return the WireGuard transport, if there is one."""
+        return cast("EncryptingTransport | None", self.transports.get("wireguard"))
+
+
+@attrs.frozen(kw_only=True)
+class Workshop:
+    """Makes providers. With `read_only` they may only look."""
+
+    prepared: Prepared
+    directories: Directories
+    kernel: Kernel
+    clock: Clock
+    log: Log
+    supervisor: Supervisor
+    wake: Callable[[str | None], None]
+    read_only: bool = False
+
+    def make(self) -> Made:
+        """Make every provider that the configuration can use."""
+        host = self.prepared.host
+        fabrics = host.fabrics()
+        made_fabrics: dict[str, Fabric] = {}
+        for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec):
+            plugin, fabric = fabrics[profile.spec.provider]
+            options = self.prepared.profile_options[profile.name]
+            made_fabrics[profile.name] = self._create(
+                plugin, fabric, options, lane=f"fabric/{profile.name}", instance=profile.name
+            )
+        return Made(
+            transports={k: self._shared(p, d) for k, (p, d) in host.transports().items()},
+            routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},
+            enrollments={k: self._shared(p, d) for k, (p, d) in host.enrollments().items()},
+            fabrics=made_fabrics,
+        )
+
+    def _shared(self, plugin: LoadedPlugin, provider: Provider[P]) -> P:
+        return self._create(
+            plugin, provider, self.prepared.options[plugin.info.name], lane="host", instance=provider.kind
+        )
+
+    def _create(
+        self, plugin: LoadedPlugin, provider: Provider[P], options: object, *, lane: str, instance: str
+    ) -> P:
+        state, run = self.directories.plugin(plugin.info.name)
+
+        def spawn(name: str, work: Work) -> None:
+            self.supervisor.spawn(f"{plugin.info.name}/{instance}/{name}", work)
+
+        context = PluginContext(
+            plugin=plugin.info.name,
+            node=self.prepared.configuration.node,
+            log=self.log.bind(plugin=plugin.info.name),
+            clock=self.clock,
+            kernel=self.kernel,
+            state_dir=state,
+            run_dir=run,
+            wake=lambda: self.wake(lane),
+            spawn=spawn,
+            read_only=self.read_only,
+        )
+        try:
+            made = provider.create(context, options)
+        except Exception as error:
+            text = f"plugin {plugin.info.name}: provider {provider.kind} cannot be made: {error!r}"
+            raise PluginError(text) from error
+        if Capability.ENCRYPTS in provider.capabilities and not hasattr(made, "peers"):
+            raise PluginError(f"plugin {plugin.info.name}: {provider.kind} says it encrypts but has no peers")
+        return made

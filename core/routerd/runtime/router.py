@@ -1,0 +1,285 @@
+"""The router: providers brought up, facts gathered, tables bound to the loop.
+
+`Router` owns no policy. It starts what the configuration asks for, keeps `Knowledge` current, and
+gives the loop a function that derives the desired state from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import attrs
+
+from routerd.errors import ProviderError
+from routerd.model import specs
+from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
+from routerd.model.names import PublicKey
+from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.model.specs.rr_set import static_reflectors
+from routerd.model.tunnel import Tunnel
+from routerd.reconcile.derive import Inputs, derive
+from routerd.reconcile.derive.inputs import builtin_overhead
+from routerd.reconcile.desired import Desired
+from routerd.reconcile.loop import Binding, Loop
+from routerd.runtime.journal import Journal, JournaledTable
+from routerd.runtime.knowledge import Knowledge
+from routerd.runtime.log import Log
+from routerd.runtime.prepare import Prepared
+from routerd.runtime.providers import Made
+from routerd.runtime.supervisor import Supervisor
+from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
+
+FABRIC_QUIET = 300.0
+"""Seconds between two readings of a cloud when nothing has changed on our side."""
+
+FABRIC_DEADLINE = 180.0
+START_DEADLINE = 60.0
+RETRY_CEILING = 60.0
+
+
+class RouterStore(Journal, Protocol):
+    """What the router needs of the store."""
+
+    def admitted(self) -> tuple[AdmittedClaim, ...]:
+        """Return the admitted claims."""
+        ...
+
+    def topologies(self) -> dict[str, Topology]:
+        """Return the fetched topologies by the name of their set."""
+        ...
+
+    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
+        """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class HostTables:
+    """The core's own tables."""
+
+    routes: Table[Any, Any]  # Any: bound to the loop, which only compares
+    addresses: Table[Any, Any]  # Any: as above
+    sysctls: Table[Any, Any]  # Any: as above
+    firewall: Table[Any, Any]  # Any: as above
+
+
+class Router:
+    """Brings the providers up and keeps the loop supplied."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        made: Made,
+        *,
+        tables: HostTables,
+        store: RouterStore,
+        supervisor: Supervisor,
+        clock: Clock,
+        log: Log,
+        on_pass: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.prepared = prepared
+        self.made = made
+        self.knowledge = Knowledge()
+        self._tables = tables
+        self._store = store
+        self._supervisor = supervisor
+        self._clock = clock
+        self._log = log
+        self._started: list[Lifecycle] = []
+        self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
+        for binding in self._host_bindings():
+            self.loop.bind(binding)
+
+    # --- life --------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start everything; what cannot start yet is tried again in the background."""
+        self.refresh()
+        for name, transport in self.made.transports.items():
+            self._bring_up(
+                f"transport/{name}", transport, lambda n=name, t=transport: self._bind_transport(n, t)
+            )
+        for name, routing in self.made.routings.items():
+            self._bring_up(f"routing/{name}", routing, lambda n=name, r=routing: self._bind_routing(n, r))
+        for name, fabric in self.made.fabrics.items():
+            self._bring_up(f"fabric/{name}", fabric, lambda n=name, f=fabric: self._bind_fabric(n, f))
+        self._supervisor.keep("keys", self._gather_keys)
+        self._run_lane("host")
+
+    async def aclose(self) -> None:
+        """Let go of everything; the data plane stays as it is."""
+        for provider in reversed(self._started):
+            try:
+                async with asyncio.timeout(10):
+                    await provider.aclose()
+            except (ProviderError, TimeoutError) as error:
+                self._log.warning("provider.close.failed", error=str(error))
+
+    def replace(self, prepared: Prepared) -> None:
+        """Use another configuration from the next pass on."""
+        self.prepared = prepared
+        self.refresh()
+        self.loop.wake()
+
+    def refresh(self) -> None:
+        """Read claims and topologies from the store again and wake the loop."""
+        self.knowledge.claims = self._store.admitted()
+        self.knowledge.topologies = self._store.topologies()
+        if "host" in self.loop.lanes:
+            self.loop.wake()
+
+    def own_claim(self, claim: Claim) -> None:
+        """Take over a claim of ours as it was last signed."""
+        self.knowledge.own_claims = {**self.knowledge.own_claims, claim.name: claim}
+        self.loop.wake()
+
+    # --- derivation --------------------------------------------------------------------------------
+
+    def derive(self) -> Desired:
+        """Return the desired state by what is known now."""
+        return derive(self.inputs())
+
+    def inputs(self) -> Inputs:
+        """Return everything that derivation may look at."""
+        known = self.knowledge
+        intent = self.prepared.intent
+        return Inputs(
+            intent=intent,
+            now=self._clock.now(),
+            claims=known.claims,
+            own_claims={**self._claims_of_file(), **known.own_claims},
+            topologies=known.topologies,
+            static_reflectors=self._static_reflectors(),
+            learned=known.learned,
+            instances=dict(known.instances),
+            public_keys=dict(known.public_keys),
+            overhead=self._overhead,
+        )
+
+    def _claims_of_file(self) -> dict[str, Claim]:
+        intent = self.prepared.intent
+        return {c.name: claim_from_spec(c.name, c.spec) for c in intent.of(specs.SAMEnrollmentClaimSpec)}
+
+    def _static_reflectors(self) -> dict[str, tuple[Reflector, ...]]:
+        return static_reflectors(self.prepared.intent)
+
+    def _overhead(self, tunnel: Tunnel) -> int:
+        transport = self.made.transports.get(tunnel.mode)
+        return transport.overhead(tunnel) if transport is not None else builtin_overhead(tunnel)
+
+    # --- providers ---------------------------------------------------------------------------------
+
+    def _bring_up(self, name: str, provider: Lifecycle, ready: Callable[[], Awaitable[None]]) -> None:
+        """Start a provider in the background, again and again until it succeeds."""
+
+        async def work() -> None:
+            pause = 1.0
+            while True:
+                try:
+                    async with asyncio.timeout(START_DEADLINE):
+                        await provider.start()
+                        await ready()
+                    break
+                except (ProviderError, TimeoutError) as error:
+                    text = str(error) or f"did not start within {START_DEADLINE:g} s"
+                    if self.knowledge.waiting.get(name) != text:
+                        self._log.warning("provider.start.failed", provider=name, error=text)
+                    self.knowledge.waiting[name] = text
+                await self._clock.sleep(pause)
+                pause = min(RETRY_CEILING, pause * 2)
+            self.knowledge.waiting.pop(name, None)
+            self._started.append(provider)
+            self._log.debug("provider.started", provider=name)
+            self.loop.wake()
+
+        self.knowledge.waiting[name] = "starting"
+        self._supervisor.spawn(f"start {name}", work())
+
+    def _host_bindings(self) -> list[Binding]:
+        tables = self._tables
+        return [
+            Binding(name="sysctls", role="sysctls", table=tables.sysctls),
+            Binding(name="addresses", role="addresses", table=tables.addresses),
+            Binding(name="firewall", role="firewall", table=tables.firewall),
+            Binding(name="routes", role="routes", table=tables.routes),
+        ]
+
+    async def _bind_transport(self, mode: str, transport: Transport) -> None:
+        role = "tunnels.wireguard" if mode == "wireguard" else "tunnels"
+        self.loop.bind(Binding(name=f"tunnels/{mode}", role=role, table=transport.tunnels))
+        encrypting = self.made.encrypting()
+        if encrypting is transport:
+            self.loop.bind(Binding(name=f"peers/{mode}", role="peers", table=encrypting.peers))
+
+    async def _bind_routing(self, kind: str, routing: Routing) -> None:
+        for role in ("speakers", "admission", "sessions", "advertisements"):
+            self.loop.bind(Binding(name=f"{kind}/{role}", role=role, table=getattr(routing, role)))
+        self._supervisor.keep(f"{kind}/learned", lambda: self._follow(routing))
+
+    async def _follow(self, routing: Routing) -> None:
+        async for routes in routing.learned():
+            if routes != self.knowledge.learned:
+                self.knowledge.learned = routes
+                self.loop.wake()
+
+    async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
+        self.knowledge.instances[name] = await fabric.instance()
+        profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
+        applies = profile is not None and profile.spec.mode == "auto"
+        lane = f"fabric/{name}"
+
+        def journaled(table: Table[Any, Any], part: str) -> Table[Any, Any]:  # Any: as in HostTables
+            return JournaledTable(table, self._store, scope=name, name=part)
+
+        self.loop.bind(
+            Binding(
+                name=f"forwarding/{name}",
+                role="forwarding",
+                lane=lane,
+                table=journaled(fabric.forwarding, "forwarding"),
+                deadline=FABRIC_DEADLINE,
+                applies=applies,
+                quiet=FABRIC_QUIET,
+            )
+        )
+        self.loop.bind(
+            Binding(
+                name=f"routes/{name}",
+                role="fabric-routes",
+                lane=lane,
+                table=journaled(fabric.routes, "routes"),
+                deadline=FABRIC_DEADLINE,
+                deletable=lambda key: str(key) in self._store.owned_keys(name, "routes"),
+                applies=applies,
+                quiet=FABRIC_QUIET,
+            )
+        )
+        self._run_lane(lane)
+
+    def _run_lane(self, lane: str) -> None:
+        self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
+
+    async def _gather_keys(self) -> None:
+        """Learn the public key of each WireGuard device; try again until all are known."""
+        while True:
+            transport = self.made.encrypting()
+            missing = False
+            for found in self.prepared.intent.of(specs.WireGuardInterfaceSpec):
+                file = found.spec.private_key_file
+                if found.name in self.knowledge.public_keys or transport is None or file is None:
+                    continue
+                name = f"key/{found.name}"
+                try:
+                    async with asyncio.timeout(10):
+                        key: PublicKey = await transport.public_key(file)
+                except (ProviderError, TimeoutError) as error:
+                    self.knowledge.waiting[name] = str(error) or "no answer"
+                    missing = True
+                    continue
+                self.knowledge.waiting.pop(name, None)
+                self.knowledge.public_keys[found.name] = key
+                self.loop.wake()
+            await self._clock.sleep(1.0 if missing else 5.0)
