@@ -261,19 +261,19 @@ PVE = Site(
         Node(
             name="pve-leaf",
             role="leaf",
-            vmid=200,
+            vmid=100,
             nics=(
-                _nic("ens18", "tap200i0", "192.168.1.43/24", "192.168.1.1", bridge="vmbr0"),
-                _nic("ens19", "tap200i1", "10.99.9.1/24", "", bridge="vmbr1"),
+                _nic("ens18", "tap100i0", "192.168.1.43/24", "192.168.1.1", bridge="vmbr0"),
+                _nic("ens19", "tap100i1", "10.99.9.1/24", "", bridge="vmbr1"),
             ),
         ),
         Node(
             name="pve-client",
             role="client",
-            vmid=201,
+            vmid=101,
             nics=(
-                _nic("ens18", "tap201i0", "192.168.1.47/24", "192.168.1.1", bridge="vmbr0"),
-                _nic("ens19", "tap201i1", "10.99.9.10/24", "", bridge="vmbr1"),
+                _nic("ens18", "tap101i0", "192.168.1.47/24", "192.168.1.1", bridge="vmbr0"),
+                _nic("ens19", "tap101i1", "10.99.9.10/24", "", bridge="vmbr1"),
             ),
             owned=IPv4Address("10.99.9.10"),
         ),

@@ -39,7 +39,9 @@ _HOME_BRIDGE = "vmbr0"
 
 def wires(topology: Topology) -> list[tuple[str, str, str, str]]:
     """Return every wire as (machine, device, machine, device)."""
-    found = [(site.fabric, UPLINK, INTERNET, site.name) for site in topology.sites]
+    found: list[tuple[str, str, str, str]] = [
+        (site.fabric, UPLINK, INTERNET, site.name) for site in topology.sites
+    ]
     found += [
         (site.fabric, nic.port, node.name, nic.device) for site, node in topology.nodes() for nic in node.nics
     ]

@@ -1,0 +1,152 @@
+"""`routerd lab`: the commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from routerd.errors import RouterdError
+from routerd_lab import launch, screen
+from routerd_lab.events import Event, Verdict
+from routerd_lab.graph import draw
+from routerd_lab.requirements import missing
+from routerd_lab.supervisor import Plan
+from routerd_lab.topology import TOPOLOGIES
+
+_RUN_DIR = click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where files go; default /tmp/routerd-TOPOLOGY-TIME for run, /tmp/routerd-lab-UID for up.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
+_TOPOLOGY = click.argument("topology", type=click.Choice(sorted(TOPOLOGIES)), default="fullmesh")
+
+
+@click.group()
+def lab() -> None:
+    """Build a whole fabric on this machine and prove it; no root needed, nothing left behind."""
+
+
+@lab.command()
+@_TOPOLOGY
+@_RUN_DIR
+@click.option("--keep", is_flag=True, help="Leave the lab running after the verdict; end it with `lab down`.")
+@_JSON
+def run(topology: str, run_dir: Path | None, *, keep: bool, as_json: bool) -> None:
+    """Bring a fabric up, check every assertion, write the evidence, and take it down."""
+    _start(topology, run_dir or launch.default_run_dir(topology), hold=keep, as_json=as_json)
+
+
+@lab.command()
+@_TOPOLOGY
+@_RUN_DIR
+@_JSON
+def up(topology: str, run_dir: Path | None, *, as_json: bool) -> None:
+    """Bring a fabric up and leave it running in the background."""
+    place = run_dir or launch.standing_run_dir()
+    if run_dir is None and place.exists():
+        _refuse_running(place)
+        shutil.rmtree(place)
+    _start(topology, place, hold=True, as_json=as_json)
+
+
+@lab.command()
+@_RUN_DIR
+@_JSON
+def status(run_dir: Path | None, *, as_json: bool) -> None:
+    """Judge a running fabric again: sessions, routes, clouds, pairs."""
+    place = run_dir or launch.standing_run_dir()
+    sys.exit(_follow(_guarded(launch.ask(place)), as_json=as_json))
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@_RUN_DIR
+@click.argument("node")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_(run_dir: Path | None, node: str, command: tuple[str, ...]) -> None:
+    """Run COMMAND in a machine of a running fabric, such as `exec aws-leaf -- ip route`."""
+    try:
+        argv = launch.enter_argv(run_dir or launch.standing_run_dir(), node, command)
+    except RouterdError as exc:
+        raise click.ClickException(str(exc)) from exc
+    os.execvp(argv[0], argv)  # noqa: S606 - becoming the command is the point
+
+
+@lab.command()
+@_RUN_DIR
+def down(run_dir: Path | None) -> None:
+    """End a running fabric; its files stay in the run directory."""
+    try:
+        launch.end(run_dir or launch.standing_run_dir())
+    except RouterdError as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+@lab.command()
+@_TOPOLOGY
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+def graph(topology: str, output: Path | None) -> None:
+    """Draw a topology as SVG."""
+    text = draw(TOPOLOGIES[topology])
+    if output is None:
+        click.echo(text)
+    else:
+        output.write_text(text, encoding="utf-8")
+
+
+def _refuse_running(place: Path) -> None:
+    try:
+        launch.find(place)
+    except RouterdError:
+        return
+    raise click.ClickException(f"a lab is running already in {place}: end it with `routerd lab down`")
+
+
+def _start(topology: str, run_dir: Path, *, hold: bool, as_json: bool) -> None:
+    """Start a lab, show it, and exit with its verdict."""
+    if lacking := missing():
+        raise click.ClickException("; ".join(lacking))
+    try:
+        launch.prepare(run_dir)
+    except RouterdError as exc:
+        raise click.ClickException(str(exc)) from exc
+    running = launch.Running(Plan(topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), hold=hold))
+    try:
+        code = _follow(running.events(), as_json=as_json)
+    except KeyboardInterrupt:
+        running.stop()
+        sys.exit(130)
+    if not hold:
+        running.wait()
+    sys.exit(code)
+
+
+def _guarded(events: Iterable[Event]) -> Iterable[Event]:
+    try:
+        yield from events
+    except RouterdError as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+def _follow(events: Iterable[Event], *, as_json: bool) -> int:
+    """Show events to the end; return 0 only for a verdict that everything passed."""
+    console = Console(stderr=False)
+    shown: screen.Screen | None = None
+    verdict: Verdict | None = None
+    try:
+        for event in events:
+            shown = shown or screen.choose(console, as_json=as_json)
+            if isinstance(event, Verdict):
+                verdict = event
+            else:
+                shown.show(event)
+    finally:
+        if shown is not None:
+            shown.finish(verdict)
+    return 0 if verdict is not None and verdict.passed else 1

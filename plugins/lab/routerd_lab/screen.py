@@ -1,0 +1,178 @@
+"""What a person sees while the lab works: live on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import permutations
+from typing import Protocol
+
+import cattrs
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from routerd_lab.events import Check, Count, Event, Stage, Verdict
+from routerd_lab.matrix import Pair
+
+_MARKS = {"running": ("…", "yellow"), "done": ("✓", "green"), "failed": ("✗", "red")}
+
+
+class Screen(Protocol):
+    """Shows events; `finish` is called once, with the verdict or with none after a crash."""
+
+    def show(self, event: Event) -> None:
+        """Take notice of an event."""
+        ...
+
+    def finish(self, verdict: Verdict | None) -> None:
+        """Show the end."""
+        ...
+
+
+class PlainScreen:
+    """One line for each thing that happened, for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._counts: dict[str, Count] = {}
+
+    def show(self, event: Event) -> None:
+        """Print the event when it is news."""
+        match event:
+            case Stage(name=name, state="running"):
+                self._say(f"{name} ...")
+            case Stage(name=name, state=state, seconds=seconds):
+                self._say(f"{name} {state} ({seconds:.1f} s)")
+            case Count(name=name, have=have, want=want) if self._counts.get(name) != event:
+                self._counts[name] = event
+                self._say(f"  {name}: {have}/{want}")
+            case _:
+                pass
+
+    def finish(self, verdict: Verdict | None) -> None:
+        """Print the matrix, the assertions and the verdict."""
+        if verdict is not None:
+            print_verdict(self._console, verdict)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False)
+
+
+class LiveScreen:
+    """A table of stages and counters that is redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._stages: dict[str, Stage] = {}
+        self._counts: dict[str, Count] = {}
+        self._pairs: list[Pair] = []
+        self._live = Live(console=console, refresh_per_second=8, get_renderable=self._render, transient=True)
+        self._live.start()
+
+    def show(self, event: Event) -> None:
+        """Keep what is to be drawn."""
+        match event:
+            case Stage():
+                self._stages[event.name] = event
+            case Count():
+                self._counts[event.name] = event
+            case Pair():
+                self._pairs.append(event)
+            case _:
+                pass
+
+    def finish(self, verdict: Verdict | None) -> None:
+        """Leave the last picture, then print the verdict."""
+        self._live.stop()
+        self._console.print(self._render())
+        if verdict is not None:
+            print_verdict(self._console, verdict)
+
+    def _render(self) -> RenderableType:
+        stages = Table.grid(padding=(0, 2))
+        for stage in self._stages.values():
+            mark, colour = _MARKS[stage.state]
+            took = f"{stage.seconds:5.1f} s" if stage.state != "running" else ""
+            stages.add_row(Text(mark, style=colour), stage.name, Text(took, style="dim"))
+        counts = Table.grid(padding=(0, 2))
+        for count in self._counts.values():
+            style = "green" if count.have >= count.want else "yellow"
+            counts.add_row(Text(f"  {count.name}"), Text(f"{count.have}/{count.want}", style=style))
+        parts: list[RenderableType] = [stages, counts]
+        if self._pairs:
+            parts.append(Text(f"  pairs tried: {len(self._pairs)}", style="dim"))
+        return Group(*parts)
+
+
+def matrix_table(pairs: Iterable[Pair]) -> Table:
+    """Return the pairs as a table: sources down, targets across."""
+    found: Mapping[tuple[str, str], Pair] = {(pair.source, pair.target): pair for pair in pairs}
+    names = list(dict.fromkeys(source for source, _ in found))
+    table = Table(title="ping and SSH, from the row to the column", title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(name, justify="center")
+    for source in names:
+        cells = [_cell(found.get((source, target)), same=source == target) for target in names]
+        table.add_row(source, *cells)
+    return table
+
+
+def _cell(pair: Pair | None, *, same: bool) -> Text:
+    if same or pair is None:
+        return Text("·" if same else "?", style="dim")
+    if pair.passed:
+        return Text("✓", style="green")
+    return Text("ping ✗" if not pair.ping else "ssh ✗", style="bold red")
+
+
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    """Print everything that a person needs at the end of a run."""
+    if verdict.pairs:
+        console.print(matrix_table(verdict.pairs))
+    for check in verdict.checks:
+        _print_check(console, check)
+    for pair in verdict.pairs:
+        if not pair.passed:
+            console.print(f"  {pair.source} -> {pair.target}: {pair.detail}", style="red", markup=False, soft_wrap=True)
+    if verdict.error:
+        console.print(verdict.error, style="red", markup=False, highlight=False, soft_wrap=True)
+    times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in verdict.stages.items())
+    console.print(f"stages: {times}", style="dim", highlight=False, soft_wrap=True)
+    console.print(f"run directory: {verdict.run_dir}", highlight=False, soft_wrap=True)
+    if verdict.tarball:
+        console.print(f"evidence: {verdict.tarball}\nsha256: {verdict.sha256}", highlight=False, soft_wrap=True)
+    passed = sum(pair.passed for pair in verdict.pairs)
+    want = len(list(permutations(range(4), 2))) if not verdict.pairs else len(verdict.pairs)
+    word, style = ("PASS", "bold green") if verdict.passed else ("FAIL", "bold red")
+    console.print(f"{word}: {passed}/{want} pairs in {verdict.seconds:.1f} s", style=style, highlight=False)
+
+
+def _print_check(console: Console, check: Check) -> None:
+    mark, style = ("✓", "green") if check.passed else ("✗", "red")
+    detail = f": {check.detail}" if check.detail else ""
+    console.print(Text(f"{mark} ", style=style).append(f"{check.name}{detail}", style="default"), soft_wrap=True)
+
+
+class JsonScreen:
+    """Nothing but the verdict, as JSON on standard output."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def show(self, event: Event) -> None:
+        """Say nothing."""
+
+    def finish(self, verdict: Verdict | None) -> None:
+        """Print the verdict."""
+        if verdict is not None:
+            self._console.file.write(json.dumps(cattrs.unstructure(verdict), indent=2) + "\n")
+
+
+def choose(console: Console, *, as_json: bool) -> Screen:
+    """Return the screen that fits where the output goes."""
+    if as_json:
+        return JsonScreen(console)
+    return LiveScreen(console) if console.is_terminal else PlainScreen(console)

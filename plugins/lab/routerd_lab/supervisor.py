@@ -1,0 +1,246 @@
+"""Runs inside the sandbox: builds the lab, starts everything, proves it, and holds it while wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Awaitable, Mapping
+from pathlib import Path
+
+import attrs
+
+from routerd.errors import RouterdError
+from routerd_lab import evidence, gate
+from routerd_lab.build import lay_underlay, make_machines
+from routerd_lab.client import SshKeys, client_disk, start_sshd
+from routerd_lab.clouds_run import CloudFiles, start_cloud
+from routerd_lab.events import Check, Reporter, Verdict
+from routerd_lab.matrix import Pair, measure
+from routerd_lab.namespaces import LabError, Machine
+from routerd_lab.routers import Disks, start_daemon
+from routerd_lab.topology import Topology
+from routerd_lab.world import World, look
+
+MACHINES_FILE = "machines.json"
+SOCKET = "lab.sock"
+_CONVERGE_SECONDS = 90.0
+_LOOK_EVERY = 0.5
+_DIRECTORIES = ("logs", "nodes", "sites", "evidence")
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What to do: `prove` packs evidence and judges; `hold` keeps the lab up afterwards."""
+
+    topology: Topology
+    run_dir: Path
+    hold: bool = False
+    routers: bool = True
+
+
+def run(plan: Plan, reporter: Reporter) -> int:
+    """Be the sandbox's main process; return the exit status."""
+    begun = time.monotonic()
+    os.umask(0o077)
+    for name in _DIRECTORIES:
+        (plan.run_dir / name).mkdir()
+    ssh = SshKeys(directory=plan.run_dir / "ssh")
+    ssh.directory.mkdir(mode=0o700)
+    clouds = CloudFiles(topology=plan.topology, run_dir=plan.run_dir)
+    with reporter.stage("configurations"):
+        clouds.write()
+        disks = Disks(run_dir=plan.run_dir, hosts=clouds.hosts(), environment=clouds.environment)
+        disks.write(plan.topology, clouds.pve_token)
+        (plan.run_dir / "evidence").mkdir(exist_ok=True)
+        boundary = evidence.check_boundary(plan.topology, disks)
+    with reporter.stage("machines"):
+        furniture = {
+            node.name: disks.disk(node) if node.is_router else client_disk(ssh.directory)
+            for _, node in plan.topology.nodes()
+        }
+        machines = make_machines(plan.topology, furniture)
+        pids = {name: machine.pid for name, machine in machines.items()}
+        (plan.run_dir / MACHINES_FILE).write_text(json.dumps(pids), encoding="ascii")
+    lab = Lab(plan=plan, reporter=reporter, machines=machines, disks=disks, clouds=clouds, ssh=ssh)
+    return asyncio.run(lab.main(begun, boundary))
+
+
+class Lab:
+    """The running lab."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        reporter: Reporter,
+        machines: Mapping[str, Machine],
+        disks: Disks,
+        clouds: CloudFiles,
+        ssh: SshKeys,
+    ) -> None:
+        self._plan = plan
+        self._topology = plan.topology
+        self._reporter = reporter
+        self._machines = machines
+        self._disks = disks
+        self._clouds = clouds
+        self._ssh = ssh
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    async def main(self, begun: float, boundary: Check) -> int:
+        """Bring the lab up, judge it, and stay for as long as it is wanted."""
+        ending = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, ending.set)
+        work = asyncio.create_task(self._bring_up_and_prove(begun, boundary))
+        waiting = asyncio.create_task(ending.wait())
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            await self._stop()
+            return 130
+        verdict = work.result()
+        self._reporter.send(verdict)
+        if self._plan.hold:
+            async with await self._serve():
+                await waiting
+        waiting.cancel()
+        await self._stop()
+        return 0 if verdict.passed else 1
+
+    async def _bring_up_and_prove(self, begun: float, boundary: Check) -> Verdict:
+        error = ""
+        checks: tuple[Check, ...] = (boundary,)
+        pairs: tuple[Pair, ...] = ()
+        try:
+            await self._bring_up()
+            await self._converge()
+            with self._reporter.stage("pairs"):
+                pairs = await measure(self._topology, self._machines, report=self._reporter.send)
+            checks += await self._judge(pairs)
+        except* (RouterdError, OSError, TimeoutError) as group:
+            error = "\n".join(str(exc) for exc in _leaves(group))
+        with self._reporter.stage("evidence"):
+            bundle = await evidence.collect(
+                self._topology, self._machines, self._disks, checks=checks, pairs=pairs, error=error
+            )
+        return Verdict(
+            passed=not error and bool(pairs) and all(check.passed for check in checks),
+            seconds=round(time.monotonic() - begun, 1),
+            stages=self._reporter.stages,
+            checks=checks,
+            pairs=pairs,
+            run_dir=str(self._plan.run_dir),
+            tarball=str(bundle.tarball),
+            sha256=bundle.sha256,
+            error=error,
+        )
+
+    async def _bring_up(self) -> None:
+        with self._reporter.stage("underlay"):
+            await lay_underlay(self._topology, self._machines)
+        with self._reporter.stage("clouds, clients, routers"):
+            # The daemons start at once with the clouds: Python's start-up is most of the time, and a
+            # router that finds no cloud tries again, as it would on a real host.
+            async with asyncio.TaskGroup() as group:
+                for site in self._topology.sites:
+                    group.create_task(
+                        self._keep(site.fabric, start_cloud(site, self._machines, self._clouds))
+                    )
+                if self._plan.routers:
+                    for node in self._topology.routers:
+                        started = start_daemon(self._machines[node.name], node, self._disks)
+                        group.create_task(self._keep(node.name, started))
+                group.create_task(self._start_clients())
+
+    async def _start_clients(self) -> None:
+        await self._ssh.make()
+        for node in self._topology.clients:
+            log = self._plan.run_dir / "logs" / f"{node.name}.log"
+            await self._keep(node.name, start_sshd(self._machines[node.name], log))
+
+    async def _keep(self, name: str, start: Awaitable[asyncio.subprocess.Process]) -> None:
+        self._processes[name] = await start
+
+    async def _converge(self) -> None:
+        """Look at the world until everything is there; `LabError` when a process ends before that."""
+        deadline = time.monotonic() + _CONVERGE_SECONDS
+        with self._reporter.stage("sessions and routes"):
+            while True:
+                world = await self._look()
+                for count in gate.counts(self._topology, world):
+                    self._reporter.send(count)
+                if gate.converged(self._topology, world) or time.monotonic() > deadline:
+                    return
+                self._check_processes()
+                await asyncio.sleep(_LOOK_EVERY)
+
+    def _check_processes(self) -> None:
+        for name, process in self._processes.items():
+            if process.returncode is not None:
+                log = self._plan.run_dir / "logs" / f"{name}.log"
+                last = log.read_text(errors="replace").strip().splitlines()[-5:]
+                raise LabError(
+                    f"{name}: its process ended with status {process.returncode}; see {log}:\n" + "\n".join(last)
+                )
+
+    async def _judge(self, pairs: tuple[Pair, ...]) -> tuple[Check, ...]:
+        world = await self._look()
+        return (*gate.checks(self._topology, world), gate.check_pairs(self._topology, pairs, world))
+
+    async def _look(self) -> World:
+        return await look(self._topology, self._machines, self._plan.run_dir / "sites")
+
+    async def _serve(self) -> asyncio.Server:
+        """Answer each connection to the lab's socket with a fresh judgement, as events."""
+
+        async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            begun = time.monotonic()
+            reporter = Reporter(os.dup(writer.get_extra_info("socket").fileno()))
+            with contextlib.closing(reporter):
+                world = await self._look()
+                for count in gate.counts(self._topology, world):
+                    reporter.send(count)
+                with reporter.stage("pairs"):
+                    pairs = await measure(self._topology, self._machines, report=reporter.send)
+                checks = await self._judge(pairs)
+                reporter.send(
+                    Verdict(
+                        passed=all(check.passed for check in checks),
+                        seconds=round(time.monotonic() - begun, 1),
+                        stages=reporter.stages,
+                        checks=checks,
+                        pairs=pairs,
+                        run_dir=str(self._plan.run_dir),
+                    )
+                )
+            writer.close()
+
+        path = self._plan.run_dir / SOCKET
+        return await asyncio.start_unix_server(answer, path)
+
+    async def _stop(self) -> None:
+        """End the processes that we started; the sandbox's end takes care of the rest."""
+        for process in self._processes.values():
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(3):
+                await asyncio.gather(*(process.wait() for process in self._processes.values()))
+        (self._plan.run_dir / SOCKET).unlink(missing_ok=True)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions in a group of groups."""
+    found: list[BaseException] = []
+    for exc in group.exceptions:
+        found += _leaves(exc) if isinstance(exc, BaseExceptionGroup) else [exc]
+    return found
