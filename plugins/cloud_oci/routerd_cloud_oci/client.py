@@ -137,7 +137,17 @@ def _connect(options: OciOptions, region: str) -> Api:
     except RuntimeError as exc:
         # What the federation client raises for a certificate or a token of no known shape.
         raise TransientError(f"oci credentials: {options.auth} failed, {_brief(exc)}") from exc
-    return _SdkApi(network, compute, oci.exceptions.ServiceError, RequestException)
+    sessions = [network.base_client.session, compute.base_client.session, *_sessions_of(signer)]
+    return _SdkApi(network, compute, sessions, oci.exceptions.ServiceError, RequestException)
+
+
+def _sessions_of(signer: Any) -> list[Any]:  # noqa: ANN401 - Any: the SDK has no types
+    """Return the HTTP sessions inside an instance principal's signer, which nothing else closes."""
+    holders = [
+        getattr(signer, name, None)
+        for name in ("federation_client", "leaf_certificate_retriever", "intermediate_certificate_retriever")
+    ]
+    return [holder.requests_session for holder in holders if holder is not None]
 
 
 class _SdkApi:
@@ -147,11 +157,13 @@ class _SdkApi:
         self,
         network: Any,  # noqa: ANN401 - Any: the SDK has no types
         compute: Any,  # noqa: ANN401 - Any: the SDK has no types
+        sessions: Sequence[Any],  # Any: the SDK has no types
         refusal: type[Exception],
         silence: type[Exception],
     ) -> None:
         self._network = network
         self._compute = compute
+        self._sessions = sessions
         self._refusal = refusal
         self._silence = silence
         self._lock = asyncio.Lock()
@@ -234,8 +246,8 @@ class _SdkApi:
         )
 
     async def aclose(self) -> None:
-        for client in (self._network, self._compute):
-            await asyncio.to_thread(client.base_client.session.close)
+        for session in self._sessions:
+            await asyncio.to_thread(session.close)
 
     @staticmethod
     def _pages(fetch: Callable[[dict[str, str]], Any]) -> list[Any]:  # Any: the SDK has no types

@@ -1,0 +1,423 @@
+"""The plugin cloud_oci on the unmodified SDK, over HTTPS, against the emulated region."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.model.change import Change
+from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef, RouteTableRef
+from routerd_cloud_oci.config import OciOptions
+from routerd_cloud_oci.fabric import OciFabric
+from routerd_lab.clouds.metadata_oci import metadata_app
+from routerd_lab.clouds.oci import Instance, OciRegion, ocid
+
+pytestmark = pytest.mark.cloud
+
+REMOTE = [IPv4Network(text) for text in ("10.81.10.20/32", "10.82.10.20/32", "10.99.9.10/32")]
+
+
+class SteppingClock:
+    """A clock whose sleeps end at once; the tests wait for nothing."""
+
+    def now(self) -> dt.datetime:
+        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+
+class Silent:
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+@attrs.define
+class Context:
+    read_only: bool = False
+    clock: Any = attrs.field(factory=SteppingClock)
+    log: Any = attrs.field(factory=Silent)
+
+
+def serve_context(names: tuple[str, ...], directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """Return a server's TLS context and the file with the certificate that signs it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = directory / "ca.pem", directory / "key.pem"
+    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(public, private)
+    return context, public
+
+
+@pytest.fixture
+async def region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[OciRegion]:
+    """Run a region and the metadata service of `oci-leaf`; their real names lead to them."""
+    region = OciRegion(
+        network=IPv4Network("10.83.0.0/16"),
+        subnet=IPv4Network("10.83.10.0/24"),
+        instances=(
+            Instance(name="oci-leaf", address=IPv4Address("10.83.10.10")),
+            Instance(name="oci-client", address=IPv4Address("10.83.10.20")),
+        ),
+    )
+    tls, authority = serve_context(region.hostnames, tmp_path)
+    ports: dict[tuple[str, int], int] = {}
+    runners = []
+    for app, names, port, context in (
+        (region.app(), region.hostnames, 443, tls),
+        (metadata_app(region.metadata("oci-leaf")), ("169.254.169.254",), 80, None),
+    ):
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
+        await site.start()
+        runners.append(runner)
+        for name in names:
+            ports[name, port] = runner.addresses[0][1]
+    resolve = socket.getaddrinfo
+
+    def redirected(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
+        if (host, port) in ports:
+            return resolve("127.0.0.1", ports[host, port], *args, **kwargs)
+        return resolve(host, port, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", redirected)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    monkeypatch.setenv("OCI_METADATA_BASE_URL", "http://169.254.169.254/opc/v2")
+    yield region
+    for runner in runners:
+        for connection in runner.server.connections if runner.server else ():
+            # A polite end of TLS would wait for a client that may be gone.
+            if connection.transport is not None:
+                connection.transport.abort()
+        await runner.cleanup()
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def fabric(region: OciRegion) -> AsyncIterator[OciFabric]:
+    """A started fabric on instance principals."""
+    fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+    await fabric.start()
+    yield fabric
+    await fabric.aclose()
+
+
+def key(region: OciRegion, prefix: IPv4Network) -> FabricRouteKey:
+    return FabricRouteKey(table=RouteTableRef(region.route_table), prefix=prefix)
+
+
+def create(region: OciRegion, prefix: IPv4Network) -> Change[FabricRouteKey, FabricRoute]:
+    hop = ocid("privateip", "oci-leaf", region.region)
+    return Change(key=key(region, prefix), before=None, after=FabricRoute(next_hop=hop))
+
+
+def delete(region: OciRegion, prefix: IPv4Network) -> Change[FabricRouteKey, FabricRoute]:
+    hop = ocid("privateip", "oci-leaf", region.region)
+    return Change(key=key(region, prefix), before=FabricRoute(next_hop=hop), after=None)
+
+
+def rules(region: OciRegion) -> list[dict[str, Any]]:
+    return region.route_tables[region.route_table].body["routeRules"]
+
+
+async def test_an_instance_finds_itself_by_instance_principal(fabric: OciFabric, region: OciRegion) -> None:
+    facts = await fabric.instance()
+    assert facts.instance == ocid("instance", "oci-leaf", region.region)
+    assert [nic.address for nic in facts.nics] == [IPv4Address("10.83.10.10")]
+    assert facts.next_hop == ocid("privateip", "oci-leaf", region.region)
+    assert facts.route_tables == (region.route_table,)
+    assert facts.networks == (IPv4Network("10.83.0.0/16"),)
+
+
+async def test_forwarding_is_switched_once_and_then_left(fabric: OciFabric, region: OciRegion) -> None:
+    (nic,) = await fabric.forwarding.observe()
+    change = Change(key=nic, before=Forwarding(enabled=False), after=Forwarding(enabled=True))
+    assert await fabric.forwarding.apply([change]) == {}
+    assert region.forwarding("oci-leaf")
+    assert not region.forwarding("oci-client")
+    assert await fabric.forwarding.observe() == {nic: Forwarding(enabled=True)}
+    assert await fabric.forwarding.apply([change]) == {}
+    assert region.calls.count("UpdateVnic") == 1
+
+
+async def test_routes_are_written_in_one_request_and_read_back(fabric: OciFabric, region: OciRegion) -> None:
+    assert await fabric.routes.observe() == {}
+    assert await fabric.routes.apply([create(region, prefix) for prefix in REMOTE]) == {}
+    assert set(await fabric.routes.observe()) == {key(region, prefix) for prefix in REMOTE}
+    assert region.routes()[REMOTE[0]] == IPv4Address("10.83.10.10")
+    assert region.calls.count("UpdateRouteTable") == 1
+
+
+async def test_a_second_apply_writes_nothing(fabric: OciFabric, region: OciRegion) -> None:
+    changes = [create(region, prefix) for prefix in REMOTE]
+    await fabric.routes.apply(changes)
+    etag = region.route_tables[region.route_table].etag
+    assert await fabric.routes.apply(changes) == {}
+    assert region.route_tables[region.route_table].etag == etag
+
+
+async def test_foreign_rules_and_their_unknown_fields_survive(fabric: OciFabric, region: OciRegion) -> None:
+    foreign = {
+        "destination": "10.99.9.10/32",
+        "destinationType": "CIDR_BLOCK",
+        "networkEntityId": region.internet_gateway,
+        "description": "mine",
+        "fieldOfTheFuture": {"nested": [1, None, "ü"]},
+    }
+    rules(region).append(foreign)
+    before = [dict(rule) for rule in rules(region)]
+    failures = await fabric.routes.apply([create(region, prefix) for prefix in REMOTE])
+    assert set(failures) == {key(region, REMOTE[2])}
+    assert isinstance(failures[key(region, REMOTE[2])], NotOwnedError)
+    assert region.internet_gateway in str(failures[key(region, REMOTE[2])])
+    kept = [rule for rule in rules(region) if rule["networkEntityId"] == region.internet_gateway]
+    assert [{name: rule[name] for name in old} for rule, old in zip(kept, before, strict=True)] == before
+    assert len(rules(region)) == len(before) + 2
+    assert await fabric.routes.apply([delete(region, prefix) for prefix in REMOTE]) == {}
+    assert [rule["networkEntityId"] for rule in rules(region)] == [region.internet_gateway] * 2
+
+
+async def test_another_writer_in_between_loses_nothing(fabric: OciFabric, region: OciRegion) -> None:
+    region.fail_next("UpdateRouteTable", status=412, code="NoEtagMatch", times=2)
+    assert await fabric.routes.apply([create(region, REMOTE[0])]) == {}
+    assert region.calls.count("UpdateRouteTable:412") == 2
+    assert REMOTE[0] in region.routes()
+
+
+async def test_an_old_etag_is_refused_by_the_api(fabric: OciFabric, region: OciRegion) -> None:
+    table = await fabric.api.route_table(region.route_table)
+    region.route_tables[region.route_table].touch()
+    with pytest.raises(TransientError, match="changed meanwhile"):
+        await fabric.api.replace_rules(region.route_table, table.rules, table.etag)
+
+
+async def test_endless_contention_ends_as_a_transient_error(fabric: OciFabric, region: OciRegion) -> None:
+    region.fail_next("UpdateRouteTable", status=412, code="NoEtagMatch", times=99)
+    failures = await fabric.routes.apply([create(region, REMOTE[0])])
+    assert isinstance(failures[key(region, REMOTE[0])], TransientError)
+
+
+async def test_one_bad_route_does_not_keep_the_others_out(fabric: OciFabric, region: OciRegion) -> None:
+    await fabric.instance()
+    # The VCN of the facts does not hold this network, but the API refuses it.
+    bad = IPv4Network("10.83.10.99/32")
+    fabric._facts = attrs.evolve(fabric._facts, networks=())
+    changes = [create(region, prefix) for prefix in [REMOTE[0], bad, *REMOTE[1:]]]
+    failures = await fabric.routes.apply(changes)
+    assert set(failures) == {key(region, bad)}
+    assert isinstance(failures[key(region, bad)], PermanentError)
+    assert set(REMOTE) <= set(region.routes())
+
+
+async def test_a_prefix_of_the_vcn_itself_is_unsupported(fabric: OciFabric, region: OciRegion) -> None:
+    inside = IPv4Network("10.83.77.1/32")
+    failures = await fabric.routes.apply([create(region, inside)])
+    assert isinstance(failures[key(region, inside)], UnsupportedError)
+    assert "10.83.0.0/16" in str(failures[key(region, inside)])
+    assert "UpdateRouteTable" not in region.calls
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind", "words"),
+    [
+        (403, "NotAuthorized", PermanentError, "manage route-tables in compartment"),
+        (404, "NotAuthorizedOrNotFound", PermanentError, "manage route-tables in compartment"),
+        (401, "NotAuthenticated", PermanentError, "dynamic group"),
+        (409, "IncorrectState", TransientError, "being changed"),
+        (429, "TooManyRequests", TransientError, "throttled"),
+        (500, "InternalServerError", TransientError, "service failed"),
+        (503, "ServiceUnavailable", TransientError, "service failed"),
+    ],
+)
+async def test_each_refusal_of_the_api_has_its_meaning(
+    fabric: OciFabric, region: OciRegion, status: int, code: str, kind: type[Exception], words: str
+) -> None:
+    # On 401 the SDK fetches a new token and asks once more by itself.
+    times = 2 if status == 401 else 1
+    retry_after = 7 if status == 429 else None
+    region.fail_next("UpdateRouteTable", status=status, code=code, times=times, retry_after=retry_after)
+    failures = await fabric.routes.apply([create(region, REMOTE[0])])
+    error = failures[key(region, REMOTE[0])]
+    assert isinstance(error, kind)
+    assert words in str(error)
+    assert "opc-request-id" in str(error)
+    if status == 429:
+        assert isinstance(error, TransientError)
+        assert error.retry_after == dt.timedelta(seconds=7)
+    assert await fabric.routes.apply([create(region, REMOTE[0])]) == {}
+
+
+@pytest.mark.parametrize("nth", range(1, 12))
+async def test_when_the_nth_call_fails_nothing_foreign_is_lost_and_the_next_pass_heals(
+    region: OciRegion, nth: int
+) -> None:
+    fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+    await fabric.start()
+    foreign = [dict(rule) for rule in rules(region)]
+    region.fail_call(nth, status=500, code="InternalServerError")
+
+    async def converge() -> bool:
+        try:
+            await fabric.instance()
+            observed = await fabric.forwarding.observe()
+            on = Forwarding(enabled=True)
+            switches = [Change(key=nic, before=now, after=on) for nic, now in observed.items() if now != on]
+            failed = bool(await fabric.forwarding.apply(switches))
+            present = await fabric.routes.observe()
+            missing = [create(region, prefix) for prefix in REMOTE if key(region, prefix) not in present]
+            return not (await fabric.routes.apply(missing)) and not failed
+        except TransientError:
+            return False
+
+    outcomes = [await converge() for _ in range(3)]
+    assert outcomes[-1]
+    assert region.calls.count("UpdateRouteTable") == 1
+    assert region.forwarding("oci-leaf")
+    assert set(REMOTE) <= set(region.routes())
+    assert rules(region)[: len(foreign)] == foreign
+    await fabric.aclose()
+
+
+async def test_lists_of_many_pages_are_read_to_their_end(fabric: OciFabric, region: OciRegion) -> None:
+    vnic = ocid("vnic", "oci-leaf", region.region)
+    primary = ocid("privateip", "oci-leaf", region.region)
+    template = region.private_ips[primary]
+    others = {
+        f"ocid1.privateip.oc1..{number}": attrs.evolve(
+            template, body=template.body | {"id": f"ocid1.privateip.oc1..{number}", "isPrimary": False}
+        )
+        for number in range(250)
+    }
+    region.private_ips = {**others, primary: template}
+    assert await fabric.api.primary_private_ip(vnic) == primary
+    assert region.calls.count("ListPrivateIps") == 3
+
+
+async def test_a_dry_run_changes_nothing(region: OciRegion) -> None:
+    fabric = OciFabric(Context(read_only=True), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+    await fabric.start()
+    assert await fabric.routes.observe() == {}
+    failures = await fabric.routes.apply([create(region, REMOTE[0])])
+    nic = NicRef(ocid("vnic", "oci-leaf", region.region))
+    switched = await fabric.forwarding.apply(
+        [Change(key=nic, before=Forwarding(enabled=False), after=Forwarding(enabled=True))]
+    )
+    assert "dry run" in str(failures[key(region, REMOTE[0])])
+    assert "dry run" in str(switched[nic])
+    assert not {"UpdateRouteTable", "UpdateVnic"} & set(region.calls)
+    await fabric.aclose()
+
+
+async def test_a_key_from_a_configuration_file_signs_too(region: OciRegion, tmp_path: Path) -> None:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = tmp_path / "api.pem"
+    pem.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + b"OCI_API_KEY\n"
+    )
+    pem.chmod(0o600)
+    user, fingerprint = ocid("user", "lab"), ":".join(["20"] * 16)
+    region.keys[f"{region.tenancy}/{user}/{fingerprint}"] = private.public_key()
+    file = tmp_path / "config"
+    file.write_text(
+        f"[LAB]\nuser={user}\nfingerprint={fingerprint}\ntenancy={region.tenancy}\n"
+        f"region={region.region}\nkey_file={pem}\n"
+    )
+    file.chmod(0o600)
+    vnic = ocid("vnic", "oci-leaf", region.region)
+    options = OciOptions(auth="config_file", config_file=file, profile="LAB", vnics=(vnic,))
+    fabric = OciFabric(Context(), options)  # type: ignore[arg-type] - only clock and log are used
+    await fabric.start()
+    facts = await fabric.instance()
+    assert facts.instance == ocid("instance", "oci-leaf", region.region)
+    await fabric.aclose()
+
+
+async def test_a_key_that_the_tenancy_does_not_know_is_not_authenticated(
+    region: OciRegion, tmp_path: Path
+) -> None:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = tmp_path / "api.pem"
+    pem.write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + b"OCI_API_KEY\n"
+    )
+    pem.chmod(0o600)
+    file = tmp_path / "config"
+    file.write_text(
+        f"[DEFAULT]\nuser={ocid('user', 'lab')}\nfingerprint={':'.join(['20'] * 16)}\n"
+        f"tenancy={region.tenancy}\nregion={region.region}\nkey_file={pem}\n"
+    )
+    file.chmod(0o600)
+    options = OciOptions(
+        auth="config_file", config_file=file, vnics=(ocid("vnic", "oci-leaf", region.region),)
+    )
+    fabric = OciFabric(Context(), options)  # type: ignore[arg-type] - only clock and log are used
+    await fabric.start()
+    with pytest.raises(PermanentError, match="dynamic group"):
+        await fabric.instance()
+    await fabric.aclose()
+
+
+async def test_a_missing_configuration_file_is_named(region: OciRegion, tmp_path: Path) -> None:
+    options = OciOptions(
+        auth="config_file", config_file=tmp_path / "none", vnics=(ocid("vnic", "oci-leaf", region.region),)
+    )
+    fabric = OciFabric(Context(), options)  # type: ignore[arg-type] - only clock and log are used
+    with pytest.raises(PermanentError, match="config_file cannot be used"):
+        await fabric.start()
+
+
+async def test_a_metadata_service_that_is_silent_is_transient(
+    region: OciRegion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> object:
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+    with pytest.raises(TransientError, match=r"169\.254\.169\.254"):
+        await fabric.start()
