@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from routerd.testing.clock import FakeClock
     from routerd.testing.kernel import FakeKernel
 
+pytest.register_assert_rewrite("routerd.testing.contracts")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker by which a contract suite says which tables a rule holds for."""
+    config.addinivalue_line("markers", "needs(rule): the rule holds only for tables whose family says so")
+
 
 @pytest.fixture
 def fake_clock() -> FakeClock:

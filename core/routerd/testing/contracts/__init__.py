@@ -1,0 +1,32 @@
+"""Contract suites: pytest classes that a plugin's author subclasses and gives fixtures.
+
+A suite states what the core relies on. What of it applies follows from the family and from the
+provider's declared capabilities, never from what an author leaves out: a missing fixture fails.
+
+Added in 1.0.
+"""
+
+from routerd.testing.contracts.enrollment import EnrollmentContract
+from routerd.testing.contracts.fabric import FabricContract
+from routerd.testing.contracts.plugin import PluginContract
+from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
+from routerd.testing.contracts.routing import RoutingContract
+from routerd.testing.contracts.samples import Foreign, Samples, TableRules
+from routerd.testing.contracts.table import TableContract
+from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
+
+__all__ = [
+    "EncryptingTransportContract",
+    "EnrollmentContract",
+    "FabricContract",
+    "Foreign",
+    "PluginContract",
+    "ProviderContract",
+    "ProviderTablesContract",
+    "RoutingContract",
+    "Samples",
+    "TableContract",
+    "TableRules",
+    "TransportContract",
+    "running",
+]

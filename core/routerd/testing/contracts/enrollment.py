@@ -1,0 +1,144 @@
+"""What the core relies on in a join method."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from ipaddress import IPv4Address
+
+import attrs
+import pytest
+
+from routerd.errors import EnrollmentRefused
+from routerd.model.claim import Claim, Submission
+from routerd.spi import Enrollment, PluginContext, Provider
+from routerd.testing.contracts.provider import ProviderContract, running
+from routerd.testing.contracts.table import DEADLINE
+
+
+class EnrollmentContract(ProviderContract):
+    """The suite of a join method. Override `claim` and `secret` where the defaults do not fit.
+
+    Added in 1.0.
+    """
+
+    @pytest.fixture
+    def secret(self) -> str:
+        """Return the secret that both ends know."""
+        return "correct horse battery staple"
+
+    @pytest.fixture
+    def claim(self) -> Claim:
+        """Return a claim without proof, with every field filled that a leaf fills."""
+        return Claim(
+            name="leaf-a",
+            policy_ref="SAMEnrollmentPolicy/site",
+            leaf_id="leaf-a",
+            tunnel_address="10.255.0.2/32",
+            join_audience="fabric",
+            join_nonce="3f1c9a52d7e84b60",
+            join_timestamp="2026-01-01T00:00:00Z",
+            endpoint="198.51.100.2",
+            owned_addresses=("10.77.60.11/32",),
+            asn=64512,
+            router_id="10.255.0.2",
+        )
+
+    @pytest.mark.asyncio
+    async def test_a_signed_claim_is_authentic(
+        self,
+        provider: Provider[Enrollment],
+        context: PluginContext,
+        options: object,
+        claim: Claim,
+        secret: str,
+    ) -> None:
+        """What `sign` returns, `authenticate` accepts, and only the proof was filled in."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            signed = await made.sign(claim, secret)
+            assert signed != claim
+            assert attrs.evolve(signed, join_hmac=claim.join_hmac) == claim
+            assert await made.authenticate(_submit(signed, secret)) is None  # type: ignore[func-returns-value]  # it must return nothing
+
+    @pytest.mark.asyncio
+    async def test_a_wrong_or_missing_secret_is_refused_with_a_reason(
+        self,
+        provider: Provider[Enrollment],
+        context: PluginContext,
+        options: object,
+        claim: Claim,
+        secret: str,
+    ) -> None:
+        """The reason is a code, and neither secret is in the message."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            signed = await made.sign(claim, secret)
+            for other in (secret + "x", "", None):
+                with pytest.raises(EnrollmentRefused) as refused:
+                    await made.authenticate(_submit(signed, other))
+                assert re.fullmatch(r"[A-Za-z0-9_-]+", refused.value.reason)
+                assert secret not in str(refused.value)
+
+    @pytest.mark.asyncio
+    async def test_a_claim_without_proof_is_refused(
+        self,
+        provider: Provider[Enrollment],
+        context: PluginContext,
+        options: object,
+        claim: Claim,
+        secret: str,
+    ) -> None:
+        """An empty proof proves nothing."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            with pytest.raises(EnrollmentRefused):
+                await made.authenticate(_submit(claim, secret))
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("leaf_id", "leaf-b"),
+            ("tunnel_address", "10.255.0.3/32"),
+            ("join_nonce", "0000000000000000"),
+            ("join_timestamp", "2026-01-01T00:00:01Z"),
+            ("owned_addresses", ("10.77.60.12/32",)),
+        ],
+    )
+    @pytest.mark.asyncio
+    async def test_a_claim_changed_after_signing_is_refused(
+        self,
+        provider: Provider[Enrollment],
+        context: PluginContext,
+        options: object,
+        claim: Claim,
+        secret: str,
+        field: str,
+        value: object,
+    ) -> None:
+        """The proof covers who joins, with what address, when, and what it may announce."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            signed = await made.sign(claim, secret)
+            changed: Claim = attrs.evolve(signed, **{field: value})  # type: ignore[arg-type]  # by the parametrisation
+            assert changed != signed
+            with pytest.raises(EnrollmentRefused):
+                await made.authenticate(_submit(changed, secret))
+
+    @pytest.mark.asyncio
+    async def test_the_digest_follows_the_proof(
+        self,
+        provider: Provider[Enrollment],
+        context: PluginContext,
+        options: object,
+        claim: Claim,
+        secret: str,
+    ) -> None:
+        """`sha256:` and 64 digits, the same for the same claim, another for another proof or state."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            signed = await made.sign(claim, secret)
+            digest = made.digest(signed)
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
+            assert digest == made.digest(signed)
+            assert digest != made.digest(claim)
+            assert digest != made.digest(attrs.evolve(signed, revoked=True))
+
+
+def _submit(claim: Claim, secret: str | None) -> Submission:
+    return Submission(claim=claim, source=IPv4Address("198.51.100.2"), secret=secret)

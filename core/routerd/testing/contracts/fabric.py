@@ -1,0 +1,73 @@
+"""What the core relies on in a cloud fabric."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pytest
+
+from routerd.spi import Fabric, PluginContext, Provider
+from routerd.testing.contracts.provider import ProviderTablesContract, running
+from routerd.testing.contracts.samples import TableRules
+from routerd.testing.contracts.table import (
+    DEADLINE,
+    AnySamples,
+    DeletionRules,
+    ForeignRules,
+    RefusalRules,
+    ReplacementRules,
+    observe,
+)
+
+
+class FabricContract(ProviderTablesContract, ReplacementRules, DeletionRules, RefusalRules, ForeignRules):
+    """The suite of a fabric. `samples` has the tables `forwarding` and `routes`.
+
+    A NIC's switch is set and never deleted, so the sample values of `forwarding` name NICs of the
+    instance; a route has one right value, our own next hop, so `routes` has no replacement.
+
+    Added in 1.0.
+    """
+
+    tables: ClassVar[tuple[TableRules, ...]] = (
+        TableRules(attribute="forwarding", least=1, deletes=False, foreign=False),
+        TableRules(attribute="routes", replaces=False),
+    )
+
+    @pytest.mark.asyncio
+    async def test_the_instance_knows_itself(
+        self, provider: Provider[Fabric], context: PluginContext, options: object
+    ) -> None:
+        """The facts name the cloud, the instance, its NICs and how a route names us."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            facts = await made.instance()
+            assert facts.provider == provider.kind
+            assert facts.instance
+            assert facts.next_hop
+            assert await made.instance() == facts
+
+    @pytest.mark.asyncio
+    async def test_the_switch_of_every_nic_is_observed(
+        self, provider: Provider[Fabric], context: PluginContext, options: object
+    ) -> None:
+        """One entry for each NIC of the facts, no other."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            facts = await made.instance()
+            assert set(await observe(made.forwarding)) == {nic.ref for nic in facts.nics}
+
+    @pytest.mark.asyncio
+    async def test_sample_routes_lie_in_our_tables_and_lead_to_us(
+        self,
+        provider: Provider[Fabric],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """The core asks for nothing else."""
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            facts = await made.instance()
+            for key, route in samples["routes"].values.items():
+                assert key.table in facts.route_tables
+                assert route.next_hop == facts.next_hop

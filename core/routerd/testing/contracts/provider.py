@@ -1,0 +1,182 @@
+"""What the core relies on in every provider, whatever its family."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import attrs
+import pytest
+
+from routerd.errors import RouterdError
+from routerd.spi import Capability, Lifecycle, NoOptions, PluginContext, Provider
+from routerd.testing.context import TaskSpawn, make_context
+from routerd.testing.contracts.samples import TableRules
+from routerd.testing.contracts.table import (
+    DEADLINE,
+    AnySamples,
+    AnyTable,
+    OpenTable,
+    TableRulesContract,
+    observe,
+)
+
+P = TypeVar("P", bound=Lifecycle)
+AnyProvider = Provider[Any]  # Any: the family's suite narrows it
+
+
+@contextlib.asynccontextmanager
+async def running(provider: Provider[P], context: PluginContext, options: object) -> AsyncIterator[P]:
+    """Create and start what a provider describes, and close it at the end.
+
+    Added in 1.0.
+    """
+    made = provider.create(context, options)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await made.start()
+        yield made
+    finally:
+        async with asyncio.timeout(DEADLINE):
+            await made.aclose()
+            if isinstance(context.spawn, TaskSpawn):
+                await context.spawn.aclose()
+
+
+class ProviderContract:
+    """The part of each family's suite that is the same for all; subclass the family's.
+
+    An author overrides the fixtures `provider`, `options` (unless there are none) and `context`
+    (unless the fake kernel is world enough). What a test leaves in the world, the author's own
+    fixtures remove.
+
+    Added in 1.0.
+    """
+
+    capabilities: ClassVar[frozenset[Capability]] = frozenset()
+
+    @pytest.fixture
+    def provider(self) -> AnyProvider:
+        """Return the provider under test."""
+        raise NotImplementedError("override the fixture `provider`")
+
+    @pytest.fixture
+    def options(self) -> object:
+        """Return the options to create the provider with."""
+        return NoOptions()
+
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> PluginContext:
+        """Return the world to create the provider in."""
+        return make_context(tmp_path)
+
+    def test_the_provider_is_described(self, provider: AnyProvider, options: object) -> None:
+        """It has a kind, a frozen options class that fits, and exactly the capabilities tested here."""
+        assert provider.kind, "the kind is empty"
+        assert provider.kind == provider.kind.strip().lower(), "kinds are written in lower case"
+        assert attrs.has(provider.options), "the class of the options is no attrs class"
+        assert isinstance(options, provider.options), "the fixture `options` is of another class"
+        tested = provider.capabilities & {Capability.ENCRYPTS}
+        assert tested == type(self).capabilities, (
+            "a provider with Capability.ENCRYPTS is tested by EncryptingTransportContract, one without is not"
+        )
+
+    def test_create_touches_nothing(
+        self, provider: AnyProvider, context: PluginContext, options: object
+    ) -> None:
+        """Making a provider leaves its directories as they are; `start` is where work begins."""
+        before = _files(context)
+        provider.create(context, options)
+        assert _files(context) == before
+
+    def test_create_refuses_options_of_another_class(
+        self, provider: AnyProvider, context: PluginContext
+    ) -> None:
+        """A mistake in wiring shows at once and in words."""
+        with pytest.raises((TypeError, RouterdError), match=r"\w"):
+            provider.create(context, object())
+
+    @pytest.mark.asyncio
+    async def test_close_can_be_called_twice_and_before_start(
+        self, provider: AnyProvider, context: PluginContext, options: object
+    ) -> None:
+        """Shutting down is never an error."""
+        made = provider.create(context, options)
+        async with asyncio.timeout(DEADLINE):
+            await made.aclose()
+        async with running(provider, context, options) as made:
+            pass
+        async with asyncio.timeout(DEADLINE):
+            await made.aclose()
+
+    @pytest.mark.asyncio
+    async def test_start_changes_no_link(
+        self, provider: AnyProvider, context: PluginContext, options: object
+    ) -> None:
+        """Only `apply` changes anything outside of the process."""
+        before = await context.kernel.links()
+        async with running(provider, context, options):
+            after = await context.kernel.links()
+        assert {name: link.alias for name, link in after.items()} == {
+            name: link.alias for name, link in before.items()
+        }
+
+
+class ProviderTablesContract(ProviderContract, TableRulesContract):
+    """The same for a family that has tables; the author also overrides the fixture `samples`.
+
+    Added in 1.0.
+    """
+
+    @pytest.fixture
+    def samples(self) -> Mapping[str, AnySamples]:
+        """Return the samples of each table by the name of its attribute."""
+        return {}
+
+    @pytest.fixture
+    def table_samples(self, rules: TableRules, samples: Mapping[str, AnySamples]) -> AnySamples:
+        """Return the samples of the table that the rule is run for."""
+        assert rules.attribute in samples, f"the fixture `samples` lacks the table {rules.attribute}"
+        return samples[rules.attribute]
+
+    @pytest.fixture
+    def open_table(
+        self,
+        rules: TableRules,
+        provider: AnyProvider,
+        context: PluginContext,
+        options: object,
+        table_samples: AnySamples,
+    ) -> OpenTable:
+        """Open the table by starting its provider."""
+
+        @contextlib.asynccontextmanager
+        async def opened(*, prepared: bool = True) -> AsyncIterator[AnyTable]:
+            async with running(provider, context, options) as made:
+                if prepared:
+                    async with asyncio.timeout(DEADLINE):
+                        await table_samples.prepare(made)
+                yield getattr(made, rules.attribute)
+
+        return opened
+
+    @pytest.mark.asyncio
+    async def test_a_dry_run_observes(
+        self,
+        rules: TableRules,
+        provider: AnyProvider,
+        context: PluginContext,
+        options: object,
+    ) -> None:
+        """With `read_only` a provider starts, and its tables can be read."""
+        dry = attrs.evolve(context, read_only=True)
+        async with running(provider, dry, options) as made:
+            first = await observe(getattr(made, rules.attribute))
+            assert await observe(getattr(made, rules.attribute)) == first
+
+
+def _files(context: PluginContext) -> set[str]:
+    return {str(path) for directory in (context.state_dir, context.run_dir) for path in directory.rglob("*")}

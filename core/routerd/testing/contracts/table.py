@@ -1,0 +1,296 @@
+"""What the core relies on in every keyed table."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar, Protocol
+
+import attrs
+import pytest
+
+from routerd.errors import NotOwnedError, ProviderError
+from routerd.model.change import Change
+from routerd.spi import Table
+from routerd.testing.contracts.samples import Samples, TableRules
+
+DEADLINE = 60.0
+"""Seconds that one call may take; an emulated cloud is slow, but nothing may hang."""
+
+AnyTable = Table[Any, Any]  # Any: the suite compares keys and values and asks for nothing else
+AnySamples = Samples[Any, Any]  # Any: as above
+
+
+class OpenTable(Protocol):
+    """Opens the table under test; each opening stands for a new process on the same world."""
+
+    def __call__(self, *, prepared: bool = True) -> AbstractAsyncContextManager[AnyTable]:
+        """Return the table while the context lasts; `prepared` runs `Samples.prepare` first."""
+        ...
+
+
+def changes(desired: Mapping[Any, Any], observed: Mapping[Any, Any]) -> list[Change[Any, Any]]:
+    """Return creations and replacements that turn `observed` into `desired`; no deletions."""
+    return [
+        Change(key=key, before=observed.get(key), after=value)
+        for key, value in desired.items()
+        if observed.get(key) != value
+    ]
+
+
+async def observe(table: AnyTable) -> Mapping[Any, Any]:
+    """Read the table within the deadline."""
+    async with asyncio.timeout(DEADLINE):
+        return await table.observe()
+
+
+async def apply(table: AnyTable, wanted: Sequence[Change[Any, Any]]) -> Mapping[Any, ProviderError]:
+    """Apply within the deadline, and check what is returned."""
+    async with asyncio.timeout(DEADLINE):
+        failures = await table.apply(wanted)
+    assert set(failures) <= {change.key for change in wanted}, "a failure of a key that was not asked for"
+    assert all(isinstance(error, ProviderError) for error in failures.values()), f"foreign errors: {failures}"
+    return failures
+
+
+async def fill(table: AnyTable, desired: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Make `desired` hold and return what is then observed."""
+    failures = await apply(table, changes(desired, await observe(table)))
+    assert failures == {}, f"failed: {failures}"
+    return await observe(table)
+
+
+def is_frozen(value: object) -> bool:
+    """Say whether a value can be hashed and cannot be changed."""
+    kind = type(value)
+    if attrs.has(kind):
+        fields = attrs.fields(kind)
+        if not fields:
+            return True
+        try:
+            setattr(value, fields[0].name, None)
+        except (attrs.exceptions.FrozenInstanceError, AttributeError):
+            return all(is_frozen(getattr(value, field.name)) for field in fields)
+        return False
+    return not isinstance(value, (dict, list, set, bytearray))
+
+
+class TableRulesContract:
+    """The rules for all tables; the classes after it add those that hold for some.
+
+    The fixtures `open_table` and `table_samples` come from `TableContract` or from a family's suite.
+    """
+
+    tables: ClassVar[tuple[TableRules, ...]] = ()
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run each rule once for each table for which it holds."""
+        if "rules" not in metafunc.fixturenames:
+            return
+        needs = metafunc.definition.get_closest_marker("needs")
+        rule = needs.args[0] if needs else None
+        held = [rules for rules in type(self).tables if rule is None or getattr(rules, rule)]
+        metafunc.parametrize("rules", held, ids=str)
+
+    @pytest.mark.asyncio
+    async def test_what_is_applied_is_observed(
+        self, rules: TableRules, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """Creations hold once `apply` has returned without a failure."""
+        assert len(table_samples.values) >= rules.least, "the samples of this table need more values"
+        async with open_table() as table:
+            observed = await fill(table, table_samples.values)
+            assert {key: observed.get(key) for key in table_samples.values} == dict(table_samples.values)
+
+    @pytest.mark.asyncio
+    async def test_keys_and_values_are_frozen(self, open_table: OpenTable, table_samples: AnySamples) -> None:
+        """Nothing that `observe` returns can be changed, and keys can be hashed."""
+        async with open_table() as table:
+            observed = await fill(table, table_samples.values)
+            for key, value in observed.items():
+                hash(key)
+                assert is_frozen(key), f"key {key!r} can be changed"
+                assert is_frozen(value), f"value {value!r} can be changed"
+
+    @pytest.mark.asyncio
+    async def test_creating_what_exists_is_a_success_and_changes_nothing(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """The second apply writes nothing: what is observed stays equal."""
+        async with open_table() as table:
+            observed = await fill(table, table_samples.values)
+            again = [Change(key=key, before=None, after=value) for key, value in table_samples.values.items()]
+            assert await apply(table, again) == {}
+            assert await observe(table) == observed
+
+    @pytest.mark.asyncio
+    async def test_an_empty_apply_is_a_success(self, open_table: OpenTable) -> None:
+        """No changes, no failures."""
+        async with open_table() as table:
+            before = await observe(table)
+            assert await apply(table, []) == {}
+            assert await observe(table) == before
+
+    @pytest.mark.asyncio
+    async def test_a_restarted_process_knows_what_is_ours(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """Closing leaves the data plane as it is, and a new process observes the same."""
+        async with open_table() as table:
+            before = await fill(table, table_samples.values)
+        async with open_table(prepared=False) as table:
+            assert await observe(table) == before
+
+    @pytest.mark.asyncio
+    async def test_cancellation_leaves_nothing_that_observe_cannot_see(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """After a cancelled apply the usual pass still reaches the desired state."""
+        for turns in (0, 1, 3, 10):
+            async with open_table() as table:
+                before = await observe(table)
+                task = asyncio.ensure_future(table.apply(changes(table_samples.values, before)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                observed = await fill(table, table_samples.values)
+                assert {key: observed.get(key) for key in table_samples.values} == dict(table_samples.values)
+                await _restore(table, before)
+
+
+class ReplacementRules(TableRulesContract):
+    """The rule for tables whose values can change."""
+
+    @pytest.mark.needs("replaces")
+    @pytest.mark.asyncio
+    async def test_a_replacement_changes_its_key_alone(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """Other keys keep their values."""
+        assert table_samples.replacement, "the samples need a replacement"
+        assert set(table_samples.replacement) <= set(table_samples.values)
+        async with open_table() as table:
+            before = await fill(table, table_samples.values)
+            after = await fill(table, table_samples.replacement)
+            assert after == {**before, **table_samples.replacement}
+
+
+class DeletionRules(TableRulesContract):
+    """The rules for tables from which something can go."""
+
+    @pytest.mark.needs("deletes")
+    @pytest.mark.asyncio
+    async def test_a_deletion_removes_its_key_alone(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """Other keys keep their values."""
+        async with open_table() as table:
+            before = dict(await fill(table, table_samples.values))
+            gone = next(iter(table_samples.values))
+            assert await apply(table, [Change(key=gone, before=before[gone], after=None)]) == {}
+            del before[gone]
+            assert await observe(table) == before
+
+    @pytest.mark.needs("deletes")
+    @pytest.mark.asyncio
+    async def test_deleting_what_is_gone_is_a_success(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """Somebody else may have been quicker."""
+        async with open_table() as table:
+            before = await observe(table)
+            key, value = next(iter(table_samples.values.items()))
+            assert key not in before
+            assert await apply(table, [Change(key=key, before=value, after=None)]) == {}
+            assert await observe(table) == before
+
+
+class RefusalRules(TableRulesContract):
+    """The rule for tables in which one key can fail by itself."""
+
+    @pytest.mark.needs("refuses")
+    @pytest.mark.asyncio
+    async def test_a_failing_key_stops_no_other(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """The failure is reported under its key; the others hold, before and after it."""
+        assert len(table_samples.refused) == 1, "the samples need exactly one refused creation"
+        async with open_table() as table:
+            wanted = changes(table_samples.values, await observe(table))
+            bad = [Change(key=key, before=None, after=value) for key, value in table_samples.refused.items()]
+            failures = await apply(table, [*wanted[:1], *bad, *wanted[1:]])
+            assert set(failures) == set(table_samples.refused)
+            observed = await observe(table)
+            assert {key: observed.get(key) for key in table_samples.values} == dict(table_samples.values)
+            assert not set(table_samples.refused) & set(observed)
+
+
+class ForeignRules(TableRulesContract):
+    """The rule for tables in whose way something foreign can be."""
+
+    @pytest.mark.needs("foreign")
+    @pytest.mark.asyncio
+    async def test_what_is_not_ours_is_left_alone(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """It is not observed, not replaced (`NotOwnedError`) and not deleted."""
+        foreign = table_samples.foreign
+        assert foreign is not None, "the samples need something foreign"
+        async with open_table() as table:
+            await foreign.place()
+            before = await foreign.read()
+            assert before, "the foreign thing cannot be seen"
+            assert foreign.key not in await observe(table)
+            failures = await apply(table, [Change(key=foreign.key, before=None, after=foreign.value)])
+            assert isinstance(failures.get(foreign.key), NotOwnedError), f"no NotOwnedError: {failures}"
+            await apply(table, [Change(key=foreign.key, before=foreign.value, after=None)])
+            assert await foreign.read() == before
+
+
+class TableContract(ReplacementRules, DeletionRules, RefusalRules, ForeignRules):
+    """The suite for one table by itself. Give it `table` (or `new_table`) and `samples`.
+
+    Set `tables = (TableRules(attribute="...", ...),)` when not every rule can hold.
+
+    Added in 1.0.
+    """
+
+    tables: ClassVar[tuple[TableRules, ...]] = (TableRules(attribute="table"),)
+
+    @pytest.fixture
+    def table(self) -> AnyTable:
+        """Return the table under test."""
+        raise NotImplementedError("override the fixture `table`")
+
+    @pytest.fixture
+    def samples(self) -> AnySamples:
+        """Return the values to put through the table."""
+        raise NotImplementedError("override the fixture `samples`")
+
+    @pytest.fixture
+    def table_samples(self, samples: AnySamples) -> AnySamples:
+        """Return the samples under the name that the rules use."""
+        return samples
+
+    @pytest.fixture
+    def open_table(self, table: AnyTable, samples: AnySamples) -> OpenTable:
+        """Open the table; a table without a process of its own is the same at each opening."""
+
+        @contextlib.asynccontextmanager
+        async def opened(*, prepared: bool = True) -> AsyncIterator[AnyTable]:
+            if prepared:
+                await samples.prepare(table)
+            yield table
+
+        return opened
+
+
+async def _restore(table: AnyTable, before: Mapping[Any, Any]) -> None:
+    """Delete what was not there before and put back what was."""
+    observed = await observe(table)
+    gone = [Change(key=key, before=observed[key], after=None) for key in observed if key not in before]
+    assert await apply(table, [*gone, *changes(before, observed)]) == {}

@@ -1,0 +1,130 @@
+"""What the core relies on in a transport."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import stat
+from collections.abc import Mapping
+from typing import ClassVar
+
+import attrs
+import pytest
+
+from routerd.errors import TransientError
+from routerd.spi import Capability, EncryptingTransport, PluginContext, Provider, Transport
+from routerd.testing.contracts.provider import ProviderTablesContract, running
+from routerd.testing.contracts.samples import TableRules
+from routerd.testing.contracts.table import (
+    DEADLINE,
+    AnySamples,
+    DeletionRules,
+    ForeignRules,
+    RefusalRules,
+    ReplacementRules,
+    fill,
+)
+
+_TUNNELS = TableRules(attribute="tunnels")
+_PEERS = TableRules(attribute="peers", foreign=False)
+
+
+class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules, RefusalRules, ForeignRules):
+    """The suite of a transport without peers. `samples` has the table `tunnels`.
+
+    Added in 1.0.
+    """
+
+    tables: ClassVar[tuple[TableRules, ...]] = (_TUNNELS,)
+
+    def test_sample_tunnels_are_of_the_providers_mode(
+        self, provider: Provider[Transport], samples: Mapping[str, AnySamples]
+    ) -> None:
+        """The mode of a tunnel is the kind of its provider, and its key is its device."""
+        for link, tunnel in samples["tunnels"].values.items():
+            assert tunnel.mode == provider.kind
+            assert tunnel.link == link
+
+    @pytest.mark.asyncio
+    async def test_the_overhead_is_that_of_a_packet(
+        self,
+        provider: Provider[Transport],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """At least an IPv4 header and at most what leaves room for the smallest MTU of IPv6."""
+        async with running(provider, context, options) as made:
+            for tunnel in samples["tunnels"].values.values():
+                assert 20 <= made.overhead(tunnel) <= 1500 - 1280
+
+    @pytest.mark.asyncio
+    async def test_the_states_name_every_tunnel_and_its_backend(
+        self,
+        provider: Provider[Transport],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """One state for each tunnel that is observed, no other."""
+        async with running(provider, context, options) as made:
+            await samples["tunnels"].prepare(made)
+            observed = await fill(made.tunnels, samples["tunnels"].values)
+            async with asyncio.timeout(DEADLINE):
+                states = await made.states()
+            assert sorted(state.link for state in states) == sorted(observed)
+            assert all(state.backend for state in states)
+
+
+class EncryptingTransportContract(TransportContract):
+    """The suite of a transport with peers. `samples` has the tables `tunnels` and `peers`.
+
+    Added in 1.0.
+    """
+
+    tables: ClassVar[tuple[TableRules, ...]] = (_TUNNELS, _PEERS)
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.ENCRYPTS})
+
+    @pytest.mark.asyncio
+    async def test_peer_states_name_every_peer(
+        self,
+        provider: Provider[EncryptingTransport],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """One state for each peer that is observed, no other."""
+        async with running(provider, context, options) as made:
+            await samples["peers"].prepare(made)
+            observed = await fill(made.peers, samples["peers"].values)
+            async with asyncio.timeout(DEADLINE):
+                states = await made.peer_states()
+            assert sorted(state.key for state in states) == sorted(observed)
+
+    @pytest.mark.asyncio
+    async def test_a_missing_key_is_made_once_and_kept_private(
+        self, provider: Provider[EncryptingTransport], context: PluginContext, options: object
+    ) -> None:
+        """Mode 0600, never rewritten, and the public key is 32 bytes that stay the same."""
+        path = context.state_dir / "keys" / "private.key"
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            first = await made.public_key(path)
+            text = path.read_bytes()
+            second = await made.public_key(path)
+        assert first == second
+        assert path.read_bytes() == text
+        assert len(base64.b64decode(first, validate=True)) == 32
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+    @pytest.mark.asyncio
+    async def test_a_dry_run_makes_no_key(
+        self, provider: Provider[EncryptingTransport], context: PluginContext, options: object
+    ) -> None:
+        """A missing file is then a `TransientError`, and stays missing."""
+        path = context.state_dir / "keys" / "private.key"
+        dry = attrs.evolve(context, read_only=True)
+        async with running(provider, dry, options) as made, asyncio.timeout(DEADLINE):
+            with pytest.raises(TransientError):
+                await made.public_key(path)
+        assert not path.exists()

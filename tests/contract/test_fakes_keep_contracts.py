@@ -1,0 +1,220 @@
+"""The fakes pass the suites that the real providers pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Any
+
+import attrs
+import pytest
+
+from routerd.errors import PermanentError
+from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef, RouteTableRef
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
+from routerd.model.tunnel import PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
+from routerd.spi import (
+    EncryptingTransport,
+    Enrollment,
+    Fabric,
+    Link,
+    PluginContext,
+    Provider,
+    Routing,
+    Transport,
+)
+from routerd.testing.contracts import (
+    EncryptingTransportContract,
+    EnrollmentContract,
+    FabricContract,
+    Foreign,
+    RoutingContract,
+    Samples,
+    TableContract,
+    TransportContract,
+)
+from routerd.testing.contracts.table import fill
+from routerd.testing.fakes import (
+    FakeWorld,
+    encrypting_provider,
+    enrollment_provider,
+    fabric_provider,
+    routing_provider,
+    transport_provider,
+)
+from routerd.testing.kernel import FakeKernel
+from routerd.testing.tables import FakeTable
+
+AllSamples = Mapping[str, Samples[Any, Any]]
+
+
+def foreign_link(context: PluginContext, name: LinkName, value: Tunnel) -> Foreign[LinkName, Tunnel]:
+    async def place() -> None:
+        assert isinstance(context.kernel, FakeKernel)
+        context.kernel.place(Link(name=name, index=77, kind="ipip", up=True, mtu=1480))
+
+    async def read() -> object:
+        return (await context.kernel.links())[name]
+
+    return Foreign(key=name, value=value, place=place, read=read)
+
+
+def tunnel(name: str, mode: str = "ipip", wireguard: WireGuardDevice | None = None) -> Tunnel:
+    return Tunnel(
+        link=LinkName(name), mode=mode, owner="TunnelInterface/x", mtu=1400, local=IPv4Address("192.0.2.1"),
+        remote=IPv4Address("192.0.2.2"), addresses=(IPv4Interface("10.255.0.0/31"),), wireguard=wireguard,
+    )  # fmt: skip
+
+
+class TestFakeTable(TableContract):
+    @pytest.fixture
+    def table(self) -> FakeTable[str, int]:
+        return FakeTable(foreign={"taken": 9}, refusals={"bad": PermanentError("bad is refused by the test")})
+
+    @pytest.fixture
+    def samples(self, table: FakeTable[str, int]) -> Samples[str, int]:
+        async def place() -> None:
+            table.foreign["theirs"] = 8
+
+        async def read() -> object:
+            return dict(table.foreign)
+
+        return Samples(
+            values={"a": 1, "b": 2},
+            replacement={"a": 3},
+            refused={"bad": 4},
+            foreign=Foreign(key="theirs", value=5, place=place, read=read),
+        )
+
+
+class TestFakeTransport(TransportContract):
+    @pytest.fixture(params=["ipip", "gre"])
+    def provider(self, request: pytest.FixtureRequest) -> Provider[Transport]:
+        return transport_provider(FakeWorld(), request.param)
+
+    @pytest.fixture
+    def samples(self, context: PluginContext, provider: Provider[Transport]) -> AllSamples:
+        one, two = tunnel("t1", provider.kind), tunnel("t2", provider.kind)
+        long = tunnel("a-name-that-is-too-long", provider.kind)
+        taken = tunnel("taken", provider.kind)
+        return {
+            "tunnels": Samples(
+                values={one.link: one, two.link: two},
+                replacement={one.link: attrs.evolve(one, mtu=1300)},
+                refused={long.link: long},
+                foreign=foreign_link(context, taken.link, taken),
+            )
+        }
+
+
+class TestFakeEncryptingTransport(EncryptingTransportContract):
+    @pytest.fixture
+    def provider(self) -> Provider[EncryptingTransport]:
+        return encrypting_provider(FakeWorld())
+
+    @pytest.fixture
+    def samples(self, context: PluginContext) -> AllSamples:
+        def device(name: str, port: int = 51820) -> Tunnel:
+            keys = WireGuardDevice(public_key=PublicKey("A" * 44), listen_port=port)
+            return attrs.evolve(tunnel(name, "wireguard", keys), local=None, remote=None)
+
+        one, two, long, taken = (device(name) for name in ("wg1", "wg2", "a-name-that-is-too-long", "taken"))
+        keys = [PeerKey(link=LinkName("wg1"), public_key=PublicKey(letter * 44)) for letter in "BC"]
+        lost = PeerKey(link=LinkName("nowhere"), public_key=PublicKey("D" * 44))
+        peer = WireGuardPeer(allowed_ips=frozenset({IPv4Network("10.255.0.2/32")}))
+
+        async def with_device(made: EncryptingTransport) -> None:
+            await fill(made.tunnels, {one.link: one})
+
+        return {
+            "tunnels": Samples(
+                values={one.link: one, two.link: two},
+                replacement={one.link: device("wg1", 51999)},
+                refused={long.link: long},
+                foreign=foreign_link(context, taken.link, taken),
+            ),
+            "peers": Samples(
+                values=dict.fromkeys(keys, peer),
+                replacement={keys[0]: attrs.evolve(peer, keepalive=25)},
+                refused={lost: peer},
+                prepare=with_device,
+            ),
+        }
+
+
+class TestFakeRouting(RoutingContract):
+    @pytest.fixture
+    def provider(self) -> Provider[Routing]:
+        return routing_provider(FakeWorld())
+
+    @pytest.fixture
+    def samples(self) -> AllSamples:
+        speaker = Speaker(asn=64512, router_id=IPv4Address("10.0.0.1"), owner="BGPRouter/r")
+        one, two = IPv4Address("10.0.0.2"), IPv4Address("10.0.0.3")
+        policy = ImportPolicy(hosts=frozenset({IPv4Network("10.77.60.11/32")}))
+        session = Session(peer_asn=64512, owner="BGPPeer/p")
+        first, second = IPv4Network("10.77.60.11/32"), IPv4Network("10.77.60.12/32")
+        origin = Advertisement(owner="BGPRouter/r")
+
+        async def with_speaker(made: Routing) -> None:
+            await fill(made.speakers, {"r": speaker})
+
+        return {
+            "speakers": Samples(values={"r": speaker}, replacement={"r": attrs.evolve(speaker, port=1790)}),
+            "admission": Samples(
+                values={one: policy, two: ImportPolicy()}, replacement={two: policy}, prepare=with_speaker
+            ),
+            "sessions": Samples(
+                values={one: session, two: session},
+                replacement={two: attrs.evolve(session, passive=True)},
+                prepare=with_speaker,
+            ),
+            "advertisements": Samples(
+                values={first: origin, second: origin},
+                replacement={first: attrs.evolve(origin, local_preference=200)},
+                prepare=with_speaker,
+            ),
+        }
+
+
+class TestFakeEnrollment(EnrollmentContract):
+    @pytest.fixture
+    def provider(self) -> Provider[Enrollment]:
+        return enrollment_provider()
+
+
+class TestFakeFabric(FabricContract):
+    @pytest.fixture
+    def world(self) -> FakeWorld:
+        return FakeWorld()
+
+    @pytest.fixture
+    def provider(self, world: FakeWorld) -> Provider[Fabric]:
+        return fabric_provider(world)
+
+    @pytest.fixture
+    def samples(self, world: FakeWorld) -> AllSamples:
+        table, nic = world.facts.route_tables[0], world.facts.nics[0].ref
+        ours = FabricRoute(next_hop=world.facts.next_hop)
+        keys = [FabricRouteKey(table=table, prefix=IPv4Network((f"10.77.60.{n}", 32))) for n in (11, 12, 13)]
+        lost = FabricRouteKey(table=RouteTableRef("no-such-table"), prefix=IPv4Network("10.77.60.11/32"))
+
+        async def place() -> None:
+            world.routes.foreign[keys[2]] = FabricRoute(next_hop="nic-of-others")
+
+        async def read() -> object:
+            return dict(world.routes.foreign)
+
+        return {
+            "forwarding": Samples(
+                values={nic: Forwarding(enabled=True)},
+                replacement={nic: Forwarding(enabled=False)},
+                refused={NicRef("no-such-nic"): Forwarding(enabled=True)},
+            ),
+            "routes": Samples(
+                values=dict.fromkeys(keys[:2], ours),
+                refused={lost: ours},
+                foreign=Foreign(key=keys[2], value=ours, place=place, read=read),
+            ),
+        }
