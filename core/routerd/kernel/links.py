@@ -1,0 +1,233 @@
+"""Links of this network namespace: `routerd.spi.Kernel` on rtnetlink.
+
+The kernel ignores `IFLA_IFALIAS` in the message that creates a link, so a link is made down and
+without addresses, gets its alias in the next message, and only then is raised. A crash between
+the two leaves a link that is down, bare and otherwise exactly what was asked for; `add_link`
+takes that one, and no other, for its own unfinished work.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface
+from socket import AF_INET
+from typing import Any
+
+from pyroute2 import AsyncIPRoute
+
+from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.kernel.netlink import ask, collect, errno_of
+from routerd.model.names import MAX_LINK_NAME, LinkName
+from routerd.model.tunnel import UdpEncapsulation
+from routerd.spi.kernel import ALIAS_PREFIX, Link, LinkSpec
+
+_IFF_UP = 1
+_ENCAP_FOU = 1
+_GRE_KEY = 32  # pyroute2 wants the high byte of GRE_KEY (0x2000)
+_PREFIXES = {"ipip": "ipip", "gre": "gre"}
+_IMPOSSIBLE_NAME = "rd/probe"
+"""No device may have a slash in its name, so a request with it never makes one."""
+
+
+class NetlinkKernel:
+    """Implements `routerd.spi.Kernel`. Holds nothing between calls."""
+
+    async def links(self) -> Mapping[LinkName, Link]:
+        """Return all links, ours and foreign, by name."""
+
+        async def read(socket: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
+            links = await collect(await socket.link("dump"))
+            return links, await collect(await socket.addr("dump", family=AF_INET))
+
+        links, addresses = await ask("read links", read)
+        by_index: dict[int, list[IPv4Interface]] = {}
+        for message in addresses:
+            interface = _interface(message)
+            if interface is not None:
+                by_index.setdefault(message["index"], []).append(interface)
+        found = [_link(message, tuple(sorted(by_index.get(message["index"], ())))) for message in links]
+        return {link.name: link for link in found}
+
+    async def supports(self, kind: str) -> bool:
+        """Say whether this kernel can make links of `kind`; the kernel loads the module itself.
+
+        Asks for a link with an impossible name: the kernel looks the kind up first and answers
+        EOPNOTSUPP when it has none, and refuses the name otherwise. Nothing is ever made.
+        """
+        try:
+            await ask(
+                f"probe for {kind}", lambda socket: socket.link("add", ifname=_IMPOSSIBLE_NAME, kind=kind)
+            )
+        except UnsupportedError:
+            return False
+        except ProviderError as exc:
+            if errno_of(exc) in {errno.EINVAL, errno.EEXIST}:
+                return True
+            if errno_of(exc) == errno.EPERM:
+                return False
+            raise
+        return True
+
+    async def add_link(self, spec: LinkSpec) -> None:
+        """Create and raise a device; one of ours with the same name must be deleted first."""
+        if len(spec.name.encode()) > MAX_LINK_NAME:
+            raise PermanentError(f"link {spec.name}: the name is longer than {MAX_LINK_NAME} bytes")
+        present = (await self.links()).get(spec.name)
+        if present is not None:
+            if present.owner is not None:
+                raise TransientError(f"link {spec.name} exists already")
+            if not _is_unfinished(present, spec):
+                raise _foreign(present)
+            await self._delete(present)
+        await ask(
+            f"add link {spec.name} of kind {spec.kind}",
+            lambda socket: socket.link("add", **_attributes(spec)),
+        )
+        made = (await self.links()).get(spec.name)
+        if made is None or made.alias:
+            raise TransientError(f"link {spec.name} was taken or removed while it was being made")
+        await self._configure(made, spec.owner, spec.mtu, spec.addresses)
+
+    async def set_link(
+        self,
+        name: LinkName,
+        *,
+        owner: str,
+        mtu: int,
+        addresses: tuple[IPv4Interface, ...],
+    ) -> None:
+        """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
+        present = (await self.links()).get(name)
+        if present is None:
+            raise TransientError(f"link {name} does not exist")
+        if present.alias and present.owner is None:
+            raise _foreign(present)
+        await self._configure(present, owner, mtu, addresses)
+
+    async def delete_link(self, name: LinkName) -> None:
+        """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
+        present = (await self.links()).get(name)
+        if present is None:
+            return
+        if present.owner is None:
+            raise _foreign(present)
+        await self._delete(present)
+
+    async def _configure(
+        self, link: Link, owner: str, mtu: int, addresses: tuple[IPv4Interface, ...]
+    ) -> None:
+        alias = ALIAS_PREFIX + owner
+        settings: dict[str, Any] = {}
+        if link.alias != alias:
+            settings["ifalias"] = alias
+        if link.mtu != mtu:
+            settings["mtu"] = mtu
+        if settings:
+            what = f"set link {link.name} (mtu {mtu})"
+            await ask(what, lambda socket: socket.link("set", index=link.index, **settings))
+        for address in set(link.addresses) - set(addresses):
+            await self._address("del", link, address, gone=errno.EADDRNOTAVAIL)
+        for address in sorted(set(addresses) - set(link.addresses)):
+            await self._address("add", link, address, gone=errno.EEXIST)
+        if not link.up:
+            await ask(
+                f"raise link {link.name}", lambda socket: socket.link("set", index=link.index, state="up")
+            )
+
+    async def _address(self, verb: str, link: Link, address: IPv4Interface, *, gone: int) -> None:
+        try:
+            await ask(
+                f"{verb} address {address} on {link.name}",
+                lambda socket: socket.addr(
+                    verb, index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
+                ),
+            )
+        except ProviderError as exc:
+            if errno_of(exc) != gone:
+                raise
+
+    async def _delete(self, link: Link) -> None:
+        try:
+            await ask(f"delete link {link.name}", lambda socket: socket.link("del", index=link.index))
+        except ProviderError as exc:
+            if errno_of(exc) != errno.ENODEV:
+                raise
+
+
+def _foreign(link: Link) -> NotOwnedError:
+    alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
+    return NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")
+
+
+def _is_unfinished(link: Link, spec: LinkSpec) -> bool:
+    return (
+        not link.alias
+        and not link.up
+        and not link.addresses
+        and (link.kind, link.local, link.remote) == (spec.kind, spec.local, spec.remote)
+    )
+
+
+def _attributes(spec: LinkSpec) -> dict[str, Any]:
+    """Return the arguments for pyroute2; fields that the kind does not know are left out."""
+    values: dict[str, Any] = {"ifname": spec.name, "kind": spec.kind}
+    prefix = _PREFIXES.get(spec.kind)
+    if prefix is None:
+        return values
+    if spec.local is not None:
+        values[f"{prefix}_local"] = str(spec.local)
+    if spec.remote is not None:
+        values[f"{prefix}_remote"] = str(spec.remote)
+    values[f"{prefix}_ttl"] = spec.ttl
+    values[f"{prefix}_pmtudisc"] = 1
+    if spec.key is not None and prefix == "gre":
+        values |= {"gre_ikey": spec.key, "gre_okey": spec.key, "gre_iflags": _GRE_KEY, "gre_oflags": _GRE_KEY}
+    if spec.encapsulation is not None:
+        values[f"{prefix}_encap_type"] = _ENCAP_FOU
+        values[f"{prefix}_encap_flags"] = 0
+        values[f"{prefix}_encap_sport"] = spec.encapsulation.sport
+        values[f"{prefix}_encap_dport"] = spec.encapsulation.dport
+    return values
+
+
+def _interface(message: Any) -> IPv4Interface | None:  # noqa: ANN401 - pyroute2 messages are untyped
+    # On a point-to-point address IFA_ADDRESS is the peer and IFA_LOCAL ours.
+    text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    return IPv4Interface(f"{text}/{message['prefixlen']}") if text else None
+
+
+def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: ANN401 - as above
+    info = message.get_attr("IFLA_LINKINFO")
+    kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
+    data = info.get_attr("IFLA_INFO_DATA") if info and kind in _PREFIXES else None
+    prefix = f"IFLA_{_PREFIXES.get(kind, '').upper()}_"
+
+    def field(name: str) -> Any:  # noqa: ANN401 - as above
+        return data.get_attr(prefix + name) if data else None
+
+    stats = message.get_attr("IFLA_STATS64") or {}
+    encapsulation = None
+    if field("ENCAP_TYPE") == _ENCAP_FOU:
+        encapsulation = UdpEncapsulation(sport=field("ENCAP_SPORT"), dport=field("ENCAP_DPORT"))
+    return Link(
+        name=LinkName(message.get_attr("IFLA_IFNAME")),
+        index=message["index"],
+        kind=kind,
+        up=bool(message["flags"] & _IFF_UP),
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        alias=message.get_attr("IFLA_IFALIAS") or "",
+        local=_address_or_none(field("LOCAL")),
+        remote=_address_or_none(field("REMOTE")),
+        ttl=field("TTL") or 0,
+        key=field("IKEY") or None,
+        encapsulation=encapsulation,
+        addresses=addresses,
+        rx_bytes=stats.get("rx_bytes", 0),
+        tx_bytes=stats.get("tx_bytes", 0),
+    )
+
+
+def _address_or_none(text: str | None) -> IPv4Address | None:
+    address = IPv4Address(text or 0)
+    return None if address.is_unspecified else address
