@@ -1,0 +1,23 @@
+"""Entry point: patches the standard library for the eventlet hub before anything else is imported.
+
+Under load the native-thread hub of os-ken loses wake-ups, so the eventlet hub is chosen, and it is
+chosen here, in a process of its own, where patching harms nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+
+os.environ["OSKEN_HUB_TYPE"] = "eventlet"
+os.environ["RYU_HUB_TYPE"] = "eventlet"
+warnings.simplefilter("ignore")  # eventlet announces its age at each import
+
+import eventlet  # noqa: E402 - patching comes before every other import
+
+eventlet.monkey_patch()
+
+from routerd_bgp_ryu.child.server import main  # noqa: E402 - as above
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""Listens on the Unix socket, does what the daemon asks, and says when something has changed."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import eventlet
+from eventlet import event, queue
+
+from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
+from routerd_bgp_ryu.child.speaker import BgpSpeaker
+from routerd_bgp_ryu.wire import MAX_LINE, VERSION, Document, decode, encode, from_document, to_document
+
+COALESCE = 0.05
+"""Seconds within which changes are told as one."""
+
+SETTLE = 1.0
+"""Seconds that every session must have been up before the routes count as complete."""
+
+
+class Server:
+    """Serves one speaker to the daemons that connect, usually one after the other."""
+
+    def __init__(self, path: Path, *, grace: float, stale: float) -> None:
+        self._path = path
+        self._grace = grace
+        self._stale = stale
+        self._speaker: BgpSpeaker | None = None
+        self._started = time.monotonic()
+        self._settled = False
+        self._all_up_since: float | None = None
+        self._controllers: set[queue.LightQueue] = set()
+        self._alone_since = time.monotonic()
+        self._told = False
+        self._stop = event.Event()
+
+    def run(self) -> None:
+        """Serve until told to stop, or left alone for longer than the grace time."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+        listener.bind(str(self._path))
+        self._path.chmod(0o600)
+        listener.listen(8)
+        eventlet.spawn(self._accept, listener)
+        eventlet.spawn(self._watch)
+        self._stop.wait()
+        if self._speaker is not None:
+            self._speaker.stop()
+            eventlet.sleep(0.2)
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()
+
+    def stop(self) -> None:
+        """End `run`."""
+        if not self._stop.ready():
+            self._stop.send()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            eventlet.spawn(self._serve, connection)
+
+    def _watch(self) -> None:
+        """Notice that nobody is in charge, and that the sessions have settled."""
+        while True:
+            eventlet.sleep(0.25)
+            now = time.monotonic()
+            if self._controllers:
+                self._alone_since = now
+            elif now - self._alone_since > self._grace:
+                self.stop()
+                return
+            if not self._settled and self._speaker is not None:
+                self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        if self._speaker is None or not self._speaker.sessions or not self._speaker.all_established():
+            self._all_up_since = None
+        elif self._all_up_since is None:
+            self._all_up_since = now
+        up_long_enough = self._all_up_since is not None and now - self._all_up_since >= SETTLE
+        if up_long_enough or now - self._started > self._stale:
+            self._settled = True
+            self._changed()
+
+    def _changed(self) -> None:
+        """Tell every controller soon, once for many changes."""
+        if self._told:
+            return
+        self._told = True
+        eventlet.spawn_after(COALESCE, self._tell)
+
+    def _tell(self) -> None:
+        self._told = False
+        for outbox in list(self._controllers):
+            # One notice waiting is enough: the daemon asks for the whole state anyway.
+            if outbox.qsize() < 1000:
+                outbox.put({"event": "changed"})
+
+    def _serve(self, connection: socket.socket) -> None:
+        outbox: queue.LightQueue = queue.LightQueue()
+        writer = eventlet.spawn(self._write, connection, outbox)
+        stream = connection.makefile("rb")
+        try:
+            while line := stream.readline(MAX_LINE):
+                outbox.put(self._answer(line, outbox))
+        except OSError:
+            pass
+        finally:
+            self._controllers.discard(outbox)
+            writer.kill()
+            with contextlib.suppress(OSError):
+                connection.close()
+
+    @staticmethod
+    def _write(connection: socket.socket, outbox: queue.LightQueue) -> None:
+        try:
+            while True:
+                connection.sendall(encode(outbox.get()))
+        except OSError:
+            return
+
+    def _answer(self, line: bytes, outbox: queue.LightQueue) -> Document:
+        try:
+            message = decode(line)
+            number, op = message.get("id"), message.get("op")
+        except ValueError as error:
+            return {"id": None, "error": f"not a message: {error}"}
+        handler = self._operations().get(str(op))
+        if handler is None:
+            return {"id": number, "error": f"unknown operation {op}"}
+        try:
+            if op == "subscribe":
+                self._controllers.add(outbox)
+            return {"id": number, "result": handler(message)}
+        except Exception as error:
+            logging.getLogger("routerd").exception("operation %s failed", op)
+            return {"id": number, "error": f"{type(error).__name__}: {error}"}
+
+    def _operations(self) -> dict[str, Callable[[Document], object]]:
+        return {
+            "hello": lambda _: {"version": VERSION, "pid": os.getpid()},
+            "subscribe": lambda _: None,
+            "observe": lambda _: self._observe(),
+            "snapshot": lambda _: self._snapshot(),
+            "states": lambda _: self._speaker.states() if self._speaker else [],
+            "speaker": self._set_speaker,
+            "policy": self._set_policy,
+            "session": self._set_session,
+            "advertisement": self._set_advertisement,
+            "stop": lambda _: self.stop(),
+        }
+
+    def _observe(self) -> Document:
+        speaker = self._speaker
+        if speaker is None:
+            return {"speaker": None, "sessions": {}, "policies": {}, "advertisements": {}}
+        return {
+            "speaker": to_document(speaker.speaker),
+            "sessions": {key: to_document(value) for key, value in speaker.sessions.items()},
+            "policies": {key: to_document(value) for key, value in speaker.policies.items()},
+            "advertisements": {key: to_document(value) for key, value in speaker.advertisements.items()},
+        }
+
+    def _snapshot(self) -> Document:
+        accepted, rejected = self._speaker.routes() if self._speaker else ([], [])
+        return {"routes": accepted, "rejected": rejected, "complete": self._settled}
+
+    def _set_speaker(self, message: Document) -> None:
+        if self._speaker is not None:
+            raise RuntimeError("the speaker runs already; a change of it needs a new process")
+        wanted = from_document(message["value"], Speaker)
+        _check_listen(wanted.listen, wanted.port)
+        self._speaker = BgpSpeaker(wanted, self._changed)
+
+    def _need(self) -> BgpSpeaker:
+        if self._speaker is None:
+            raise RuntimeError("there is no speaker yet")
+        return self._speaker
+
+    def _set_policy(self, message: Document) -> None:
+        value = message.get("value")
+        policy = from_document(value, ImportPolicy) if value is not None else None
+        self._need().set_policy(message["key"], policy)
+
+    def _set_session(self, message: Document) -> None:
+        speaker, key, value = self._need(), message["key"], message.get("value")
+        if key in speaker.sessions:
+            speaker.delete_session(key)
+        if value is not None:
+            speaker.add_session(key, from_document(value, Session))
+
+    def _set_advertisement(self, message: Document) -> None:
+        speaker, key, value = self._need(), message["key"], message.get("value")
+        if value is not None:
+            speaker.advertise(key, from_document(value, Advertisement))
+        elif key in speaker.advertisements:
+            speaker.withdraw(key)
+
+
+def _check_listen(address: IPv4Address | None, port: int) -> None:
+    """Find out now whether the port is free: the library would only log it, in a green thread."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(address or "0.0.0.0"), port))  # noqa: S104 - what the file asks for
+        except OSError as error:
+            where = f"{address or '*'}:{port}"
+            raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+
+
+def main() -> None:
+    """Run the child: parse arguments, set up the log, serve."""
+    parser = argparse.ArgumentParser(prog="routerd-bgp")
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--grace", type=float, default=120.0)
+    parser.add_argument("--stale", type=float, default=120.0)
+    parser.add_argument("--log-level", default="warning")
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=arguments.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    server = Server(arguments.socket, grace=arguments.grace, stale=arguments.stale)
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    server.run()
+    os._exit(0)  # green threads of the library would keep the process alive

@@ -1,0 +1,278 @@
+"""os-ken's (or Ryu's) speaker behind the few verbs that the fabric needs."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from ipaddress import IPv4Network
+from typing import Any
+
+from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
+from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
+from routerd_bgp_ryu.wire import Document
+
+Library = Any  # Any: the libraries ship no types
+
+
+def _library(name: str) -> Library:
+    """Import a module of os-ken, or the same of Ryu where that is what is installed."""
+    try:
+        return import_module(f"os_ken.{name}")
+    except ModuleNotFoundError:
+        return import_module(f"ryu.{name}")
+
+
+_BGP = "services.protocols.bgp"
+_LOWEST_HOLD = 10
+_NOBODY = ImportPolicy(max_prefixes=0)
+
+_ERRORS = {
+    (1, 0): "message header error",
+    (2, 2): "bad peer AS",
+    (2, 3): "bad BGP identifier",
+    (2, 6): "unacceptable hold time",
+    (3, 0): "malformed UPDATE",
+    (4, 0): "hold timer expired",
+    (5, 0): "finite state machine error",
+    (6, 1): "maximum number of prefixes reached",
+    (6, 2): "administrative shutdown",
+    (6, 3): "peer de-configured",
+    (6, 4): "administrative reset",
+    (6, 5): "connection rejected",
+    (6, 7): "connection collision",
+}
+"""NOTIFICATION codes in words: RFC 4271 section 4.5, RFC 4486 section 3."""
+
+
+def error_text(code: int, subcode: int) -> str:
+    """Return what a NOTIFICATION says."""
+    text = _ERRORS.get((code, subcode)) or _ERRORS.get((code, 0), "cease" if code == 6 else "error")
+    return f"{text} ({code}/{subcode})"
+
+
+class AdmissionFilter:
+    """An import policy as an in-filter: it is asked before a path enters the global table."""
+
+    def __init__(self, policy: ImportPolicy, library: Library) -> None:
+        self.policy = policy
+        self._library = library
+        self.prefix = "import policy"
+        self.ROUTE_FAMILY = library.RF_IPv4_UC
+
+    def evaluate(self, path: Library) -> tuple[int, bool]:
+        """Return the library's verdict on a path; every path is matched, so nothing slips through."""
+        permitted = refusal(IPv4Network(path.nlri.formatted_nlri_str), self.policy) is None
+        return (1 if permitted else 0), True
+
+    def clone(self) -> AdmissionFilter:
+        """Return a copy, as the library wants it."""
+        return AdmissionFilter(self.policy, self._library)
+
+
+class BgpSpeaker:
+    """The running speaker and what it was told; `changed` is called from its green threads."""
+
+    def __init__(self, speaker: Speaker, changed: Callable[[], None]) -> None:
+        self.speaker = speaker
+        self.sessions: dict[str, Session] = {}
+        self.policies: dict[str, ImportPolicy] = {}
+        self.advertisements: dict[str, Advertisement] = {}
+        self._changed = changed
+        self._since: dict[str, float] = {}
+        self._errors: dict[str, str] = {}
+        self._identity: dict[str, tuple[int, str]] = {}
+        self._api = _library(f"{_BGP}.api.base")
+        self._manager = _library(f"{_BGP}.core_manager").CORE_MANAGER
+        self._packet = _library("lib.packet.bgp")
+        signals = _library(f"{_BGP}.signals.emit").BgpSignalBus
+        self._neighbors = _library(f"{_BGP}.rtconf.neighbors")
+        hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
+        self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
+            as_number=speaker.asn,
+            router_id=str(speaker.router_id),
+            bgp_server_hosts=hosts,
+            bgp_server_port=speaker.port,
+            cluster_id=str(speaker.cluster_id or speaker.router_id),
+        )
+        bus = self._core._signal_bus  # noqa: SLF001 - the library offers no public way to the bus
+        bus.register_listener(signals.BGP_ADJ_UP, lambda _, info: self._up(info["peer"]))
+        bus.register_listener(signals.BGP_ADJ_DOWN, lambda _, info: self._down(info["peer"]))
+        bus.register_listener(signals.BGP_ADJ_RIB_IN_CHANGED, lambda *_: changed())
+        bus.register_listener(signals.BGP_ERROR, lambda _, info: self._note(info))
+
+    @property
+    def _core(self) -> Library:
+        return self._manager.get_core_service()
+
+    # --- what the daemon asks for --------------------------------------------------------------------
+
+    def set_policy(self, neighbour: str, policy: ImportPolicy | None) -> None:
+        """Set or drop an import policy; what the neighbour has sent already is looked at again."""
+        if policy is None:
+            self.policies.pop(neighbour, None)
+        else:
+            self.policies[neighbour] = policy
+        if neighbour in self.sessions:
+            self._install_policy(neighbour)
+            self._changed()
+
+    def add_session(self, neighbour: str, session: Session) -> None:
+        """Add a session; until it has a policy, nothing comes in."""
+        self._api.call(
+            "neighbor.create",
+            ip_address=neighbour,
+            remote_as=session.peer_asn,
+            remote_port=self.speaker.port,
+            connect_mode="passive" if session.passive else "active",
+            is_route_reflector_client=session.route_reflector_client,
+            is_next_hop_self=session.next_hop_self,
+            password=session.password,
+            hold_time=max(session.timers.hold, _LOWEST_HOLD),
+            cap_enhanced_refresh=False,
+            cap_four_octet_as_number=True,
+            cap_mbgp_ipv4=True,
+        )
+        # The library refuses what RFC 4271 allows (3 s and more), but only when it reads settings.
+        settings = self._peer(neighbour)._neigh_conf._settings  # noqa: SLF001 - no public way to it
+        settings["hold_time"] = session.timers.hold
+        self.sessions[neighbour] = session
+        self._install_policy(neighbour)
+
+    def delete_session(self, neighbour: str) -> None:
+        """Close a session and forget its neighbour."""
+        self._bgp.neighbor_del(neighbour)
+        for store in (self.sessions, self._since, self._errors, self._identity):
+            store.pop(neighbour, None)
+        self._changed()
+
+    def advertise(self, prefix: str, advertisement: Advertisement) -> None:
+        """Originate a prefix; its next hop is the local address of each session."""
+        self._bgp.prefix_add(prefix, next_hop=str(advertisement.next_hop) if advertisement.next_hop else None)
+        self.advertisements[prefix] = advertisement
+
+    def withdraw(self, prefix: str) -> None:
+        """Withdraw a prefix."""
+        self._bgp.prefix_del(prefix)
+        self.advertisements.pop(prefix, None)
+
+    def stop(self) -> None:
+        """Close every session with a Cease and stop."""
+        for neighbour in list(self.sessions):
+            self._bgp.neighbor_del(neighbour)
+        self._bgp.shutdown()
+
+    def _install_policy(self, neighbour: str) -> None:
+        policy = self.policies.get(neighbour, _NOBODY)
+        peer = self._peer(neighbour)
+        if peer is not None:
+            peer.in_filters = [AdmissionFilter(policy, self._packet)]
+
+    def _peer(self, neighbour: str) -> Library:
+        return self._core.peer_manager.get_by_addr(neighbour)
+
+    # --- what the speaker says ---------------------------------------------------------------------
+
+    def _up(self, peer: Library) -> None:
+        address = peer.ip_address
+        opened = peer.protocol.recv_open_msg
+        self._identity[address] = (peer.remote_as, opened.bgp_identifier)
+        self._since[address] = time.time()
+        self._errors.pop(address, None)
+        self._changed()
+
+    def _down(self, peer: Library) -> None:
+        address = peer.ip_address
+        self._since[address] = time.time()
+        # The library keeps what a lost neighbour has sent; it must not count as learned any more.
+        peer.adj_rib_in.clear()
+        self._changed()
+
+    def _note(self, info: Document) -> None:
+        peer = info.get("peer")
+        if peer is not None:
+            self._errors[peer.ip_address] = error_text(int(info["code"]), int(info["subcode"] or 0))
+        self._changed()
+
+    def _established(self) -> Iterator[tuple[str, Library]]:
+        for neighbour in self.sessions:
+            peer = self._peer(neighbour)
+            if peer is not None and peer.in_established():
+                yield neighbour, peer
+
+    def routes(self) -> tuple[list[Document], list[Document]]:
+        """Return the accepted and the rejected routes of every established neighbour."""
+        accepted: list[Document] = []
+        rejected: list[Document] = []
+        for neighbour, peer in self._established():
+            policy = self.policies.get(neighbour, _NOBODY)
+            count = 0
+            for prefix, received in sorted(peer.adj_rib_in.items()):
+                reason = refusal(IPv4Network(prefix), policy)
+                if reason is None and count >= policy.max_prefixes:
+                    reason = TOO_MANY
+                if reason is not None or received.filtered:
+                    rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason or NOT_OWNED})
+                    continue
+                count += 1
+                accepted.append(self._route(prefix, neighbour, received.path))
+        return accepted, rejected
+
+    def _route(self, prefix: str, neighbour: str, path: Library) -> Document:
+        packet = self._packet
+        as_path = path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH)
+        preference = path.get_pattr(packet.BGP_ATTR_TYPE_LOCAL_PREF)
+        originator = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
+        origin = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGIN)
+        med = path.get_pattr(packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC)
+        communities = path.get_pattr(packet.BGP_ATTR_TYPE_COMMUNITIES)
+        return {
+            "prefix": prefix,
+            "neighbour": neighbour,
+            "next_hop": str(path.nexthop),
+            "local_preference": preference.value if preference else 100,
+            "as_path": [asn for segment in (as_path.path_seg_list if as_path else ()) for asn in segment],
+            "originator": originator.value if originator else None,
+            "origin": origin.value if origin else 0,
+            "med": med.value if med else 0,
+            "communities": [
+                f"{c >> 16}:{c & 0xFFFF}" for c in (communities.communities if communities else ())
+            ],
+        }
+
+    def states(self) -> list[Document]:
+        """Return how each session does."""
+        accepted, rejected = self.routes()
+        took = Counter(route["neighbour"] for route in accepted)
+        refused: dict[str, Counter[str]] = {}
+        for route in rejected:
+            refused.setdefault(route["neighbour"], Counter())[route["reason"]] += 1
+        result: list[Document] = []
+        for neighbour in self.sessions:
+            peer = self._peer(neighbour)
+            state = str(peer.state.bgp_state).lower() if peer is not None else "idle"
+            asn, router_id = self._identity.get(neighbour, (None, None))
+            reasons = refused.get(neighbour, Counter())
+            sent = peer.adj_rib_out.values() if peer is not None else ()
+            result.append(
+                {
+                    "neighbour": neighbour,
+                    "state": state,
+                    "since": self._since.get(neighbour, 0.0),
+                    "remote_asn": asn,
+                    "remote_router_id": router_id,
+                    "received": took[neighbour] + reasons.total(),
+                    "accepted": took[neighbour],
+                    "rejected": sorted(reasons.items()),
+                    "advertised": sum(1 for route in sent if not route.path.is_withdraw)
+                    if state == "established"
+                    else 0,
+                    "last_error": self._errors.get(neighbour, ""),
+                }
+            )
+        return result
+
+    def all_established(self) -> bool:
+        """Say whether every configured session is up."""
+        return len(list(self._established())) == len(self.sessions)

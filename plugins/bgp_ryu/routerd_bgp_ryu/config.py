@@ -1,0 +1,22 @@
+"""Options of the plugin."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class BgpOptions:
+    """Settings below `plugins.bgp_ryu`.
+
+    `child_grace` is how long the speaker goes on without a daemon (a restart, an upgrade) before
+    it closes its sessions. `stale_time` is how long after the start of a speaker learned routes are
+    kept although their session has not come back. `log_level` is that of
+    the speaker's own log.
+    """
+
+    child_grace: timedelta = timedelta(seconds=120)
+    stale_time: timedelta = timedelta(seconds=120)
+    log_level: str = "warning"

@@ -1,0 +1,205 @@
+"""The daemon's end of the conversation with the speaker's process: find it, start it, ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from routerd.errors import PermanentError, TransientError
+from routerd.spi import PluginContext
+from routerd_bgp_ryu.config import BgpOptions
+from routerd_bgp_ryu.wire import MAX_LINE, VERSION, Document, decode, encode
+
+ASK_DEADLINE = 15.0
+START_DEADLINE = 30.0
+LOG_LIMIT = 4 << 20
+"""Bytes after which the child's log is started anew."""
+
+
+@attrs.define
+class _Connection:
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    task: asyncio.Task[None] | None = None
+    waiting: dict[int, asyncio.Future[object]] = attrs.field(factory=dict)
+
+    def close(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+        self.writer.close()
+        for future in self.waiting.values():
+            if not future.done():
+                future.set_exception(TransientError("the BGP speaker's process has gone"))
+
+
+class SpeakerLink:
+    """Asks the speaker's process; connects again, or starts it, when that is needed.
+
+    `on_change` is called when routes or sessions have changed, and when the process has gone.
+    """
+
+    def __init__(self, context: PluginContext, options: BgpOptions, on_change: Callable[[], None]) -> None:
+        self._context = context
+        self._options = options
+        self._on_change = on_change
+        self._path = context.run_dir / "speaker.sock"
+        self._connection: _Connection | None = None
+        self._numbers = itertools.count(1)
+        self._lock = asyncio.Lock()
+
+    @property
+    def connected(self) -> bool:
+        """Say whether a speaker's process is being talked to."""
+        return self._connection is not None
+
+    async def ask(self, op: str, **fields: object) -> object:
+        """Return the child's answer; `TransientError` when there is no child or it does not answer."""
+        async with self._lock:
+            connection = await self._connect()
+        if connection is None:
+            raise TransientError("the BGP speaker's process is not running")
+        return await self._request(connection, op, fields)
+
+    async def find(self) -> bool:
+        """Say whether a process runs, connecting to it if so."""
+        async with self._lock:
+            return await self._connect() is not None
+
+    async def start(self) -> None:
+        """Start a process unless one runs."""
+        async with self._lock:
+            if await self._connect() is None:
+                await self._spawn()
+
+    async def stop(self) -> None:
+        """Tell the process to close its sessions and end, and wait until it has."""
+        if not await self.find():
+            return
+        with contextlib.suppress(TransientError):
+            await self.ask("stop")
+        async with asyncio.timeout(ASK_DEADLINE):
+            while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
+                await asyncio.sleep(0.05)
+        self._drop()
+
+    def close(self) -> None:
+        """Let go of the connection; the process goes on."""
+        self._drop()
+
+    async def _connect(self) -> _Connection | None:
+        if self._connection is not None:
+            return self._connection
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(self._path), limit=MAX_LINE)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        except OSError as error:
+            raise TransientError(f"{self._path} cannot be opened: {error.strerror}") from error
+        connection = _Connection(reader, writer)
+        connection.task = asyncio.create_task(self._read(connection), name="bgp_ryu speaker link")
+        self._connection = connection
+        hello = await self._request(connection, "hello", {})
+        if not isinstance(hello, dict) or hello.get("version") != VERSION:
+            # An older routerd's child: its sessions must end before ours can begin.
+            await self._request(connection, "stop", {})
+            self._drop()
+            raise TransientError("a speaker of another version is being stopped")
+        await self._request(connection, "subscribe", {})
+        return connection
+
+    async def _request(self, connection: _Connection, op: str, fields: Document) -> object:
+        number = next(self._numbers)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        connection.waiting[number] = future
+        try:
+            connection.writer.write(encode({"id": number, "op": op, **fields}))
+            async with asyncio.timeout(ASK_DEADLINE):
+                await connection.writer.drain()
+                return await future
+        except TimeoutError as error:
+            raise TransientError(f"the BGP speaker did not answer {op} within {ASK_DEADLINE:g} s") from error
+        except OSError as error:
+            raise TransientError("the BGP speaker's process has gone") from error
+        finally:
+            connection.waiting.pop(number, None)
+
+    async def _read(self, connection: _Connection) -> None:
+        try:
+            while line := await connection.reader.readline():
+                self._dispatch(connection, decode(line))
+        except (OSError, ValueError) as error:
+            self._context.log.warning("speaker.link.broken", error=str(error))
+        if self._connection is connection:
+            self._context.log.warning("speaker.gone", socket=str(self._path))
+            connection.task = None
+            self._drop()
+            self._on_change()
+
+    def _dispatch(self, connection: _Connection, message: Document) -> None:
+        if message.get("event") == "changed":
+            self._on_change()
+            return
+        future = connection.waiting.get(message.get("id") or 0)
+        if future is None or future.done():
+            return
+        if "error" in message:
+            future.set_exception(TransientError(str(message["error"])))
+        else:
+            future.set_result(message.get("result"))
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    async def _spawn(self) -> None:
+        if self._context.read_only:
+            raise TransientError("the BGP speaker's process is not running")
+        log_path = self._context.state_dir / "speaker.log"
+        log = _open_log(log_path)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "routerd_bgp_ryu.child"),
+                *("--socket", str(self._path)),
+                *("--grace", str(self._options.child_grace.total_seconds())),
+                *("--stale", str(self._options.stale_time.total_seconds())),
+                *("--log-level", self._options.log_level),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise PermanentError(f"the BGP speaker's process cannot be started: {error.strerror}") from error
+        finally:
+            os.close(log)
+        self._context.log.info("speaker.started", pid=process.pid)
+        try:
+            async with asyncio.timeout(START_DEADLINE):
+                while await self._connect() is None:
+                    if process.returncode is not None:
+                        raise TransientError(
+                            f"the BGP speaker's process ended at once ({process.returncode}); see {log_path}"
+                        )
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            process.kill()
+            raise TransientError(
+                f"the BGP speaker's process did not come up within {START_DEADLINE:g} s; see {log_path}"
+            ) from error
+
+
+def _open_log(path: Path) -> int:
+    """Open the child's log for appending; one that has grown too large is started anew."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    if path.exists() and path.stat().st_size > LOG_LIMIT:
+        flags |= os.O_TRUNC
+    return os.open(path, flags, 0o600)

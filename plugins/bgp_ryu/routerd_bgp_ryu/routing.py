@@ -1,0 +1,208 @@
+"""The provider: its tables mirror what the speaker's process runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Generic, TypeVar, cast
+
+from routerd.errors import ProviderError, TransientError
+from routerd.model.change import Change
+from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
+from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
+from routerd.spi import PluginContext
+from routerd_bgp_ryu.config import BgpOptions
+from routerd_bgp_ryu.decision import Candidate, decide
+from routerd_bgp_ryu.link import SpeakerLink
+from routerd_bgp_ryu.wire import Document, from_document, to_document
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class BgpRouting:
+    """BGP by a child process. Implements `spi.Routing`."""
+
+    def __init__(self, context: PluginContext, options: BgpOptions) -> None:
+        self._changed = asyncio.Event()
+        self._context = context
+        self._link = SpeakerLink(context, options, self._on_change)
+        self._policies: dict[IPv4Address, ImportPolicy] = {}
+        self.speakers = SpeakerTable(self._link)
+        self.admission = KeyedTable(self._link, "policy", "policies", IPv4Address, ImportPolicy)
+        self.sessions = KeyedTable(self._link, "session", "sessions", IPv4Address, Session)
+        self.advertisements: KeyedTable[Prefix, Advertisement] = KeyedTable(
+            self._link, "advertisement", "advertisements", IPv4Network, Advertisement
+        )
+
+    async def start(self) -> None:
+        """Find a speaker's process that an earlier daemon left running; starts none."""
+        await self._link.find()
+
+    async def aclose(self) -> None:
+        """Let go of the process; it keeps its sessions for the grace time."""
+        self._link.close()
+
+    def _on_change(self) -> None:
+        self._changed.set()
+        self._context.wake()
+
+    async def learned(self) -> AsyncIterator[RouteSet]:
+        """Yield what the speaker knows, at once and after each change."""
+        last: RouteSet | None = None
+        while True:
+            self._changed.clear()
+            current = await self._snapshot()
+            if current != last:
+                last = current
+                yield current
+            try:
+                async with asyncio.timeout(30):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _snapshot(self) -> RouteSet:
+        try:
+            if not self._link.connected and not await self._link.find():
+                return RouteSet()
+            policies = await self.admission.observe()
+            speakers = await self.speakers.observe()
+            snapshot = cast("Document", await self._link.ask("snapshot"))
+        except ProviderError:
+            return RouteSet()
+        asn = next((speaker.asn for speaker in speakers.values()), 0)
+        sessions = await self.sessions.observe()
+        candidates = [
+            _candidate(route, policies, internal=_asn(sessions, route) == asn) for route in snapshot["routes"]
+        ]
+        rejected = [
+            RejectedRoute(
+                prefix=IPv4Network(route["prefix"]),
+                neighbour=IPv4Address(route["neighbour"]),
+                reason=route["reason"],
+            )
+            for route in snapshot["rejected"]
+        ]
+        return RouteSet(
+            routes=decide(candidates), rejected=tuple(rejected), complete=bool(snapshot["complete"])
+        )
+
+    async def states(self) -> Sequence[SessionState]:
+        """Return how each session does; none when no speaker runs."""
+        if not self._link.connected and not await self._link.find():
+            return ()
+        listed = cast("list[Document]", await self._link.ask("states"))
+        return tuple(_state(document) for document in listed)
+
+
+class SpeakerTable:
+    """The speaker itself: creating it starts the process, changing it starts another."""
+
+    def __init__(self, link: SpeakerLink) -> None:
+        self._link = link
+
+    async def observe(self) -> Mapping[str, Speaker]:
+        """Return the running speaker by the name of its resource."""
+        if not await self._link.find():
+            return {}
+        document = cast("Document", await self._link.ask("observe"))["speaker"]
+        if document is None:
+            return {}
+        speaker = from_document(document, Speaker)
+        return {speaker.owner.rpartition("/")[2]: speaker}
+
+    async def apply(self, changes: Sequence[Change[str, Speaker]]) -> Mapping[str, ProviderError]:
+        """Start, restart or stop the speaker."""
+        failures: dict[str, ProviderError] = {}
+        # Deletions first: only one speaker can hold the port.
+        for change in sorted(changes, key=lambda each: each.after is not None):
+            try:
+                present = (await self.observe()).get(change.key)
+                if present is not None and present == change.after:
+                    continue
+                if change.before is not None or present is not None:
+                    await self._link.stop()
+                if change.after is not None:
+                    await self._link.start()
+                    await self._link.ask("speaker", value=to_document(change.after))
+            except ProviderError as error:
+                failures[change.key] = error
+            except TimeoutError:
+                failures[change.key] = TransientError("the BGP speaker's process does not end")
+        return failures
+
+
+class KeyedTable(Generic[K, V]):
+    """Sessions, policies or advertisements of the speaker."""
+
+    def __init__(
+        self, link: SpeakerLink, op: str, part: str, key: Callable[[Any], K], value: type[V]
+    ) -> None:  # Any: keys arrive as text
+        self._link = link
+        self._op = op
+        self._part = part
+        self._key = key
+        self._value = value
+
+    async def observe(self) -> Mapping[K, V]:
+        """Return what the speaker runs; nothing without a speaker."""
+        if not await self._link.find():
+            return {}
+        part = cast("Document", await self._link.ask("observe"))[self._part]
+        return {self._key(key): from_document(value, self._value) for key, value in part.items()}
+
+    async def apply(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
+        """Tell the speaker of each change."""
+        failures: dict[K, ProviderError] = {}
+        for change in changes:
+            value = to_document(change.after) if change.after is not None else None
+            try:
+                if value is None and change.key not in await self.observe():
+                    continue
+                await self._link.ask(self._op, key=str(change.key), value=value)
+            except ProviderError as error:
+                failures[change.key] = error
+        return failures
+
+
+def _asn(sessions: Mapping[IPv4Address, Session], route: Document) -> int:
+    session = sessions.get(IPv4Address(route["neighbour"]))
+    return session.peer_asn if session is not None else 0
+
+
+def _candidate(route: Document, policies: Mapping[IPv4Address, ImportPolicy], *, internal: bool) -> Candidate:
+    neighbour = IPv4Address(route["neighbour"])
+    policy = policies.get(neighbour, ImportPolicy())
+    preference = policy.local_preference
+    return Candidate(
+        route=LearnedRoute(
+            prefix=IPv4Network(route["prefix"]),
+            next_hop=neighbour if policy.next_hop == "peer-address" else IPv4Address(route["next_hop"]),
+            neighbour=neighbour,
+            local_preference=route["local_preference"] if preference is None else preference,
+            as_path=tuple(route["as_path"]),
+            communities=frozenset(route["communities"]),
+            originator=IPv4Address(route["originator"]) if route["originator"] else None,
+        ),
+        origin=route["origin"],
+        med=route["med"],
+        internal=internal,
+    )
+
+
+def _state(document: Document) -> SessionState:
+    router_id = document["remote_router_id"]
+    return SessionState(
+        neighbour=IPv4Address(document["neighbour"]),
+        state=document["state"],
+        since=document["since"],
+        remote_asn=document["remote_asn"],
+        remote_router_id=IPv4Address(router_id) if router_id else None,
+        received=document["received"],
+        accepted=document["accepted"],
+        rejected=tuple((reason, count) for reason, count in document["rejected"]),
+        advertised=document["advertised"],
+        last_error=document["last_error"],
+    )

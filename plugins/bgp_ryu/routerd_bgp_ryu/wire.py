@@ -1,0 +1,59 @@
+"""Messages between the daemon and the speaker's process: one JSON object in a line, versioned.
+
+A request carries `id` and `op`; its answer the same `id` and `result`, or `error`. The child also
+sends `{"event": "changed"}` when routes or sessions have changed; the daemon then asks. Values are
+the tables' own, converted by field.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, TypeVar
+
+import cattrs
+
+VERSION = 1
+MAX_LINE = 64 << 20
+"""Bytes of the longest message: 200 leaves with 4,096 prefixes each fit."""
+
+T = TypeVar("T")
+Document = dict[str, Any]  # Any: JSON
+
+_CONVERTER = cattrs.Converter()
+for _type in (IPv4Address, IPv4Network):
+    _CONVERTER.register_unstructure_hook(_type, str)
+    _CONVERTER.register_structure_hook(_type, lambda value, kind: kind(value))
+
+
+def _sorted_set(value: frozenset[object]) -> list[str]:
+    return sorted(str(item) for item in value)
+
+
+_CONVERTER.register_unstructure_hook_func(
+    lambda kind: getattr(kind, "__origin__", None) is frozenset, _sorted_set
+)
+
+
+def to_document(value: object) -> Document:
+    """Return a frozen value as JSON."""
+    document: Document = _CONVERTER.unstructure(value)
+    return document
+
+
+def from_document(document: Document, kind: type[T]) -> T:
+    """Return the value of type `kind` that `document` holds."""
+    return _CONVERTER.structure(document, kind)
+
+
+def encode(message: Document) -> bytes:
+    """Return a message as one line."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Document:
+    """Return the message in a line; `ValueError` when it is not a JSON object."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("a message must be a JSON object")  # noqa: TRY004 - one error type for bad input
+    return message
