@@ -1,0 +1,1 @@
+"""Join by a shared token: claims signed with HMAC-SHA256."""

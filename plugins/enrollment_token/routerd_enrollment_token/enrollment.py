@@ -1,0 +1,61 @@
+"""The join method `token`: a shared secret signs the claim by HMAC-SHA256."""
+
+from __future__ import annotations
+
+import hmac
+
+import attrs
+
+from routerd.errors import EnrollmentRefused, PermanentError
+from routerd.model.claim import Claim, Submission
+from routerd_enrollment_token import payload
+
+
+class TokenEnrollment:
+    """Implements `spi.Enrollment`. It holds no secret: each call brings its own."""
+
+    async def start(self) -> None:
+        """Do nothing; there is nothing to get ready."""
+
+    async def aclose(self) -> None:
+        """Do nothing; there is nothing to let go of."""
+
+    async def authenticate(self, submission: Submission) -> None:
+        """Return when the claim's proof holds for `submission.secret`.
+
+        Raises `EnrollmentRefused` with `join-nonce-required`, `join-timestamp-required`,
+        `join-hmac-required`, `join-token-missing` or `join-hmac-mismatch`. Whether a policy asks
+        for a proof at all is the core's to say: without a secret nothing is proven here.
+        """
+        claim = submission.claim
+        who = f"claim {claim.name} of leaf {claim.leaf_id.strip()}"
+        for value, reason, field in (
+            (claim.join_nonce, "join-nonce-required", "joinNonce"),
+            (claim.join_timestamp, "join-timestamp-required", "joinTimestamp"),
+            (claim.join_hmac, "join-hmac-required", "joinHMAC"),
+        ):
+            if not value.strip():
+                raise EnrollmentRefused(
+                    reason, f"{who}: {field} is required because {claim.policy_ref.strip()} has a join token"
+                )
+        if not submission.secret:
+            raise EnrollmentRefused(
+                "join-token-missing", f"{who}: there is no join token to check it with; set joinTokenFrom"
+            )
+        expected = payload.proof(claim, submission.secret)
+        if not hmac.compare_digest(claim.join_hmac.strip().encode(), expected.encode()):
+            raise EnrollmentRefused(
+                "join-hmac-mismatch",
+                f"{who}: joinHMAC does not match the join token of {claim.policy_ref.strip()}; "
+                "sign it again with the policy's token, after every change of the claim",
+            )
+
+    async def sign(self, claim: Claim, secret: str) -> Claim:
+        """Return the claim with `join_hmac` filled in; an empty secret is a `PermanentError`."""
+        if not secret:
+            raise PermanentError(f"claim {claim.name}: an empty join token signs nothing")
+        return attrs.evolve(claim, join_hmac=payload.proof(claim, secret))
+
+    def digest(self, claim: Claim) -> str:
+        """Return `sha256:<hex>` over what was signed, the proof and the admission state."""
+        return payload.digest(claim)

@@ -1,0 +1,62 @@
+"""What is signed, letter by letter; the formats are those of the existing SAM programs.
+
+Nothing here knows a secret, except `proof`, which forgets it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+
+from routerd.model.claim import Claim
+
+
+def canonical(claim: Claim) -> bytes:
+    """Return the signed text: `key=value` lines joined by one LF, none at the end.
+
+    Scalars are trimmed; lists are sorted bytewise and joined by commas, their items untouched, so
+    that "10.0.0.1" and "10.0.0.1/32" sign differently.
+    """
+    return "\n".join(_lines(claim)).encode()
+
+
+def proof(claim: Claim, secret: str) -> str:
+    """Return the HMAC-SHA256 of the signed text as 64 lower-case hex digits."""
+    return hmac.new(secret.encode(), canonical(claim), hashlib.sha256).hexdigest()
+
+
+def digest(claim: Claim) -> str:
+    """Return `sha256:<hex>` over the signed text, the proof, the end and the revocation."""
+    tail = (
+        f"\njoinHMAC={claim.join_hmac.strip()}"
+        f"\nexpiresAt={claim.expires_at.strip()}"
+        f"\nrevoked={'true' if claim.revoked else 'false'}"
+    )
+    return "sha256:" + hashlib.sha256(canonical(claim) + tail.encode()).hexdigest()
+
+
+def _lines(claim: Claim) -> Iterator[str]:
+    yield f"policyRef={claim.policy_ref.strip()}"
+    yield f"rrSetRef={claim.rr_set_ref.strip()}"
+    yield f"leafID={claim.leaf_id.strip()}"
+    yield f"joinAudience={claim.join_audience.strip()}"
+    yield f"joinNonce={claim.join_nonce.strip()}"
+    yield f"joinTimestamp={claim.join_timestamp.strip()}"
+    yield f"tunnelAddress={claim.tunnel_address.strip()}"
+    yield f"endpoint={claim.endpoint.strip()}"
+    if claim.direct_mesh:
+        # Older programs know no such field: claims without it must sign as they always did.
+        yield "directMesh=true"
+    yield f"mobility.ownedAddresses={_joined(claim.owned_addresses)}"
+    yield f"bgp.asn={claim.asn}"
+    yield f"bgp.routerID={claim.router_id.strip()}"
+    wireguard = claim.wireguard
+    yield f"wireGuard.publicKey={wireguard.public_key.strip() if wireguard else ''}"
+    yield f"wireGuard.endpoint={wireguard.endpoint.strip() if wireguard else ''}"
+    yield f"wireGuard.allowedIPs={_joined(wireguard.allowed_ips if wireguard else ())}"
+    yield f"wireGuard.persistentKeepalive={wireguard.persistent_keepalive if wireguard else 0}"
+
+
+def _joined(items: tuple[str, ...]) -> str:
+    return ",".join(sorted(items, key=str.encode))

@@ -1,0 +1,31 @@
+"""What the plugin describes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from routerd import hookimpl
+from routerd.errors import PluginError
+from routerd.spi import Enrollment, PluginContext, PluginInfo, Provider
+from routerd_enrollment_token.config import TokenOptions
+from routerd_enrollment_token.enrollment import TokenEnrollment
+
+
+@hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(
+        name="enrollment_token", summary="join by a shared token (HMAC-SHA256)", config=TokenOptions
+    )
+
+
+@hookimpl
+def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
+    """Describe the join method `token`."""
+    return [Provider(kind="token", options=TokenOptions, create=_create)]
+
+
+def _create(context: PluginContext, options: object) -> Enrollment:
+    if not isinstance(options, TokenOptions):
+        raise PluginError(f"{context.plugin}: expected TokenOptions, got {options!r}")
+    return TokenEnrollment()
