@@ -1,0 +1,67 @@
+"""Private keys in files: read, made when missing, never rewritten, never printed."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from routerd.errors import PermanentError, TransientError
+from routerd.model.names import PublicKey
+
+_KEY_BYTES = 32
+
+
+def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
+    """Return the 32 bytes of the key in `path`; make a missing file (0600, directory 0700) first.
+
+    Blocks on the disk. Raises `PermanentError` for a file that holds no key, and `TransientError`
+    for a missing one in a dry run.
+    """
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            return read_key(path)
+        if read_only:
+            raise TransientError(f"private key {path} does not exist yet; a dry run does not make it")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_new(path, base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n")
+        return read_key(path)
+    except OSError as exc:
+        raise PermanentError(f"private key {path}: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def read_key(path: Path) -> bytes:
+    """Return the 32 bytes of a key file in standard base64; `PermanentError` when it is none."""
+    try:
+        key = base64.b64decode(path.read_bytes().strip(), validate=True)
+    except binascii.Error as exc:
+        raise PermanentError(f"key {path}: not base64; `wg genkey` makes one") from exc
+    if len(key) != _KEY_BYTES:
+        raise PermanentError(f"key {path}: {len(key)} bytes instead of {_KEY_BYTES}; `wg genkey` makes one")
+    return key
+
+
+def public_key_of(private_key: bytes) -> PublicKey:
+    """Return the public key of a private one (RFC 7748)."""
+    public = X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
+    return PublicKey(base64.b64encode(public).decode())
+
+
+def _write_new(path: Path, text: bytes) -> None:
+    """Let `path` appear whole or not at all; a file that another process made first stays."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
