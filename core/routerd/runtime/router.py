@@ -99,13 +99,11 @@ class Router:
         """Start everything; what cannot start yet is tried again in the background."""
         self.refresh()
         for name, transport in self.made.transports.items():
-            self._bring_up(
-                f"transport/{name}", transport, lambda n=name, t=transport: self._bind_transport(n, t)
-            )
+            self._bring_up(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
         for name, routing in self.made.routings.items():
-            self._bring_up(f"routing/{name}", routing, lambda n=name, r=routing: self._bind_routing(n, r))
+            self._bring_up(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
         for name, fabric in self.made.fabrics.items():
-            self._bring_up(f"fabric/{name}", fabric, lambda n=name, f=fabric: self._bind_fabric(n, f))
+            self._bring_up(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
         self._supervisor.keep("keys", self._gather_keys)
         self._run_lane("host")
 

@@ -1,0 +1,289 @@
+"""The status as a document: what is, read from the world, beside what should be.
+
+`phase` is `Ready` only when every table was read, nothing is pending, nothing is waited for, and
+every session that is wanted is established. Anything else has a reason in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import attrs
+
+from routerd import __version__
+from routerd.errors import ProviderError
+from routerd.model.change import Change
+from routerd.model.fabric import InstanceFacts
+from routerd.model.session import SessionState
+from routerd.model.tunnel import PeerState, TunnelState
+from routerd.reconcile.desired import Desired
+from routerd.reconcile.loop import TableReport, format_key
+from routerd.runtime.router import Router
+from routerd.spi import Clock, JSONValue
+
+Document = dict[str, JSONValue]
+
+HANDSHAKE_LIMIT = 180
+"""Seconds after which a WireGuard session without a new handshake is dead (REJECT_AFTER_TIME)."""
+
+
+@attrs.frozen(kw_only=True)
+class Live:
+    """What the providers say of themselves at this moment."""
+
+    sessions: tuple[SessionState, ...] = ()
+    tunnels: tuple[TunnelState, ...] = ()
+    peers: tuple[PeerState, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+async def ask_live(router: Router) -> Live:
+    """Ask every provider how it does; one that cannot say is named in `errors`."""
+    sessions: list[SessionState] = []
+    tunnels: list[TunnelState] = []
+    peers: list[PeerState] = []
+    errors: list[str] = []
+    for kind, routing in router.made.routings.items():
+        try:
+            sessions += await routing.states()
+        except ProviderError as error:
+            errors.append(f"{kind}: {error}")
+    for mode, transport in router.made.transports.items():
+        if f"transport/{mode}" in router.knowledge.waiting:
+            continue
+        try:
+            tunnels += await transport.states()
+        except ProviderError as error:
+            errors.append(f"{mode}: {error}")
+    encrypting = router.made.encrypting()
+    if encrypting is not None and "transport/wireguard" not in router.knowledge.waiting:
+        try:
+            peers += await encrypting.peer_states()
+        except ProviderError as error:
+            errors.append(f"wireguard peers: {error}")
+    return Live(sessions=tuple(sessions), tunnels=tuple(tunnels), peers=tuple(peers), errors=tuple(errors))
+
+
+def reasons(router: Router, desired: Desired, live: Live) -> list[str]:
+    """Return in words why the router is not ready; none when it is."""
+    found = [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
+    found += live.errors
+    reports = router.loop.reports()
+    for name in desired.tables:
+        report = reports.get(name)
+        if report is None:
+            if desired.tables[name].values:
+                found.append(f"{name}: not looked at yet")
+        elif not report.readable:
+            found.append(f"{name}: {report.error}")
+        elif not report.settled:
+            found.append(f"{name}: {_unsettled(report)}")
+    for ref, conditions in desired.conditions.items():
+        found += [f"{ref}: {each.message}" for each in conditions if each.status != "True"]
+    wanted = desired.table("bgp/sessions").values
+    states = {state.neighbour: state for state in live.sessions}
+    for neighbour, session in wanted.items():
+        state = states.get(neighbour)
+        if state is None or not state.established:
+            word = state.state if state else "missing"
+            why = f" ({state.last_error})" if state and state.last_error else ""
+            found.append(f"session {neighbour} {session.leaf}: {word}{why}")
+    return found
+
+
+def _unsettled(report: TableReport) -> str:
+    failed = next(iter(report.pending.items()), None)
+    if failed is not None:
+        key, pending = failed
+        return f"{format_key(key)}: {pending.error}" + _and_more(len(report.pending) - 1)
+    if report.planned:
+        return f"{len(report.planned)} changes planned and not made (mode plan)"
+    return f"{report.desired - report.in_sync} of {report.desired} not yet as desired"
+
+
+def _and_more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+def status_document(
+    router: Router, desired: Desired, live: Live, *, clock: Clock, extra: Document
+) -> Document:
+    """Return the whole status."""
+    why = reasons(router, desired, live)
+    configuration = router.prepared.configuration
+    plugins: list[JSONValue] = [plugin.info.name for plugin in router.prepared.host.plugins]
+    why_list: list[JSONValue] = list(why)
+    return {
+        "node": configuration.node,
+        "version": __version__,
+        "phase": "Ready" if not why else "Degraded" if live.sessions else "Pending",
+        "reasons": why_list,
+        "configFile": configuration.file,
+        "plugins": plugins,
+        "time": _stamp(clock.now()),
+        "tables": [_table(report, desired) for _, report in sorted(router.loop.reports().items())],
+        "lanes": {name: {"passes": n, "lastSeconds": s} for name, (n, s) in router.loop.passes().items()},
+        "sessions": [_session(state, desired) for state in live.sessions],
+        "tunnels": [_tunnel(state) for state in live.tunnels],
+        "wireguard": [_peer(state, clock.now().timestamp()) for state in live.peers],
+        "routes": _routes(router, desired),
+        "rejected": _rejected(router),
+        "fabrics": [_fabric(name, facts) for name, facts in router.knowledge.instances.items()],
+        "claims": _claims(router, clock.now()),
+        **extra,
+    }
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _table(report: TableReport, desired: Desired) -> JSONValue:
+    owners = desired.table(report.name).owners
+    return {
+        "name": report.name,
+        "desired": report.desired,
+        "observed": report.observed,
+        "inSync": report.in_sync,
+        "complete": report.complete,
+        "error": report.error if not report.readable else "",
+        "pending": [
+            {
+                "key": format_key(key),
+                "resource": owners.get(key, ""),
+                "failures": pending.failures,
+                "error": str(pending.error),
+            }
+            for key, pending in report.pending.items()
+        ],
+        "planned": [change_document(report.name, change) for change in report.planned],
+    }
+
+
+def change_document(table: str, change: Change[object, object]) -> Document:
+    """Return a change as `routerd plan` shows it."""
+    return {
+        "table": table,
+        "verb": change.verb,
+        "key": format_key(change.key),
+        "before": None if change.before is None else format_key(change.before),
+        "after": None if change.after is None else format_key(change.after),
+    }
+
+
+def _session(state: SessionState, desired: Desired) -> JSONValue:
+    session = desired.table("bgp/sessions").values.get(state.neighbour)
+    return {
+        "neighbour": str(state.neighbour),
+        "leaf": session.leaf if session is not None else "",
+        "passive": session.passive if session is not None else False,
+        "state": state.state,
+        "since": _stamp(datetime.fromtimestamp(state.since, UTC)) if state.since else None,
+        "remoteASN": state.remote_asn,
+        "remoteRouterID": str(state.remote_router_id) if state.remote_router_id else None,
+        "received": state.received,
+        "accepted": state.accepted,
+        "rejected": dict(state.rejected),
+        "advertised": state.advertised,
+        "lastError": state.last_error,
+    }
+
+
+def _tunnel(state: TunnelState) -> JSONValue:
+    return {
+        "link": state.link,
+        "backend": state.backend,
+        "up": state.up,
+        "rxBytes": state.rx_bytes,
+        "txBytes": state.tx_bytes,
+        "note": state.note,
+    }
+
+
+def _peer(state: PeerState, now: float) -> JSONValue:
+    age = now - state.last_handshake if state.last_handshake else None
+    return {
+        "link": state.key.link,
+        "publicKey": state.key.public_key,
+        "endpoint": str(state.endpoint) if state.endpoint else None,
+        "handshakeAge": round(age) if age is not None else None,
+        "alive": age is not None and age < HANDSHAKE_LIMIT,
+        "rxBytes": state.rx_bytes,
+        "txBytes": state.tx_bytes,
+    }
+
+
+def _routes(router: Router, desired: Desired) -> list[JSONValue]:
+    learned = router.knowledge.learned
+    if learned is None:
+        return []
+    wanted = {key.prefix for key in desired.table("routes").values}
+    report = router.loop.reports().get("routes")
+    failed = {key.prefix for key in report.pending} if report is not None and report.readable else set()
+    return [
+        {
+            "prefix": str(route.prefix),
+            "nextHop": str(route.next_hop),
+            "neighbour": str(route.neighbour),
+            "localPreference": route.local_preference,
+            "asPath": list(route.as_path),
+            "communities": _texts(sorted(route.communities)),
+            "best": route.best,
+            "installed": route.best and route.prefix in wanted and route.prefix not in failed,
+        }
+        for route in learned.routes
+    ]
+
+
+def _texts(values: Iterable[str]) -> list[JSONValue]:
+    return list(values)
+
+
+def _rejected(router: Router) -> list[JSONValue]:
+    learned = router.knowledge.learned
+    return [
+        {"prefix": str(each.prefix), "neighbour": str(each.neighbour), "reason": each.reason}
+        for each in (learned.rejected if learned is not None else ())
+    ]
+
+
+def _fabric(name: str, facts: InstanceFacts) -> JSONValue:
+    return {
+        "profile": name,
+        "provider": facts.provider,
+        "instance": facts.instance,
+        "nics": [{"ref": nic.ref, "address": str(nic.address)} for nic in facts.nics],
+        "nextHop": facts.next_hop,
+        "routeTables": _texts(facts.route_tables),
+    }
+
+
+def _claims(router: Router, now: datetime) -> list[JSONValue]:
+    return [
+        {
+            "name": admitted.claim.name,
+            "leafID": admitted.claim.leaf_id,
+            "policy": admitted.claim.policy_ref,
+            "owned": _texts(sorted(admitted.claim.owned_addresses)),
+            "tunnelAddress": admitted.claim.tunnel_address,
+            "admittedAt": _stamp(admitted.admitted_at),
+            "expiresAt": _stamp(admitted.expires_at),
+            "active": admitted.active(now),
+        }
+        for admitted in router.knowledge.claims
+    ]
+
+
+def planned_document(router: Router) -> Document:
+    """Return the changes that the last dry pass found, and what kept tables from being read."""
+    reports: Sequence[TableReport] = [report for _, report in sorted(router.loop.reports().items())]
+    changes: list[JSONValue] = [
+        change_document(report.name, change) for report in reports for change in report.planned
+    ]
+    unreadable: list[JSONValue] = [
+        f"{report.name}: {report.error}" for report in reports if not report.readable
+    ]
+    waiting: list[JSONValue] = [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
+    incomplete: list[JSONValue] = [report.name for report in reports if not report.complete]
+    return {"changes": changes, "unreadable": unreadable + waiting, "incomplete": incomplete}
