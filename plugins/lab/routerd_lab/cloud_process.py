@@ -1,26 +1,100 @@
-"""The process of one cloud: its emulated API and metadata service, and the fabric that obeys them."""
+"""The process of one cloud: its emulated API and metadata service, and the fabric that obeys them.
+
+Runs in the site's fabric namespace: `python -m routerd_lab.cloud_process SITE RUN_DIR [VMID=PID...]`.
+It prints `ready` when everything answers and is enforced.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
-from ipaddress import IPv4Network
+from collections.abc import Sequence
 from pathlib import Path
 
-from routerd_lab.enforce import Controls, Enforcer, Port
-from routerd_lab.topology import FULLMESH
+from aiohttp import web
+
+from routerd_lab.adapters import Cloud, make_cloud
+from routerd_lab.clouds_run import server_certificate
+from routerd_lab.enforce import Enforcer, feed_here
+from routerd_lab.topology import METADATA_ADDRESS, Site, TOPOLOGIES
 from routerd_lab.world import write_controls
 
-async def serve(name, run_dir):
-    site = next(site for site in FULLMESH.sites if site.name == name)
-    if not site.masquerade:
-        ports = tuple(Port(device=n.primary.port, address=n.primary.address.ip, subnet=name, forwarding=False) for n in site.nodes)
-        c = Controls(ports=ports, tables={name: {IPv4Network("0.0.0.0/0"): None}})
-        await Enforcer(site.upstream.ip).apply(c)
-        write_controls(run_dir / "sites", name, c)
-    print("ready", flush=True)
-    await asyncio.Event().wait()
+METADATA_PORT = 8001
+_API_PORTS = {"pve": 8006}
+
+
+async def serve(site: Site, run_dir: Path, guests: dict[int, int]) -> None:
+    """Serve until the process is ended."""
+    changed = asyncio.Event()
+    changed.set()
+    cloud = make_cloud(site, changed.set, guests)
+    enforcer = Enforcer(site.upstream.ip)
+    await _follow(cloud, enforcer, site, run_dir)
+    await _serve_metadata(cloud, site)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server_certificate(run_dir, site))
+    await _listen(cloud.api(), str(site.api), _API_PORTS.get(site.name, 443), context)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        await changed.wait()
+        changed.clear()
+        await _follow(cloud, enforcer, site, run_dir)
+
+
+async def _follow(cloud: Cloud, enforcer: Enforcer, site: Site, run_dir: Path) -> None:
+    """Enforce what the cloud holds now, then write it down."""
+    controls = cloud.controls()
+    if controls is not None:
+        await enforcer.apply(controls)
+        write_controls(run_dir / "sites", site.name, controls)
+
+
+async def _serve_metadata(cloud: Cloud, site: Site) -> None:
+    """Serve each router its own metadata: the fabric knows who asks by the wire, as a hypervisor does."""
+    rules = []
+    for index, node in enumerate(site.nodes):
+        app = cloud.metadata(node) if node.is_router else None
+        if app is None:
+            continue
+        port = METADATA_PORT + index
+        await _listen(app, str(METADATA_ADDRESS), port)
+        rules.append(
+            f'iifname "{node.primary.port}" ip daddr {METADATA_ADDRESS} tcp dport 80 redirect to :{port}'
+        )
+    if rules:
+        body = "\n        ".join(rules)
+        await feed_here(
+            "nft",
+            "-f",
+            "-",
+            text=f"""
+table ip lab_metadata {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        {body}
+    }}
+}}
+""",
+        )
+
+
+async def _listen(
+    app: web.Application, address: str, port: int, context: ssl.SSLContext | None = None
+) -> None:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    await web.TCPSite(runner, address, port, ssl_context=context).start()
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the cloud that the arguments name."""
+    name, run_dir, *pairs = arguments
+    guests = {int(vmid): int(pid) for vmid, _, pid in (pair.partition("=") for pair in pairs)}
+    site = next(site for topology in TOPOLOGIES.values() for site in topology.sites if site.name == name)
+    asyncio.run(serve(site, Path(run_dir), guests))
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1], Path(sys.argv[2])))
+    main(sys.argv[1:])

@@ -6,36 +6,71 @@ import asyncio
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
+from routerd_lab.certificates import Authority
 from routerd_lab.namespaces import LabError, Machine
 from routerd_lab.topology import Site, Topology
 
 _START_SECONDS = 45.0
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "aws": ("ec2.ap-northeast-1.amazonaws.com", "sts.ap-northeast-1.amazonaws.com"),
+    "azure": ("management.azure.com", "login.microsoftonline.com"),
+    "oci": ("iaas.ap-tokyo-1.oraclecloud.com", "auth.ap-tokyo-1.oraclecloud.com"),
+    "pve": ("pve.example",),
+}
+"""The real names under which the official SDKs look for each API."""
 
 
 @attrs.frozen(kw_only=True)
 class CloudFiles:
-    """What clouds and routers share: names, the lab's certificate authority, tokens."""
+    """What clouds and routers share: names, the lab's certificate authority, the token for Proxmox VE."""
 
     topology: Topology
     run_dir: Path
-    pve_token: str = "root@pam!routerd=00000000-0000-0000-0000-000000000000"
+    pve_token: str = attrs.field(factory=lambda: f"root@pam!routerd={uuid.uuid4()}", repr=False)
 
     def write(self) -> None:
-        """Write the certificate authority."""
+        """Make the certificate authority, a certificate for each cloud, and the token."""
+        tls = self.run_dir / "tls"
+        tls.mkdir(mode=0o700)
+        authority = Authority()
+        authority.write_certificate(self._authority)
+        for site in self.topology.sites:
+            authority.write_server(server_certificate(self.run_dir, site), _NAMES[site.name], site.api)
+        token = pve_token_file(self.run_dir)
+        token.touch(mode=0o600)
+        token.write_text(self.pve_token, encoding="ascii")
+
+    @property
+    def _authority(self) -> Path:
+        return self.run_dir / "tls" / "ca.pem"
 
     def hosts(self) -> str:
-        """Return everybody's /etc/hosts."""
-        return "127.0.0.1 localhost\n"
+        """Return everybody's /etc/hosts: the clouds' real names lead to their emulators."""
+        lines = ["127.0.0.1 localhost"]
+        lines += [f"{site.api} {' '.join(_NAMES[site.name])}" for site in self.topology.sites]
+        return "\n".join(lines) + "\n"
 
     @property
     def environment(self) -> Mapping[str, str]:
         """Return the variables by which SDKs trust the lab's certificate authority."""
-        return {}
+        names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+        return dict.fromkeys(names, str(self._authority))
+
+
+def server_certificate(run_dir: Path, site: Site) -> Path:
+    """Return where the certificate and key of a site's API are."""
+    return run_dir / "tls" / f"{site.name}.pem"
+
+
+def pve_token_file(run_dir: Path) -> Path:
+    """Return where the API token of the Proxmox VE host is, for its emulator."""
+    return run_dir / "tls" / "pve-token"
 
 
 async def start_cloud(

@@ -125,7 +125,7 @@ class Enforcer:
 
     def __init__(self, upstream: IPv4Address, feed: Feed | None = None) -> None:
         self._upstream = upstream
-        self._feed = feed or _feed
+        self._feed = feed or feed_here
         self._applied: Plan | None = None
 
     async def apply(self, controls: Controls) -> bool:
@@ -152,7 +152,7 @@ class Enforcer:
         return True
 
 
-async def _feed(*command: str, text: str) -> None:
+async def feed_here(*command: str, text: str) -> None:
     """Run a command here, for an enforcer that lives in the fabric itself."""
     process = await asyncio.create_subprocess_exec(
         *command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
+import attrs
+
 from routerd_lab.events import Check, Count
 from routerd_lab.matrix import Pair
 from routerd_lab.topology import Site, Topology
@@ -40,18 +42,26 @@ def checks(topology: Topology, world: World) -> tuple[Check, ...]:
     )
 
 
-def check_pairs(topology: Topology, pairs: Iterable[Pair], world: World) -> Check:
-    """Return the assertion about the pairs; a failing one is named with what it probably lacks."""
+def check_pairs(topology: Topology, pairs: Iterable[Pair]) -> Check:
+    """Return the assertion about the pairs."""
     found = tuple(pairs)
     failing = [pair for pair in found if not pair.passed]
     name = f"{len(topology.pairs)} of {len(topology.pairs)} directed pairs pass by ping and SSH"
     if not failing and len(found) == len(topology.pairs):
         return Check(name=name, passed=True)
-    details = [
-        f"{pair.source} -> {pair.target}: {'; '.join(suspects(topology, pair, world)) or pair.detail}"
-        for pair in failing
-    ]
-    return Check(name=name, passed=False, detail=" | ".join(details))
+    return Check(name=name, passed=False, detail=f"{len(failing)} fail")
+
+
+def explained(topology: Topology, pairs: Iterable[Pair], world: World) -> tuple[Pair, ...]:
+    """Return the pairs, failing ones with what they probably lack."""
+    return tuple(
+        pair
+        if pair.passed
+        else attrs.evolve(
+            pair, detail="; ".join([pair.detail, *dict.fromkeys(suspects(topology, pair, world))])
+        )
+        for pair in pairs
+    )
 
 
 def suspects(topology: Topology, pair: Pair, world: World) -> Iterator[str]:

@@ -118,6 +118,8 @@ class Running:
 def _keep(plan: supervisor.Plan, pipe: int) -> int:
     """Be the keeper: leave the terminal, then run the sandbox."""
     caller = os.getppid()
+    # Taken now: inside the sandbox /proc is another one, in which we do not exist.
+    own_start = _start_time(os.getpid())
     os.setsid()
     log = os.open(plan.run_dir / _LAB_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -129,7 +131,7 @@ def _keep(plan: supervisor.Plan, pipe: int) -> int:
             linux.die_with_parent(signal.SIGKILL)
             if os.getppid() != caller:
                 os.kill(init, signal.SIGKILL)
-        facts = Keeper(pid=os.getpid(), init=init, started=_start_time(os.getpid()))
+        facts = Keeper(pid=os.getpid(), init=init, started=own_start)
         (plan.run_dir / KEEPER_FILE).write_text(json.dumps(attrs.asdict(facts)), encoding="ascii")
         os.close(pipe)
 

@@ -27,7 +27,7 @@ from routerd_lab.world import World, look
 
 MACHINES_FILE = "machines.json"
 SOCKET = "lab.sock"
-_CONVERGE_SECONDS = 90.0
+_CONVERGE_SECONDS = 9.0
 _LOOK_EVERY = 0.5
 _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 
@@ -124,7 +124,8 @@ class Lab:
             await self._converge()
             with self._reporter.stage("pairs"):
                 pairs = await measure(self._topology, self._machines, report=self._reporter.send)
-            checks += await self._judge(pairs)
+            judged, pairs = await self._judge(pairs)
+            checks += judged
         except* (RouterdError, OSError, TimeoutError) as group:
             error = "\n".join(str(exc) for exc in _leaves(group))
         with self._reporter.stage("evidence"):
@@ -191,9 +192,11 @@ class Lab:
                     f"{name}: its process ended with status {process.returncode}; see {log}:\n" + "\n".join(last)
                 )
 
-    async def _judge(self, pairs: tuple[Pair, ...]) -> tuple[Check, ...]:
+    async def _judge(self, pairs: tuple[Pair, ...]) -> tuple[tuple[Check, ...], tuple[Pair, ...]]:
+        """Return every assertion, and the pairs with what failing ones probably lack."""
         world = await self._look()
-        return (*gate.checks(self._topology, world), gate.check_pairs(self._topology, pairs, world))
+        checks = (*gate.checks(self._topology, world), gate.check_pairs(self._topology, pairs))
+        return checks, gate.explained(self._topology, pairs, world)
 
     async def _look(self) -> World:
         return await look(self._topology, self._machines, self._plan.run_dir / "sites")
@@ -210,7 +213,7 @@ class Lab:
                     reporter.send(count)
                 with reporter.stage("pairs"):
                     pairs = await measure(self._topology, self._machines, report=reporter.send)
-                checks = await self._judge(pairs)
+                checks, pairs = await self._judge(pairs)
                 reporter.send(
                     Verdict(
                         passed=all(check.passed for check in checks),
