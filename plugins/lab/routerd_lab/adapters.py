@@ -40,9 +40,7 @@ class OciCloud:
         self._region = OciRegion(
             network=site.network,
             subnet=site.subnet,
-            instances=[
-                Instance(name=node.name, address=node.primary.address.ip) for node in site.nodes
-            ],
+            instances=[Instance(name=node.name, address=node.primary.address.ip) for node in site.nodes],
             region=OCI_REGION,
             key=OCI_KEY,
             on_change=changed,
@@ -73,15 +71,23 @@ class OciCloud:
 class Bare:
     def __init__(self, site):
         self._site = site
+
     def api(self):
         return web.Application()
+
     def metadata(self, node):
         return None
+
     def controls(self):
         site = self._site
-        if site.masquerade: return None
+        if site.masquerade:
+            return None
         from ipaddress import IPv4Network
-        ports = tuple(Port(device=n.primary.port, address=n.primary.address.ip, subnet=site.name, forwarding=False) for n in site.nodes)
+
+        ports = tuple(
+            Port(device=n.primary.port, address=n.primary.address.ip, subnet=site.name, forwarding=False)
+            for n in site.nodes
+        )
         return Controls(ports=ports, tables={site.name: {IPv4Network("0.0.0.0/0"): None}})
 
 

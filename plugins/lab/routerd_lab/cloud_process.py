@@ -61,7 +61,7 @@ async def _serve_metadata(cloud: Cloud, site: Site) -> None:
         port = METADATA_PORT + index
         await _listen(app, str(METADATA_ADDRESS), port)
         rules.append(
-            f'iifname "{node.primary.port}" ip daddr {METADATA_ADDRESS} tcp dport 80 redirect to :{port}'
+            f'iifname "{node.primary.port}" ip daddr {METADATA_ADDRESS} tcp dport 80 dnat to {METADATA_ADDRESS}:{port}'
         )
     if rules:
         body = "\n        ".join(rules)

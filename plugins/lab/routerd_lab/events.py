@@ -64,9 +64,7 @@ class Verdict:
 
 
 Event = Stage | Count | Check | Pair | Verdict
-_TYPES: Mapping[str, type[Event]] = {
-    kind.__name__: kind for kind in (Stage, Count, Check, Pair, Verdict)
-}
+_TYPES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Stage, Count, Check, Pair, Verdict)}
 
 
 class Reporter:

@@ -137,9 +137,7 @@ async def _convergence(topology: Topology, machines: Mapping[str, Machine], disk
     return lines
 
 
-async def _provider_summary(
-    topology: Topology, machines: Mapping[str, Machine], disks: Disks
-) -> list[str]:
+async def _provider_summary(topology: Topology, machines: Mapping[str, Machine], disks: Disks) -> list[str]:
     world = await look(topology, machines, disks.run_dir / "sites")
     lines = []
     for site in topology.sites:
@@ -152,7 +150,9 @@ async def _provider_summary(
             state = "forwarding on" if port.forwarding else "source and destination checked"
             lines.append(f"{site.name}: NIC {port.address} ({port.subnet}): {state}")
         for subnet, table in controls.tables.items():
-            lines += [f"{site.name}: {subnet}: {prefix} -> {hop or 'internet'}" for prefix, hop in table.items()]
+            lines += [
+                f"{site.name}: {subnet}: {prefix} -> {hop or 'internet'}" for prefix, hop in table.items()
+            ]
     return lines
 
 

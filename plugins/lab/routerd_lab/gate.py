@@ -127,7 +127,9 @@ def _check_kernels(topology: Topology, world: World) -> Check:
     wrong = []
     for site in topology.sites:
         wanted = set(topology.remote_prefixes(site))
-        have = {route.prefix for route in world.routes.get(site.leaf.name, ()) if route.prefix.prefixlen == 32}
+        have = {
+            route.prefix for route in world.routes.get(site.leaf.name, ()) if route.prefix.prefixlen == 32
+        }
         if missing := sorted(wanted - have):
             wrong.append(f"{site.leaf.name} lacks {', '.join(map(str, missing))}")
     return Check(
@@ -146,9 +148,7 @@ def _check_site(topology: Topology, site: Site, world: World) -> Check:
     return Check(name=name, passed=not missing, detail=", ".join(missing))
 
 
-def _missing_cloud_routes(
-    site: Site, wanted: Iterable[IPv4Network], world: World
-) -> tuple[IPv4Network, ...]:
+def _missing_cloud_routes(site: Site, wanted: Iterable[IPv4Network], world: World) -> tuple[IPv4Network, ...]:
     if site.masquerade:
         return tuple(prefix for prefix in wanted if prefix not in world.guest_routes)
     controls = world.clouds[site.name]

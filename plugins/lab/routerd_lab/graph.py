@@ -112,7 +112,11 @@ def _site(box: _Box) -> Iterator[str]:
         f'<rect class="fabric" x="{box.left + 18}" y="{box.fabric_y - 10}" '
         f'width="{_SITE_WIDTH - 36}" height="20" rx="10"/>'
     )
-    what = f"NAT behind {site.masquerade}" if site.masquerade else "fabric: route table, source/destination check"
+    what = (
+        f"NAT behind {site.masquerade}"
+        if site.masquerade
+        else "fabric: route table, source/destination check"
+    )
     yield _text(box.left + _SITE_WIDTH // 2, box.fabric_y + 4, what, "dim", anchor="middle")
     uplink = box.left + _SITE_WIDTH // 2
     edge = _net_top() if box.above else _net_top() + _NET_HEIGHT
@@ -143,7 +147,10 @@ def _card(node: Node, left: int, top: int) -> Iterator[str]:
 def _tunnels(boxes: list[_Box]) -> Iterator[str]:
     """Draw each leaf's tunnel to each route reflector as a curve through the internet."""
     ends = [
-        (node, box, *box.card(index)) for box in boxes for index, node in enumerate(box.site.nodes) if node.is_router
+        (node, box, *box.card(index))
+        for box in boxes
+        for index, node in enumerate(box.site.nodes)
+        if node.is_router
     ]
     middle = _net_top() + _NET_HEIGHT // 2
     for hub, hub_box, hub_left, hub_top in ends:

@@ -136,14 +136,18 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         _print_check(console, check)
     for pair in verdict.pairs:
         if not pair.passed:
-            console.print(f"  {pair.source} -> {pair.target}: {pair.detail}", style="red", markup=False, soft_wrap=True)
+            console.print(
+                f"  {pair.source} -> {pair.target}: {pair.detail}", style="red", markup=False, soft_wrap=True
+            )
     if verdict.error:
         console.print(verdict.error, style="red", markup=False, highlight=False, soft_wrap=True)
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in verdict.stages.items())
     console.print(f"stages: {times}", style="dim", highlight=False, soft_wrap=True)
     console.print(f"run directory: {verdict.run_dir}", highlight=False, soft_wrap=True)
     if verdict.tarball:
-        console.print(f"evidence: {verdict.tarball}\nsha256: {verdict.sha256}", highlight=False, soft_wrap=True)
+        console.print(
+            f"evidence: {verdict.tarball}\nsha256: {verdict.sha256}", highlight=False, soft_wrap=True
+        )
     passed = sum(pair.passed for pair in verdict.pairs)
     want = len(list(permutations(range(4), 2))) if not verdict.pairs else len(verdict.pairs)
     word, style = ("PASS", "bold green") if verdict.passed else ("FAIL", "bold red")
@@ -153,7 +157,9 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
 def _print_check(console: Console, check: Check) -> None:
     mark, style = ("✓", "green") if check.passed else ("✗", "red")
     detail = f": {check.detail}" if check.detail else ""
-    console.print(Text(f"{mark} ", style=style).append(f"{check.name}{detail}", style="default"), soft_wrap=True)
+    console.print(
+        Text(f"{mark} ", style=style).append(f"{check.name}{detail}", style="default"), soft_wrap=True
+    )
 
 
 class JsonScreen:

@@ -189,7 +189,8 @@ class Lab:
                 log = self._plan.run_dir / "logs" / f"{name}.log"
                 last = log.read_text(errors="replace").strip().splitlines()[-5:]
                 raise LabError(
-                    f"{name}: its process ended with status {process.returncode}; see {log}:\n" + "\n".join(last)
+                    f"{name}: its process ended with status {process.returncode}; see {log}:\n"
+                    + "\n".join(last)
                 )
 
     async def _judge(self, pairs: tuple[Pair, ...]) -> tuple[tuple[Check, ...], tuple[Pair, ...]]:
