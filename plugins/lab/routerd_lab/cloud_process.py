@@ -17,7 +17,7 @@ from aiohttp import web
 from routerd_lab.adapters import Cloud, make_cloud
 from routerd_lab.clouds_run import server_certificate
 from routerd_lab.enforce import Enforcer, feed_here
-from routerd_lab.topology import METADATA_ADDRESS, Site, TOPOLOGIES
+from routerd_lab.topology import METADATA_ADDRESS, TOPOLOGIES, Site
 from routerd_lab.world import write_controls
 
 METADATA_PORT = 8001
@@ -52,7 +52,7 @@ async def _follow(cloud: Cloud, enforcer: Enforcer, site: Site, run_dir: Path) -
 
 
 async def _serve_metadata(cloud: Cloud, site: Site) -> None:
-    """Serve each router its own metadata: the fabric knows who asks by the wire, as a hypervisor does."""
+    """Serve each router its own metadata: the fabric knows by the wire who asks."""
     rules = []
     for index, node in enumerate(site.nodes):
         app = cloud.metadata(node) if node.is_router else None
@@ -60,9 +60,9 @@ async def _serve_metadata(cloud: Cloud, site: Site) -> None:
             continue
         port = METADATA_PORT + index
         await _listen(app, str(METADATA_ADDRESS), port)
-        rules.append(
-            f'iifname "{node.primary.port}" ip daddr {METADATA_ADDRESS} tcp dport 80 dnat to {METADATA_ADDRESS}:{port}'
-        )
+        asked = f'iifname "{node.primary.port}" ip daddr {METADATA_ADDRESS} tcp dport 80'
+        # Not `redirect`: it picks an address of the incoming device, and a port of the fabric has none.
+        rules.append(f"{asked} dnat to {METADATA_ADDRESS}:{port}")
     if rules:
         body = "\n        ".join(rules)
         await feed_here(

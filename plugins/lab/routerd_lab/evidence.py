@@ -85,7 +85,8 @@ def _explain(topology: Topology, disks: Disks) -> str:
         parts.append(f"## {node.name} ({node.role}, {site.name})\n\n{where}\n")
         if not node.is_router:
             parts.append(
-                f"No routerd and no configuration: an ordinary host that the fabric carries as {node.owned}/32.\n"
+                "No routerd and no configuration: an ordinary host, "
+                f"which the fabric carries as {node.owned}/32.\n"
             )
             continue
         kinds = _kinds(disks.config(node))

@@ -108,7 +108,7 @@ def _check_sessions(topology: Topology, world: World) -> Check:
 
 
 def _check_accepted(topology: Topology, world: World) -> Check:
-    """A route that the reflector accepted is one that it hands on: every other leaf has it."""
+    """Judge acceptance by its effect: what a reflector accepts it hands on to every other leaf."""
     refused = []
     for site in topology.sites:
         prefix = IPv4Network(site.client.primary.address.ip if not site.client.owned else site.client.owned)

@@ -61,8 +61,10 @@ def draw(topology: Topology) -> str:
     boxes = list(_boxes(topology))
     height = 2 * (_MARGIN + _SITE_HEIGHT + _NET_GAP) + _NET_HEIGHT + 34
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'width="{_WIDTH}" height="{height}" role="img" aria-label="the fabric {escape(topology.name)}">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            f'width="{_WIDTH}" height="{height}" role="img" aria-label="the fabric {escape(topology.name)}">'
+        ),
         f"<style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         *_internet(),
@@ -95,23 +97,18 @@ def _net_top() -> int:
 
 def _internet() -> Iterator[str]:
     top = _net_top()
-    yield f'<rect class="net" x="{_MARGIN}" y="{top}" width="{_WIDTH - 2 * _MARGIN}" height="{_NET_HEIGHT}" rx="28"/>'
+    yield _rect("net", _MARGIN, top, _WIDTH - 2 * _MARGIN, _NET_HEIGHT, 28)
     yield _text(_WIDTH // 2, top + 24, "internet", "title", anchor="middle")
     yield _text(_WIDTH // 2, top + 42, "carries public addresses only", "dim", anchor="middle")
 
 
 def _site(box: _Box) -> Iterator[str]:
     site = box.site
-    yield (
-        f'<rect class="site" x="{box.left}" y="{box.top}" width="{_SITE_WIDTH}" height="{_SITE_HEIGHT}" rx="14"/>'
-    )
+    yield _rect("site", box.left, box.top, _SITE_WIDTH, _SITE_HEIGHT, 14)
     title_y = box.top + (26 if box.above else _SITE_HEIGHT - 14)
     yield _text(box.left + 18, title_y, _TITLE[site.name], "title")
     yield _text(box.left + _SITE_WIDTH - 18, title_y, str(site.subnet), "dim", anchor="end")
-    yield (
-        f'<rect class="fabric" x="{box.left + 18}" y="{box.fabric_y - 10}" '
-        f'width="{_SITE_WIDTH - 36}" height="20" rx="10"/>'
-    )
+    yield _rect("fabric", box.left + 18, box.fabric_y - 10, _SITE_WIDTH - 36, 20, 10)
     what = (
         f"NAT behind {site.masquerade}"
         if site.masquerade
@@ -130,9 +127,7 @@ def _site(box: _Box) -> Iterator[str]:
 
 
 def _card(node: Node, left: int, top: int) -> Iterator[str]:
-    yield (
-        f'<rect class="{node.role}" x="{left}" y="{top}" width="{_CARD_WIDTH}" height="{_CARD_HEIGHT}" rx="10"/>'
-    )
+    yield _rect(node.role, left, top, _CARD_WIDTH, _CARD_HEIGHT, 10)
     middle = left + _CARD_WIDTH // 2
     label = {"rr": "route reflector", "leaf": "leaf", "client": "client"}[node.role]
     lines = [(node.name, "name"), (label, "dim")]
@@ -170,6 +165,10 @@ def _legend(height: int) -> Iterator[str]:
     yield _text(_MARGIN + 54, y, "ipip in WireGuard, with a BGP session; all traffic between sites", "dim")
     yield f'<path class="wire" d="M{_WIDTH // 2 + 40} {y - 4} h44"/>'
     yield _text(_WIDTH // 2 + 94, y, "wire", "dim")
+
+
+def _rect(style: str, x: int, y: int, width: int, height: int, radius: int) -> str:
+    return f'<rect class="{style}" x="{x}" y="{y}" width="{width}" height="{height}" rx="{radius}"/>'
 
 
 def _text(x: int, y: int, text: str, style: str, *, anchor: str = "start") -> str:

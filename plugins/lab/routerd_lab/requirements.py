@@ -32,7 +32,8 @@ def missing() -> list[str]:
     found = [f"install {' '.join(sorted(packages))} (apt-get install, as root)"] if packages else []
     if not os.access(_TUN, os.R_OK | os.W_OK):
         found.append(
-            f"{_TUN} cannot be opened by this user: run `chmod 0666 {_TUN}` as root once, or run the lab as root"
+            f"{_TUN} cannot be opened by this user: run `chmod 0666 {_TUN}` as root once, "
+            "or run the lab as root"
         )
     limit = Path("/proc/sys/user/max_user_namespaces")
     if limit.exists() and limit.read_text(encoding="ascii").strip() == "0":
