@@ -62,7 +62,7 @@ def up(topology: str, run_dir: Path | None, *, as_json: bool) -> None:
 def status(run_dir: Path | None, *, as_json: bool) -> None:
     """Judge a running fabric again: sessions, routes, clouds, pairs."""
     place = run_dir or launch.standing_run_dir()
-    sys.exit(_follow(_guarded(launch.ask(place)), as_json=as_json))
+    sys.exit(_follow(_guarded(launch.ask(place)), as_json=as_json, run_dir=place))
 
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True})
@@ -118,7 +118,7 @@ def _start(topology: str, run_dir: Path, *, hold: bool, as_json: bool) -> None:
         raise click.ClickException(str(exc)) from exc
     running = launch.Running(Plan(topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), hold=hold))
     try:
-        code = _follow(running.events(), as_json=as_json)
+        code = _follow(running.events(), as_json=as_json, run_dir=run_dir)
     except KeyboardInterrupt:
         running.stop()
         sys.exit(130)
@@ -134,7 +134,7 @@ def _guarded(events: Iterable[Event]) -> Iterable[Event]:
         raise click.ClickException(str(exc)) from exc
 
 
-def _follow(events: Iterable[Event], *, as_json: bool) -> int:
+def _follow(events: Iterable[Event], *, as_json: bool, run_dir: Path) -> int:
     """Show events to the end; return 0 only for a verdict that everything passed."""
     console = Console(stderr=False)
     shown: screen.Screen | None = None
@@ -149,4 +149,6 @@ def _follow(events: Iterable[Event], *, as_json: bool) -> int:
     finally:
         if shown is not None:
             shown.finish(verdict)
-    return 0 if verdict is not None and verdict.passed else 1
+    if verdict is None:
+        raise click.ClickException(f"the lab ended without a verdict; see {run_dir / 'lab.log'}")
+    return 0 if verdict.passed else 1

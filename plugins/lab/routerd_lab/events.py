@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO, Literal
 
@@ -68,23 +68,16 @@ _TYPES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Stage, Cou
 
 
 class Reporter:
-    """Writes events into a pipe; a reader that has gone away is no reason to stop."""
+    """Tells events by `write`, and remembers how long the stages took."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
         self.stages: dict[str, float] = {}
 
     def send(self, event: Event) -> None:
-        """Write one event; a line this short is written at once or not at all (pipe(7))."""
+        """Tell one event."""
         line = json.dumps({type(event).__name__: cattrs.unstructure(event)}) + "\n"
-        try:
-            os.write(self._descriptor, line.encode())
-        except BrokenPipeError:
-            self._descriptor = os.open(os.devnull, os.O_WRONLY)
-
-    def close(self) -> None:
-        """Close our end; the reader then sees the end."""
-        os.close(self._descriptor)
+        self._write(line.encode())
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -98,6 +91,22 @@ class Reporter:
         finally:
             self.stages[name] = round(time.monotonic() - begun, 2)
             self.send(Stage(name=name, state=state, seconds=self.stages[name]))
+
+
+class Pipe:
+    """The writing end of a pipe; a reader that has gone away is no reason to stop."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`, unless nobody reads any more."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self.descriptor, view) :]
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), self.descriptor, inheritable=False)
 
 
 def read_events(pipe: BinaryIO) -> Iterator[Event]:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import attrs
 
 from routerd_lab import linux, sandbox, supervisor
-from routerd_lab.events import Event, Reporter, Verdict, read_events
+from routerd_lab.events import Event, Pipe, Reporter, Verdict, read_events
 from routerd_lab.namespaces import LabError
 
 KEEPER_FILE = "keeper.json"
@@ -81,6 +81,8 @@ def prepare(run_dir: Path) -> None:
     if run_dir.exists() and any(run_dir.iterdir()):
         raise LabError(f"{run_dir} is not empty: name another run directory with --run-dir")
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if run_dir.is_symlink() or run_dir.stat().st_uid != os.getuid():
+        raise LabError(f"{run_dir} belongs to somebody else: name another run directory with --run-dir")
 
 
 class Running:
@@ -135,7 +137,7 @@ def _keep(plan: supervisor.Plan, pipe: int) -> int:
         (plan.run_dir / KEEPER_FILE).write_text(json.dumps(attrs.asdict(facts)), encoding="ascii")
         os.close(pipe)
 
-    reporter = Reporter(pipe)
+    reporter = Reporter(Pipe(pipe).write)
     try:
         return sandbox.enter(lambda: supervisor.run(plan, reporter), started=started)
     except Exception as exc:  # noqa: BLE001 - the last frame of a process: the reader must learn why it ends

@@ -20,12 +20,12 @@ _PROGRAMS = {
 }
 _SSHD = Path("/usr/sbin/sshd")
 _TUN = Path("/dev/net/tun")
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing() -> list[str]:
     """Return what is lacking, one sentence each; nothing when a lab can be built."""
-    path = f"{os.environ.get('PATH', os.defpath)}:{_SBIN}"
+    path = f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
     packages = {package for program, package in _PROGRAMS.items() if shutil.which(program, path=path) is None}
     if not _SSHD.exists():
         packages.add("openssh-server")

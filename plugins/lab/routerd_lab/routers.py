@@ -106,7 +106,10 @@ def _secret(path: Path, text: str) -> None:
 
 def routerd_command(*arguments: str) -> list[str]:
     """Return the command line of `routerd` in the interpreter that runs the lab."""
-    return [sys.executable, "-m", "routerd", *arguments]
+    script = Path(sys.executable).with_name("routerd")
+    if script.exists():
+        return [str(script), *arguments]
+    return [sys.executable, "-c", "from routerd.cli import main; main()", *arguments]
 
 
 async def start_daemon(machine: Machine, node: Node, disks: Disks) -> asyncio.subprocess.Process:

@@ -144,6 +144,10 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in verdict.stages.items())
     console.print(f"stages: {times}", style="dim", highlight=False, soft_wrap=True)
     console.print(f"run directory: {verdict.run_dir}", highlight=False, soft_wrap=True)
+    if not verdict.passed:
+        console.print(
+            f"logs: {verdict.run_dir}/logs, one file for each machine", highlight=False, soft_wrap=True
+        )
     if verdict.tarball:
         console.print(
             f"evidence: {verdict.tarball}\nsha256: {verdict.sha256}", highlight=False, soft_wrap=True

@@ -21,6 +21,7 @@ from routerd_lab.clouds_run import CloudFiles, start_cloud
 from routerd_lab.events import Check, Reporter, Verdict
 from routerd_lab.matrix import Pair, measure
 from routerd_lab.namespaces import LabError, Machine
+from routerd_lab.requirements import SBIN
 from routerd_lab.routers import Disks, start_daemon
 from routerd_lab.topology import Topology
 from routerd_lab.world import World, look
@@ -46,6 +47,8 @@ def run(plan: Plan, reporter: Reporter) -> int:
     """Be the sandbox's main process; return the exit status."""
     begun = time.monotonic()
     os.umask(0o077)
+    # Programs for administrators are not in everybody's path.
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
     for name in _DIRECTORIES:
         (plan.run_dir / name).mkdir()
     ssh = SshKeys(directory=plan.run_dir / "ssh")
@@ -207,24 +210,23 @@ class Lab:
 
         async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             begun = time.monotonic()
-            reporter = Reporter(os.dup(writer.get_extra_info("socket").fileno()))
-            with contextlib.closing(reporter):
-                world = await self._look()
-                for count in gate.counts(self._topology, world):
-                    reporter.send(count)
-                with reporter.stage("pairs"):
-                    pairs = await measure(self._topology, self._machines, report=reporter.send)
-                checks, pairs = await self._judge(pairs)
-                reporter.send(
-                    Verdict(
-                        passed=all(check.passed for check in checks),
-                        seconds=round(time.monotonic() - begun, 1),
-                        stages=reporter.stages,
-                        checks=checks,
-                        pairs=pairs,
-                        run_dir=str(self._plan.run_dir),
-                    )
+            reporter = Reporter(writer.write)
+            world = await self._look()
+            for count in gate.counts(self._topology, world):
+                reporter.send(count)
+            with reporter.stage("pairs"):
+                pairs = await measure(self._topology, self._machines, report=reporter.send)
+            checks, pairs = await self._judge(pairs)
+            reporter.send(
+                Verdict(
+                    passed=all(check.passed for check in checks),
+                    seconds=round(time.monotonic() - begun, 1),
+                    stages=reporter.stages,
+                    checks=checks,
+                    pairs=pairs,
+                    run_dir=str(self._plan.run_dir),
                 )
+            )
             writer.close()
 
         path = self._plan.run_dir / SOCKET
