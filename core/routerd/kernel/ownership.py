@@ -1,0 +1,31 @@
+"""How a restarted routerd recognises what is its own on this host.
+
+Links carry an alias (`routerd.spi.ALIAS_PREFIX`), routes a protocol number, packet filter rules a
+comment or their own table, sysctls a recorded original value. What carries none of these is
+foreign: it is neither replaced nor removed.
+
+To see `proto routerd` instead of `proto 147` in `ip route`, write `RT_PROTOS_LINE` to
+`/etc/iproute2/rt_protos.d/routerd.conf`; routerd itself does not need it.
+"""
+
+from __future__ import annotations
+
+from routerd.model.route import ROUTE_PROTOCOL
+
+FIREWALL_TABLE = "routerd"
+"""Name of our own nftables table, family `ip`."""
+
+FIREWALL_COMMENT = "routerd"
+"""Comment of each rule of ours; in nftables the key's text follows it."""
+
+RT_PROTOS_LINE = f"{ROUTE_PROTOCOL} routerd"
+
+
+def is_our_route(protocol: int) -> bool:
+    """Say whether a route with this `rtm_protocol` is ours."""
+    return protocol == ROUTE_PROTOCOL
+
+
+def is_our_comment(comment: str) -> bool:
+    """Say whether a packet filter rule with this comment is ours."""
+    return comment == FIREWALL_COMMENT or comment.startswith(FIREWALL_COMMENT + " ")
