@@ -1,11 +1,30 @@
 """A configuration file read, checked and made into values; every mistake with its line.
 
 `document` reads YAML, `structure` converts fields to their types, `kinds` lists what may be
-written, `validate` checks what the types cannot, `loader` puts them together, `render` writes a
-resource back.
+written, `validate` (with `checker` and the `rules_*`) checks what the types cannot, `loader` puts
+them together, `render` writes a resource back.
 """
 
-from routerd.config.loader import Configuration, PluginSection, load, load_text, plugin_names
+from routerd.config.loader import (
+    Configuration,
+    PluginSection,
+    ReconcileSettings,
+    load,
+    load_text,
+    plugin_names,
+)
+from routerd.config.render import to_document, to_json, to_yaml
 from routerd.config.structure import structure_options
 
-__all__ = ["Configuration", "PluginSection", "load", "load_text", "plugin_names", "structure_options"]
+__all__ = [
+    "Configuration",
+    "PluginSection",
+    "ReconcileSettings",
+    "load",
+    "load_text",
+    "plugin_names",
+    "structure_options",
+    "to_document",
+    "to_json",
+    "to_yaml",
+]

@@ -33,6 +33,10 @@ def compose(text: str, file: str) -> tuple[yaml.MappingNode, list[Problem]]:
     """Return the first document's mapping and warnings; `ConfigError` when there is none."""
     try:
         nodes = list(_documents(text))
+        for node in nodes[:1]:
+            _merge(node, set(), set())
+    except RecursionError as error:
+        raise ConfigError.single(file, "not valid YAML: nested too deeply") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
@@ -67,15 +71,62 @@ def _documents(text: str) -> Iterator[yaml.Node]:
         loader.dispose()
 
 
+def _merge(node: yaml.Node, done: set[int], above: set[int]) -> None:
+    """Carry out every merge key (`<<: *anchor`) below `node`; refuse an anchor inside itself."""
+    if id(node) in above:
+        raise yaml.MarkedYAMLError(problem="an anchor contains itself", problem_mark=node.start_mark)
+    if id(node) in done or not isinstance(node, yaml.CollectionNode):
+        return
+    above.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _merge(item, done, above)
+    elif isinstance(node, yaml.MappingNode):
+        own = [(key, value) for key, value in node.value if key.tag != MERGE_TAG]
+        merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            _merge(value, done, above)
+            if key.tag != MERGE_TAG:
+                continue
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                if not isinstance(source, yaml.MappingNode):
+                    raise yaml.MarkedYAMLError(
+                        problem="<< needs a mapping, or a list of mappings", problem_mark=key.start_mark
+                    )
+                for inner in source.value:
+                    merged.setdefault(str(inner[0].value), inner)
+        given = {str(key.value) for key, _ in own}
+        node.value = own + [pair for name, pair in merged.items() if name not in given]
+    above.discard(id(node))
+    done.add(id(node))
+
+
+def repeated_keys(node: yaml.Node, path: str) -> Iterator[tuple[yaml.Node, str]]:
+    """Yield each key that its mapping gives a second time, with its path."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from repeated_keys(item, f"{path}[{index}]")
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                yield key, f"{path}.{name}"
+            seen.add(name)
+            yield from repeated_keys(value, f"{path}.{name}")
+
+
 def line_of(node: yaml.Node) -> int:
     """Return the line of a node, counted from 1."""
     return int(node.start_mark.line) + 1
 
 
 def plain(node: yaml.Node) -> object:
-    """Return a node as plain Python data, as `yaml.safe_load` would."""
+    """Return a node as plain Python data, as `yaml.safe_load` would; `ValueError` when it cannot be."""
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise ValueError(getattr(error, "problem", None) or str(error)) from error
     finally:
         loader.dispose()

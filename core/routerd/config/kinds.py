@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from routerd.errors import Problem
 from routerd.model import specs
-from routerd.model.resource import API_SUFFIX, ResourceKind
+from routerd.model.resource import API_SUFFIX, Resource, ResourceKind
 
 
 def _kind(
@@ -44,22 +47,99 @@ BUILTIN: tuple[ResourceKind, ...] = (
     _kind("system", "ControlAPI", specs.ControlAPISpec, "the enrollment listener"),
 )
 
+_NO_CAPTURE = "routerd captures no addresses; remove it"
+_NO_FIREWALL = "routerd filters nothing; use the host's own firewall"
+
 RETIRED = {
+    "BFD": "set timers.profile to fast",
     "DHCPv4Scope": "routerd serves no DHCP",
-    "SystemdUnit": "install a unit with the host's own tools",
+    "DynamicConfigSource": "plugins are named in plugins:",
+    "EventGroup": _NO_CAPTURE,
+    "EventPeer": _NO_CAPTURE,
+    "EventSubscription": _NO_CAPTURE,
+    "FirewallPolicy": _NO_FIREWALL,
+    "FirewallRule": _NO_FIREWALL,
+    "FirewallZone": _NO_FIREWALL,
+    "HybridRoute": "use IPv4Route",
     "KernelModule": "modules are loaded when a tunnel needs them",
-    "NetworkAdoption": "routerd adopts what carries its mark by itself",
     "Link": "use Interface",
-    "StatePolicy": "remove it",
+    "NetworkAdoption": "routerd adopts what carries its mark by itself",
+    "OverlayPeer": "use TunnelInterface and BGPPeer",
+    "Package": "install packages with the host's own tools",
     "PathMTUPolicy": "TCP's segment size is clamped on every tunnel by itself",
+    "Plugin": "plugins are named in plugins:",
+    "SAMSubnetPolicy": _NO_CAPTURE,
+    "StatePolicy": "remove it",
+    "SystemdUnit": "install a unit with the host's own tools",
+    "VirtualAddress": "routerd runs no VRRP",
+    "WebConsole": "use routerd status --watch",
 }
-"""Kinds of earlier files that are refused, each with what to do instead."""
+"""Kinds of earlier programs that are refused, each with what to do instead."""
+
+_PROFILE = "use spec.timers.profile"
 
 RETIRED_FIELDS = {
-    ("BGPRouter", "timers.keepalive"): "use spec.timers.profile",
-    ("BGPRouter", "timers.holdTime"): "use spec.timers.profile",
-    ("BGPRouter", "timers.connectRetry"): "use spec.timers.profile",
+    ("*", "when"): "routerd has no conditions; remove it, or keep one file for each case",
+    **{
+        (kind, f"timers.{field}"): _PROFILE
+        for kind in ("BGPRouter", "BGPPeer", "BGPDynamicPeer")
+        for field in ("keepalive", "holdTime", "connectRetry")
+    },
+    ("BGPRouter", "vrf"): "routerd has one routing table; remove it",
     ("WireGuardInterface", "fwmark"): "remove it",
     ("WireGuardInterface", "table"): "remove it",
+    ("SAMTransportProfile", "peers"): "list the peers in a SAMNodeSet and name it in spec.peersFrom",
+    **{
+        ("MobilityPool", field): _NO_CAPTURE
+        for field in ("deliveryPolicy", "capturePolicy", "authority", "ipOwnershipPolicy", "publishMemberSet")
+    },
 }
-"""Fields of earlier files, by kind and path below `spec`, each with what to do instead."""
+"""Fields of earlier programs, by kind (`*` any) and path below `spec`, each with what to do instead."""
+
+_NO_EFFECT = {
+    "BGPRouter": {
+        "exportPolicy": "a leaf announces the addresses of its claim and what redistribute names",
+        "gracefulRestart": "learned routes stay in the kernel while the speaker restarts",
+        "communities.set.in": "communities are set on what is announced",
+        "communities.accept": "communities of learned routes are kept as they are",
+        "watcher.pollInterval": "the speaker reports changes by itself",
+        "watcher.peerStateChangeThrottle": "the speaker reports changes by itself",
+    },
+    "BGPPeer": {
+        "exportPolicy": "see BGPRouter",
+        "bfd": "set timers.profile to fast",
+    },
+    "BGPDynamicPeer": {"exportPolicy": "see BGPRouter"},
+    "SAMTransportProfile": {
+        "bgp.exportPolicy": "see BGPRouter",
+        "bgp.bfd": "set bgp.timersPreset to fast",
+        "publishPeerGroup": "direct tunnels between leaves are not made",
+    },
+    "SAMEnrollmentPolicy": {
+        "directMesh": "direct tunnels between leaves are not made",
+        "revokeAfterInactive": "a claim ends by its ttl or by revocation",
+    },
+    "Sysctl": {"persistent": "the setting holds while routerd runs"},
+    "TunnelInterface": {"pathMTU": "TCP's segment size is clamped on every tunnel by itself"},
+    "ProviderActionPolicy": {"enabled": "set mode: plan or mode: auto in the CloudProviderProfile"},
+    "MobilityPool": {
+        "profiles": "routerd captures no addresses",
+        "staticHandovers": "routerd captures no addresses",
+    },
+}
+"""Fields that files of earlier programs carry and routerd accepts, each with what holds instead."""
+
+
+def without_effect(resource: Resource[object]) -> Iterator[Problem]:
+    """Yield a warning for each field of `resource` that is accepted and does nothing."""
+    for path, reason in _NO_EFFECT.get(resource.id.kind, {}).items():
+        if f"spec.{path}" in resource.source.lines:
+            yield Problem(
+                file=resource.source.file,
+                line=resource.source.line_of(f"spec.{path}"),
+                resource=resource.id.ref,
+                path=f"spec.{path}",
+                message="is accepted and has no effect",
+                hint=reason,
+                severity="warning",
+            )

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, cast
 
 import attrs
 import yaml
 
 from routerd.config.document import compose, line_of, read
-from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS
-from routerd.config.structure import INVALID, Structurer
+from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS, without_effect
+from routerd.config.structure import INVALID, Structurer, describe
 from routerd.config.validate import validate
 from routerd.errors import ConfigError, Problem
 from routerd.model.intent import Intent
 from routerd.model.names import NodeName
 from routerd.model.resource import Resource, ResourceId, ResourceKind, SourceLocation
 
+S = TypeVar("S")
+
 ROUTER_API = "routerd.net/v1alpha1"
 
 
 @attrs.frozen(kw_only=True)
-class _Reconcile:
+class ReconcileSettings:
     """The settings of `spec.reconcile`."""
 
-    mode: str = ""
+    mode: Literal["", "strict", "progressive"] = ""
     protected_interfaces: tuple[str, ...] = ()
     protected_zones: tuple[str, ...] = ()
     auto_tune_conntrack: bool | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not all(name.strip() for name in (*self.protected_interfaces, *self.protected_zones)):
+            raise ValueError("an empty name is in a list of what is protected")
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +56,18 @@ class Configuration:
     plugins: tuple[PluginSection, ...] | None
     resources: tuple[Resource[object], ...]
     options: Mapping[str, yaml.Node] = attrs.field(factory=dict, eq=False, repr=False)
+    reconcile: ReconcileSettings = ReconcileSettings()
     warnings: tuple[Problem, ...] = ()
+
+    def of(self, spec: type[S]) -> Iterator[Resource[S]]:
+        """Yield the resources whose spec is of the type `spec`, in the order of the file."""
+        for resource in self.resources:
+            if isinstance(resource.spec, spec):
+                yield cast("Resource[S]", resource)
+
+    def get(self, ref: str) -> Resource[object] | None:
+        """Return the resource `Kind/name`, or none."""
+        return next((resource for resource in self.resources if resource.id.ref == ref), None)
 
     @property
     def intent(self) -> Intent:
@@ -77,6 +94,8 @@ class _Reader:
         self._s = structurer
         self._kinds = {kind.kind: kind for kind in kinds}
         self._options: dict[str, yaml.Node] = {}
+        self._broken: set[str] = set()
+        self._reconcile = ReconcileSettings()
 
     def read(self, root: yaml.MappingNode) -> Configuration:
         s = self._s
@@ -87,8 +106,9 @@ class _Reader:
         name = self._metadata(root, top)[0]
         plugins = self._plugins(top.get("plugins"))
         resources = self._spec(root, top.get("spec"))
-        if not any(problem.severity == "error" for problem in s.problems):
-            s.problems += validate(resources, s.file)
+        s.problems += validate(resources, s.file, frozenset(self._broken))
+        for resource in resources:
+            s.problems += without_effect(resource)
         problems = sorted(s.problems, key=lambda problem: (problem.line, problem.path))
         if any(problem.severity == "error" for problem in problems):
             raise ConfigError(problem for problem in problems if problem.severity == "error")
@@ -98,6 +118,7 @@ class _Reader:
             plugins=plugins,
             resources=tuple(resources),
             options=self._options,
+            reconcile=self._reconcile,
             warnings=tuple(problems),
         )
 
@@ -106,7 +127,7 @@ class _Reader:
         if node is None:
             self._s.report(root, key, f"is required and must be {value}")
         elif node.value != value:
-            self._s.report(node, key, f'"{node.value}" is not {value}')
+            self._s.report(node, key, f"{describe(node)} is not {value}")
 
     def _metadata(self, parent: yaml.Node, entries: dict[str, yaml.Node]) -> tuple[str, dict[str, str]]:
         s = self._s
@@ -155,7 +176,8 @@ class _Reader:
             return []
         fields = s.entries(node, "spec", dict.fromkeys(("reconcile", "resources")))
         if "reconcile" in fields:
-            s.structure(fields["reconcile"], _Reconcile, "spec.reconcile")
+            settings = s.structure(fields["reconcile"], ReconcileSettings, "spec.reconcile")
+            self._reconcile = self._reconcile if settings is INVALID else settings
         listed = fields.get("resources")
         if listed is None:
             return []
@@ -166,6 +188,9 @@ class _Reader:
         seen: dict[ResourceId, int] = {}
         for index, each in enumerate(listed.value):
             resource = self._resource(each, f"spec.resources[{index}]")
+            if resource is None:
+                # What refers to it is right as far as one can tell; its own problem is reported.
+                self._broken.add(s.resource.rpartition("/")[2])
             s.resource = ""
             if resource is None:
                 continue
@@ -219,7 +244,7 @@ class _Reader:
             s.report(node, "kind", "is required")
             return None
         if name in RETIRED:
-            s.report(entries["kind"], "kind", f"{name} is no longer a kind of resource", RETIRED[name])
+            s.report(entries["kind"], "kind", f"routerd has no kind {name}", RETIRED[name])
             return None
         kind = self._kinds.get(name)
         if kind is None:
@@ -229,8 +254,8 @@ class _Reader:
             return None
         given = entries.get("apiVersion")
         if given is None or given.value != kind.api_version:
-            got = f'"{given.value}" is wrong' if given is not None else "is required"
-            s.report(given or node, "apiVersion", f"{got}, {name} is of {kind.api_version}")
+            got = f"{describe(given)} is wrong" if given is not None else "is required"
+            s.report(given or node, "apiVersion", f"{got}; {name} is of {kind.api_version}")
             return None
         if kind.runtime_only:
             s.report(entries["kind"], "kind", f"{name} is made at run time and may not stand in a file")
@@ -243,8 +268,8 @@ class _Reader:
             node = spec
             for part in path.split("."):
                 node = _child(node, part)
-            if owner == kind and node is not None:
-                self._s.report(node, f"spec.{path}", "is no longer a field", advice)
+            if owner in (kind, "*") and node is not None:
+                self._s.report(node, f"spec.{path}", "is not a field of routerd", advice)
                 found = True
         return found
 

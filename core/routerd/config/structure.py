@@ -14,14 +14,14 @@ import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import cache
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_interface
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import attrs
 import yaml
 
-from routerd.config.document import line_of, plain
+from routerd.config.document import line_of, plain, repeated_keys
 from routerd.errors import Problem
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ class Structurer:
         while hasattr(wanted, "__supertype__"):
             wanted = wanted.__supertype__
         if wanted in (object, Any):
-            return plain(node)
+            return self._plain(node, path)
         origin = typing.get_origin(wanted)
         if origin in (Union, types.UnionType):
             return self._union(node, wanted, path)
@@ -81,7 +81,7 @@ class Structurer:
         if _is_null(node):
             node = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
         if not isinstance(node, yaml.MappingNode):
-            return self.report(node, path, f"expected a mapping, got {_describe(node)}")
+            return self.report(node, path, f"expected a mapping, got {describe(node)}")
         fields = fields_of(cls)  # type: ignore[arg-type]  # a class is hashable; mypy doubts type[Any]
         entries = self.entries(node, path, fields)
         values: dict[str, Any] = {}
@@ -122,6 +122,15 @@ class Structurer:
                 found[key] = value
         return found
 
+    def _plain(self, node: yaml.Node, path: str) -> Any:
+        again = list(repeated_keys(node, path))
+        for key, below in again:
+            self.report(key, below, "is given twice")
+        try:
+            return INVALID if again else plain(node)
+        except (TypeError, ValueError) as error:
+            return self.report(node, path, f"cannot be read: {error}")
+
     def _union(self, node: yaml.Node, wanted: Any, path: str) -> Any:
         options = [option for option in typing.get_args(wanted) if option is not type(None)]
         if len(options) < len(typing.get_args(wanted)) and _is_null(node):
@@ -140,20 +149,23 @@ class Structurer:
         return INVALID
 
     def _literal(self, node: yaml.Node, options: tuple[object, ...], path: str) -> Any:
-        value = plain(node) if isinstance(node, yaml.ScalarNode) else None
+        try:
+            value = plain(node) if isinstance(node, yaml.ScalarNode) else None
+        except ValueError:
+            value = None
         value = "" if value is None and "" in options else value
         if value in options:
             return value
         known = [str(option) for option in options if option != ""]
         close = difflib.get_close_matches(str(value), known, n=1)
         hint = f'did you mean "{close[0]}"?' if close else ""
-        return self.report(node, path, f"{_describe(node)} is not one of {', '.join(known)}", hint)
+        return self.report(node, path, f"{describe(node)} is not one of {', '.join(known)}", hint)
 
     def _sequence(self, node: yaml.Node, origin: type[Any], item: Any, path: str) -> Any:
         if _is_null(node):
             return origin()
         if not isinstance(node, yaml.SequenceNode):
-            return self.report(node, path, f"expected a list, got {_describe(node)}")
+            return self.report(node, path, f"expected a list, got {describe(node)}")
         values = [self.structure(each, item, f"{path}[{index}]") for index, each in enumerate(node.value)]
         return INVALID if any(value is INVALID for value in values) else origin(values)
 
@@ -161,7 +173,7 @@ class Structurer:
         if _is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
-            return self.report(node, path, f"expected a mapping, got {_describe(node)}")
+            return self.report(node, path, f"expected a mapping, got {describe(node)}")
         keys = {str(key.value): key for key, _ in node.value}
         entries = self.entries(node, path, keys)
         values = {key: self.structure(each, item, _join(path, key)) for key, each in entries.items()}
@@ -172,13 +184,16 @@ class Structurer:
         if parse is None:
             raise TypeError(f"{path}: fields of type {wanted!r} cannot be read from a file")
         if not isinstance(node, yaml.ScalarNode) or _is_null(node):
-            return self.report(node, path, f"expected {noun}, got {_describe(node)}")
+            return self.report(node, path, f"expected {noun}, got {describe(node)}")
         try:
             return parse(node)
         except ValueError as error:
             reason = str(error)
+            hint = ""
+            if "host bits set" in reason:
+                reason, hint = "host bits set", f"did you mean {ip_interface(node.value.strip()).network}?"
             detail = f" ({reason})" if wanted in _EXPLAINED and reason else ""
-            return self.report(node, path, f"expected {noun}, got {_describe(node)}{detail}")
+            return self.report(node, path, f"expected {noun}, got {describe(node)}{detail}", hint)
 
 
 _EXPLAINED = (IPv4Network, IPv4Interface, IPv6Network)
@@ -191,7 +206,10 @@ def parse_duration(text: str) -> timedelta:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(text)
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    except OverflowError as error:
+        raise ValueError(text) from error
 
 
 def _text(node: yaml.ScalarNode) -> str:
@@ -274,7 +292,8 @@ def _is_null(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
 
 
-def _describe(node: yaml.Node) -> str:
+def describe(node: yaml.Node) -> str:
+    """Return what a node is, for a message."""
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):

@@ -11,7 +11,14 @@ from typing import Literal
 import attrs
 
 from routerd.model.names import PublicKey
-from routerd.model.specs.common import PeerSource, PolicySpec, SecretSource, StatusValueSource, TimerProfile
+from routerd.model.specs.common import (
+    PeerSource,
+    PolicySpec,
+    SecretSource,
+    StatusValueSource,
+    TimerProfile,
+    TimersSpec,
+)
 from routerd.model.specs.hybrid import TunnelMode
 
 
@@ -34,7 +41,8 @@ class ProfileBGPSpec:
     router_ref: str
     peer_asn: int = attrs.field(metadata={"key": "peerASN"})
     generate_peers: bool = True
-    timers_preset: TimerProfile = "default"
+    timers: TimersSpec | None = None
+    timers_preset: TimerProfile = attrs.field()
     ebgp_multihop: int = 0
     route_reflector_client: bool = False
     route_reflector_cluster_id: IPv4Address | None = attrs.field(
@@ -44,6 +52,11 @@ class ProfileBGPSpec:
     export_policy: PolicySpec | None = None
     direct_local_preference: int = 200
     bfd: BFDProfileSpec | None = None
+
+    @timers_preset.default
+    def _preset_of_timers(self) -> TimerProfile:
+        # `timers.profile` and `timersPreset` are two spellings of one thing.
+        return self.timers.profile if self.timers is not None else "default"
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,249 @@
+"""What rules between fields and resources are written with: look-ups, and checks of one field."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from ipaddress import IPv4Address, ip_network
+from typing import Any, TypeVar
+
+import attrs
+
+from routerd.errors import Problem
+from routerd.model import specs
+from routerd.model.names import MAX_LINK_NAME
+from routerd.model.resource import Resource
+from routerd.model.specs.common import PolicySpec, SecretSource
+
+S = TypeVar("S")
+AnyResource = Resource[Any]  # Any: rules are looked up by the type of the spec
+
+_COMMUNITY = re.compile(r"(\d{1,5}):(\d{1,5})")
+_WELL_KNOWN_COMMUNITIES = ("no-export", "no-advertise", "internet")
+
+
+@attrs.frozen
+class Checker:
+    """The resources of one file, and the problems found so far.
+
+    `broken` names the resources that were reported already and are missing from `resources`;
+    what refers to them is not reported a second time.
+    """
+
+    file: str
+    resources: Sequence[AnyResource]
+    broken: frozenset[str] = frozenset()
+    problems: list[Problem] = attrs.field(factory=list)
+
+    def report(
+        self, resource: AnyResource, path: str, message: str, hint: str = "", *, severity: str = "error"
+    ) -> None:
+        """Note a problem of the field `path`."""
+        self.problems.append(
+            Problem(
+                file=self.file,
+                line=resource.source.line_of(path),
+                resource=resource.id.ref,
+                path=path,
+                message=message,
+                hint=hint,
+                severity=severity,
+            )
+        )
+
+    def warn(self, resource: AnyResource, path: str, message: str, hint: str = "") -> None:
+        """Note something that works and is probably not meant."""
+        self.report(resource, path, message, hint, severity="warning")
+
+    def of(self, spec: type[S]) -> Iterator[Resource[S]]:
+        """Yield the resources of one kind."""
+        return (resource for resource in self.resources if isinstance(resource.spec, spec))
+
+    def refer(self, resource: AnyResource, path: str, ref: str | None, *kinds: str) -> AnyResource | None:
+        """Check that `Kind/name` (or a bare name) names a resource of one of `kinds`."""
+        if ref is None:
+            return None
+        kind, _, name = ref.strip().rpartition("/")
+        if kind and kind not in kinds:
+            self.report(resource, path, f'"{ref}" must refer to {" or ".join(kinds)}')
+            return None
+        for other in self.resources:
+            if other.name == name and other.id.kind in ((kind,) if kind else kinds):
+                return other
+        if name in self.broken:
+            return None
+        names = [other.id.ref for other in self.resources if other.id.kind in kinds]
+        close = difflib.get_close_matches(ref if kind else f"{kinds[0]}/{name}", names, n=1)
+        hint = f"did you mean {close[0]}?" if close else ""
+        self.report(resource, path, f'"{ref}" does not exist', hint)
+        return None
+
+    def exactly_one(self, resource: AnyResource, *paths: str) -> None:
+        """Check that exactly one of two fields below `spec` is given."""
+        given = [path for path in paths if getattr(resource.spec, path) not in (None, ())]
+        if len(given) != 1:
+            what = "are both given" if given else "are both missing"
+            names = " and ".join(f"spec.{_camel(path)}" for path in paths)
+            self.report(resource, f"spec.{_camel(paths[0])}", f"{names} {what}; give exactly one")
+
+    def within(self, resource: AnyResource, path: str, value: int | None, low: int, high: int) -> None:
+        """Check that a number, when given, is in its range."""
+        if value is not None and not low <= value <= high:
+            self.report(resource, path, f"{value} is not between {low} and {high}")
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def link_name(c: Checker, r: AnyResource, path: str, name: str) -> None:
+    """Check the name of a network device."""
+    size = len(name.encode())
+    if not 1 <= size <= MAX_LINK_NAME:
+        c.report(r, path, f'"{name}" has {size} bytes; a device name has 1 to {MAX_LINK_NAME}')
+    elif re.search(r"[\s/:]", name) or name in (".", ".."):
+        c.report(r, path, f'"{name}" is no device name: no space, slash or colon')
+
+
+def mtu(c: Checker, r: AnyResource, size: int | None) -> None:
+    """Check `spec.mtu`."""
+    c.within(r, "spec.mtu", size, 576, 9216)
+
+
+def port(c: Checker, r: AnyResource, path: str, number: int | None) -> None:
+    """Check a TCP or UDP port."""
+    if number is not None and not 1 <= number <= 65535:
+        c.report(r, path, f"{number} is no port (1 to 65535)")
+
+
+def keepalive(c: Checker, r: AnyResource, path: str, seconds: int) -> None:
+    """Check a WireGuard keepalive."""
+    c.within(r, path, seconds, 0, 65535)
+
+
+def endpoint(c: Checker, r: AnyResource, path: str, text: str) -> None:
+    """Check an IPv4 address with a port."""
+    before, _, after = text.strip().rpartition(":")
+    try:
+        IPv4Address(before)
+        valid = after.isdecimal() and 1 <= int(after) <= 65535
+    except ValueError:
+        valid = False
+    if not valid:
+        c.report(r, path, f'expected an IPv4 address and a port such as 192.0.2.1:51820, got "{text}"')
+
+
+def asn(c: Checker, r: AnyResource, path: str, number: int) -> None:
+    """Check a number of an autonomous system."""
+    if not 1 <= number <= 4294967295:
+        c.report(r, path, f"{number} is no AS number (1 to 4294967295)")
+
+
+def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> None:
+    """Check an import or export policy by itself."""
+    if value is None:
+        return
+    low, high = value.allowed_prefix_length_min, value.allowed_prefix_length_max
+    c.within(r, f"{path}.allowedPrefixLengthMin", low, 0, 32)
+    c.within(r, f"{path}.allowedPrefixLengthMax", high, 0, 32)
+    if low is not None and high is not None and low > high:
+        c.report(r, f"{path}.allowedPrefixLengthMin", f"{low} is larger than the maximum {high}")
+    if value.next_hop_rewrite == "unchanged":
+        message = "has no effect: the next hop of a learned route is the neighbour that sent it"
+        c.warn(r, f"{path}.nextHopRewrite", message)
+    for key, values in (
+        ("requiredCommunities", value.required_communities),
+        ("forbiddenCommunities", value.forbidden_communities),
+    ):
+        communities(c, r, f"{path}.{key}", values)
+        if values:
+            message = "is not checked by routerd, so it would not keep anything out"
+            c.report(r, f"{path}.{key}", message, "name prefixes in allowedPrefixes instead")
+
+
+def communities(c: Checker, r: AnyResource, path: str, values: Sequence[str]) -> None:
+    """Check the notation of standard communities (RFC 1997)."""
+    for index, text in enumerate(values):
+        match = _COMMUNITY.fullmatch(text)
+        if text not in _WELL_KNOWN_COMMUNITIES and not (
+            match and all(int(part) <= 65535 for part in match.groups())
+        ):
+            known = ", ".join(_WELL_KNOWN_COMMUNITIES)
+            c.report(r, f"{path}[{index}]", f'"{text}" is no community: 64512:100, {known}')
+
+
+def secret(c: Checker, r: AnyResource, path: str, source: SecretSource | None) -> None:
+    """Check where a secret is read from."""
+    if source is not None and (source.file is None) == (source.env is None):
+        what = "are both missing" if source.file is None else "are both given"
+        c.report(r, path, f"file and env {what}; give exactly one")
+
+
+def peers_source(c: Checker, r: AnyResource, path: str, ref: str) -> None:
+    """Check a source of peers; a set of route reflectors may be one that is fetched."""
+    kind, _, name = ref.strip().rpartition("/")
+    if not kind:
+        c.report(r, path, f'expected Kind/name such as SAMRRSet/rrs, got "{ref}"')
+        return
+    if kind == "SAMRRSet":
+        fetched = {claim.spec.rr_set_ref.rpartition("/")[2] for claim in c.of(specs.SAMEnrollmentClaimSpec)}
+        static = {found.name for found in c.of(specs.SAMRRSetSpec)}
+        claims_unread = any(
+            client.spec.claim_ref.rpartition("/")[2] in c.broken
+            for client in c.of(specs.SAMEnrollmentClientSpec)
+        )
+        if name not in fetched | static | c.broken and not claims_unread:
+            message = f'"{ref}" is neither defined here nor fetched by any SAMEnrollmentClaim'
+            c.report(r, path, message, "set the claim's rrSetRef")
+        return
+    if kind == "SAMPeerGroup":
+        return
+    c.refer(r, path, ref, "SAMNodeSet", "SAMEnrollmentPolicy", "SAMRRSet")
+
+
+def encapsulation(c: Checker, r: AnyResource) -> None:
+    """Check that UDP ports are given where the mode has them, and only there."""
+    for path, number in (("encapSport", r.spec.encap_sport), ("encapDport", r.spec.encap_dport)):
+        if r.spec.mode in ("fou", "gue") and number is None:
+            c.report(r, f"spec.{path}", f"is required for mode {r.spec.mode}")
+        elif r.spec.mode not in ("fou", "gue") and number is not None:
+            c.report(r, f"spec.{path}", f"mode {r.spec.mode} has no UDP port")
+        else:
+            port(c, r, f"spec.{path}", number)
+
+
+def host(c: Checker, r: AnyResource, path: str, text: str) -> None:
+    """Check an IPv4 address, bare or with /32."""
+    try:
+        IPv4Address(text.strip().removesuffix("/32"))
+    except ValueError:
+        c.report(r, path, f'expected an IPv4 address, got "{text}"')
+
+
+def host_prefix(c: Checker, r: AnyResource, path: str, text: str) -> None:
+    """Check a prefix of one address."""
+    try:
+        valid = ip_network(text.strip()).prefixlen == 32
+    except ValueError:
+        valid = False
+    if not valid:
+        c.report(r, path, f'expected a host prefix such as 10.0.0.1/32, got "{text}"')
+
+
+def time(c: Checker, r: AnyResource, path: str, text: str) -> None:
+    """Check a moment (RFC 3339), when given."""
+    try:
+        valid = not text or datetime.fromisoformat(text.strip()).tzinfo is not None
+    except ValueError:
+        valid = False
+    if not valid:
+        c.report(r, path, f'expected a time such as 2026-06-28T00:00:00Z, got "{text}"')
+
+
+def unique(c: Checker, r: AnyResource, path: str, names: Sequence[str]) -> None:
+    """Check that no name occurs twice."""
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        c.report(r, path, f"{name} is named twice")

@@ -1,0 +1,64 @@
+"""Rules of the groups `hybrid` and `system`: explicit tunnels, clouds, kernel settings, the listener."""
+
+from __future__ import annotations
+
+import re
+
+from routerd.config.checker import Checker, encapsulation, link_name, mtu, port, secret
+from routerd.model import specs
+from routerd.model.resource import Resource
+
+
+def control_api(c: Checker, r: Resource[specs.ControlAPISpec]) -> None:
+    """Check the enrollment listener."""
+    port(c, r, "spec.port", r.spec.port)
+    for index, prefix in enumerate(r.spec.allow_cidrs):
+        if prefix.prefixlen == 0:
+            c.report(r, f"spec.allowCIDRs[{index}]", f"{prefix} would let everybody in", "name the leaves")
+    if not r.spec.allow_cidrs:
+        c.report(r, "spec.allowCIDRs", "is empty, so nobody could enroll")
+    secret(c, r, "spec.tokenFrom", r.spec.token_from)
+
+
+def tunnel(c: Checker, r: Resource[specs.TunnelInterfaceSpec]) -> None:
+    """Check an explicit tunnel."""
+    s = r.spec
+    link_name(c, r, "metadata.name", r.name)
+    c.exactly_one(r, "local", "local_from")
+    c.exactly_one(r, "remote", "remote_from")
+    for path, source in (("spec.localFrom", s.local_from), ("spec.remoteFrom", s.remote_from)):
+        if source is not None:
+            c.report(r, path, "is not supported", "write the address itself")
+    if s.local is not None and s.local == s.remote:
+        c.report(r, "spec.remote", f"{s.remote} is also spec.local")
+    mtu(c, r, s.mtu)
+    encapsulation(c, r)
+    c.within(r, "spec.ttl", s.ttl, 1, 255)
+    if s.key is not None and s.mode != "gre":
+        c.report(r, "spec.key", "only gre tunnels have a key")
+    else:
+        c.within(r, "spec.key", s.key, 0, 4294967295)
+    if not s.trusted_underlay:
+        message = "must be true: the tunnel carries clear text and the underlay is trusted with it"
+        c.report(r, "spec.trustedUnderlay", message)
+    c.refer(r, "spec.underlayInterface", s.underlay_interface, "Interface", "WireGuardInterface")
+
+
+def cloud_profile(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:
+    """Check a cloud's profile; the provider's own options are checked with its schema."""
+    if not r.spec.provider.strip():
+        c.report(r, "spec.provider", "is empty", "aws, azure, oci or pve")
+    if r.spec.auth is not None and r.spec.auth.mode == "external-command":
+        message = "routerd runs no command for credentials; it uses those of the host"
+        c.warn(r, "spec.auth.mode", message, "write ambient, or leave auth out")
+
+
+def sysctl(c: Checker, r: Resource[specs.SysctlSpec]) -> None:
+    """Check one kernel setting."""
+    key = r.spec.key
+    if not re.fullmatch(r"[A-Za-z0-9_*-]+([./][A-Za-z0-9_:*-]+)+", key):
+        c.report(r, "spec.key", f'"{key}" is no kernel setting such as net.ipv4.ip_forward')
+    elif r.spec.compare == "atLeast" and not re.fullmatch(
+        r"-?\d+", (r.spec.expected_value or r.spec.value).strip()
+    ):
+        c.report(r, "spec.compare", "atLeast needs a number to compare with")

@@ -1,0 +1,258 @@
+"""Rules of the group `mobility`: transport profiles, sets of nodes, policies, claims and clients."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, ip_interface
+
+from routerd.config.checker import (
+    AnyResource,
+    Checker,
+    asn,
+    encapsulation,
+    endpoint,
+    host,
+    host_prefix,
+    keepalive,
+    peers_source,
+    policy,
+    secret,
+    time,
+    unique,
+)
+from routerd.model import specs
+from routerd.model.resource import Resource
+from routerd.model.specs.mobility import (
+    ClaimWireGuardSpec,
+    NodeSpec,
+    PolicyWireGuardSpec,
+    ProfileBGPSpec,
+)
+
+_TUNNEL_BOUNDS = ((None, None), (0, 0), (32, 32))
+
+
+def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
+    """Check how tunnels are made."""
+    s = r.spec
+    if s.inner_prefix.prefixlen > 31:
+        c.report(r, "spec.innerPrefix", f"{s.inner_prefix} holds no /31")
+    c.exactly_one(r, "local_endpoint", "local_endpoint_from")
+    if s.local_endpoint_from is not None:
+        c.refer(r, "spec.localEndpointFrom.resource", s.local_endpoint_from.resource, "CloudProviderProfile")
+    encapsulation(c, r)
+    underlay = c.refer(r, "spec.underlayInterface", s.underlay_interface, "WireGuardInterface", "Interface")
+    if s.encrypted and underlay is not None and not _is_wireguard(c, underlay):
+        message = f'encryption is wireguard, but "{s.underlay_interface}" is no WireGuardInterface'
+        c.report(r, "spec.underlayInterface", message)
+    if not s.peers_from and not s.publish_peer_group:
+        c.report(r, "spec.peersFrom", "is required")
+    for index, source in enumerate(s.peers_from):
+        path = f"spec.peersFrom[{index}]"
+        peers_source(c, r, f"{path}.resource", source.resource)
+        if source.direct:
+            c.report(r, f"{path}.direct", "direct tunnels between leaves are not made", "remove the source")
+    if s.bgp is not None:
+        _profile_bgp(c, r, s.bgp)
+
+
+def _is_wireguard(c: Checker, underlay: AnyResource) -> bool:
+    # An `Interface` may stand beside a `WireGuardInterface` of the same name.
+    names = {found.name for found in c.of(specs.WireGuardInterfaceSpec)} | c.broken
+    return underlay.name in names
+
+
+def _profile_bgp(c: Checker, r: AnyResource, bgp: ProfileBGPSpec) -> None:
+    router = c.refer(r, "spec.bgp.routerRef", bgp.router_ref, "BGPRouter")
+    asn(c, r, "spec.bgp.peerASN", bgp.peer_asn)
+    policy(c, r, "spec.bgp.importPolicy", bgp.import_policy)
+    policy(c, r, "spec.bgp.exportPolicy", bgp.export_policy)
+    c.within(r, "spec.bgp.ebgpMultihop", bgp.ebgp_multihop, 0, 255)
+    if bgp.timers is not None and bgp.timers.profile != bgp.timers_preset:
+        message = f"timersPreset {bgp.timers_preset} contradicts timers.profile {bgp.timers.profile}"
+        c.report(r, "spec.bgp.timersPreset", message, "give one of them")
+    if not bgp.route_reflector_client:
+        return
+    if router is not None and bgp.peer_asn != router.spec.asn:
+        message = f"a route-reflector client has our own AS {router.spec.asn}, not {bgp.peer_asn}"
+        c.report(r, "spec.bgp.peerASN", message)
+    has_pool = any(True for _ in c.of(specs.MobilityPoolSpec))
+    if bgp.generate_peers and not has_pool and not (bgp.import_policy and bgp.import_policy.allowed_prefixes):
+        c.report(r, "spec.bgp.importPolicy.allowedPrefixes", "is required with routeReflectorClient")
+    elif bgp.import_policy is not None:
+        bounds = (bgp.import_policy.allowed_prefix_length_min, bgp.import_policy.allowed_prefix_length_max)
+        if bounds not in _TUNNEL_BOUNDS:
+            message = "allowedPrefixLengthMin and allowedPrefixLengthMax must both be 32"
+            c.report(r, "spec.bgp.importPolicy", message)
+
+
+def node_set(c: Checker, r: Resource[specs.SAMNodeSetSpec]) -> None:
+    """Check a list of nodes."""
+    if not r.spec.nodes:
+        c.report(r, "spec.nodes", "is empty")
+    unique(c, r, "spec.nodes", [node.node_ref for node in r.spec.nodes])
+    for index, node in enumerate(r.spec.nodes):
+        _node(c, r, f"spec.nodes[{index}]", node)
+
+
+def _node(c: Checker, r: AnyResource, path: str, node: NodeSpec) -> None:
+    if not node.node_ref.strip():
+        c.report(r, f"{path}.nodeRef", "is empty")
+    if node.sam_endpoint_from is not None:
+        both = "samEndpoint and samEndpointFrom are both given; give exactly one"
+        c.report(
+            r,
+            f"{path}.samEndpointFrom",
+            both if node.sam_endpoint else "is not supported",
+            "" if node.sam_endpoint else "write the address itself in samEndpoint",
+        )
+    if node.sam_endpoint:
+        try:
+            valid = ip_interface(node.sam_endpoint.strip()).version == 4
+        except ValueError:
+            valid = False
+        if not valid:
+            c.report(r, f"{path}.samEndpoint", f'expected an IPv4 address, got "{node.sam_endpoint}"')
+    if node.wire_guard is None:
+        return
+    if node.wire_guard.endpoint:
+        endpoint(c, r, f"{path}.wireGuard.endpoint", node.wire_guard.endpoint)
+    elif node.route_reflector:
+        c.report(r, f"{path}.wireGuard.endpoint", "is required for a route reflector: leaves dial it")
+    keepalive(c, r, f"{path}.wireGuard.persistentKeepalive", node.wire_guard.persistent_keepalive)
+
+
+def rr_set(c: Checker, r: Resource[specs.SAMRRSetSpec]) -> None:
+    """Check a static set of route reflectors; its policy may be another router's."""
+    s = r.spec
+    if s.nodes:
+        message = "a set of nodes is made at run time and may not stand in a file"
+        c.report(r, "spec.nodes", message, "list members, or a SAMNodeSet with the policy's rrNodeSetRef")
+    elif not s.members:
+        c.report(r, "spec.members", "is required")
+    unique(c, r, "spec.members", [member.node_ref for member in s.members])
+    policy(c, r, "spec.routeAdmission", s.route_admission)
+    for index, ref in enumerate(s.mobility_pool_refs):
+        c.refer(r, f"spec.mobilityPoolRefs[{index}]", ref, "MobilityPool")
+    for index, member in enumerate(s.members):
+        path = f"spec.members[{index}]"
+        if member.tunnel_address.prefixlen != 32:
+            c.report(r, f"{path}.tunnelAddress", f"{member.tunnel_address} is no /32")
+        if member.wire_guard is not None:
+            endpoint(c, r, f"{path}.wireGuard.endpoint", member.wire_guard.endpoint)
+            keepalive(c, r, f"{path}.wireGuard.persistentKeepalive", member.wire_guard.persistent_keepalive)
+
+
+def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
+    """Check who may join."""
+    s = r.spec
+    # A leaf of the seed's dialect carries a copy of the policy, whose references are the RR's.
+    is_copy = any(True for _ in c.of(specs.SAMEnrollmentClientSpec))
+    if not is_copy:
+        _references(c, r)
+        if s.join_token_from is None:
+            message = "there is no join token, so whoever reaches the listener may join"
+            c.warn(r, "spec.joinTokenFrom", message, "set joinTokenFrom")
+    if not s.tunnel_address_prefixes:
+        c.report(r, "spec.tunnelAddressPrefixes", "is required")
+    if s.rr_node_set_ref is not None and s.rr_set_ref is None:
+        c.report(r, "spec.rrSetRef", "is required with rrNodeSetRef")
+    if s.rr_set_ref is not None and not s.rr_set_ref.startswith("SAMRRSet/"):
+        c.report(r, "spec.rrSetRef", f'"{s.rr_set_ref}" must refer to SAMRRSet')
+    secret(c, r, "spec.joinTokenFrom", s.join_token_from)
+    if s.allowed_leaf_ids is not None:
+        try:
+            re.compile(s.allowed_leaf_ids.pattern)
+        except re.error as error:
+            c.report(r, "spec.allowedLeafIDs.pattern", f"is no regular expression: {error}")
+    if s.wire_guard is not None:
+        _policy_wireguard(c, r, s.wire_guard)
+    for index, ref in enumerate(s.mobility_pool_refs):
+        c.refer(r, f"spec.mobilityPoolRefs[{index}]", ref, "MobilityPool")
+
+
+def _references(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
+    s = r.spec
+    c.refer(r, "spec.transportProfileRef", s.transport_profile_ref, "SAMTransportProfile")
+    if s.rr_node_set_ref is not None:
+        nodes = c.refer(r, "spec.rrNodeSetRef", s.rr_node_set_ref, "SAMNodeSet")
+        if nodes is not None and not all(node.route_reflector for node in nodes.spec.nodes):
+            c.report(r, "spec.rrNodeSetRef", "every node of the set must have routeReflector: true")
+    elif s.rr_set_ref is not None:
+        c.refer(r, "spec.rrSetRef", s.rr_set_ref, "SAMRRSet")
+
+
+def _policy_wireguard(c: Checker, r: AnyResource, wireguard: PolicyWireGuardSpec) -> None:
+    c.refer(r, "spec.wireGuard.interface", wireguard.interface, "WireGuardInterface")
+    keepalive(c, r, "spec.wireGuard.persistentKeepalive", wireguard.persistent_keepalive)
+    if not wireguard.allowed_extra_ip_prefixes:
+        message = "is empty, so a claim with wireGuard.allowedIPs is refused"
+        c.warn(r, "spec.wireGuard.allowedExtraIPPrefixes", message)
+
+
+def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
+    """Check a leaf's claim; whether it fits the policy is for the route reflector to say."""
+    s = r.spec
+    policies = {found.name for found in c.of(specs.SAMEnrollmentPolicySpec)} | c.broken
+    clients = {found.spec.claim_ref.rpartition("/")[2] for found in c.of(specs.SAMEnrollmentClientSpec)}
+    policy_name = s.policy_ref.strip().removeprefix("SAMEnrollmentPolicy/")
+    if not policy_name or "/" in policy_name:
+        c.report(r, "spec.policyRef", f'"{s.policy_ref}" must refer to SAMEnrollmentPolicy')
+    elif policy_name not in policies and r.name not in clients | c.broken:
+        message = f'"{s.policy_ref}" is not here, and no SAMEnrollmentClient submits this claim'
+        c.report(r, "spec.policyRef", message, "add a SAMEnrollmentClient whose claimRef names the claim")
+    if not s.leaf_id.strip():
+        c.report(r, "spec.leafID", "is empty")
+    if s.join_hmac and not s.join_nonce:
+        c.report(r, "spec.joinNonce", "is required with joinHMAC")
+    host(c, r, "spec.tunnelAddress", s.tunnel_address)
+    if s.endpoint:
+        host(c, r, "spec.endpoint", s.endpoint)
+    if s.bgp.router_id:
+        host(c, r, "spec.bgp.routerID", s.bgp.router_id)
+    for index, text in enumerate(s.mobility.owned_addresses):
+        host_prefix(c, r, f"spec.mobility.ownedAddresses[{index}]", text)
+    unique(c, r, "spec.mobility.ownedAddresses", s.mobility.owned_addresses)
+    time(c, r, "spec.joinTimestamp", s.join_timestamp)
+    time(c, r, "spec.expiresAt", s.expires_at)
+    if s.wire_guard is not None:
+        _claim_wireguard(c, r, s.wire_guard)
+
+
+def _claim_wireguard(c: Checker, r: AnyResource, wireguard: ClaimWireGuardSpec) -> None:
+    if not wireguard.public_key:
+        c.report(r, "spec.wireGuard.publicKey", "is required")
+    if wireguard.endpoint:
+        endpoint(c, r, "spec.wireGuard.endpoint", wireguard.endpoint)
+    keepalive(c, r, "spec.wireGuard.persistentKeepalive", wireguard.persistent_keepalive)
+    for index, text in enumerate(wireguard.allowed_ips):
+        try:
+            IPv4Network(text.strip())
+        except ValueError:
+            message = f'expected an IPv4 prefix, got "{text}"'
+            c.report(r, f"spec.wireGuard.allowedIPs[{index}]", message)
+
+
+def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:
+    """Check where a leaf enrolls."""
+    s = r.spec
+    found = c.refer(r, "spec.claimRef", s.claim_ref, "SAMEnrollmentClaim")
+    if found is not None and s.join_token_from is not None and found.spec.join_hmac:
+        message = "the claim is signed already; with joinTokenFrom it is signed anew"
+        c.warn(r, "spec.joinTokenFrom", message, "remove the claim's joinNonce, joinTimestamp and joinHMAC")
+    if not s.bootstrap_endpoints and s.rr_socket is None:
+        hint = "name the enrollment URL of each route reflector"
+        c.report(r, "spec.bootstrapEndpoints", "is required", hint)
+    for index, url in enumerate(s.bootstrap_endpoints):
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+            c.report(r, f"spec.bootstrapEndpoints[{index}]", f'expected an http or https URL, got "{url}"')
+    if s.rr_socket is not None and not s.rr_socket.is_absolute():
+        c.report(r, "spec.rrSocket", f'expected an absolute path, got "{s.rr_socket}"')
+    if s.retry_backoff.max < s.retry_backoff.min:
+        c.report(r, "spec.retryBackoff.max", "is smaller than min")
+    if s.control_api_tls is not None and (s.control_api_tls.cert_file is None) != (
+        s.control_api_tls.key_file is None
+    ):
+        c.report(r, "spec.controlAPITLS.certFile", "certFile and keyFile go together")
+    secret(c, r, "spec.controlAPITokenFrom", s.control_api_token_from)
+    secret(c, r, "spec.joinTokenFrom", s.join_token_from)
