@@ -115,10 +115,8 @@ class SysctlTable:
 
     def _path(self, key: str) -> Path:
         per_link = _PER_LINK.match(key)
-        if "/" in key:
-            parts = key.split("/")
-        else:
-            parts = list(per_link.groups()) if per_link else key.split(".")
+        dotted = list(per_link.groups()) if per_link else key.split(".")
+        parts = key.split("/") if "/" in key else dotted
         if not all(_SAFE.match(part) for part in parts):
             raise PermanentError(f"sysctl {key}: no such name can exist")
         return self._root.joinpath(*parts)

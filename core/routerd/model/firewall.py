@@ -38,6 +38,11 @@ FirewallKey = Accept | MssClamp
 
 @attrs.frozen(kw_only=True)
 class FirewallRule:
-    """The value of a rule: it has nothing beyond its key but the resource that wants it."""
+    """The value of a rule: it has nothing beyond its key but the resource that wants it.
 
+    `everywhere` is always true in what is desired; observed, it is false when one of the chains
+    that need the rule lacks it (somebody has loaded a rule set after us).
+    """
+
+    everywhere: bool = True
     owner: str = attrs.field(default="", eq=False)

@@ -85,6 +85,15 @@ class TableRulesContract:
 
     tables: ClassVar[tuple[TableRules, ...]] = ()
 
+    def __init_subclass__(cls) -> None:
+        """Take away the rules that hold for none of the tables: they are no tests that are skipped."""
+        super().__init_subclass__()
+        for name in dir(cls):
+            marks = getattr(getattr(cls, name), "pytestmark", []) if name.startswith("test_") else []
+            rules = [mark.args[0] for mark in marks if mark.name == "needs"]
+            if cls.tables and not all(any(getattr(each, rule) for each in cls.tables) for rule in rules):
+                setattr(cls, name, None)
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run each rule once for each table for which it holds."""
         if "rules" not in metafunc.fixturenames:

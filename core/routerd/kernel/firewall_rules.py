@@ -1,0 +1,186 @@
+"""Rules of ours as text: for iptables, for nft, and in the comment of an nft rule. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socket
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from typing import Literal, cast
+
+import attrs
+
+from routerd.errors import PermanentError
+from routerd.kernel.ownership import FIREWALL_COMMENT, is_our_comment
+from routerd.model.firewall import Accept, FirewallKey, MssClamp
+from routerd.model.names import LinkName
+
+_LINK = re.compile(r"[^\s\"'/;{}*+]{1,15}\Z")
+_PROTOCOL = re.compile(r"(tcp|udp|[0-9]{1,3})?\Z")
+_NAMED = {6: "tcp", 17: "udp"}
+_OPTIONS = {"-s": "source", "-i": "in_link", "-o": "out_link", "-p": "protocol", "--dport": "port"}
+
+
+def check(key: FirewallKey) -> None:
+    """Raise `PermanentError` for a key that no packet filter could hold, or that is no plain rule."""
+    links = (key.link,) if isinstance(key, MssClamp) else (key.in_link, key.out_link)
+    for link in links:
+        if link is not None and not _LINK.match(link):
+            raise PermanentError(f"firewall rule {describe(key)}: {link} is no name of a link")
+    if isinstance(key, MssClamp):
+        return
+    if not _PROTOCOL.match(key.protocol) or (key.protocol.isdigit() and int(key.protocol) > 255):
+        raise PermanentError(
+            f"firewall rule {describe(key)}: {key.protocol} is neither tcp, udp nor a number"
+        )
+    if key.port and key.protocol not in {"tcp", "udp"}:
+        raise PermanentError(f"firewall rule {describe(key)}: only tcp and udp have ports")
+
+
+def describe(key: FirewallKey) -> str:
+    """Return the key in words that `parse_description` reads back; they fit an nft comment."""
+    if isinstance(key, MssClamp):
+        return f"mss {key.link}"
+    words = ["accept", key.chain]
+    for name in ("source", "in_link", "out_link", "protocol", "port"):
+        value = getattr(key, name)
+        if value:
+            words.append(f"{name}={value}")
+    return " ".join(words)
+
+
+def parse_description(comment: str) -> FirewallKey | None:
+    """Return the key in the comment of an nft rule, or none when the rule is not ours."""
+    words = comment.split()
+    if not is_our_comment(comment) or len(words) < 3:
+        return None
+    if words[1] == "mss":
+        return MssClamp(link=LinkName(words[2]))
+    if words[1] != "accept" or words[2] not in {"input", "forward"}:
+        return None
+    found = dict(word.partition("=")[::2] for word in words[3:])
+    return _accept(words[2], found)
+
+
+def nft_rule(key: FirewallKey) -> str:
+    """Return the rule in the syntax of nft, comment included."""
+    comment = f'comment "{FIREWALL_COMMENT} {describe(key)}"'
+    if isinstance(key, MssClamp):
+        # SYN without RST; the MTU of the route that the packet will take (RFC 4459 section 3.2).
+        return (
+            f'oifname "{key.link}" tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu {comment}'
+        )
+    words = []
+    if key.in_link:
+        words.append(f'iifname "{key.in_link}"')
+    if key.out_link:
+        words.append(f'oifname "{key.out_link}"')
+    if key.source:
+        words.append(f"ip saddr {key.source}")
+    if key.port:
+        words.append(f"{key.protocol} dport {key.port}")
+    elif key.protocol:
+        words.append(f"meta l4proto {key.protocol}")
+    return " ".join([*words, "accept", comment])
+
+
+def iptables_place(key: FirewallKey) -> tuple[str, str]:
+    """Return the table and the chain of iptables in which the rule stands."""
+    if isinstance(key, MssClamp):
+        return "mangle", "FORWARD"
+    return "filter", key.chain.upper()
+
+
+def iptables_rule(key: FirewallKey) -> str:
+    """Return the rule in the syntax of iptables, without its chain."""
+    comment = f"-m comment --comment {FIREWALL_COMMENT}"
+    if isinstance(key, MssClamp):
+        flags = "-p tcp -m tcp --tcp-flags SYN,RST SYN"
+        return f"-o {key.link} {flags} {comment} -j TCPMSS --clamp-mss-to-pmtu"
+    words = []
+    if key.source:
+        words.append(f"-s {key.source}")
+    if key.in_link:
+        words.append(f"-i {key.in_link}")
+    if key.out_link:
+        words.append(f"-o {key.out_link}")
+    if key.protocol:
+        words.append(f"-p {key.protocol}")
+    if key.port:
+        words.append(f"-m {key.protocol} --dport {key.port}")
+    return " ".join([*words, comment, "-j ACCEPT"])
+
+
+@attrs.frozen(kw_only=True)
+class SavedRule:
+    """A line of `iptables -S`: its chain, its target, and the key when it is a rule of ours."""
+
+    chain: str
+    target: str
+    key: FirewallKey | None
+
+
+def parse_saved(output: str) -> Iterator[SavedRule]:
+    """Yield the rules of `iptables -S`; a policy is a rule whose target is the policy."""
+    for line in output.splitlines():
+        words = shlex.split(line)
+        if len(words) >= 3 and words[0] == "-P":
+            yield SavedRule(chain=words[1], target=words[2], key=None)
+        if len(words) >= 3 and words[0] == "-A":
+            yield _saved(words[1], words[2:])
+
+
+def _saved(chain: str, words: list[str]) -> SavedRule:
+    options: dict[str, str] = {}
+    target = comment = ""
+    plain = True
+    position = 0
+    while position < len(words):
+        word = words[position]
+        value = words[position + 1] if position + 1 < len(words) else ""
+        if word in _OPTIONS:
+            options[_OPTIONS[word]] = value
+        elif word == "--comment":
+            comment = value
+        elif word in {"-j", "-g"}:
+            target = value
+        elif word == "--tcp-flags":
+            position += 1
+        elif word == "--clamp-mss-to-pmtu":
+            position -= 1
+        elif word != "-m":
+            plain = False
+        position += 2
+    key: FirewallKey | None = None
+    if is_our_comment(comment) and plain:
+        if target == "TCPMSS" and "out_link" in options:
+            key = MssClamp(link=LinkName(options["out_link"]))
+        elif target == "ACCEPT" and chain in {"INPUT", "FORWARD"}:
+            key = _accept(chain.lower(), options)
+    return SavedRule(chain=chain, target=target, key=key)
+
+
+def _accept(chain: str, found: dict[str, str]) -> Accept | None:
+    try:
+        return Accept(
+            chain=cast("Literal['input', 'forward']", chain),
+            protocol=_protocol(found.get("protocol", "")),
+            port=int(found.get("port", "0")),
+            in_link=LinkName(found["in_link"]) if "in_link" in found else None,
+            out_link=LinkName(found["out_link"]) if "out_link" in found else None,
+            source=IPv4Network(found["source"]) if "source" in found else None,
+        )
+    except (AddressValueError, NetmaskValueError, ValueError):
+        return None
+
+
+def _protocol(text: str) -> str:
+    """Return the form of the model: `tcp`, `udp` or a number; iptables prints any name it knows."""
+    if not text or text in {"tcp", "udp"}:
+        return text
+    try:
+        number = int(text) if text.isdigit() else socket.getprotobyname(text)
+    except OSError as exc:
+        raise ValueError(f"unknown protocol {text}") from exc
+    return _NAMED.get(number, str(number))

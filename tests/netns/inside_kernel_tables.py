@@ -1,0 +1,350 @@
+"""The kernel's tables on a real kernel. Not collected: `test_routes_firewall_kernel.py` runs it inside
+a user namespace of its own, where every rule and route is ours to make.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.kernel.firewall import FirewallTable
+from routerd.kernel.routes import RouteTable
+from routerd.kernel.sysctl import SysctlTable
+from routerd.model.change import Change
+from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
+from routerd.model.names import LinkName
+from routerd.model.route import NextHop, Route, RouteKey
+from routerd.testing.contracts import Foreign, Samples, TableContract, TableRules
+
+V0, V1 = LinkName("v0"), LinkName("v1")
+
+
+def shell(command: str) -> str:
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def links() -> Iterator[None]:
+    """Make a wire with one address, and take everything away afterwards."""
+    shell("ip link add v0 type veth peer name v1 && ip addr add 10.255.0.0/31 dev v0")
+    shell("ip link set lo up && ip link set v0 up && ip link set v1 up")
+    yield
+    shell("ip link del v0; ip route flush table all proto 147; ip route flush table all proto 186; true")
+    shell("nft flush ruleset; iptables-legacy -F; iptables-legacy -P FORWARD ACCEPT")
+
+
+def host(number: int) -> RouteKey:
+    return RouteKey(prefix=IPv4Network(int(IPv4Address("10.77.0.0")) + number))
+
+
+VIA = Route(next_hops=(NextHop(gateway=IPv4Address("10.255.0.1"), link=V0),))
+BARE = Route(next_hops=(NextHop(gateway=IPv4Address("10.255.0.1")),))
+DEV = Route(next_hops=(NextHop(link=V0),))
+FAR = Route(next_hops=(NextHop(gateway=IPv4Address("10.254.0.1")),))
+
+
+def creations(keys: Mapping[RouteKey, Route]) -> list[Change[RouteKey, Route]]:
+    return [Change(key=key, before=None, after=route) for key, route in keys.items()]
+
+
+class TestRouteContract(TableContract):
+    @pytest.fixture
+    def table(self) -> RouteTable:
+        return RouteTable()
+
+    @pytest.fixture
+    def samples(self) -> Samples[RouteKey, Route]:
+        taken = host(9)
+
+        async def place() -> None:
+            shell(f"ip route add {taken.prefix} dev v1 metric 200 proto 186")
+
+        async def read() -> object:
+            return shell("ip route show proto 186")
+
+        several = (NextHop(gateway=IPv4Address("10.255.0.1"), link=V0),
+                   NextHop(gateway=IPv4Address("192.0.2.1"), link=V1, onlink=True))  # fmt: skip
+        return Samples(
+            values={
+                host(1): VIA,
+                host(2): BARE,
+                host(3): Route(next_hops=several),
+                host(4): Route(next_hops=(), kind="blackhole"),
+                host(5): Route(next_hops=VIA.next_hops, source=IPv4Address("10.255.0.0")),
+                RouteKey(prefix=IPv4Network("10.9.0.0/16"), metric=5, table=1000): VIA,
+                RouteKey(prefix=IPv4Network("0.0.0.0/0"), metric=0, table=100): DEV,
+            },
+            replacement={host(1): Route(next_hops=several), host(3): DEV, host(4): VIA},
+            refused={host(6): FAR},
+            foreign=Foreign(key=taken, value=VIA, place=place, read=read),
+        )
+
+
+async def test_ten_thousand_routes_come_change_and_go() -> None:
+    table = RouteTable()
+    keys = [host(number) for number in range(10_000)]
+    assert await table.apply(creations(dict.fromkeys(keys, BARE))) == {}
+    assert await table.observe() == dict.fromkeys(keys, BARE)
+    assert await table.apply([Change(key=key, before=BARE, after=DEV) for key in keys]) == {}
+    assert await table.observe() == dict.fromkeys(keys, DEV)
+    assert await table.apply([Change(key=key, before=DEV, after=None) for key in keys]) == {}
+    assert await table.observe() == {}
+
+
+async def test_one_failing_route_in_a_batch_is_named_and_the_others_hold() -> None:
+    table = RouteTable()
+    routes = {host(number): VIA for number in range(700)}
+    bad = host(1000)
+    wanted = [*creations(routes)[:250], *creations({bad: FAR}), *creations(routes)[250:]]
+    failures = await table.apply(wanted)
+    assert {key: str(error) for key, error in failures.items()} == {
+        bad: "route 10.77.3.232/32: next hop 10.254.0.1 is not reachable"
+    }
+    assert isinstance(failures[bad], TransientError)
+    assert await table.observe() == routes
+
+
+async def test_a_batch_of_failures_reports_each() -> None:
+    failures = await RouteTable().apply(creations({host(number): FAR for number in range(3000)}))
+    assert len(failures) == 3000
+    assert {type(error) for error in failures.values()} == {TransientError}
+
+
+async def test_a_route_whose_gateway_comes_with_the_same_batch_is_made() -> None:
+    table = RouteTable()
+    gateway = RouteKey(prefix=IPv4Network("10.254.0.1/32"))
+    assert await table.apply(creations({host(1): FAR, gateway: DEV})) == {}
+
+
+async def test_a_missing_link_is_named() -> None:
+    gone = Route(next_hops=(NextHop(link=LinkName("nope")),))
+    failures = await RouteTable().apply(creations({host(1): gone}))
+    assert str(failures[host(1)]) == "route 10.77.0.1/32: link nope does not exist"
+
+
+async def test_a_foreign_route_is_not_replaced_and_its_protocol_is_named() -> None:
+    table = RouteTable()
+    shell("ip route add 10.77.0.1/32 dev v1 metric 200 proto static")
+    failures = await table.apply([Change(key=host(1), before=DEV, after=VIA)])
+    assert isinstance(failures[host(1)], NotOwnedError)
+    assert "protocol 4 and is not ours" in str(failures[host(1)])
+    assert "dev v1" in shell("ip route show 10.77.0.1/32")
+
+
+async def test_a_foreign_route_of_another_metric_is_no_obstacle() -> None:
+    table = RouteTable()
+    shell("ip route add 10.77.0.1/32 dev v1 metric 100 proto static")
+    assert await table.apply(creations({host(1): VIA})) == {}
+    assert await table.observe() == {host(1): VIA}
+
+
+async def test_too_many_next_hops_are_refused_with_the_limit() -> None:
+    route = Route(next_hops=VIA.next_hops * 17)
+    failures = await RouteTable().apply(creations({host(1): route}))
+    assert isinstance(failures[host(1)], PermanentError)
+    assert "must be 1 to 16" in str(failures[host(1)])
+
+
+# --- firewall --------------------------------------------------------------------------------------
+
+WIREGUARD = Accept(chain="input", protocol="udp", port=51820)
+IPIP = Accept(chain="input", protocol="4", source=IPv4Network("192.0.2.1/32"))
+BGP = Accept(chain="input", protocol="tcp", port=179, in_link=V0)
+OUT = Accept(chain="forward", out_link=V0)
+BACK = Accept(chain="forward", in_link=V0)
+CLAMP = MssClamp(link=V0)
+RULES = (WIREGUARD, IPIP, BGP, OUT, BACK, CLAMP, Accept(chain="input", protocol="47"))
+HERE = FirewallRule()
+
+# What Oracle's images load: everything that is not asked for is rejected.
+ORACLE = (
+    "-A INPUT -p icmp -j ACCEPT; -A INPUT -j REJECT --reject-with icmp-host-prohibited; "
+    "-A FORWARD -j REJECT --reject-with icmp-host-prohibited"
+)
+WORLDS = {
+    "empty": "true",
+    "oracle, iptables-nft": "; ".join(f"iptables-nft {rule}" for rule in ORACLE.split("; ")),
+    "oracle, iptables-legacy": "; ".join(f"iptables-legacy {rule}" for rule in ORACLE.split("; ")),
+    "policy drop, iptables-legacy": "iptables-legacy -P FORWARD DROP",
+    "nftables": r"""printf '
+table inet filter {
+  chain bad { drop; }
+  chain arriving { type filter hook input priority 0; jump bad; }
+  chain passing { type filter hook forward priority 0; policy drop; }
+}
+' | nft -f -""",
+}
+
+
+def opened(keys: tuple[FirewallKey, ...]) -> list[Change[FirewallKey, FirewallRule]]:
+    return [Change(key=key, before=None, after=HERE) for key in keys]
+
+
+class TestFirewallContract(TableContract):
+    tables: ClassVar[tuple[TableRules, ...]] = (
+        TableRules(attribute="firewall", replaces=False, foreign=False),
+    )
+
+    @pytest.fixture(params=WORLDS)
+    def world(self, request: pytest.FixtureRequest, links: None) -> str:
+        name: str = request.param
+        shell(WORLDS[name])
+        return name
+
+    @pytest.fixture
+    def table(self, world: str) -> FirewallTable:
+        return FirewallTable()
+
+    @pytest.fixture
+    def samples(self) -> Samples[FirewallKey, FirewallRule]:
+        return Samples(
+            values=dict.fromkeys(RULES, HERE), refused={Accept(chain="input", protocol="bogus"): HERE}
+        )
+
+    async def test_undoing_leaves_the_rules_of_others_as_they_were(self, world: str) -> None:
+        everything = (
+            "nft -s list ruleset; cat /proc/net/ip_tables_names; iptables-legacy-save 2>/dev/null | grep ^-"
+        )
+        shell("iptables-legacy -S")  # the modules' own tables appear when they are first read
+        before = shell(f"{{ {everything}; }} || true")
+        table = FirewallTable()
+        assert await table.apply(opened(RULES)) == {}
+        assert shell(f"{{ {everything}; }} || true") != before
+        observed = await table.observe()
+        undone = [Change(key=key, before=rule, after=None) for key, rule in observed.items()]
+        assert await table.apply(undone) == {}
+        assert shell(f"{{ {everything}; }} || true") == before
+
+
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+async def test_an_opening_stands_before_the_reject_with_our_comment(program: str) -> None:
+    shell("; ".join(f"{program} {rule}" for rule in ORACLE.split("; ")))
+    assert await FirewallTable().apply(opened(RULES)) == {}
+    lines = shell(f"{program} -S FORWARD").splitlines()
+    assert sorted(lines[1:3]) == [
+        "-A FORWARD -i v0 -m comment --comment routerd -j ACCEPT",
+        "-A FORWARD -o v0 -m comment --comment routerd -j ACCEPT",
+    ]
+    assert "REJECT" in lines[3]
+
+
+async def test_an_opening_stands_at_the_top_of_a_dropping_nft_chain() -> None:
+    shell(WORLDS["nftables"])
+    assert await FirewallTable().apply(opened((OUT, WIREGUARD))) == {}
+    first = shell("nft list chain inet filter arriving").splitlines()[3].strip()
+    assert first.startswith("udp dport 51820 accept")
+    assert 'oifname "v0" accept' in shell("nft list chain inet filter passing")
+
+
+async def test_a_chain_that_drops_nothing_is_left_alone() -> None:
+    shell("iptables-nft -A INPUT -p icmp -j ACCEPT")
+    before = shell("iptables-nft -S")
+    assert await FirewallTable().apply(opened(RULES)) == {}
+    assert shell("iptables-nft -S") == before
+
+
+async def test_a_rule_set_loaded_later_is_opened_too() -> None:
+    table = FirewallTable()
+    await table.apply(opened((OUT,)))
+    shell("iptables-nft -A FORWARD -j REJECT")
+    observed = await table.observe()
+    assert observed == {OUT: FirewallRule(everywhere=False)}
+    assert await table.apply([Change(key=OUT, before=observed[OUT], after=HERE)]) == {}
+    assert await table.observe() == {OUT: HERE}
+
+
+async def test_somebody_elses_equal_rule_is_not_taken_for_ours() -> None:
+    shell("iptables-nft -A FORWARD -o v0 -j ACCEPT; iptables-nft -A FORWARD -j REJECT")
+    table = FirewallTable()
+    assert await table.observe() == {}
+    await table.apply(opened((OUT,)))
+    await table.apply([Change(key=OUT, before=HERE, after=None)])
+    assert "-A FORWARD -o v0 -j ACCEPT" in shell("iptables-nft -S FORWARD")
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the only directory in which programs are found."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("routerd.kernel.process._PATH", str(tmp_path))
+    return tmp_path
+
+
+def install(directory: Path, *names: str) -> None:
+    for name in names:
+        (directory / name).symlink_to(Path("/usr/sbin") / name)
+
+
+async def test_without_any_packet_filter_an_opening_is_unsupported(programs: Path) -> None:
+    failures = await FirewallTable().apply(opened((OUT,)))
+    assert isinstance(failures[OUT], UnsupportedError)
+    assert "install nftables" in str(failures[OUT])
+    assert await FirewallTable().observe() == {}
+
+
+@pytest.mark.parametrize("variant", ["iptables-nft", "iptables-legacy"])
+async def test_without_nft_iptables_holds_everything(programs: Path, variant: str) -> None:
+    install(programs, variant, f"{variant}-restore")
+    table = FirewallTable()
+    assert await table.apply(opened(RULES)) == {}
+    assert await table.observe() == dict.fromkeys(RULES, HERE)
+    assert await table.apply([Change(key=key, before=HERE, after=None) for key in RULES]) == {}
+    assert await table.observe() == {}
+
+
+async def test_without_iptables_nft_holds_everything(programs: Path) -> None:
+    install(programs, "nft")
+    table = FirewallTable()
+    assert await table.apply(opened(RULES)) == {}
+    assert await table.observe() == dict.fromkeys(RULES, HERE)
+
+
+# --- sysctl ----------------------------------------------------------------------------------------
+
+
+class Kept:
+    """Originals in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+
+    def record(self, key: str, value: str) -> None:
+        self.values[key] = value
+
+    def forget(self, key: str) -> None:
+        self.values.pop(key, None)
+
+    def all(self) -> Mapping[str, str]:
+        return dict(self.values)
+
+
+@pytest.fixture
+async def sysctls() -> AsyncIterator[SysctlTable]:
+    table = SysctlTable(Kept())
+    yield table
+    for key, value in (await table.observe()).items():
+        await table.apply([Change(key=key, before=value, after=None)])
+
+
+async def test_real_settings_are_set_and_restored(sysctls: SysctlTable) -> None:
+    key, path = "net.ipv4.conf.v0.rp_filter", Path("/proc/sys/net/ipv4/conf/v0/rp_filter")
+    before = path.read_text()
+    assert await sysctls.apply([Change(key=key, before=None, after="2")]) == {}
+    assert path.read_text() == "2\n"
+    assert await sysctls.apply([Change(key=key, before="2", after=None)]) == {}
+    assert path.read_text() == before
+
+
+async def test_a_value_that_the_kernel_refuses_is_reported(sysctls: SysctlTable) -> None:
+    key = "net.ipv4.conf.v0.rp_filter"
+    failures = await sysctls.apply([Change(key=key, before=None, after="many")])
+    assert isinstance(failures[key], PermanentError)
+    assert "refuses many" in str(failures[key])

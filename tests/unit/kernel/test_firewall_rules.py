@@ -1,0 +1,90 @@
+"""Rules of ours as text, in both packet filters."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routerd.errors import PermanentError
+from routerd.kernel.firewall_rules import (
+    check,
+    describe,
+    iptables_place,
+    iptables_rule,
+    nft_rule,
+    parse_description,
+    parse_saved,
+)
+from routerd.model.firewall import Accept, FirewallKey, MssClamp
+from routerd.model.names import LinkName
+
+links = st.sampled_from([LinkName("samt0123456789a"), LinkName("eth0.100"), LinkName("rd-wg")])
+chains: st.SearchStrategy[Literal["input", "forward"]] = st.sampled_from(["input", "forward"])
+sources = st.none() | st.tuples(st.integers(1, 2**32 - 1), st.integers(1, 32)).map(
+    lambda p: IPv4Network(p, strict=False)
+)
+accepts = st.builds(
+    Accept,
+    chain=chains,
+    protocol=st.sampled_from(["", "4", "47", "tcp"]),
+    in_link=st.none() | links,
+    out_link=st.none() | links,
+    source=sources,
+) | st.builds(Accept, chain=chains, protocol=st.sampled_from(["tcp", "udp"]), port=st.integers(1, 65535))
+keys: st.SearchStrategy[FirewallKey] = accepts | st.builds(MssClamp, link=links)
+
+
+@given(keys)
+def test_a_comment_tells_its_key_and_fits(key: FirewallKey) -> None:
+    comment = f"routerd {describe(key)}"
+    assert parse_description(comment) == key
+    assert len(comment) <= 128
+    assert f'comment "{comment}"' in nft_rule(key)
+
+
+@given(keys)
+def test_a_rule_of_iptables_is_known_again(key: FirewallKey) -> None:
+    chain = iptables_place(key)[1]
+    (saved,) = parse_saved(f"-A {chain} {iptables_rule(key)}\n")
+    assert saved.key == key
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "-A INPUT -p udp -m udp --dport 51820 -j ACCEPT",
+        "-A INPUT -p udp -m comment --comment somebody -j ACCEPT",
+        "-A INPUT -p udp -m comment --comment routerdx -j ACCEPT",
+        "-A INPUT -p udp -m comment --comment routerd -j DROP",
+        "-A INPUT ! -s 10.0.0.0/8 -m comment --comment routerd -j ACCEPT",
+        "-A CUSTOM -p udp -m comment --comment routerd -j ACCEPT",
+    ],
+)
+def test_a_rule_that_we_would_not_write_is_not_ours(line: str) -> None:
+    (saved,) = parse_saved(line)
+    assert saved.key is None
+
+
+@pytest.mark.parametrize(("number", "name"), [("4", "ipencap"), ("47", "gre"), ("udp", "17")])
+def test_protocols_are_known_by_name_and_number(number: str, name: str) -> None:
+    (saved,) = parse_saved(f"-A INPUT -p {name} -m comment --comment routerd -j ACCEPT")
+    assert saved.key == Accept(chain="input", protocol=number)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        Accept(chain="input", protocol="bogus"),
+        Accept(chain="input", protocol="256"),
+        Accept(chain="input", protocol="4", port=1),
+        Accept(chain="input", in_link=LinkName('x" accept; flush ruleset; "')),
+        MssClamp(link=LinkName("a b")),
+    ],
+)
+def test_what_no_rule_can_say_is_refused(key: FirewallKey) -> None:
+    with pytest.raises(PermanentError, match="firewall rule"):
+        check(key)
