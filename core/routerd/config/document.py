@@ -40,7 +40,10 @@ def compose(text: str, file: str) -> tuple[yaml.MappingNode, list[Problem]]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        what = " ".join(part for part in (error.context, error.problem) if part)
+        context = error.context
+        if context and error.context_mark and error.context_mark.line + 1 != line:
+            context += f" that begins on line {error.context_mark.line + 1}"
+        what = ", ".join(part for part in (context, error.problem) if part)
         raise ConfigError.single(file, f"not valid YAML: {what}", line=line) from error
     except yaml.YAMLError as error:
         raise ConfigError.single(file, f"not valid YAML: {error}") from error

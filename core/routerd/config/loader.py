@@ -222,7 +222,8 @@ class _Reader:
         kind = self._kind(node, entries, kind_name)
         if kind is None:
             return None
-        s.lines = {}
+        s.lines = {"spec": line_of(entries.get("spec", node))}
+        s.forget_guesses()
         retired = self._retired(entries.get("spec"), kind.kind)
         spec = INVALID if retired else s.attributes(entries.get("spec", _empty(node)), kind.spec, "spec")
         if spec is INVALID or sum(problem.severity == "error" for problem in s.problems) > before:

@@ -38,6 +38,7 @@ class Structurer:
     problems: list[Problem] = attrs.field(factory=list)
     lines: dict[str, int] = attrs.field(factory=dict)
     resource: str = ""
+    _meant: set[str] = attrs.field(factory=set, init=False)
 
     def report(
         self, node: yaml.Node, path: str, message: str, hint: str = "", severity: str = "error"
@@ -55,6 +56,10 @@ class Structurer:
             )
         )
         return INVALID
+
+    def forget_guesses(self) -> None:
+        """Begin another resource: what was meant by a misspelt field holds for one only."""
+        self._meant.clear()
 
     def structure(self, node: yaml.Node, wanted: Any, path: str) -> Any:
         """Return the value of `node` as the type `wanted`, or `INVALID` after reporting why not."""
@@ -93,7 +98,9 @@ class Structurer:
                 valid = valid and value is not INVALID
                 values[field.name.lstrip("_")] = value
             elif field.default is attrs.NOTHING:
-                self.report(node, below, "is required")
+                # A misspelt field is one mistake, not an unknown field and a missing one.
+                if below not in self._meant:
+                    self.report(node, below, "is required")
                 valid = False
         if not valid:
             return INVALID
@@ -117,6 +124,8 @@ class Structurer:
                     f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
                 )
                 severity = "warning" if self.lenient else "error"
+                if not self.lenient:
+                    self._meant.update(_join(path, name) for name in close)
                 self.report(key_node, _join(path, key), "unknown field", hint, severity)
             else:
                 found[key] = value
