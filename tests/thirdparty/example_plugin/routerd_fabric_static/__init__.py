@@ -1,0 +1,1 @@
+"""A fabric whose route tables are in a JSON file."""
