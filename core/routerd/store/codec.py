@@ -1,0 +1,91 @@
+"""Values as JSON and back: addresses and times as text, sets sorted, `attrs` values as objects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from pathlib import Path
+from typing import TypeVar, cast, get_origin
+
+import cattrs
+
+from routerd.spi import JSONValue
+
+T = TypeVar("T")
+
+_TEXTS: tuple[type, ...] = (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    Path,
+)
+
+
+def to_json(value: object) -> JSONValue:
+    """Return a value as what `json` can write; durations in seconds, times in UTC."""
+    return cast("JSONValue", _CONVERTER.unstructure(value))
+
+
+def from_json(document: object, kind: type[T]) -> T:
+    """Return the value of type `kind` that `to_json` made `document` from.
+
+    `ValueError` when it is of another shape.
+    """
+    try:
+        return _CONVERTER.structure(document, kind)
+    except (cattrs.BaseValidationError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"this is no {kind.__name__}: {error}") from error
+
+
+def dumps(value: object) -> str:
+    """Return a value as one line of JSON, the same text for equal values."""
+    return json.dumps(to_json(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def loads(text: str, kind: type[T]) -> T:
+    """Return the value that `dumps` wrote; `ValueError` when it is of another shape."""
+    return from_json(json.loads(text), kind)
+
+
+def time_text(moment: datetime) -> str:
+    """Return a time in UTC as RFC 3339 text that sorts like the times do."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _is_set(kind: object) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, (set, frozenset))
+
+
+def _sorted_list(items: Iterable[object]) -> list[JSONValue]:
+    return sorted((to_json(item) for item in items), key=lambda item: json.dumps(item, sort_keys=True))
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(unstruct_strat=cattrs.UnstructureStrategy.AS_DICT)
+    for kind in _TEXTS:
+        converter.register_unstructure_hook(kind, str)
+        converter.register_structure_hook(kind, lambda text, to: to(text))
+    converter.register_unstructure_hook(datetime, time_text)
+    converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
+    converter.register_unstructure_hook(timedelta, lambda span: span.total_seconds())
+    converter.register_structure_hook(timedelta, lambda seconds, _: timedelta(seconds=seconds))
+    converter.register_unstructure_hook(Enum, lambda member: member.value)
+    converter.register_unstructure_hook_func(_is_set, _sorted_list)
+    return converter
+
+
+_CONVERTER = _converter()

@@ -1,0 +1,158 @@
+"""The SQLite file: opening, checking, migrating, and its errors in words.
+
+A file that cannot be used is refused with what to do about it; it is never made anew, because a
+route reflector that forgets its revocations lets revoked leaves back in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from routerd.errors import StoreError
+from routerd.spi import Clock
+from routerd.store.store import Store
+
+BUSY_SECONDS = 5.0
+
+
+class Rows(Protocol):
+    """What a statement returned."""
+
+    @property
+    def lastrowid(self) -> int | None:
+        """Return the number of the row that was inserted last."""
+        ...
+
+    def fetchall(self) -> list[Any]:  # Any: a row's columns
+        """Return all rows."""
+        ...
+
+
+class Connection(Protocol):
+    """The part of a `sqlite3.Connection` that the store uses."""
+
+    def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
+        """Run one statement."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE claims (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT",
+        """CREATE TABLE nonces (policy TEXT NOT NULL, nonce TEXT NOT NULL, leaf_id TEXT NOT NULL,
+           fingerprint TEXT NOT NULL, PRIMARY KEY (policy, nonce)) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE revocations (policy TEXT NOT NULL, leaf_id TEXT NOT NULL, nonce TEXT NOT NULL,
+           body TEXT NOT NULL, PRIMARY KEY (policy, leaf_id, nonce)) STRICT, WITHOUT ROWID""",
+        "CREATE TABLE topologies (rr_set TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT",
+        "CREATE TABLE own_claims (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT",
+        """CREATE TABLE journal (number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL,
+           tbl TEXT NOT NULL, verb TEXT NOT NULL, key TEXT NOT NULL, key_value TEXT NOT NULL,
+           before TEXT NOT NULL, after TEXT NOT NULL, begun_at TEXT NOT NULL,
+           outcome TEXT NOT NULL DEFAULT '', finished_at TEXT) STRICT""",
+        "CREATE INDEX journal_key ON journal (scope, tbl, key, number)",
+        """CREATE TABLE originals (scope TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+           PRIMARY KEY (scope, key)) STRICT, WITHOUT ROWID""",
+    ),
+)
+"""Statements that lead from each schema version to the next; published ones never change."""
+
+_DAMAGED = "restore a copy, or move it away: leaves then enroll again, and revocations are forgotten"
+_HELD = "another process holds it; is another routerd running on this state directory?"
+
+_REMEDIES = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space, nothing was lost",
+    sqlite3.SQLITE_READONLY: "it cannot be written; check its owner, mode and mount",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check its directory's owner, mode and mount",
+    sqlite3.SQLITE_PERM: "access is denied; check its owner and mode",
+    sqlite3.SQLITE_BUSY: _HELD,
+    sqlite3.SQLITE_LOCKED: _HELD,
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write; look at the kernel's log",
+    sqlite3.SQLITE_CORRUPT: f"it is damaged; {_DAMAGED}",
+    sqlite3.SQLITE_NOTADB: f"it is not a database; {_DAMAGED}",
+}
+
+
+def explain(path: Path, error: sqlite3.Error) -> StoreError:
+    """Return what went wrong with which file, and what to do."""
+    code = getattr(error, "sqlite_errorcode", None)
+    # The low byte is the primary code; the rest tells variants apart.
+    words = _REMEDIES.get(code & 0xFF, "") if code is not None else ""
+    name = getattr(error, "sqlite_errorname", "")
+    detail = f"{error}" + (f", {name}" if name else "")
+    return StoreError(f"state file {path}: {words} ({detail})" if words else f"state file {path}: {detail}")
+
+
+def open_store(path: Path, *, clock: Clock) -> Store:
+    """Open the file `path`, creating it with mode 0600 where there is none.
+
+    Raises `StoreError` when it cannot be used, is damaged, or was written by a newer routerd.
+    """
+    _make_private(path)
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
+    try:
+        prepare(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise explain(path, error) from error
+    except StoreError:
+        connection.close()
+        raise
+    return Store(connection, path=path, clock=clock, explain=explain)
+
+
+def prepare(connection: Connection, path: Path) -> None:
+    """Set the connection up, check the file and bring its schema up to date."""
+    # WAL with FULL: a commit is on the disk before it returns, also through a loss of power.
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    found = [row[0] for row in connection.execute("PRAGMA quick_check(1)").fetchall()]
+    if found != ["ok"]:
+        detail = found[0] if found else "no answer"
+        raise StoreError(f"state file {path}: it is damaged; {_DAMAGED} ({detail})")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = _version(connection, path)
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except (sqlite3.Error, StoreError):
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: Connection, path: Path) -> int:
+    version = int(connection.execute("PRAGMA user_version").fetchall()[0][0])
+    if version > len(MIGRATIONS):
+        raise StoreError(
+            f"state file {path}: it has schema {version}, and this routerd knows {len(MIGRATIONS)}; "
+            "install the newer routerd again"
+        )
+    return version
+
+
+def _make_private(path: Path) -> None:
+    """Create the file as 0600 before SQLite does; its WAL and index inherit the mode."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        path.chmod(0o600)
+    except OSError as error:
+        raise StoreError(
+            f"state file {path}: {error.strerror}; check the state directory, or use --state-dir"
+        ) from error

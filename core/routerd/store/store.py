@@ -1,0 +1,324 @@
+"""The store: claims, nonces, revocations, topologies, the journal, original values.
+
+Each public method is one transaction, on the disk when it returns. Methods block for about the
+time of one `fsync`; they may be called from any thread. Who may do what is not decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from routerd.errors import StoreError
+from routerd.model.change import Change
+from routerd.model.claim import AdmittedClaim, Claim, Topology
+from routerd.spi import Clock
+from routerd.store.codec import dumps, from_json, loads, time_text
+from routerd.store.records import JournalEntry, Revocation, UsedNonce
+
+if TYPE_CHECKING:
+    from routerd.store.database import Connection, Rows
+
+T = TypeVar("T")
+
+KEEP_ENDED = timedelta(days=30)
+"""How long the name of a claim that has ended stays bound to its leaf."""
+
+JOURNAL_DEPTH = 20
+"""How many of the latest entries of one key are kept beside the first."""
+
+_ENTRY = "number, scope, tbl, verb, key, key_value, before, after, begun_at, outcome, finished_at"
+
+
+class Store:
+    """The open state file; made by `open_store`. Every method may raise `StoreError`."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        path: Path,
+        clock: Clock,
+        explain: Callable[[Path, sqlite3.Error], StoreError],
+    ) -> None:
+        self.path = path
+        self._connection = connection
+        self._clock = clock
+        self._explain = explain
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the file; a second time is a success."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+    # --- admission (route reflector) -------------------------------------------------------------
+
+    def admitted(self) -> tuple[AdmittedClaim, ...]:
+        """Return every claim that was admitted, also those that have ended or were revoked."""
+        return tuple(
+            self._decode(body, AdmittedClaim)
+            for (body,) in self._read("SELECT body FROM claims ORDER BY name")
+        )
+
+    def admit(self, admitted: AdmittedClaim, nonce: UsedNonce | None) -> None:
+        """Keep a claim, in place of the one of its name, and remember that its nonce is used."""
+        with self._transaction() as execute:
+            execute(
+                "INSERT INTO claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (admitted.claim.name, dumps(admitted)),
+            )
+            if nonce is not None:
+                execute(
+                    "INSERT INTO nonces VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (nonce.policy, nonce.nonce, nonce.leaf_id, nonce.fingerprint),
+                )
+
+    def used_nonce(self, policy: str, nonce: str) -> UsedNonce | None:
+        """Return who used a nonce under a policy, or none when nobody has."""
+        rows = self._read(
+            "SELECT policy, nonce, leaf_id, fingerprint FROM nonces WHERE policy = ? AND nonce = ?",
+            (policy, nonce),
+        )
+        return next(
+            (UsedNonce(policy=p, nonce=n, leaf_id=leaf, fingerprint=mark) for p, n, leaf, mark in rows),
+            None,
+        )
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Mark the claim of that name as revoked, and remember it for ever."""
+        with self._transaction() as execute:
+            execute(
+                "INSERT INTO revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (revocation.policy, revocation.leaf_id, revocation.nonce, dumps(revocation)),
+            )
+            rows = execute("SELECT body FROM claims WHERE name = ?", (revocation.name,)).fetchall()
+            for (body,) in rows:
+                found = self._decode(body, AdmittedClaim)
+                ended = attrs.evolve(
+                    found,
+                    claim=attrs.evolve(found.claim, revoked=True),
+                    expires_at=min(found.expires_at or revocation.revoked_at, revocation.revoked_at),
+                )
+                execute("UPDATE claims SET body = ? WHERE name = ?", (dumps(ended), revocation.name))
+
+    def revocations(self, policy: str, leaf_id: str) -> tuple[Revocation, ...]:
+        """Return the revocations of a leaf under a policy."""
+        rows = self._read("SELECT body FROM revocations WHERE policy = ? AND leaf_id = ?", (policy, leaf_id))
+        return tuple(self._decode(body, Revocation) for (body,) in rows)
+
+    def prune(self) -> int:
+        """Forget claims that ended long ago, never nonces and revocations; return how many."""
+        limit = self._clock.now() - KEEP_ENDED
+        count = 0
+        with self._transaction() as execute:
+            for name, body in execute("SELECT name, body FROM claims").fetchall():
+                end = self._decode(body, AdmittedClaim).expires_at
+                if end is not None and end < limit:
+                    execute("DELETE FROM claims WHERE name = ?", (name,))
+                    count += 1
+        return count
+
+    # --- enrollment (leaf) -----------------------------------------------------------------------
+
+    def topologies(self) -> dict[str, Topology]:
+        """Return what was fetched, by the name of the set."""
+        rows = self._read("SELECT rr_set, body FROM topologies")
+        return {name: self._decode(body, Topology) for name, body in rows}
+
+    def keep_topology(self, topology: Topology) -> None:
+        """Keep what was fetched, in place of what was fetched before for the same set."""
+        with self._transaction() as execute:
+            execute(
+                "INSERT INTO topologies VALUES (?, ?) "
+                "ON CONFLICT (rr_set) DO UPDATE SET body = excluded.body",
+                (topology.rr_set, dumps(topology)),
+            )
+
+    def own_claims(self) -> dict[str, Claim]:
+        """Return the claims that this leaf signed itself, by name."""
+        return {
+            name: self._decode(body, Claim) for name, body in self._read("SELECT name, body FROM own_claims")
+        }
+
+    def keep_own_claim(self, claim: Claim) -> None:
+        """Keep a claim that this leaf signed, in place of the one of its name."""
+        with self._transaction() as execute:
+            execute(
+                "INSERT INTO own_claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
+                (claim.name, dumps(claim)),
+            )
+
+    # --- the journal of changes outside the host -------------------------------------------------
+
+    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:  # Any: of any table
+        """Write down a change that is about to be made and return its number.
+
+        Of each key the first entry stays, because it knows what was there before us, and the
+        latest ones.
+        """
+        key = str(change.key)
+        where = (scope, table, key)
+        with self._transaction() as execute:
+            made = execute(
+                "INSERT INTO journal (scope, tbl, verb, key, key_value, before, after, begun_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(scope, table, change.verb, key, dumps(change.key)),
+                    *(dumps(change.before), dumps(change.after), time_text(self._clock.now())),
+                ),
+            )
+            execute(
+                "DELETE FROM journal WHERE scope = ? AND tbl = ? AND key = ? "
+                "AND number IS NOT (SELECT min(number) FROM journal WHERE scope = ? AND tbl = ? AND key = ? "
+                "AND outcome NOT LIKE 'refused%') "
+                "AND number NOT IN (SELECT number FROM journal WHERE scope = ? AND tbl = ? AND key = ? "
+                "ORDER BY number DESC LIMIT ?)",
+                (*where, *where, *where, JOURNAL_DEPTH),
+            )
+            return made.lastrowid or 0
+
+    def journal_finish(self, entry: int, outcome: str) -> None:
+        """Note `done`, `failed: ...` (it may have happened) or `refused: ...` of a change.
+
+        With a deletion that is done the key is no longer ours, and its earlier entries go.
+        """
+        with self._transaction() as execute:
+            execute(
+                "UPDATE journal SET outcome = ?, finished_at = ? WHERE number = ?",
+                (outcome, time_text(self._clock.now()), entry),
+            )
+            if outcome == "done":
+                execute(
+                    "DELETE FROM journal WHERE number < ?1 AND EXISTS (SELECT 1 FROM journal AS ended "
+                    "WHERE ended.number = ?1 AND ended.verb = 'delete' AND ended.scope = journal.scope "
+                    "AND ended.tbl = journal.tbl AND ended.key = journal.key)",
+                    (entry,),
+                )
+
+    def journal_entries(self, scope: str | None = None, table: str | None = None) -> tuple[JournalEntry, ...]:
+        """Return the entries, oldest first, of all scopes or of one, of all its tables or of one."""
+        rows = self._read(
+            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - a constant list of columns
+            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
+            (scope, table),
+        )
+        return tuple(self._entry(row) for row in rows)
+
+    def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
+        """Return, by key, the first entry of each key that is ours; its `before` is what to restore."""
+        first: dict[str, JournalEntry] = {}
+        for entry in self.journal_entries(scope, table):
+            if entry.outcome == "done" and entry.verb == "delete":
+                first.pop(entry.key, None)
+            elif entry.verb != "delete" and not entry.outcome.startswith("refused"):
+                # One that failed, or whose end was never noted, may have happened all the same.
+                first.setdefault(entry.key, entry)
+        return first
+
+    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
+        """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        return frozenset(self.owned(scope, table))
+
+    # --- values that were on the host before us --------------------------------------------------
+
+    def originals(self, scope: str) -> Originals:
+        """Return the original values of one scope, such as `sysctl`."""
+        return Originals(self, scope)
+
+    def original_record(self, scope: str, key: str, value: str) -> None:
+        """Keep an original value, in place of an older one."""
+        with self._transaction() as execute:
+            execute(
+                "INSERT INTO originals VALUES (?, ?, ?) "
+                "ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value",
+                (scope, key, value),
+            )
+
+    def original_forget(self, scope: str, key: str) -> None:
+        """Drop an original value; one that is not kept is a success."""
+        with self._transaction() as execute:
+            execute("DELETE FROM originals WHERE scope = ? AND key = ?", (scope, key))
+
+    def original_all(self, scope: str) -> dict[str, str]:
+        """Return the original values of a scope by key."""
+        return dict(self._read("SELECT key, value FROM originals WHERE scope = ? ORDER BY key", (scope,)))
+
+    # --- how ---------------------------------------------------------------------------------------
+
+    def _read(
+        self, sql: str, parameters: Sequence[str | int | None] = ()
+    ) -> list[Any]:  # Any: a row's columns
+        with self._lock:
+            try:
+                return self._connection.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise self._explain(self.path, error) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Callable[..., Rows]]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection.execute
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    # Also a commit that failed: SQLite may keep that transaction open.
+                    with contextlib.suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise self._explain(self.path, error) from error
+
+    def _decode(self, body: str, kind: type[T]) -> T:
+        try:
+            return loads(body, kind)
+        except ValueError as error:
+            raise StoreError(
+                f"state file {self.path}: a record is damaged; restore a copy, or move it away ({error})"
+            ) from error
+
+    def _entry(self, row: Sequence[Any]) -> JournalEntry:  # Any: a row's columns
+        number, scope, table, verb, key, key_value, before, after, begun, outcome, finished = row
+        return JournalEntry(
+            number=number,
+            scope=scope,
+            table=table,
+            verb=verb,
+            key=key,
+            key_value=json.loads(key_value),
+            before=json.loads(before),
+            after=json.loads(after),
+            begun_at=from_json(begun, datetime),
+            outcome=outcome,
+            finished_at=from_json(finished, datetime) if finished else None,
+        )
+
+
+class Originals:
+    """The original values of one scope."""
+
+    def __init__(self, store: Store, scope: str) -> None:
+        self._store = store
+        self._scope = scope
+
+    def record(self, key: str, value: str) -> None:
+        """Keep an original value, in place of an older one."""
+        self._store.original_record(self._scope, key, value)
+
+    def forget(self, key: str) -> None:
+        """Drop an original value; one that is not kept is a success."""
+        self._store.original_forget(self._scope, key)
+
+    def all(self) -> Mapping[str, str]:
+        """Return all original values by key."""
+        return self._store.original_all(self._scope)

@@ -1,0 +1,220 @@
+"""What the store keeps, what it forgets, and what is ours by the journal."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import attrs
+import pytest
+
+from routerd.kernel.sysctl import Originals as SysctlOriginals
+from routerd.model.change import Change
+from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
+from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
+from routerd.runtime.router import RouterStore
+from routerd.store import Revocation, Store, UsedNonce, open_store
+from routerd.testing.clock import FakeClock
+
+RouteChange = Change[FabricRouteKey, FabricRoute]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "routerd.db"
+
+
+@pytest.fixture
+def store(path: Path, fake_clock: FakeClock) -> Store:
+    return open_store(path, clock=fake_clock)
+
+
+def claim(name: str = "leaf-a") -> Claim:
+    return Claim(
+        name=name, policy_ref="SAMEnrollmentPolicy/p", leaf_id=name, tunnel_address="10.0.0.1", join_nonce="n"
+    )
+
+
+def admitted(clock: FakeClock, name: str = "leaf-a") -> AdmittedClaim:
+    now = clock.now()
+    return AdmittedClaim(claim=claim(name), admitted_at=now, expires_at=now + timedelta(hours=1))
+
+
+def route(last: int, *, before: str | None = None, after: str | None = "eni-1") -> RouteChange:
+    return Change(
+        key=FabricRouteKey(table=RouteTableRef("rtb-1"), prefix=IPv4Network(f"10.0.0.{last}/32")),
+        before=FabricRoute(next_hop=before) if before else None,
+        after=FabricRoute(next_hop=after) if after else None,
+    )
+
+
+def test_the_store_fits_where_it_is_used(store: Store) -> None:
+    router: RouterStore = store
+    originals: SysctlOriginals = store.originals("sysctl")
+    assert router.admitted() == ()
+    assert originals.all() == {}
+
+
+def test_only_the_owner_may_read_the_file(path: Path, store: Store, fake_clock: FakeClock) -> None:
+    store.admit(admitted(fake_clock), None)
+    files = sorted(path.parent.iterdir())
+    assert path in files
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_an_existing_file_becomes_private(path: Path, fake_clock: FakeClock) -> None:
+    path.touch(mode=0o644)
+    open_store(path, clock=fake_clock).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_clock: FakeClock) -> None:
+    topology = Topology(
+        rr_set="rrs", reflectors=(Reflector(node="rr", transport_address=IPv4Address("192.0.2.1")),)
+    )
+    nonce = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
+    store.admit(admitted(fake_clock), nonce)
+    store.keep_topology(topology)
+    store.keep_own_claim(claim("own"))
+    store.originals("sysctl").record("net.ipv4.ip_forward", "0")
+    store.journal_begin("aws", "routes", route(1))
+    store.close()
+
+    again = open_store(path, clock=fake_clock)
+    assert again.admitted() == (admitted(fake_clock),)
+    assert again.used_nonce("p", "n") == nonce
+    assert again.topologies() == {"rrs": topology}
+    assert again.own_claims() == {"own": claim("own")}
+    assert again.originals("sysctl").all() == {"net.ipv4.ip_forward": "0"}
+    assert again.owned_keys("aws", "routes") == {str(route(1).key)}
+
+
+def test_a_claim_replaces_the_one_of_its_name(store: Store, fake_clock: FakeClock) -> None:
+    first = admitted(fake_clock)
+    store.admit(first, None)
+    second = attrs.evolve(first, expires_at=None)
+    store.admit(second, None)
+    assert store.admitted() == (second,)
+
+
+def test_a_nonce_belongs_to_its_first_user(store: Store, fake_clock: FakeClock) -> None:
+    first = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
+    store.admit(admitted(fake_clock), first)
+    store.admit(admitted(fake_clock, "leaf-b"), attrs.evolve(first, leaf_id="leaf-b"))
+    assert store.used_nonce("p", "n") == first
+    assert store.used_nonce("q", "n") is None
+
+
+def test_a_revoked_claim_stays_revoked(path: Path, store: Store, fake_clock: FakeClock) -> None:
+    store.admit(admitted(fake_clock), None)
+    revocation = Revocation(
+        policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="lost", revoked_at=fake_clock.now()
+    )
+    store.revoke(revocation)
+    fake_clock.jump(timedelta(days=4000))
+    store.prune()
+    store.close()
+
+    again = open_store(path, clock=fake_clock)
+    assert again.revocations("p", "leaf-a") == (revocation,)
+    assert again.revocations("p", "leaf-b") == ()
+    assert again.admitted() == ()
+
+
+def test_revoking_ends_the_claim_at_once(store: Store, fake_clock: FakeClock) -> None:
+    store.admit(admitted(fake_clock), None)
+    now = fake_clock.now()
+    store.revoke(
+        Revocation(policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="", revoked_at=now)
+    )
+    (found,) = store.admitted()
+    assert found.claim.revoked
+    assert found.expires_at == now
+    assert not found.active(now)
+
+
+def test_a_claim_that_ended_long_ago_is_forgotten_and_its_nonce_is_not(
+    store: Store, fake_clock: FakeClock
+) -> None:
+    nonce = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
+    store.admit(admitted(fake_clock), nonce)
+    fake_clock.jump(timedelta(days=29))
+    assert store.prune() == 0
+    fake_clock.jump(timedelta(days=2))
+    assert store.prune() == 1
+    assert store.admitted() == ()
+    assert store.used_nonce("p", "n") == nonce
+
+
+class TestJournal:
+    def test_a_change_that_was_begun_is_ours(self, store: Store) -> None:
+        number = store.journal_begin("aws", "routes", route(1))
+        (entry,) = store.journal_entries()
+        assert (entry.number, entry.verb, entry.outcome) == (number, "create", "")
+        assert entry.key_value == {"table": "rtb-1", "prefix": "10.0.0.1/32"}
+        assert (entry.before, entry.after) == (None, {"next_hop": "eni-1"})
+        assert store.owned_keys("aws", "routes") == {str(route(1).key)}
+
+    @pytest.mark.parametrize(
+        ("outcome", "ours"), [("done", True), ("failed: timed out", True), ("refused: foreign", False)]
+    )
+    def test_only_what_certainly_did_not_happen_is_not_ours(
+        self, store: Store, outcome: str, ours: bool
+    ) -> None:
+        store.journal_finish(store.journal_begin("aws", "routes", route(1)), outcome)
+        assert bool(store.owned_keys("aws", "routes")) == ours
+
+    def test_what_was_deleted_is_no_longer_ours(self, store: Store) -> None:
+        store.journal_finish(store.journal_begin("aws", "routes", route(1)), "done")
+        store.journal_finish(store.journal_begin("aws", "routes", route(2)), "done")
+        deletion = store.journal_begin("aws", "routes", route(1, before="eni-1", after=None))
+        assert len(store.owned_keys("aws", "routes")) == 2
+        store.journal_finish(deletion, "done")
+        assert store.owned_keys("aws", "routes") == {str(route(2).key)}
+        assert [entry.key for entry in store.journal_entries()] == [str(route(2).key), str(route(1).key)]
+
+    def test_a_deletion_that_failed_leaves_it_ours(self, store: Store) -> None:
+        store.journal_finish(store.journal_begin("aws", "routes", route(1)), "done")
+        deletion = store.journal_begin("aws", "routes", route(1, before="eni-1", after=None))
+        store.journal_finish(deletion, "failed: 503")
+        assert store.owned_keys("aws", "routes") == {str(route(1).key)}
+
+    def test_the_value_before_the_first_change_is_kept_through_any_number_of_them(self, store: Store) -> None:
+        refused = store.journal_begin("aws", "routes", route(1, before="igw"))
+        store.journal_finish(refused, "refused: 403")
+        for count in range(60):
+            before = "igw-prior" if count == 0 else "eni-1"
+            number = store.journal_begin("aws", "routes", route(1, before=before))
+            store.journal_finish(number, "done" if count % 2 else "failed: timed out")
+        first = store.owned("aws", "routes")[str(route(1).key)]
+        assert first.before == {"next_hop": "igw-prior"}
+        assert len(store.journal_entries("aws", "routes")) <= 22
+
+    def test_refusals_do_not_pile_up(self, store: Store) -> None:
+        for _ in range(60):
+            store.journal_finish(store.journal_begin("aws", "routes", route(1)), "refused: 403")
+        assert len(store.journal_entries()) == 20
+
+    def test_scopes_and_tables_are_apart(self, store: Store) -> None:
+        store.journal_begin("aws", "routes", route(1))
+        store.journal_begin("oci", "routes", route(2))
+        store.journal_begin("aws", "forwarding", route(3))
+        assert store.owned_keys("aws", "routes") == {str(route(1).key)}
+        assert len(store.journal_entries("aws")) == 2
+
+
+def test_originals_are_kept_by_scope(store: Store) -> None:
+    one, other = store.originals("sysctl"), store.originals("other")
+    one.record("k", "0")
+    one.record("k", "1")
+    assert one.all() == {"k": "1"}
+    assert other.all() == {}
+    one.forget("k")
+    one.forget("k")
+    assert one.all() == {}
+
+
+def test_closing_twice_is_fine(store: Store) -> None:
+    store.close()
+    store.close()

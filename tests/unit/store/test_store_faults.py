@@ -1,0 +1,251 @@
+"""A crash, a full disk or a damaged file at any point: all or nothing, and words that help."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from routerd.errors import StoreError
+from routerd.model.change import Change
+from routerd.model.claim import AdmittedClaim, Claim, Topology
+from routerd.store import Revocation, Store, UsedNonce, open_store
+from routerd.store.database import MIGRATIONS, Connection, Rows, explain, prepare
+from routerd.testing.clock import FakeClock
+
+NONCE = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
+CLAIM = Claim(name="leaf-a", policy_ref="p", leaf_id="leaf-a", tunnel_address="10.0.0.1")
+CHANGE = Change(key=IPv4Network("10.0.0.0/8"), before=None, after="x")
+
+
+class FaultyConnection:
+    """Passes everything on to a real connection, and fails the nth statement."""
+
+    def __init__(self, inner: Connection) -> None:
+        self.inner = inner
+        self.countdown = 0
+        self.statements = 0
+        self.after = False
+
+    def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
+        self.statements += 1
+        if self.countdown and sql != "ROLLBACK":
+            self.countdown -= 1
+            if not self.countdown:
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                error.sqlite_errorname = "SQLITE_FULL"
+                raise error
+        return self.inner.execute(sql, parameters)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+def faulty(path: Path, clock: FakeClock) -> tuple[Store, FaultyConnection]:
+    connection = FaultyConnection(sqlite3.connect(path, isolation_level=None))
+    prepare(connection, path)
+    return Store(connection, path=path, clock=clock, explain=explain), connection
+
+
+def admitted(clock: FakeClock) -> AdmittedClaim:
+    return AdmittedClaim(claim=CLAIM, admitted_at=clock.now(), expires_at=clock.now() + timedelta(days=1))
+
+
+def _admit(store: Store, clock: FakeClock) -> None:
+    store.admit(admitted(clock), NONCE)
+
+
+def _revoke(store: Store, clock: FakeClock) -> None:
+    store.revoke(
+        Revocation(policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="", revoked_at=clock.now())
+    )
+
+
+WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
+    "admit": _admit,
+    "revoke": _revoke,
+    "topology": lambda store, _: store.keep_topology(Topology(rr_set="x", reflectors=())),
+    "own claim": lambda store, _: store.keep_own_claim(CLAIM),
+    "begin": lambda store, _: store.journal_begin("aws", "routes", CHANGE),
+    "finish": lambda store, _: store.journal_finish(1, "done"),
+    "original": lambda store, _: store.original_record("s", "k", "v"),
+    "forget": lambda store, _: store.original_forget("s", "kept"),
+    "prune": lambda store, _: store.prune(),
+}
+
+
+def content(store: Store) -> tuple[object, ...]:
+    return (
+        store.admitted(),
+        store.used_nonce("p", "n"),
+        store.revocations("p", "leaf-a"),
+        store.topologies(),
+        store.own_claims(),
+        store.journal_entries(),
+        store.original_all("s"),
+    )
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_failure_at_any_statement_changes_nothing(name: str, tmp_path: Path, fake_clock: FakeClock) -> None:
+    write = WRITES[name]
+    for nth in range(1, 20):
+        path = tmp_path / f"{nth}.db"
+        store, connection = faulty(path, fake_clock)
+        if name != "admit":
+            _admit(store, fake_clock)
+        store.journal_begin("aws", "routes", CHANGE)
+        store.original_record("s", "kept", "v")
+        before = content(store)
+        connection.countdown = nth
+        failure = ""
+        try:
+            write(store, fake_clock)
+        except StoreError as error:
+            failure = str(error)
+        connection.countdown = 0
+        if not failure:
+            assert nth > 2, "the write never reached the connection"
+            return
+        assert f"{path}: the disk is full" in failure
+        assert content(store) == before
+        write(store, fake_clock)  # the connection is usable again
+        store.close()
+    pytest.fail("the write has more statements than were tried")
+
+
+def test_reading_says_what_is_wrong_too(tmp_path: Path, fake_clock: FakeClock) -> None:
+    store, connection = faulty(tmp_path / "routerd.db", fake_clock)
+    connection.countdown = 1
+    with pytest.raises(StoreError, match=r"routerd\.db: the disk is full"):
+        store.admitted()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (sqlite3.SQLITE_FULL, "free some space"),
+        (sqlite3.SQLITE_READONLY, "cannot be written"),
+        (sqlite3.SQLITE_IOERR_FSYNC, "kernel's log"),
+        (sqlite3.SQLITE_CORRUPT, "restore a copy"),
+        (sqlite3.SQLITE_BUSY, "another routerd"),
+        (sqlite3.SQLITE_INTERNAL, "boom"),
+    ],
+)
+def test_each_failure_has_its_remedy(code: int, words: str) -> None:
+    error = sqlite3.OperationalError("boom")
+    error.sqlite_errorcode = code
+    text = str(explain(Path("/x/routerd.db"), error))
+    assert "/x/routerd.db" in text
+    assert words in text
+
+
+@pytest.mark.parametrize("junk", [b"this is no database, and it is long enough to be noticed" * 20])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(
+    junk: bytes, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    path = tmp_path / "routerd.db"
+    path.write_bytes(junk)
+    with pytest.raises(StoreError, match="not a database; restore a copy, or move it away"):
+        open_store(path, clock=fake_clock)
+    assert path.read_bytes() == junk
+
+
+def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, fake_clock: FakeClock) -> None:
+    path = tmp_path / "routerd.db"
+    store = open_store(path, clock=fake_clock)
+    for number in range(200):
+        store.original_record("s", str(number), "v" * 500)
+    store.close()
+    body = bytearray(path.read_bytes())
+    for offset in range(8192, len(body), 4096):
+        body[offset : offset + 200] = b"\xff" * 200
+    path.write_bytes(body)
+    with pytest.raises(StoreError, match="damaged; restore a copy"):
+        open_store(path, clock=fake_clock)
+    assert path.read_bytes()[8192:] == body[8192:]
+
+
+def test_a_file_of_a_newer_routerd_is_refused(tmp_path: Path, fake_clock: FakeClock) -> None:
+    path = tmp_path / "routerd.db"
+    open_store(path, clock=fake_clock).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version={len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(StoreError, match="install the newer routerd"):
+        open_store(path, clock=fake_clock)
+
+
+def test_a_damaged_record_is_named(tmp_path: Path, fake_clock: FakeClock) -> None:
+    path = tmp_path / "routerd.db"
+    store = open_store(path, clock=fake_clock)
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO claims VALUES ('x', '{}')")
+    connection.close()
+    with pytest.raises(StoreError, match="a record is damaged"):
+        store.admitted()
+
+
+def test_a_missing_directory_is_named(tmp_path: Path, fake_clock: FakeClock) -> None:
+    with pytest.raises(StoreError, match=os.strerror(errno.ENOENT)):
+        open_store(tmp_path / "none" / "routerd.db", clock=fake_clock)
+
+
+def test_a_schema_that_cannot_be_made_leaves_none_behind(tmp_path: Path, fake_clock: FakeClock) -> None:
+    path = tmp_path / "routerd.db"
+    for nth in range(4, 12):
+        connection = FaultyConnection(sqlite3.connect(path, isolation_level=None))
+        connection.countdown = nth
+        with pytest.raises(sqlite3.OperationalError):
+            prepare(connection, path)
+        connection.close()
+    assert open_store(path, clock=fake_clock).admitted() == ()
+
+
+_WRITER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from routerd.model.claim import AdmittedClaim, Claim
+from routerd.runtime.clock import SystemClock
+from routerd.store import UsedNonce, open_store
+store = open_store(Path(sys.argv[1]), clock=SystemClock())
+for n in range(100_000):
+    claim = Claim(name=f"leaf-{n}", policy_ref="p", leaf_id=f"leaf-{n}", tunnel_address="10.0.0.1")
+    nonce = UsedNonce(policy="p", nonce=str(n), leaf_id=claim.leaf_id, fingerprint="f")
+    store.admit(AdmittedClaim(claim=claim, admitted_at=datetime.now(UTC), expires_at=None), nonce)
+    print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("acknowledged", [1, 7, 23])
+def test_what_was_acknowledged_before_a_kill_is_there_after_it(
+    acknowledged: int, tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    path = tmp_path / "routerd.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        last = -1
+        while last < acknowledged:
+            last = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        rest = [int(line) for line in writer.stdout.read().splitlines() if line]
+    last = max([last, *rest])
+    store = open_store(path, clock=fake_clock)
+    names = {found.claim.name for found in store.admitted()}
+    assert {f"leaf-{n}" for n in range(last + 1)} <= names
+    # Claim and nonce are one transaction: never the one without the other.
+    assert all(store.used_nonce("p", name.removeprefix("leaf-")) is not None for name in names)
+    store.close()
