@@ -1,0 +1,6 @@
+"""Makes `tree` importable; in importlib mode a test folder is no package."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
