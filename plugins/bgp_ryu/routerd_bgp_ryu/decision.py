@@ -35,8 +35,13 @@ class Candidate:
         )
 
 
-def decide(candidates: Iterable[Candidate]) -> tuple[LearnedRoute, ...]:
-    """Return every route, those of the best rank per prefix marked best, at most 16 of them."""
+def decide(
+    candidates: Iterable[Candidate], own: frozenset[IPv4Network] = frozenset()
+) -> tuple[LearnedRoute, ...]:
+    """Return every route, those of the best rank per prefix marked best, at most 16 of them.
+
+    What we originate (`own`) is never best by somebody else's path.
+    """
     by_prefix: dict[IPv4Network, list[Candidate]] = {}
     for candidate in candidates:
         by_prefix.setdefault(candidate.route.prefix, []).append(candidate)
@@ -45,6 +50,6 @@ def decide(candidates: Iterable[Candidate]) -> tuple[LearnedRoute, ...]:
         paths = sorted(by_prefix[prefix], key=lambda each: (each.rank, each.route.neighbour))
         best = paths[0].rank
         for position, path in enumerate(paths):
-            is_best = path.rank == best and position < MAX_NEXT_HOPS
+            is_best = prefix not in own and path.rank == best and position < MAX_NEXT_HOPS
             decided.append(attrs.evolve(path.route, best=is_best))
     return tuple(decided)

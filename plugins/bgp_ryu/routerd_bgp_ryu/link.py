@@ -8,7 +8,6 @@ import itertools
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import attrs
 
@@ -19,16 +18,23 @@ from routerd_bgp_ryu.wire import MAX_LINE, VERSION, Document, decode, encode
 
 ASK_DEADLINE = 15.0
 START_DEADLINE = 30.0
-LOG_LIMIT = 4 << 20
-"""Bytes after which the child's log is started anew."""
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path: sizeof(sun_path) less its end, unix(7)."""
 
 
-@attrs.define
+class _Gone(ConnectionError):
+    """The process at the other end has gone, or we let go of it."""
+
+
+@attrs.define(eq=False)
 class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     task: asyncio.Task[None] | None = None
     waiting: dict[int, asyncio.Future[object]] = attrs.field(factory=dict)
+
+    def ended(self) -> bool:
+        return self.task is None or self.task.done()
 
     def close(self) -> None:
         if self.task is not None:
@@ -36,7 +42,7 @@ class _Connection:
         self.writer.close()
         for future in self.waiting.values():
             if not future.done():
-                future.set_exception(TransientError("the BGP speaker's process has gone"))
+                future.set_exception(_Gone())
 
 
 class SpeakerLink:
@@ -104,15 +110,26 @@ class SpeakerLink:
             raise TransientError(f"{self._path} cannot be opened: {error.strerror}") from error
         connection = _Connection(reader, writer)
         connection.task = asyncio.create_task(self._read(connection), name="bgp_ryu speaker link")
+        try:
+            await self._greet(connection)
+        except BaseException:  # cancellation too: a connection that is not subscribed must not stay
+            connection.close()
+            raise
+        if connection.ended():
+            return None
         self._connection = connection
+        return connection
+
+    async def _greet(self, connection: _Connection) -> None:
         hello = await self._request(connection, "hello", {})
         if not isinstance(hello, dict) or hello.get("version") != VERSION:
+            if self._context.read_only:
+                raise TransientError("a speaker of another version runs; a dry run does not stop it")
             # An older routerd's child: its sessions must end before ours can begin.
             await self._request(connection, "stop", {})
-            self._drop()
             raise TransientError("a speaker of another version is being stopped")
-        await self._request(connection, "subscribe", {})
-        return connection
+        if not self._context.read_only:
+            await self._request(connection, "subscribe", {})
 
     async def _request(self, connection: _Connection, op: str, fields: Document) -> object:
         number = next(self._numbers)
@@ -125,7 +142,7 @@ class SpeakerLink:
                 return await future
         except TimeoutError as error:
             raise TransientError(f"the BGP speaker did not answer {op} within {ASK_DEADLINE:g} s") from error
-        except OSError as error:
+        except (OSError, _Gone) as error:
             raise TransientError("the BGP speaker's process has gone") from error
         finally:
             connection.waiting.pop(number, None)
@@ -136,11 +153,13 @@ class SpeakerLink:
                 self._dispatch(connection, decode(line))
         except (OSError, ValueError) as error:
             self._context.log.warning("speaker.link.broken", error=str(error))
+        connection.task = None
         if self._connection is connection:
             self._context.log.warning("speaker.gone", socket=str(self._path))
-            connection.task = None
             self._drop()
             self._on_change()
+        else:
+            connection.close()
 
     def _dispatch(self, connection: _Connection, message: Document) -> None:
         if message.get("event") == "changed":
@@ -162,44 +181,41 @@ class SpeakerLink:
     async def _spawn(self) -> None:
         if self._context.read_only:
             raise TransientError("the BGP speaker's process is not running")
+        if len(os.fsencode(self._path)) > MAX_SOCKET_PATH:
+            raise PermanentError(f"{self._path} is too long for a socket; choose a shorter run directory")
         log_path = self._context.state_dir / "speaker.log"
-        log = _open_log(log_path)
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "routerd_bgp_ryu.child"),
-                *("--socket", str(self._path)),
-                *("--grace", str(self._options.child_grace.total_seconds())),
-                *("--stale", str(self._options.stale_time.total_seconds())),
-                *("--log-level", self._options.log_level),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            errors = os.open(log_path, _APPEND, 0o600)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-m", "routerd_bgp_ryu.child"),
+                    *("--socket", str(self._path)),
+                    *("--log", str(log_path)),
+                    *("--grace", str(self._options.child_grace.total_seconds())),
+                    *("--stale", str(self._options.stale_time.total_seconds())),
+                    *("--log-level", self._options.log_level),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                )
+            finally:
+                os.close(errors)
         except OSError as error:
             raise PermanentError(f"the BGP speaker's process cannot be started: {error.strerror}") from error
-        finally:
-            os.close(log)
-        self._context.log.info("speaker.started", pid=process.pid)
+        # The process forks at once and its parent ends; what stays holds the pipe until it is ready.
+        assert process.stdout is not None, "a pipe was asked for"  # noqa: S101 - for the type checker
         try:
             async with asyncio.timeout(START_DEADLINE):
-                while await self._connect() is None:
-                    if process.returncode is not None:
-                        raise TransientError(
-                            f"the BGP speaker's process ended at once ({process.returncode}); see {log_path}"
-                        )
-                    await asyncio.sleep(0.05)
+                said = await process.stdout.read()
+                await process.wait()
         except TimeoutError as error:
-            process.kill()
             raise TransientError(
                 f"the BGP speaker's process did not come up within {START_DEADLINE:g} s; see {log_path}"
             ) from error
+        if said != b"ready\n" or await self._connect() is None:
+            raise TransientError(f"the BGP speaker's process ended at once; see {log_path}")
+        self._context.log.info("speaker.started", socket=str(self._path))
 
 
-def _open_log(path: Path) -> int:
-    """Open the child's log for appending; one that has grown too large is started anew."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    if path.exists() and path.stat().st_size > LOG_LIMIT:
-        flags |= os.O_TRUNC
-    return os.open(path, flags, 0o600)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC

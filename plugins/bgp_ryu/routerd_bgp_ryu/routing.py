@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Generic, TypeVar, cast
@@ -26,9 +27,9 @@ class BgpRouting:
 
     def __init__(self, context: PluginContext, options: BgpOptions) -> None:
         self._changed = asyncio.Event()
+        self._closed = False
         self._context = context
         self._link = SpeakerLink(context, options, self._on_change)
-        self._policies: dict[IPv4Address, ImportPolicy] = {}
         self.speakers = SpeakerTable(self._link)
         self.admission = KeyedTable(self._link, "policy", "policies", IPv4Address, ImportPolicy)
         self.sessions = KeyedTable(self._link, "session", "sessions", IPv4Address, Session)
@@ -42,6 +43,8 @@ class BgpRouting:
 
     async def aclose(self) -> None:
         """Let go of the process; it keeps its sessions for the grace time."""
+        self._closed = True
+        self._changed.set()
         self._link.close()
 
     def _on_change(self) -> None:
@@ -51,31 +54,41 @@ class BgpRouting:
     async def learned(self) -> AsyncIterator[RouteSet]:
         """Yield what the speaker knows, at once and after each change."""
         last: RouteSet | None = None
-        while True:
+        while not self._closed:
             self._changed.clear()
             current = await self._snapshot()
             if current != last:
                 last = current
                 yield current
-            try:
+            # Looked at now and then even if no notice came; `aclose` sets the event too.
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(30):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+                    await self._wait()
+
+    async def _wait(self) -> None:
+        if not self._closed:
+            await self._changed.wait()
 
     async def _snapshot(self) -> RouteSet:
         try:
             if not self._link.connected and not await self._link.find():
                 return RouteSet()
-            policies = await self.admission.observe()
-            speakers = await self.speakers.observe()
+            observed = cast("Document", await self._link.ask("observe"))
             snapshot = cast("Document", await self._link.ask("snapshot"))
-        except ProviderError:
+        except ProviderError as error:
+            self._context.log.info("routes.unknown", error=str(error))
             return RouteSet()
-        asn = next((speaker.asn for speaker in speakers.values()), 0)
-        sessions = await self.sessions.observe()
+        if observed["speaker"] is None:
+            return RouteSet()
+        asn = observed["speaker"]["asn"]
         candidates = [
-            _candidate(route, policies, internal=_asn(sessions, route) == asn) for route in snapshot["routes"]
+            _candidate(
+                route,
+                from_document(observed["policies"][route["neighbour"]], ImportPolicy),
+                internal=observed["sessions"][route["neighbour"]]["peer_asn"] == asn,
+            )
+            for route in snapshot["routes"]
+            if route["neighbour"] in observed["policies"] and route["neighbour"] in observed["sessions"]
         ]
         rejected = [
             RejectedRoute(
@@ -86,7 +99,9 @@ class BgpRouting:
             for route in snapshot["rejected"]
         ]
         return RouteSet(
-            routes=decide(candidates), rejected=tuple(rejected), complete=bool(snapshot["complete"])
+            routes=decide(candidates, own=frozenset(map(IPv4Network, observed["advertisements"]))),
+            rejected=tuple(rejected),
+            complete=bool(snapshot["complete"]),
         )
 
     async def states(self) -> Sequence[SessionState]:
@@ -156,25 +171,22 @@ class KeyedTable(Generic[K, V]):
     async def apply(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
         """Tell the speaker of each change."""
         failures: dict[K, ProviderError] = {}
+        try:
+            if not changes or not (await self._link.find() or any(change.after for change in changes)):
+                return {}  # without a speaker there is nothing left to delete
+        except ProviderError as error:
+            return {change.key: error for change in changes}
         for change in changes:
             value = to_document(change.after) if change.after is not None else None
             try:
-                if value is None and change.key not in await self.observe():
-                    continue
                 await self._link.ask(self._op, key=str(change.key), value=value)
             except ProviderError as error:
                 failures[change.key] = error
         return failures
 
 
-def _asn(sessions: Mapping[IPv4Address, Session], route: Document) -> int:
-    session = sessions.get(IPv4Address(route["neighbour"]))
-    return session.peer_asn if session is not None else 0
-
-
-def _candidate(route: Document, policies: Mapping[IPv4Address, ImportPolicy], *, internal: bool) -> Candidate:
+def _candidate(route: Document, policy: ImportPolicy, *, internal: bool) -> Candidate:
     neighbour = IPv4Address(route["neighbour"])
-    policy = policies.get(neighbour, ImportPolicy())
     preference = policy.local_preference
     return Candidate(
         route=LearnedRoute(

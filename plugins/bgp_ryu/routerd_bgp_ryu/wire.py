@@ -17,6 +17,9 @@ VERSION = 1
 MAX_LINE = 64 << 20
 """Bytes of the longest message: 200 leaves with 4,096 prefixes each fit."""
 
+MAX_REQUEST = 8 << 20
+"""Bytes of the longest request: a policy with some 100,000 prefixes."""
+
 T = TypeVar("T")
 Document = dict[str, Any]  # Any: JSON
 
@@ -53,7 +56,10 @@ def encode(message: Document) -> bytes:
 
 def decode(line: bytes) -> Document:
     """Return the message in a line; `ValueError` when it is not a JSON object."""
-    message = json.loads(line)
+    try:
+        message = json.loads(line)
+    except RecursionError:
+        raise ValueError("a message is nested too deeply") from None
     if not isinstance(message, dict):
         raise ValueError("a message must be a JSON object")  # noqa: TRY004 - one error type for bad input
     return message

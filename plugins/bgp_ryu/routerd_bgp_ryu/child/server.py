@@ -12,20 +12,65 @@ import sys
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import eventlet
-from eventlet import event, queue
+from eventlet import event, queue, semaphore
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.child.speaker import BgpSpeaker
-from routerd_bgp_ryu.wire import MAX_LINE, VERSION, Document, decode, encode, from_document, to_document
+from routerd_bgp_ryu.wire import MAX_REQUEST, VERSION, Document, decode, encode, from_document, to_document
 
 COALESCE = 0.05
 """Seconds within which changes are told as one."""
 
 SETTLE = 1.0
-"""Seconds that every session must have been up before the routes count as complete."""
+"""Seconds without a new route, all sessions being up, after which the routes count as complete."""
+
+STOP_DEADLINE = 5.0
+"""Seconds for saying goodbye to all neighbours."""
+
+LOG_LIMIT = 2 << 20
+"""Bytes of the log before it is rotated; one old one is kept."""
+
+QUEUED = 16
+"""Answers that may wait for a daemon that does not read; then its requests wait too."""
+
+
+class Controller:
+    """A connected daemon: answers in order, and at most one notice that something has changed."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._outbox: queue.LightQueue = queue.LightQueue()
+        self._room = semaphore.Semaphore(QUEUED)
+        self._noticed = False
+
+    def answer(self, message: Document) -> None:
+        """Queue an answer, waiting while too many are queued."""
+        self._room.acquire()
+        self._outbox.put(message)
+
+    def notice(self) -> None:
+        """Say that something has changed; once is enough, as the daemon asks for everything."""
+        if not self._noticed:
+            self._noticed = True
+            self._outbox.put(None)
+
+    def write(self) -> None:
+        """Send what is queued until the connection breaks."""
+        try:
+            while True:
+                message = self._outbox.get()
+                if message is None:
+                    self._noticed = False
+                    self._connection.sendall(encode({"event": "changed"}))
+                else:
+                    self._room.release()
+                    self._connection.sendall(encode(message))
+        except OSError:
+            return
 
 
 class Server:
@@ -39,13 +84,13 @@ class Server:
         self._started = time.monotonic()
         self._settled = False
         self._all_up_since: float | None = None
-        self._controllers: set[queue.LightQueue] = set()
+        self._controllers: set[Controller] = set()
         self._alone_since = time.monotonic()
         self._told = False
         self._stop = event.Event()
 
-    def run(self) -> None:
-        """Serve until told to stop, or left alone for longer than the grace time."""
+    def listen(self) -> None:
+        """Open the socket, for its owner alone."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
@@ -53,11 +98,16 @@ class Server:
         self._path.chmod(0o600)
         listener.listen(8)
         eventlet.spawn(self._accept, listener)
+
+    def run(self) -> None:
+        """Serve until told to stop, or left alone for longer than the grace time."""
         eventlet.spawn(self._watch)
         self._stop.wait()
         if self._speaker is not None:
-            self._speaker.stop()
-            eventlet.sleep(0.2)
+            # A neighbour that does not read must not keep us from ending.
+            with eventlet.Timeout(STOP_DEADLINE, exception=False):
+                self._speaker.stop()
+                eventlet.sleep(0.2)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
 
@@ -81,16 +131,19 @@ class Server:
             elif now - self._alone_since > self._grace:
                 self.stop()
                 return
+            if self._speaker is not None:
+                self._speaker.check()
             if not self._settled and self._speaker is not None:
                 self._settle(now)
 
     def _settle(self, now: float) -> None:
-        if self._speaker is None or not self._speaker.sessions or not self._speaker.all_established():
+        speaker = self._speaker
+        if speaker is None or not speaker.sessions or not speaker.all_established():
             self._all_up_since = None
         elif self._all_up_since is None:
             self._all_up_since = now
-        up_long_enough = self._all_up_since is not None and now - self._all_up_since >= SETTLE
-        if up_long_enough or now - self._started > self._stale:
+        quiet_since = max(self._all_up_since or now, speaker.last_heard if speaker else now)
+        if now - quiet_since >= SETTLE or now - self._started > self._stale:
             self._settled = True
             self._changed()
 
@@ -103,35 +156,27 @@ class Server:
 
     def _tell(self) -> None:
         self._told = False
-        for outbox in list(self._controllers):
-            # One notice waiting is enough: the daemon asks for the whole state anyway.
-            if outbox.qsize() < 1000:
-                outbox.put({"event": "changed"})
+        for controller in list(self._controllers):
+            controller.notice()
 
     def _serve(self, connection: socket.socket) -> None:
-        outbox: queue.LightQueue = queue.LightQueue()
-        writer = eventlet.spawn(self._write, connection, outbox)
+        controller = Controller(connection)
+        writer = eventlet.spawn(controller.write)
         stream = connection.makefile("rb")
         try:
-            while line := stream.readline(MAX_LINE):
-                outbox.put(self._answer(line, outbox))
-        except OSError:
-            pass
+            while line := stream.readline(MAX_REQUEST):
+                if not line.endswith(b"\n"):
+                    break  # too long, or cut off: the start of the next message cannot be known
+                controller.answer(self._answer(line, controller))
+        except OSError as error:
+            logging.getLogger("routerd").info("control connection: %s", error)
         finally:
-            self._controllers.discard(outbox)
+            self._controllers.discard(controller)
             writer.kill()
             with contextlib.suppress(OSError):
                 connection.close()
 
-    @staticmethod
-    def _write(connection: socket.socket, outbox: queue.LightQueue) -> None:
-        try:
-            while True:
-                connection.sendall(encode(outbox.get()))
-        except OSError:
-            return
-
-    def _answer(self, line: bytes, outbox: queue.LightQueue) -> Document:
+    def _answer(self, line: bytes, controller: Controller) -> Document:
         try:
             message = decode(line)
             number, op = message.get("id"), message.get("op")
@@ -142,11 +187,11 @@ class Server:
             return {"id": number, "error": f"unknown operation {op}"}
         try:
             if op == "subscribe":
-                self._controllers.add(outbox)
+                self._controllers.add(controller)
             return {"id": number, "result": handler(message)}
-        except Exception as error:
+        except Exception as error:  # the library raises its own kinds; one bad request must not end the rest
             logging.getLogger("routerd").exception("operation %s failed", op)
-            return {"id": number, "error": f"{type(error).__name__}: {error}"}
+            return {"id": number, "error": f"{op}: {str(error) or type(error).__name__}"}
 
     def _operations(self) -> dict[str, Callable[[Document], object]]:
         return {
@@ -196,10 +241,10 @@ class Server:
 
     def _set_session(self, message: Document) -> None:
         speaker, key, value = self._need(), message["key"], message.get("value")
-        if key in speaker.sessions:
-            speaker.delete_session(key)
         if value is not None:
-            speaker.add_session(key, from_document(value, Session))
+            speaker.set_session(key, from_document(value, Session))
+        elif key in speaker.sessions:
+            speaker.delete_session(key)
 
     def _set_advertisement(self, message: Document) -> None:
         speaker, key, value = self._need(), message["key"], message.get("value")
@@ -220,20 +265,42 @@ def _check_listen(address: IPv4Address | None, port: int) -> None:
             raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
 
 
+class _Log:
+    """Stands in for `sys.stderr`, to which the hub prints tracebacks, so that the log stays bounded."""
+
+    def write(self, text: str) -> None:
+        if line := text.rstrip():
+            logging.getLogger("routerd").error("%s", line)
+
+    def flush(self) -> None:
+        """Do nothing; the handler flushes."""
+
+
 def main() -> None:
-    """Run the child: parse arguments, set up the log, serve."""
+    """Run the child: parse arguments, set up the log, serve.
+
+    Standard output is a pipe to whoever started us: `ready` on it means that the socket is open.
+    """
     parser = argparse.ArgumentParser(prog="routerd-bgp")
     parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--log", type=Path, required=True)
     parser.add_argument("--grace", type=float, default=120.0)
     parser.add_argument("--stale", type=float, default=120.0)
     parser.add_argument("--log-level", default="warning")
     arguments = parser.parse_args()
+    handler = RotatingFileHandler(arguments.log, maxBytes=LOG_LIMIT, backupCount=1)
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[handler],
         level=arguments.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
     server = Server(arguments.socket, grace=arguments.grace, stale=arguments.stale)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    server.listen()
+    with contextlib.suppress(OSError):
+        os.write(1, b"ready\n")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 1)
+    sys.stderr = _Log()
     server.run()
     os._exit(0)  # green threads of the library would keep the process alive

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from ipaddress import IPv4Network
-from typing import Any
+
+import attrs
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
+from routerd_bgp_ryu.child.quirks import Dialer, Handshakes, KeepPreference, Library, accept_forever
 from routerd_bgp_ryu.wire import Document
-
-Library = Any  # Any: the libraries ship no types
 
 
 def _library(name: str) -> Library:
@@ -26,16 +26,23 @@ def _library(name: str) -> Library:
 
 _BGP = "services.protocols.bgp"
 _LOWEST_HOLD = 10
+_OPEN_DEADLINE = 10.0
+"""Seconds for a connection to become a session, where the hold time is not longer."""
 _NOBODY = ImportPolicy(max_prefixes=0)
+_FLOOD = 1000
+"""Prefixes above a policy's limit, rejected ones included, at which the session is closed."""
 
 _ERRORS = {
     (1, 0): "message header error",
+    (2, 0): "malformed OPEN",
+    (2, 1): "unsupported version number",
     (2, 2): "bad peer AS",
     (2, 3): "bad BGP identifier",
     (2, 6): "unacceptable hold time",
     (3, 0): "malformed UPDATE",
     (4, 0): "hold timer expired",
     (5, 0): "finite state machine error",
+    (6, 0): "cease",
     (6, 1): "maximum number of prefixes reached",
     (6, 2): "administrative shutdown",
     (6, 3): "peer de-configured",
@@ -48,8 +55,14 @@ _ERRORS = {
 
 def error_text(code: int, subcode: int) -> str:
     """Return what a NOTIFICATION says."""
-    text = _ERRORS.get((code, subcode)) or _ERRORS.get((code, 0), "cease" if code == 6 else "error")
+    text = _ERRORS.get((code, subcode)) or _ERRORS.get((code, 0), "error")
     return f"{text} ({code}/{subcode})"
+
+
+def _community(text: str) -> int:
+    """Return the number of a community in the form `64512:100` (RFC 1997)."""
+    high, _, low = text.partition(":")
+    return int(high) << 16 | int(low)
 
 
 class AdmissionFilter:
@@ -79,6 +92,7 @@ class BgpSpeaker:
         self.sessions: dict[str, Session] = {}
         self.policies: dict[str, ImportPolicy] = {}
         self.advertisements: dict[str, Advertisement] = {}
+        self.last_heard = 0.0
         self._changed = changed
         self._since: dict[str, float] = {}
         self._errors: dict[str, str] = {}
@@ -87,7 +101,10 @@ class BgpSpeaker:
         self._manager = _library(f"{_BGP}.core_manager").CORE_MANAGER
         self._packet = _library("lib.packet.bgp")
         signals = _library(f"{_BGP}.signals.emit").BgpSignalBus
-        self._neighbors = _library(f"{_BGP}.rtconf.neighbors")
+        self._activity = _library(f"{_BGP}.base").Activity
+        self._paths = _library(f"{_BGP}.info_base.ipv4").Ipv4Path
+        self._maps = _library(f"{_BGP}.info_base.base").AttributeMap
+        _library(f"{_BGP}.core").CoreService._listen_socket_loop = accept_forever  # noqa: SLF001 - see there
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
         self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
             as_number=speaker.asn,
@@ -99,8 +116,14 @@ class BgpSpeaker:
         bus = self._core._signal_bus  # noqa: SLF001 - the library offers no public way to the bus
         bus.register_listener(signals.BGP_ADJ_UP, lambda _, info: self._up(info["peer"]))
         bus.register_listener(signals.BGP_ADJ_DOWN, lambda _, info: self._down(info["peer"]))
-        bus.register_listener(signals.BGP_ADJ_RIB_IN_CHANGED, lambda *_: changed())
-        bus.register_listener(signals.BGP_ERROR, lambda _, info: self._note(info))
+        bus.register_listener(signals.BGP_ADJ_RIB_IN_CHANGED, lambda _, info: self._heard(info["peer"]))
+        # The bus matches whole identifiers, and these two end in the peer: no listener ever fits.
+        bus.bgp_error = lambda peer, code, subcode, _: self._note(peer, code, subcode, "sent")
+        bus.bgp_notification_received = lambda peer, message: self._note(
+            peer, message.error_code, message.error_subcode, "received"
+        )
+        self._handshakes = Handshakes(self._core, speaker.port, self._patience)
+        self._core.build_protocol = self._handshakes.build
 
     @property
     def _core(self) -> Library:
@@ -134,22 +157,73 @@ class BgpSpeaker:
             cap_four_octet_as_number=True,
             cap_mbgp_ipv4=True,
         )
+        peer = self._peer(neighbour)
         # The library refuses what RFC 4271 allows (3 s and more), but only when it reads settings.
-        settings = self._peer(neighbour)._neigh_conf._settings  # noqa: SLF001 - no public way to it
-        settings["hold_time"] = session.timers.hold
+        peer._neigh_conf._settings["hold_time"] = session.timers.hold  # noqa: SLF001 - no public way to it
+        source = str(session.source) if session.source else None
+        peer._connect_tcp = Dialer(peer, source, lambda reason: self._say(neighbour, reason))  # noqa: SLF001 - as above
+        preference = self._packet.BGP_ATTR_TYPE_LOCAL_PREF
+        peer._attribute_maps["default"] = {self._maps.ATTR_LOCAL_PREF: [KeepPreference(preference)]}  # noqa: SLF001 - as above
         self.sessions[neighbour] = session
+        self._tune()
         self._install_policy(neighbour)
 
+    def set_session(self, neighbour: str, session: Session) -> None:
+        """Make a session be as wanted; one that differs in its labels only is not reset."""
+        present = self.sessions.get(neighbour)
+        if present is not None:
+            if attrs.evolve(present, owner=session.owner, leaf=session.leaf) == session:
+                self.sessions[neighbour] = session
+                return
+            self.delete_session(neighbour)
+        self.add_session(neighbour, session)
+
     def delete_session(self, neighbour: str) -> None:
-        """Close a session and forget its neighbour."""
+        """Close a session and forget its neighbour, and what it has sent."""
+        peer = self._peer(neighbour)
+        # The library leaves a deleted neighbour's routes in its table, and goes on reflecting them.
+        peer.in_filters = [AdmissionFilter(_NOBODY, self._packet)]
         self._bgp.neighbor_del(neighbour)
+        # Nor does it stop what dials and sends for the neighbour: Peer.stop() forgets to.
+        self._activity.stop(peer)
+        self._core._stop_child_threads(peer.name)  # noqa: SLF001 - there is no public way to it
         for store in (self.sessions, self._since, self._errors, self._identity):
             store.pop(neighbour, None)
+        self._tune()
         self._changed()
 
+    def _tune(self) -> None:
+        """Set the retry time, which the library has for all neighbours together, to the shortest."""
+        shortest = min((each.timers.connect_retry for each in self.sessions.values()), default=30)
+        settings = self._core._common_config._settings  # noqa: SLF001 - there is no public way to it
+        settings["bgp_conn_retry_time"] = max(1, shortest)
+        settings["tcp_conn_timeout"] = int(_OPEN_DEADLINE)
+
+    def _patience(self, neighbour: str) -> float:
+        session = self.sessions.get(neighbour)
+        return max(_OPEN_DEADLINE, session.timers.hold if session else 0)
+
     def advertise(self, prefix: str, advertisement: Advertisement) -> None:
-        """Originate a prefix; its next hop is the local address of each session."""
-        self._bgp.prefix_add(prefix, next_hop=str(advertisement.next_hop) if advertisement.next_hop else None)
+        """Originate a prefix; without a next hop, it is the local address of each session."""
+        packet, network = self._packet, IPv4Network(prefix)
+        attributes = {
+            packet.BGP_ATTR_TYPE_ORIGIN: packet.BGPPathAttributeOrigin(packet.BGP_ATTR_ORIGIN_IGP),
+            packet.BGP_ATTR_TYPE_AS_PATH: packet.BGPPathAttributeAsPath([[]]),
+        }
+        if advertisement.communities:
+            numbers = sorted(_community(each) for each in advertisement.communities)
+            attributes[packet.BGP_ATTR_TYPE_COMMUNITIES] = packet.BGPPathAttributeCommunities(numbers)
+        if advertisement.local_preference is not None:
+            preference = packet.BGPPathAttributeLocalPref(advertisement.local_preference)
+            attributes[packet.BGP_ATTR_TYPE_LOCAL_PREF] = preference
+        path = self._paths(
+            None,
+            packet.IPAddrPrefix(network.prefixlen, str(network.network_address)),
+            1,
+            pattrs=attributes,
+            nexthop=str(advertisement.next_hop or "0.0.0.0"),  # noqa: S104 - the library's "none"
+        )
+        self._core.table_manager.learn_path(path)
         self.advertisements[prefix] = advertisement
 
     def withdraw(self, prefix: str) -> None:
@@ -157,10 +231,14 @@ class BgpSpeaker:
         self._bgp.prefix_del(prefix)
         self.advertisements.pop(prefix, None)
 
+    def check(self) -> None:
+        """Do what has to be done now and then."""
+        self._handshakes.check()
+
     def stop(self) -> None:
         """Close every session with a Cease and stop."""
         for neighbour in list(self.sessions):
-            self._bgp.neighbor_del(neighbour)
+            self.delete_session(neighbour)
         self._bgp.shutdown()
 
     def _install_policy(self, neighbour: str) -> None:
@@ -187,13 +265,25 @@ class BgpSpeaker:
         self._since[address] = time.time()
         # The library keeps what a lost neighbour has sent; it must not count as learned any more.
         peer.adj_rib_in.clear()
+        peer.adj_rib_out.clear()
         self._changed()
 
-    def _note(self, info: Document) -> None:
-        peer = info.get("peer")
-        if peer is not None:
-            self._errors[peer.ip_address] = error_text(int(info["code"]), int(info["subcode"] or 0))
+    def _heard(self, peer: Library) -> None:
+        self.last_heard = time.monotonic()
+        limit = self.policies.get(peer.ip_address, _NOBODY).max_prefixes + _FLOOD
+        if len(peer.adj_rib_in) > limit and peer.protocol is not None:
+            # Even what is rejected is kept in memory, so a neighbour must not send without end.
+            peer.protocol.send_notification(6, 1)
         self._changed()
+
+    def _note(self, peer: Library, code: int, subcode: int | None, direction: str) -> None:
+        if peer is not None:
+            self._say(peer.ip_address, f"{direction} {error_text(int(code), int(subcode or 0))}")
+
+    def _say(self, neighbour: str, reason: str) -> None:
+        if self._errors.get(neighbour) != reason:
+            self._errors[neighbour] = reason
+            self._changed()
 
     def _established(self) -> Iterator[tuple[str, Library]]:
         for neighbour in self.sessions:

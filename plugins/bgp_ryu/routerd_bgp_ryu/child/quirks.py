@@ -1,0 +1,143 @@
+"""Mends of the library, found by reading it and by tests; each says what goes wrong without it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import eventlet
+
+Library = Any  # Any: the libraries ship no types
+
+_LOG = logging.getLogger("routerd.bgp")
+_BREATHER = 0.2
+
+
+def accept_forever(core: Library, listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
+    """Accept connections; replaces the library's loop as a method of its core.
+
+    The library's ends at the first connection that is reset between SYN and accept (getpeername
+    then fails), and nobody can connect any more: one port scan is enough.
+    """
+    while True:
+        try:
+            connection, (address, *_) = listener.accept()
+        except OSError as error:
+            _LOG.warning("accept: %s", error)
+            eventlet.sleep(_BREATHER)  # out of descriptors, usually
+            continue
+        eventlet.spawn(_guarded, core, connection, address, handle)
+
+
+def _guarded(
+    core: Library, connection: socket.socket, address: str, handle: Callable[[socket.socket], None]
+) -> None:
+    try:
+        core._asso_socket_map[f"{core.name}_client@{address}"] = connection  # noqa: SLF001 - the library's own
+        handle(connection)
+    except OSError as error:
+        _LOG.info("connection from %s: %s", address, error)
+        connection.close()
+
+
+class Dialer:
+    """Dials as the session asks: from its source address, without more waiting than its timers.
+
+    It stands in for the peer's own method, which binds only when a port is named too, and forgets
+    why a connection failed.
+    """
+
+    def __init__(self, peer: Library, source: str | None, failed: Callable[[str], None]) -> None:
+        self._dial = peer._connect_tcp  # noqa: SLF001 - there is no public way to it
+        self._source = source
+        self._failed = failed
+
+    def __call__(
+        self,
+        address: tuple[str, int],
+        handle: Callable[[socket.socket], None],
+        *,
+        time_out: float | None = None,
+        bind_address: tuple[str, int] | None = None,
+        password: str | None = None,
+    ) -> socket.socket:
+        """Connect, and say in words why it failed; the library tries again."""
+        bound = (self._source, 0) if self._source else bind_address
+        try:
+            dialed: socket.socket = self._dial(
+                address, handle, time_out=time_out, bind_address=bound, password=password
+            )
+        except OSError as error:
+            self._failed(f"cannot connect: {error.strerror or 'timed out'}")
+            raise
+        return dialed
+
+
+class Handshakes:
+    """Ends connections whose neighbour acknowledges bytes but never answers our OPEN.
+
+    The library starts its hold timer with the neighbour's OPEN, so that such a connection would
+    stay for ever, and an active neighbour would never be dialed again (RFC 4271 section 8 asks for
+    a large hold timer in OpenSent). Also lets the kernel end connections that nobody acknowledges:
+    a blocked send holds the lock that the library's expired hold timer wants.
+    """
+
+    def __init__(self, core: Library, port: int, deadline: Callable[[str], float]) -> None:
+        self._pending: dict[Library, tuple[float, socket.socket]] = {}
+        self._core = core
+        self._port = port
+        self._deadline = deadline
+
+    def build(self, connection: socket.socket) -> Library:
+        """Return the protocol of a new connection; replaces the core's method.
+
+        The library takes connections to port 179 for its own and all others for the neighbour's,
+        so that dialing any other port would be refused by ourselves.
+        """
+        address, port = connection.getpeername()[:2]
+        timeout = self._deadline(address)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(timeout * 1000))
+        made = self._core.protocol(
+            connection,
+            self._core._signal_bus,  # noqa: SLF001 - there is no public way to it
+            is_reactive_conn=port != self._port,
+        )
+        self._pending[made] = (time.monotonic() + timeout, connection)
+        return made
+
+    def check(self) -> None:
+        """End what has taken too long; to be called now and then."""
+        now = time.monotonic()
+        for protocol, (deadline, connection) in list(self._pending.items()):
+            if protocol.recv_open_msg is not None or connection.fileno() < 0:
+                del self._pending[protocol]
+            elif now > deadline:
+                del self._pending[protocol]
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError as error:
+                    _LOG.debug("shutdown: %s", error)
+
+
+class KeepPreference:
+    """An attribute map that sends a path's own LOCAL_PREF.
+
+    Without it the library sends its default, also for what it reflects, which RFC 4456 section 10
+    forbids.
+    """
+
+    def __init__(self, kind: int) -> None:
+        self._kind = kind
+        self._found: Library = None
+
+    def evaluate(self, path: Library) -> tuple[None, bool]:
+        """Say whether the path has a preference; the library then asks for it at once."""
+        self._found = path.get_pattr(self._kind)
+        return None, self._found is not None
+
+    def get_attribute(self) -> Library:
+        """Return the preference of the path that was looked at last."""
+        return self._found

@@ -1,0 +1,85 @@
+"""The contract of the routing family, with a real speaker."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
+from routerd.spi import PluginContext, Provider, Routing
+from routerd.testing.context import make_context
+from routerd.testing.contracts import RoutingContract, Samples
+from routerd.testing.contracts.table import fill
+from routerd_bgp_ryu.config import BgpOptions
+from routerd_bgp_ryu.plugin import routerd_routings
+
+LISTEN = IPv4Address(f"127.{random.randint(1, 250)}.251.1")
+SPEAKER = Speaker(asn=64577, router_id=LISTEN, owner="BGPRouter/a", port=17901, listen=LISTEN)
+SESSION = Session(peer_asn=64577, owner="BGPPeer/a", passive=True)
+ADVERTISEMENT = Advertisement(owner="SAMClaim/a")
+ONE, TWO = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+
+
+class TestBgp(RoutingContract):
+    @pytest.fixture
+    def provider(self) -> Provider[Routing]:
+        return routerd_routings()[0]
+
+    @pytest.fixture
+    def options(self) -> BgpOptions:
+        return BgpOptions()
+
+    @pytest.fixture
+    def context(self, short_path: Path) -> Iterator[PluginContext]:
+        made = make_context(short_path)
+        yield made
+        _end(made.run_dir)
+
+    @pytest.fixture
+    def samples(self) -> Mapping[str, Samples[Any, Any]]:
+        async def prepare(routing: Routing) -> None:
+            await fill(routing.speakers, {"a": SPEAKER})
+
+        host = IPv4Network("10.88.1.1/32")
+        return {
+            "speakers": Samples(values={"a": SPEAKER}, replacement={"a": attrs.evolve(SPEAKER, asn=64578)}),
+            "admission": Samples(
+                values={ONE: ImportPolicy(hosts=frozenset({host})), TWO: ImportPolicy()},
+                replacement={ONE: ImportPolicy(within=frozenset({host}))},
+                prepare=prepare,
+            ),
+            "sessions": Samples(
+                values={ONE: SESSION, TWO: SESSION},
+                replacement={ONE: attrs.evolve(SESSION, route_reflector_client=True)},
+                prepare=prepare,
+            ),
+            "advertisements": Samples(
+                values={host: ADVERTISEMENT, IPv4Network("10.88.1.2/32"): ADVERTISEMENT},
+                replacement={host: attrs.evolve(ADVERTISEMENT, communities=frozenset({"64512:100"}))},
+                prepare=prepare,
+            ),
+        }
+
+
+def _end(run_dir: Path) -> None:
+    """End the speaker that a test has left running, known by its socket's path."""
+    socket_path = str(run_dir / "speaker.sock").encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            if socket_path in (entry / "cmdline").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+                deadline = time.monotonic() + 10
+                while Path(f"/proc/{entry.name}/exe").exists() and time.monotonic() < deadline:
+                    os.sched_yield()
