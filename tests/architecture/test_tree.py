@@ -38,13 +38,3 @@ def test_every_module_says_what_lives_in_it() -> None:
 def test_names_of_test_modules_are_unique() -> None:
     names = Counter(path.name for path in tree.modules("plugins/", "tests/") if path.name.startswith("test_"))
     assert {name: count for name, count in names.items() if count > 1} == {}
-
-
-def test_no_test_sleeps() -> None:
-    nap = re.compile(r"\btime\.sleep\(|asyncio\.sleep\(\s*(?!0\))[0-9]")
-    found = [
-        str(path.relative_to(tree.ROOT))
-        for path in tree.modules("plugins/", "tests/")
-        if path.name.startswith("test_") and nap.search(path.read_text()) and path.name != "test_tree.py"
-    ]
-    assert found == []

@@ -63,7 +63,7 @@ kind: Router
 metadata: {{name: stranger}}
 spec:
   resources:
-    - apiVersion: mobility.routerd.net/v1alpha1
+    - apiVersion: hybrid.routerd.net/v1alpha1
       kind: CloudProviderProfile
       metadata: {{name: files}}
       spec:
