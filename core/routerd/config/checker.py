@@ -164,6 +164,19 @@ def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> N
             c.report(r, f"{path}.{key}", message, "name prefixes in allowedPrefixes instead")
 
 
+def learns(
+    c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router: AnyResource | None
+) -> None:
+    """Warn of sessions over which nothing can be learned, since nothing enters that is not allowed."""
+    if router is None:
+        return
+    effective = own or router.spec.import_policy
+    pools = any(True for _ in c.of(specs.MobilityPoolSpec))
+    if effective is None or not (effective.allowed_prefixes or pools):
+        message = "names no prefixes, here or in the BGPRouter, so no route is learned"
+        c.warn(r, f"{path}.allowedPrefixes", message)
+
+
 def communities(c: Checker, r: AnyResource, path: str, values: Sequence[str]) -> None:
     """Check the notation of standard communities (RFC 1997)."""
     for index, text in enumerate(values):

@@ -102,8 +102,7 @@ _NO_EFFECT = {
         "gracefulRestart": "learned routes stay in the kernel while the speaker restarts",
         "communities.set.in": "communities are set on what is announced",
         "communities.accept": "communities of learned routes are kept as they are",
-        "watcher.pollInterval": "the speaker reports changes by itself",
-        "watcher.peerStateChangeThrottle": "the speaker reports changes by itself",
+        "watcher": "the speaker reports changes by itself; a neighbour may send 4096 prefixes",
     },
     "BGPPeer": {
         "exportPolicy": "see BGPRouter",

@@ -14,6 +14,7 @@ from routerd.config.checker import (
     host,
     host_prefix,
     keepalive,
+    learns,
     peers_source,
     policy,
     secret,
@@ -71,6 +72,8 @@ def _profile_bgp(c: Checker, r: AnyResource, bgp: ProfileBGPSpec) -> None:
     if bgp.timers is not None and bgp.timers.profile != bgp.timers_preset:
         message = f"timersPreset {bgp.timers_preset} contradicts timers.profile {bgp.timers.profile}"
         c.report(r, "spec.bgp.timersPreset", message, "give one of them")
+    if bgp.generate_peers and not bgp.route_reflector_client:
+        learns(c, r, "spec.bgp.importPolicy", bgp.import_policy, router)
     if not bgp.route_reflector_client:
         return
     if router is not None and bgp.peer_asn != router.spec.asn:

@@ -9,6 +9,7 @@ from routerd.config.checker import (
     communities,
     endpoint,
     keepalive,
+    learns,
     link_name,
     mtu,
     peers_source,
@@ -113,7 +114,7 @@ def bgp_peer(c: Checker, r: Resource[specs.BGPPeerSpec]) -> None:
     if not r.spec.peers:
         c.report(r, "spec.peers", "is empty")
     unique(c, r, "spec.peers", [str(peer) for peer in r.spec.peers])
-    _session(c, r)
+    learns(c, r, "spec.importPolicy", r.spec.import_policy, _session(c, r))
 
 
 def bgp_dynamic_peer(c: Checker, r: Resource[specs.BGPDynamicPeerSpec]) -> None:
