@@ -11,7 +11,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from routerd.store.database import Connection, Rows
 
 T = TypeVar("T")
-
-KEEP_ENDED = timedelta(days=30)
-"""How long the name of a claim that has ended stays bound to its leaf."""
 
 JOURNAL_DEPTH = 20
 """How many of the latest entries of one key are kept beside the first."""
@@ -114,18 +111,6 @@ class Store:
         """Return the revocations of a leaf under a policy."""
         rows = self._read("SELECT body FROM revocations WHERE policy = ? AND leaf_id = ?", (policy, leaf_id))
         return tuple(self._decode(body, Revocation) for (body,) in rows)
-
-    def prune(self) -> int:
-        """Forget claims that ended long ago, never nonces and revocations; return how many."""
-        limit = self._clock.now() - KEEP_ENDED
-        count = 0
-        with self._transaction() as execute:
-            for name, body in execute("SELECT name, body FROM claims").fetchall():
-                end = self._decode(body, AdmittedClaim).expires_at
-                if end is not None and end < limit:
-                    execute("DELETE FROM claims WHERE name = ?", (name,))
-                    count += 1
-        return count
 
     # --- enrollment (leaf) -----------------------------------------------------------------------
 

@@ -80,7 +80,6 @@ WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
     "finish": lambda store, _: store.journal_finish(1, "done"),
     "original": lambda store, _: store.original_record("s", "k", "v"),
     "forget": lambda store, _: store.original_forget("s", "kept"),
-    "prune": lambda store, _: store.prune(),
 }
 
 

@@ -1,0 +1,187 @@
+"""The form of a claim, before anything is looked up: limits, characters, canonical addresses.
+
+A control character in a signed text would let two different claims have the same signed bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
+
+import attrs
+
+from routerd.errors import EnrollmentRefused
+from routerd.model.claim import Claim, ClaimWireGuard
+from routerd.model.names import PublicKey
+
+MAX_TEXT = 256
+MAX_ITEMS = 256
+MAX_ASN = 2**32 - 1
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
+
+
+def normalised(claim: Claim) -> Claim:
+    """Return the claim without a WireGuard part that says nothing; programs in Go send such."""
+    if claim.wireguard == ClaimWireGuard(public_key=PublicKey("")):
+        return attrs.evolve(claim, wireguard=None)
+    return claim
+
+
+def check_form(claim: Claim) -> None:
+    """Raise `EnrollmentRefused` when a field has no proper form."""
+    if not _NAME.match(claim.name):
+        shown = claim.name[:64].encode("unicode_escape").decode()
+        raise EnrollmentRefused(
+            "claim-name-invalid",
+            f"metadata.name {shown} must be of letters, digits, dots and dashes, at most 253 of them",
+        )
+    if claim.revoked:
+        _refuse(claim, "claim-revoked", "a claim that says revoked: true cannot join")
+    _check_texts(claim)
+    for field, value in (("policyRef", claim.policy_ref), ("leafID", claim.leaf_id)):
+        if not value.strip():
+            _refuse(claim, "field-required", f"{field} is required")
+    _host(claim, "tunnelAddress", claim.tunnel_address, required=True)
+    _host(claim, "endpoint", claim.endpoint)
+    _host(claim, "bgp.routerID", claim.router_id)
+    for text in claim.owned_addresses:
+        _prefix(claim, "mobility.ownedAddresses", text, host=True)
+    if not 0 <= claim.asn <= MAX_ASN:
+        _refuse(claim, "asn-invalid", f"bgp.asn {claim.asn} is no AS number")
+    if claim.wireguard is not None:
+        _wireguard(claim, claim.wireguard)
+    parse_time(claim, "joinTimestamp", claim.join_timestamp, "join-timestamp-invalid")
+    parse_time(claim, "expiresAt", claim.expires_at, "expires-at-invalid")
+
+
+def parse_time(claim: Claim, field: str, text: str, reason: str) -> datetime | None:
+    """Return an RFC 3339 time, none when the field is empty; refused with `reason` otherwise."""
+    value = text.strip()
+    if not value:
+        return None
+    try:
+        if _RFC3339.match(value):
+            return datetime.fromisoformat(value)
+    except ValueError:
+        pass
+    raise EnrollmentRefused(
+        reason, f"claim {claim.name}: {field} {value} is no time such as 2026-06-28T00:00:00Z"
+    )
+
+
+def _check_texts(claim: Claim) -> None:
+    for field, text in _texts(claim):
+        if len(text) > MAX_TEXT:
+            _refuse(claim, "claim-too-large", f"{field} is longer than {MAX_TEXT} characters")
+        if not text.isprintable():
+            _refuse(claim, "text-invalid", f"{field} has a control character or an odd blank in it")
+    lists = {"mobility.ownedAddresses": claim.owned_addresses}
+    if claim.wireguard is not None:
+        lists["wireGuard.allowedIPs"] = claim.wireguard.allowed_ips
+    for field, items in lists.items():
+        if len(items) > MAX_ITEMS:
+            _refuse(claim, "claim-too-large", f"{field} has more than {MAX_ITEMS} items")
+
+
+def _texts(claim: Claim) -> Iterator[tuple[str, str]]:
+    yield from (
+        ("policyRef", claim.policy_ref),
+        ("rrSetRef", claim.rr_set_ref),
+        ("leafID", claim.leaf_id),
+        ("joinAudience", claim.join_audience),
+        ("joinNonce", claim.join_nonce),
+        ("joinTimestamp", claim.join_timestamp),
+        ("joinHMAC", claim.join_hmac),
+        ("tunnelAddress", claim.tunnel_address),
+        ("endpoint", claim.endpoint),
+        ("bgp.routerID", claim.router_id),
+        ("expiresAt", claim.expires_at),
+    )
+    yield from (("mobility.ownedAddresses", text) for text in claim.owned_addresses)
+    if claim.wireguard is not None:
+        yield "wireGuard.publicKey", claim.wireguard.public_key
+        yield "wireGuard.endpoint", claim.wireguard.endpoint
+        yield from (("wireGuard.allowedIPs", text) for text in claim.wireguard.allowed_ips)
+
+
+def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
+    key = wireguard.public_key.strip()
+    try:
+        raw = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    # Written back, because two texts that decode alike would be two keys to a comparison of texts.
+    if len(raw) != 32 or not any(raw) or base64.b64encode(raw).decode() != key:
+        _refuse(
+            claim,
+            "wireguard-key-invalid",
+            "wireGuard.publicKey is no WireGuard key (44 characters of base64)",
+        )
+    endpoint = wireguard.endpoint.strip()
+    if endpoint:
+        host, _, port = endpoint.rpartition(":")
+        _host(claim, "wireGuard.endpoint", host, required=True, bare=True)
+        if not _PORT.match(port) or int(port) > 65535:
+            _refuse(claim, "endpoint-invalid", f"wireGuard.endpoint {endpoint} has no port from 1 to 65535")
+    for text in wireguard.allowed_ips:
+        _prefix(claim, "wireGuard.allowedIPs", text)
+    if not 0 <= wireguard.persistent_keepalive <= 65535:
+        _refuse(
+            claim,
+            "keepalive-invalid",
+            f"wireGuard.persistentKeepalive {wireguard.persistent_keepalive} is not from 0 to 65535 seconds",
+        )
+
+
+def _host(claim: Claim, field: str, text: str, *, required: bool = False, bare: bool = False) -> None:
+    value = text.strip()
+    if not value and not required:
+        return
+    if not value:
+        _refuse(claim, "field-required", f"{field} is required")
+    plain = value if bare else value.removesuffix("/32")
+    address = _address(plain)
+    if address is None or not _usable(address):
+        _refuse(claim, "address-invalid", f"{field} {value} is no IPv4 address of a host")
+
+
+def _prefix(claim: Claim, field: str, text: str, *, host: bool = False) -> None:
+    network: IPv4Network | None
+    try:
+        network = IPv4Network(text)
+    except ValueError:
+        network = None
+    canonical = network is not None and text in (str(network), str(network).removesuffix("/32"))
+    if network is None or not canonical or not _usable(network.network_address):
+        _refuse(claim, "address-invalid", f"{field} {text} is no IPv4 prefix in its usual form")
+    elif host and network.prefixlen != 32:
+        _refuse(claim, "owned-address-not-host", f"{field} {text} is no /32")
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        address = IPv4Address(text)
+    except ValueError:
+        return None
+    return address if str(address) == text else None
+
+
+def _usable(address: IPv4Address) -> bool:
+    # 255.255.255.255 counts as reserved (240.0.0.0/4), which some sites use as unicast.
+    return not (
+        address.is_unspecified
+        or address.is_loopback
+        or address.is_multicast
+        or address == IPv4Address("255.255.255.255")
+    )
+
+
+def _refuse(claim: Claim, reason: str, message: str) -> None:
+    raise EnrollmentRefused(reason, f"claim {claim.name}: {message}")

@@ -1,0 +1,88 @@
+"""Which /31 of which transport profile a leaf's link takes on this router, and who has it already.
+
+Both ends compute the same slot by a hash, so a collision cannot be moved out of the way: it can
+only be refused, at admission, before it reaches any tunnel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+
+import attrs
+
+from routerd.model.claim import Claim
+from routerd.model.intent import Intent, Named
+from routerd.model.names import pair_slot
+from routerd.model.specs import (
+    SAMEnrollmentPolicySpec,
+    SAMNodeSetSpec,
+    SAMRRSetSpec,
+    SAMTransportProfileSpec,
+)
+
+Profile = Named[SAMTransportProfileSpec]
+
+
+@attrs.frozen(kw_only=True)
+class Slot:
+    """A /31 of a profile, named by its `Kind/name`; `own` is this router's name in it."""
+
+    profile: str
+    own: str
+    network: IPv4Network
+
+
+def slots_of(intent: Intent, policy: Named[SAMEnrollmentPolicySpec], leaf: str) -> tuple[Slot, ...]:
+    """Return the slots that a leaf takes by being admitted under a policy."""
+    return tuple(_slot(intent, profile, leaf) for profile in _fed_by(intent, policy))
+
+
+def slot_holders(intent: Intent, claims: Iterable[Claim]) -> dict[IPv4Network, str]:
+    """Return who has each slot: the given claims, and nodes that stand in the file."""
+    holders: dict[IPv4Network, str] = {}
+    for profile in _pair_stable(intent):
+        for node in _static_nodes(intent, profile):
+            slot = _slot(intent, profile, node)
+            if node != slot.own:
+                holders.setdefault(slot.network, node)
+    for claim in claims:
+        policy = intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
+        if policy is not None:
+            leaf = claim.leaf_id.strip()
+            for slot in slots_of(intent, policy, leaf):
+                holders.setdefault(slot.network, leaf)
+    return holders
+
+
+def _slot(intent: Intent, profile: Profile, node: str) -> Slot:
+    spec = profile.spec
+    own = (spec.self_node_ref or intent.node).strip()
+    base = int(spec.inner_prefix.network_address) + 2 * pair_slot(spec.inner_prefix, own, node)
+    return Slot(profile=profile.ref, own=own, network=IPv4Network((base, 31)))
+
+
+def _pair_stable(intent: Intent) -> Iterator[Profile]:
+    for profile in intent.of(SAMTransportProfileSpec):
+        if profile.spec.addressing_mode == "pair-stable":
+            yield profile
+
+
+def _fed_by(intent: Intent, policy: Named[SAMEnrollmentPolicySpec]) -> Iterator[Profile]:
+    for profile in _pair_stable(intent):
+        sources = {source.resource.strip() for source in profile.spec.peers_from}
+        if policy.ref in sources or policy.spec.transport_profile_ref.rpartition("/")[2] == profile.name:
+            yield profile
+
+
+def _static_nodes(intent: Intent, profile: Profile) -> Iterator[str]:
+    for source in profile.spec.peers_from:
+        kind = source.resource.rpartition("/")[0]
+        nodes: list[str] = []
+        if kind == "SAMNodeSet":
+            node_set = intent.get(source.resource, SAMNodeSetSpec)
+            nodes = [node.node_ref for node in node_set.spec.nodes] if node_set else []
+        elif kind == "SAMRRSet":
+            rr_set = intent.get(source.resource, SAMRRSetSpec)
+            nodes = [member.node_ref for member in rr_set.spec.members] if rr_set else []
+        yield from (node for node in nodes if not source.node_refs or node in source.node_refs)
