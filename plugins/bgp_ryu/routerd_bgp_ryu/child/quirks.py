@@ -14,6 +14,9 @@ Library = Any  # Any: the libraries ship no types
 
 _LOG = logging.getLogger("routerd.bgp")
 _BREATHER = 0.2
+_GOODBYE = 2.0
+_REJECTED = b"\xff" * 16 + b"\x00\x15\x03\x06\x05"
+"""NOTIFICATION: Cease, connection rejected (RFC 4486 section 3)."""
 
 
 def accept_forever(core: Library, listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
@@ -29,7 +32,28 @@ def accept_forever(core: Library, listener: socket.socket, handle: Callable[[soc
             _LOG.warning("accept: %s", error)
             eventlet.sleep(_BREATHER)  # out of descriptors, usually
             continue
-        eventlet.spawn(_guarded, core, connection, address, handle)
+        if core.peer_manager.get_by_addr(address) is None:
+            eventlet.spawn(_refuse, connection)
+        else:
+            eventlet.spawn(_guarded, core, connection, address, handle)
+
+
+def _refuse(connection: socket.socket) -> None:
+    """Say that the neighbour is not configured, and let it read that before the connection ends.
+
+    The library closes at once, with the neighbour's OPEN unread, so that a reset overtakes the
+    NOTIFICATION and the neighbour never learns why.
+    """
+    try:
+        with eventlet.Timeout(_GOODBYE, exception=False):
+            connection.sendall(_REJECTED)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+    except OSError as error:
+        _LOG.debug("refusal: %s", error)
+    finally:
+        connection.close()
 
 
 def _guarded(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from ipaddress import IPv4Network
 
@@ -162,6 +163,7 @@ class BgpSpeaker:
         peer._neigh_conf._settings["hold_time"] = session.timers.hold  # noqa: SLF001 - no public way to it
         source = str(session.source) if session.source else None
         peer._connect_tcp = Dialer(peer, source, lambda reason: self._say(neighbour, reason))  # noqa: SLF001 - as above
+        peer.connection_lost = partial(self._lost, neighbour, peer.connection_lost)
         preference = self._packet.BGP_ATTR_TYPE_LOCAL_PREF
         peer._attribute_maps["default"] = {self._maps.ATTR_LOCAL_PREF: [KeepPreference(preference)]}  # noqa: SLF001 - as above
         self.sessions[neighbour] = session
@@ -279,6 +281,11 @@ class BgpSpeaker:
     def _note(self, peer: Library, code: int, subcode: int | None, direction: str) -> None:
         if peer is not None:
             self._say(peer.ip_address, f"{direction} {error_text(int(code), int(subcode or 0))}")
+
+    def _lost(self, neighbour: str, lost: Callable[[str], None], reason: str) -> None:
+        if not self._errors.get(neighbour):  # a NOTIFICATION says more
+            self._say(neighbour, reason[:1].lower() + reason[1:].rstrip("."))
+        lost(reason)
 
     def _say(self, neighbour: str, reason: str) -> None:
         if self._errors.get(neighbour) != reason:
