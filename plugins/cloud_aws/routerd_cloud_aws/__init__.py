@@ -1,0 +1,1 @@
+"""The fabric of routerd on Amazon VPC."""

@@ -65,7 +65,9 @@ class AwsRegion:
         gateway = self._ec2.create_internet_gateway()
         self._ec2.attach_internet_gateway(gateway.id, self.vpc)
         self.internet_gateway: str = gateway.id
-        (main,) = self._ec2.describe_route_tables(filters={"vpc-id": [self.vpc], "association.main": ["true"]})
+        (main,) = self._ec2.describe_route_tables(
+            filters={"vpc-id": [self.vpc], "association.main": ["true"]}
+        )
         self.route_table: str = main.id
         self._ec2.create_route(main.id, "0.0.0.0/0", gateway_id=gateway.id)
         self._subnet_prefixes = {subnet}
@@ -218,7 +220,9 @@ class AwsRegion:
         scope = _CREDENTIAL.search(request.headers.get("Authorization", ""))
         if scope is None:
             return Failure(
-                status=400, code="MissingAuthenticationToken", message="Request is missing Authentication Token"
+                status=400,
+                code="MissingAuthenticationToken",
+                message="Request is missing Authentication Token",
             )
         held = self._credentials.get(scope[1])
         if held is None or request.headers.get("X-Amz-Security-Token") != held.token:
@@ -230,7 +234,9 @@ class AwsRegion:
         if held.expires < dt.datetime.now(dt.UTC):
             return Failure(status=400, code="RequestExpired", message="Request has expired.")
         if scope[2] != self.region or not form.get("Action"):
-            return Failure(status=400, code="InvalidAction", message="The action is not valid for this endpoint")
+            return Failure(
+                status=400, code="InvalidAction", message="The action is not valid for this endpoint"
+            )
         return None
 
     def _rule(self, action: str, form: Mapping[str, str]) -> Failure | None:
@@ -257,8 +263,8 @@ class AwsRegion:
             return Failure(
                 status=400,
                 code="InvalidParameterValue",
-                message=f"The destination CIDR block {text} is equal to or more specific than one of this VPC's "
-                "CIDR blocks. This route can target only an interface or an instance, and must be a subnet's.",
+                message=f"The destination CIDR block {text} is equal to or more specific than one of "
+                "this VPC's CIDR blocks, and matches no subnet.",
             )
         if len(table.routes) >= MAX_ROUTES:
             return Failure(

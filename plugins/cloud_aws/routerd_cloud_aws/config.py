@@ -1,0 +1,32 @@
+"""Options of the fabric kind `aws`; everything has a sensible value on an EC2 instance."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class AwsOptions:
+    """`CloudProviderProfile.spec.options` when the provider is `aws`.
+
+    `region`, `instanceID` and `networkInterfaces` (the primary one first) replace what the metadata
+    service says; with all three it is not asked. `routeTables` replaces the route tables of our
+    subnets; an explicit empty list means that no route is written.
+    """
+
+    region: str = ""
+    instance_id: str = ""
+    network_interfaces: tuple[str, ...] = ()
+    route_tables: tuple[str, ...] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for key, values, start in (
+            ("instanceID", (self.instance_id,) if self.instance_id else (), "i-"),
+            ("networkInterfaces", self.network_interfaces, "eni-"),
+            ("routeTables", self.route_tables or (), "rtb-"),
+        ):
+            for value in values:
+                if not value.startswith(start):
+                    raise ValueError(
+                        f'{key}: "{value}" is no identifier of that kind; it starts with {start}'
+                    )

@@ -1,0 +1,30 @@
+"""What the plugin offers: the fabric kind `aws`. No I/O, and no SDK, on import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import routerd
+from routerd.errors import PluginError
+from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
+from routerd_cloud_aws.config import AwsOptions
+from routerd_cloud_aws.fabric import AwsFabric
+
+
+@routerd.hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(name="cloud_aws", summary="Amazon VPC: source/destination checks and route tables")
+
+
+@routerd.hookimpl
+def routerd_fabrics() -> Sequence[Provider[Fabric]]:
+    """Describe the fabric kind `aws`."""
+    return [Provider(kind="aws", create=create, options=AwsOptions)]
+
+
+def create(ctx: PluginContext, options: object) -> Fabric:
+    """Make a fabric of `AwsOptions`; raises `PluginError` for anything else."""
+    if not isinstance(options, AwsOptions):
+        raise PluginError(f"cloud_aws: options must be AwsOptions, got {type(options).__name__}")
+    return AwsFabric(ctx, options)
