@@ -164,9 +164,7 @@ def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> N
             c.report(r, f"{path}.{key}", message, "name prefixes in allowedPrefixes instead")
 
 
-def learns(
-    c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router: AnyResource | None
-) -> None:
+def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router: AnyResource | None) -> None:
     """Warn of sessions over which nothing can be learned, since nothing enters that is not allowed."""
     if router is None:
         return
