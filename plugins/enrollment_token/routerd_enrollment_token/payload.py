@@ -22,8 +22,11 @@ def canonical(claim: Claim) -> bytes:
 
 
 def proof(claim: Claim, secret: str) -> str:
-    """Return the HMAC-SHA256 of the signed text as 64 lower-case hex digits."""
-    return hmac.new(secret.encode(), canonical(claim), hashlib.sha256).hexdigest()
+    """Return the HMAC-SHA256 of the signed text as 64 lower-case hex digits.
+
+    Bytes of the secret that are no UTF-8 come as lone surrogates.
+    """
+    return hmac.new(secret.encode(errors="surrogateescape"), canonical(claim), hashlib.sha256).hexdigest()
 
 
 def digest(claim: Claim) -> str:

@@ -1,0 +1,60 @@
+"""What the enrollment listener needs from the daemon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Protocol
+
+import attrs
+
+from routerd.spi import JSONValue
+
+API_VERSION = "control.routerd.net/v1alpha1"
+PREFIX = f"/api/{API_VERSION}"
+
+
+@attrs.frozen(kw_only=True)
+class Accepted:
+    """A claim that was admitted; `expires_at` is its true end."""
+
+    claim_ref: str
+    observed_at: datetime
+    expires_at: datetime | None
+
+
+@attrs.frozen(kw_only=True)
+class ServedTopology:
+    """The set of route reflectors for one admitted claim, and the digest of that claim."""
+
+    rr_set: Mapping[str, JSONValue]
+    claim_digest: str
+
+
+@attrs.frozen(kw_only=True)
+class Revoked:
+    """A claim that was revoked."""
+
+    claim_ref: str
+    observed_at: datetime
+    reason: str
+
+
+class AdmissionDesk(Protocol):
+    """Decides on claims. Every method raises `EnrollmentRefused` with a reason code.
+
+    `StoreError` means that nothing was decided, because it could not be written down.
+    """
+
+    async def submit(self, document: JSONValue, source: IPv4Address | None) -> Accepted:
+        """Judge the claim in a JSON document; it is on the disk when this returns."""
+        ...
+
+    async def topology(self, rr_set: str, claim_ref: str) -> ServedTopology:
+        """Return the route reflectors of a set to the leaf of an admitted claim."""
+        ...
+
+    async def revoke(self, name: str, reason: str) -> Revoked:
+        """End a claim for good."""
+        ...
