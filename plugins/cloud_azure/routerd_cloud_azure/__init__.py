@@ -1,0 +1,1 @@
+"""The fabric of routerd on Azure virtual networks."""

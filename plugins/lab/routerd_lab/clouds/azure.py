@@ -282,8 +282,8 @@ class AzureSubscription:
                 body["tags"] = (await _object(request)).get("tags", {})
                 _touch(body)
                 return self._answer(body)
-            case method, kind:
-                _refuse(405, "MethodNotAllowed", f"{method} of {kind} is not emulated.")
+            case _:
+                return _refuse(405, "MethodNotAllowed", f"{request.method} of {action} is not emulated.")
 
     def _find(self, ref: str) -> Json:
         body = self._resources.get(ref.lower())
@@ -376,11 +376,9 @@ class AzureSubscription:
             if address:
                 IPv4Address(address)
         except (KeyError, ValueError):
-            _refuse(
-                400, "InvalidRequestFormat", "Cannot parse the request: addressPrefix or nextHopIpAddress."
-            )
+            _refuse(400, "InvalidRequestFormat", "Cannot parse addressPrefix or nextHopIpAddress.")
         if hop not in _HOPS or (hop == "VirtualAppliance") != bool(address):
-            _refuse(400, "InvalidRequestFormat", "Cannot parse the request: nextHopType or nextHopIpAddress.")
+            _refuse(400, "InvalidRequestFormat", "Cannot parse nextHopType or nextHopIpAddress.")
 
         others = [route for route in self._routes() if route["id"].lower() != ref.lower()]
         taken = [route for route in others if route["properties"]["addressPrefix"] == str(prefix)]

@@ -1,0 +1,41 @@
+"""Options of the fabric kind `azure`; everything has a sensible value on an Azure VM."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class AzureOptions:
+    """`CloudProviderProfile.spec.options` when the provider is `azure`.
+
+    `subscriptionID`, `resourceGroup` (where our network interfaces are), `instanceID` and
+    `networkInterfaces` (resource IDs, the primary one first) replace what the metadata service and
+    the API say. `routeTables` (resource IDs) replaces the route tables of our subnets; an explicit
+    empty list means that no route is written. `clientID` chooses one of several user-assigned identities.
+    """
+
+    subscription_id: str = ""
+    resource_group: str = ""
+    instance_id: str = ""
+    network_interfaces: tuple[str, ...] = ()
+    route_tables: tuple[str, ...] | None = None
+    client_id: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        for key, values, kind in (
+            ("instanceID", (self.instance_id,) if self.instance_id else (), "virtualMachines"),
+            ("networkInterfaces", self.network_interfaces, "networkInterfaces"),
+            ("routeTables", self.route_tables or (), "routeTables"),
+        ):
+            for value in values:
+                parts = value.split("/")
+                if (
+                    not value.startswith("/subscriptions/")
+                    or len(parts) != 9
+                    or parts[7].lower() != kind.lower()
+                ):
+                    raise ValueError(
+                        f'{key}: "{value}" is no resource ID; it has the form '
+                        f"/subscriptions/ID/resourceGroups/NAME/providers/PROVIDER/{kind}/NAME"
+                    )

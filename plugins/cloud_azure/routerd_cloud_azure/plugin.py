@@ -1,0 +1,32 @@
+"""What the plugin offers: the fabric kind `azure`. No I/O, and no SDK, on import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import routerd
+from routerd.errors import PluginError
+from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
+from routerd_cloud_azure.config import AzureOptions
+from routerd_cloud_azure.fabric import AzureFabric
+
+
+@routerd.hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(
+        name="cloud_azure", summary="Azure virtual networks: IP forwarding and user-defined routes"
+    )
+
+
+@routerd.hookimpl
+def routerd_fabrics() -> Sequence[Provider[Fabric]]:
+    """Describe the fabric kind `azure`."""
+    return [Provider(kind="azure", create=create, options=AzureOptions)]
+
+
+def create(ctx: PluginContext, options: object) -> Fabric:
+    """Make a fabric of `AzureOptions`; raises `PluginError` for anything else."""
+    if not isinstance(options, AzureOptions):
+        raise PluginError(f"cloud_azure: options must be AzureOptions, got {type(options).__name__}")
+    return AzureFabric(ctx, options)
