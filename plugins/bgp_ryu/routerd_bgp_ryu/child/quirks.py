@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -95,7 +96,9 @@ class Dialer:
                 address, handle, time_out=time_out, bind_address=bound, password=password
             )
         except OSError as error:
-            self._failed(f"cannot connect: {error.strerror or 'timed out'}")
+            self._failed(
+                f"cannot connect: {os.strerror(error.errno).lower() if error.errno else 'timed out'}"
+            )
             raise
         return dialed
 
@@ -165,3 +168,13 @@ class KeepPreference:
     def get_attribute(self) -> Library:
         """Return the preference of the path that was looked at last."""
         return self._found
+
+
+def mend_passwords(sockopt: Library) -> None:
+    """Make the library's TCP MD5 (RFC 2385) take text, which it hands to `struct` as it is."""
+    plain = sockopt.set_tcp_md5sig
+
+    def encoded(connection: socket.socket, address: str, key: str | bytes) -> None:
+        plain(connection, address, key.encode() if isinstance(key, str) else key)
+
+    sockopt.set_tcp_md5sig = encoded

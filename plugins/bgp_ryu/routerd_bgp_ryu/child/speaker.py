@@ -13,7 +13,14 @@ import attrs
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
-from routerd_bgp_ryu.child.quirks import Dialer, Handshakes, KeepPreference, Library, accept_forever
+from routerd_bgp_ryu.child.quirks import (
+    Dialer,
+    Handshakes,
+    KeepPreference,
+    Library,
+    accept_forever,
+    mend_passwords,
+)
 from routerd_bgp_ryu.wire import Document
 
 
@@ -106,6 +113,7 @@ class BgpSpeaker:
         self._paths = _library(f"{_BGP}.info_base.ipv4").Ipv4Path
         self._maps = _library(f"{_BGP}.info_base.base").AttributeMap
         _library(f"{_BGP}.core").CoreService._listen_socket_loop = accept_forever  # noqa: SLF001 - see there
+        mend_passwords(_library("lib.sockopt"))
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
         self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
             as_number=speaker.asn,
@@ -144,6 +152,15 @@ class BgpSpeaker:
 
     def add_session(self, neighbour: str, session: Session) -> None:
         """Add a session; until it has a policy, nothing comes in."""
+        try:
+            self._create(neighbour, session)
+        except Exception:  # whatever the library raises, a neighbour by halves must not stay
+            if self._peer(neighbour) is not None:
+                self._bgp.neighbor_del(neighbour)
+            raise
+        self._prepare(neighbour, session)
+
+    def _create(self, neighbour: str, session: Session) -> None:
         self._api.call(
             "neighbor.create",
             ip_address=neighbour,
@@ -158,6 +175,8 @@ class BgpSpeaker:
             cap_four_octet_as_number=True,
             cap_mbgp_ipv4=True,
         )
+
+    def _prepare(self, neighbour: str, session: Session) -> None:
         peer = self._peer(neighbour)
         # The library refuses what RFC 4271 allows (3 s and more), but only when it reads settings.
         peer._neigh_conf._settings["hold_time"] = session.timers.hold  # noqa: SLF001 - no public way to it

@@ -65,14 +65,8 @@ class Node:
         """Start the provider and its speaker."""
         await self.routing.start()
         self.task = asyncio.create_task(self._follow())
-        value = Speaker(
-            asn=ASN,
-            router_id=self.address,
-            owner=OWNER,
-            port=PORT,
-            listen=self.address,
-            **speaker,
-        )
+        value = Speaker(asn=ASN, router_id=self.address, owner=OWNER, port=PORT, listen=self.address)
+        value = attrs.evolve(value, **speaker)
         await put(self.routing.speakers, "test", value)
 
     async def _follow(self) -> None:
@@ -161,6 +155,7 @@ async def established(*pairs: tuple[Node, Node], deadline: float = 20) -> None:
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
+    """Return a directory for sockets, whose paths must be short."""
     path = Path(tempfile.mkdtemp(prefix="rd-bgp-"))
     yield path
     shutil.rmtree(path)
