@@ -15,7 +15,7 @@ class AwsOptions:
     """
 
     region: str = ""
-    instance_id: str = ""
+    instance_id: str = attrs.field(default="", metadata={"key": "instanceID"})
     network_interfaces: tuple[str, ...] = ()
     route_tables: tuple[str, ...] | None = None
 

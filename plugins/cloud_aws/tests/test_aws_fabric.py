@@ -285,6 +285,19 @@ def _nowhere(*_: object, **__: object) -> Any:
     raise socket.gaierror(socket.EAI_NONAME, "name unknown")
 
 
+async def test_an_instance_without_a_role_is_told_so(
+    region: AwsRegion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The variable keeps the SDK, and not us, from the metadata service.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    fabric = AwsFabric(make_context(tmp_path), AwsOptions())
+    await fabric.start()
+    with pytest.raises(TransientError, match="attach a role"):
+        await fabric.instance()
+    assert region.failures.calls == []
+    await fabric.aclose()
+
+
 async def test_a_dry_run_changes_nothing(region: AwsRegion, tmp_path: Path) -> None:
     fabric = AwsFabric(make_context(tmp_path, read_only=True), AwsOptions())
     await fabric.start()

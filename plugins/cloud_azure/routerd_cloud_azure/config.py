@@ -15,12 +15,12 @@ class AzureOptions:
     empty list means that no route is written. `clientID` chooses one of several user-assigned identities.
     """
 
-    subscription_id: str = ""
+    subscription_id: str = attrs.field(default="", metadata={"key": "subscriptionID"})
     resource_group: str = ""
-    instance_id: str = ""
+    instance_id: str = attrs.field(default="", metadata={"key": "instanceID"})
     network_interfaces: tuple[str, ...] = ()
     route_tables: tuple[str, ...] | None = None
-    client_id: str = ""
+    client_id: str = attrs.field(default="", metadata={"key": "clientID"})
 
     def __attrs_post_init__(self) -> None:
         for key, values, kind in (
