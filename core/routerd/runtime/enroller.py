@@ -1,0 +1,414 @@
+"""The leaf's enrollment: keep every route reflector accepting our claim, and know who they are.
+
+Each reflector is followed on its own, because one that was down, or lost its state, must get the
+claim as soon as it is back. What was fetched once stays until something newer was fetched: a leaf
+forwards without any reflector's API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import Literal, Protocol
+
+import attrs
+
+from routerd.control.enroll_client import Admission, ClaimRejected, EnrollClient, Fetched, client_tls
+from routerd.errors import ConfigError, ControlError, PermanentError, ProviderError, StoreError
+from routerd.model.claim import Claim, Topology
+from routerd.model.intent import Named
+from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
+from routerd.runtime import secrets
+from routerd.runtime.acceptance import Acceptance
+from routerd.spi import Clock, Enrollment, Logger
+from routerd.store import Store
+
+Phase = Literal["Pending", "Ready", "Degraded", "Backoff"]
+
+SIGN_AGAIN = ("claim-expired", "join-nonce-used", "join-timestamp-not-newer")
+"""Refusals that a claim signed anew can mend. A revocation is not among them: that is a decision."""
+
+SIGN_DEADLINE = 5.0
+LONGEST_PAUSE = 60.0
+
+
+class ReflectorClient(Protocol):
+    """Asks route reflectors; `EnrollClient` outside of tests."""
+
+    async def submit(self, target: str, claim: Claim) -> Admission:
+        """Submit a claim."""
+        ...
+
+    async def fetch(self, target: str, rr_set: str, *, claim: Claim, digest: str) -> Fetched:
+        """Fetch the reflectors of a set."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class EnrollerStatus:
+    """How the enrollment stands. `endpoints` are in the order of the file."""
+
+    phase: Phase
+    reason: str
+    message: str
+    claim_ref: str
+    claim_digest: str = ""
+    endpoints: tuple[Acceptance, ...] = ()
+    reflectors: int = 0
+    last_success: datetime | None = None
+    next_attempt: datetime | None = None
+
+
+class Enroller:
+    """Runs one `SAMEnrollmentClient`. `run` never ends; `status` may be read at any time.
+
+    `claim` is the claim as the file has it. `on_claim` is called with the claim as it is signed
+    now, whenever that changes; `on_change` after anything else that others should look at.
+    """
+
+    def __init__(
+        self,
+        client: Named[SAMEnrollmentClientSpec],
+        claim: Claim,
+        *,
+        store: Store,
+        enrollment: Enrollment,
+        clock: Clock,
+        log: Logger,
+        on_change: Callable[[], None],
+        on_claim: Callable[[Claim], None] = lambda _: None,
+        connect: Callable[[], ReflectorClient] | None = None,
+        secret: Callable[[SecretSource], str] = secrets.resolve,
+        chance: Callable[[], float] = random.random,
+        nonce: Callable[[], str] = lambda: token_hex(16),
+    ) -> None:
+        self.name = client.name
+        self._spec = client.spec
+        self._claim = claim
+        self._store = store
+        self._enrollment = enrollment
+        self._clock = clock
+        self._log = log
+        self._on_change = on_change
+        self._on_claim = on_claim
+        self._connect = connect or self._client
+        self._secret = secret
+        self._chance = chance
+        self._nonce = nonce
+        self._signed: Claim | None = None
+        self._sign_again = False
+        self._digest = ""
+        self._topology: Topology | None = None
+        self._trouble = ""
+        self._trouble_reason = ""
+        self._troubles = 0
+        self._last_success: datetime | None = None
+        self._next_at: float | None = None
+        self._hurry = asyncio.Event()
+        socket = (f"unix:{self._spec.rr_socket}",) if self._spec.rr_socket is not None else ()
+        targets = dict.fromkeys((*socket, *self._spec.bootstrap_endpoints))
+        self._endpoints = {target: Acceptance(target=target) for target in targets}
+        self._shown: EnrollerStatus | None = None
+
+    # --- what others see ---------------------------------------------------------------------------
+
+    @property
+    def status(self) -> EnrollerStatus:
+        """Return how the enrollment stands."""
+        phase, reason, message = self._judgement()
+        return EnrollerStatus(
+            phase=phase,
+            reason=reason,
+            message=message,
+            claim_ref=self._claim.ref,
+            claim_digest=self._digest,
+            endpoints=tuple(self._endpoints.values()),
+            reflectors=len(self._topology.reflectors) if self._topology is not None else 0,
+            last_success=self._last_success,
+            next_attempt=self._moment(self._next_at),
+        )
+
+    @property
+    def claim(self) -> Claim | None:
+        """Return the claim as it is signed now, or none before the first time."""
+        return self._signed
+
+    def hurry(self) -> None:
+        """Forget all pauses and ask again at once."""
+        for target, endpoint in self._endpoints.items():
+            self._endpoints[target] = attrs.evolve(endpoint, ask_at=0.0)
+        self._hurry.set()
+
+    async def run(self) -> None:
+        """Enroll, and stay enrolled."""
+        await self._recall()
+        while True:
+            self._hurry.clear()
+            await self.step()
+            await self._pause()
+
+    async def step(self) -> None:
+        """Do what is due now, once; troubles end up in the status."""
+        try:
+            await self._sign()
+            client = await asyncio.to_thread(self._connect)
+        except (ConfigError, ControlError, StoreError, ProviderError) as error:
+            self._troubled(error)
+        else:
+            self._trouble, self._trouble_reason, self._troubles = "", "", 0
+            await self._ask_all(client)
+        self._plan()
+        self._tell()
+
+    # --- the claim -----------------------------------------------------------------------------------
+
+    async def _recall(self) -> None:
+        """Take up what an earlier run left in the store."""
+        topologies = await asyncio.to_thread(self._store.topologies)
+        self._topology = topologies.get(self._rr_set)
+        if self._signs:
+            earlier = (await asyncio.to_thread(self._store.own_claims)).get(self._claim.name)
+            if earlier is not None and _unsigned(earlier) == _unsigned(self._claim):
+                self._use(earlier)
+
+    @property
+    def _rr_set(self) -> str:
+        return self._claim.rr_set_ref.strip().rpartition("/")[2]
+
+    @property
+    def _signs(self) -> bool:
+        """Say whether this leaf signs its claim itself."""
+        return not self._claim.join_hmac.strip() and self._spec.join_token_from is not None
+
+    async def _sign(self) -> None:
+        """Make sure that there is a claim to submit, signed by the token as it is now."""
+        source = self._spec.join_token_from
+        if not self._signs or source is None:
+            if self._signed != self._claim:
+                self._use(self._claim)
+            return
+        token = await asyncio.to_thread(self._secret, source)
+        earlier = self._signed
+        if earlier is not None and not self._sign_again and not self._renewal_due():
+            if await self._sealed(earlier, token) == earlier:
+                return
+            self._log.info("claim.token.changed", claim=self._claim.name)
+        fresh = attrs.evolve(
+            self._claim,
+            join_nonce=self._nonce(),
+            join_timestamp=_stamp(self._clock.now(), earlier),
+        )
+        signed = await self._sealed(fresh, token)
+        # On the disk before its first use: a crash must not leave a reflector with a claim of ours
+        # that we do not know, and a nonce is used once.
+        await asyncio.to_thread(self._store.keep_own_claim, signed)
+        self._sign_again = False
+        self._log.info("claim.signed", claim=signed.name, timestamp=signed.join_timestamp)
+        self._use(signed)
+
+    def _renewal_due(self) -> bool:
+        now = self._clock.monotonic()
+        return any(
+            endpoint.holds(self._digest) and endpoint.renew_at is not None and now >= endpoint.renew_at
+            for endpoint in self._endpoints.values()
+        )
+
+    async def _sealed(self, claim: Claim, token: str) -> Claim:
+        try:
+            async with asyncio.timeout(SIGN_DEADLINE):
+                return await self._enrollment.sign(claim, token)
+        except TimeoutError as error:
+            raise PermanentError(
+                f"{claim.ref}: the join method did not sign in {SIGN_DEADLINE:g} s"
+            ) from error
+
+    def _use(self, claim: Claim) -> None:
+        self._signed = claim
+        self._digest = self._enrollment.digest(claim)
+        self._on_claim(claim)
+
+    # --- the reflectors ------------------------------------------------------------------------------
+
+    async def _ask_all(self, client: ReflectorClient) -> None:
+        """Submit to, or check, every endpoint that is due; they do not wait for each other."""
+        claim = self._signed
+        if claim is None:
+            return
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                target: group.create_task(self._ask(client, target, claim)) for target in self._endpoints
+            }
+        found = [task.result() for task in tasks.values()]
+        best = next((fetched for fetched in found if fetched is not None), None)
+        if best is not None:
+            try:
+                await self._keep(best)
+            except StoreError as error:
+                self._troubled(error)
+
+    async def _ask(self, client: ReflectorClient, target: str, claim: Claim) -> Fetched | None:
+        for again in (False, True):
+            now = self._clock.monotonic()
+            endpoint = self._endpoints[target]
+            submits = endpoint.must_submit(self._digest, now)
+            if not submits and not endpoint.must_check(now):
+                return None
+            try:
+                if submits:
+                    await self._submit(client, target, claim)
+                fetched = (
+                    await client.fetch(target, self._rr_set, claim=claim, digest=self._digest)
+                    if self._rr_set
+                    else None
+                )
+            except ClaimRejected as error:
+                if not submits and not again:
+                    # It lost its state, or the claim has ended there: it gets the claim again.
+                    self._log.warning("claim.forgotten", target=target, error=str(error))
+                    self._endpoints[target] = endpoint.forgotten()
+                    continue
+                self._failed(target, error, error.reason)
+                return None
+            except ProviderError as error:
+                self._failed(target, error, "unreachable" if error.retryable else "refused")
+                return None
+            self._endpoints[target] = self._endpoints[target].checked(clock=self._clock)
+            self._last_success = self._clock.now()
+            return fetched
+        return None
+
+    async def _submit(self, client: ReflectorClient, target: str, claim: Claim) -> None:
+        admission = await client.submit(target, claim)
+        before = self._endpoints[target]
+        self._endpoints[target] = before.accepted(
+            self._digest,
+            admission.life,
+            clock=self._clock,
+            before=self._spec.state_ttl_refresh_before,
+            least=self._spec.retry_backoff.min,
+        )
+        self._last_success = self._clock.now()
+        if not before.holds(self._digest) or before.failures:
+            self._log.info("claim.accepted", target=target, until=str(self._endpoints[target].until))
+
+    def _failed(self, target: str, error: ProviderError, reason: str) -> None:
+        before = self._endpoints[target]
+        self._endpoints[target] = before.failed(
+            error, reason, clock=self._clock, backoff=self._spec.retry_backoff, chance=self._chance()
+        )
+        if reason in SIGN_AGAIN:
+            self._sign_again = self._signs
+        if before.error != str(error):
+            self._log.warning("enrollment.failed", target=target, reason=reason, error=str(error))
+
+    async def _keep(self, fetched: Fetched) -> None:
+        ends = [each.until for each in self._endpoints.values() if each.until is not None]
+        topology = Topology(
+            rr_set=self._rr_set,
+            reflectors=fetched.reflectors,
+            claim_digest=fetched.claim_digest,
+            fetched_at=self._clock.now(),
+            expires_at=max(ends, default=None),
+        )
+        before = self._topology
+        if before is not None and _same(before, topology):
+            return
+        await asyncio.to_thread(self._store.keep_topology, topology)
+        self._topology = topology
+        if before is None or before.reflectors != topology.reflectors:
+            self._log.info("topology.fetched", rr_set=self._rr_set, reflectors=len(topology.reflectors))
+        self._on_change()
+
+    def _client(self) -> ReflectorClient:
+        spec = self._spec
+        token = self._secret(spec.control_api_token_from) if spec.control_api_token_from else None
+        tls = spec.control_api_tls
+        needs_tls = any(target.startswith("https:") for target in self._endpoints)
+        return EnrollClient(
+            clock=self._clock,
+            token=token,
+            tls=client_tls(tls) if needs_tls else None,
+            server_name=tls.server_name if tls is not None else None,
+        )
+
+    # --- troubles and pauses -------------------------------------------------------------------------
+
+    def _troubled(self, error: Exception) -> None:
+        if self._trouble != str(error):
+            self._log.error("enrollment.failed", error=str(error))
+        self._trouble = str(error)
+        self._trouble_reason = "state-unwritable" if isinstance(error, StoreError) else "not-configured"
+        self._troubles += 1
+
+    def _plan(self) -> None:
+        now = self._clock.monotonic()
+        if self._trouble:
+            backoff = self._spec.retry_backoff
+            pause = min(backoff.max, backoff.min * 2 ** min(self._troubles - 1, 30))
+            self._next_at = now + pause.total_seconds()
+        else:
+            self._next_at = min(
+                (endpoint.next_at(self._digest) for endpoint in self._endpoints.values()), default=now
+            )
+
+    async def _pause(self) -> None:
+        now = self._clock.monotonic()
+        seconds = min(max((self._next_at or now) - now, 0.05), LONGEST_PAUSE)
+        waits = [
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+            asyncio.ensure_future(self._hurry.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def _moment(self, at: float | None) -> datetime | None:
+        if at is None:
+            return None
+        return self._clock.now() + timedelta(seconds=max(0.0, at - self._clock.monotonic()))
+
+    def _tell(self) -> None:
+        """Wake whoever looks when the status says something else than before."""
+        status = self.status
+        known = self._shown
+        self._shown = status
+        if known is None or (status.phase, status.message) != (known.phase, known.message):
+            self._on_change()
+
+    def _judgement(self) -> tuple[Phase, str, str]:
+        endpoints = list(self._endpoints.values())
+        failing = [endpoint for endpoint in endpoints if endpoint.failures]
+        accepted = [endpoint for endpoint in endpoints if endpoint.holds(self._digest)]
+        if self._trouble:
+            phase: Phase = "Degraded" if self._topology is not None else "Backoff"
+            return phase, self._trouble_reason, self._trouble
+        if failing:
+            held = self._topology is not None or (accepted and not self._rr_set)
+            words = "; ".join(endpoint.error for endpoint in failing)
+            return "Degraded" if held else "Backoff", failing[0].reason, words
+        if not accepted:
+            return "Pending", "not-asked-yet", "no route reflector has been asked yet"
+        return "Ready", "rrset-current", f"accepted by {len(accepted)} of {len(endpoints)} route reflectors"
+
+
+def _unsigned(claim: Claim) -> Claim:
+    return attrs.evolve(claim, join_nonce="", join_timestamp="", join_hmac="")
+
+
+def _same(one: Topology, other: Topology) -> bool:
+    return attrs.evolve(one, fetched_at=None) == attrs.evolve(other, fetched_at=None)
+
+
+def _stamp(now: datetime, earlier: Claim | None) -> str:
+    """Return the time of signing, later than that of the claim before even if the clock went back."""
+    moment = now.astimezone(UTC)
+    if earlier is not None and earlier.join_timestamp:
+        last = datetime.fromisoformat(earlier.join_timestamp)
+        moment = max(moment, last + timedelta(microseconds=1))
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
