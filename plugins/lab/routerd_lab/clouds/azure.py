@@ -3,8 +3,9 @@
 Paths, bodies, ETags, asynchronous operations, pages and errors are those of the Azure REST API
 reference ("Virtual networks": Network Interfaces, Route Tables, Routes, Subnets) and of the ARM
 documents "Track asynchronous Azure operations" and "Throttling Resource Manager requests". Not
-emulated: role assignments (use `failures`), preemption of one operation by the next. The codes
-for a taken prefix and for a full table are not documented; ours are of the documented form.
+emulated: role assignments (use `failures`), preemption of one operation by the next. The code
+for a taken prefix (`RouteConflict`) is as reported in kubernetes-sigs/cloud-provider-azure#657; that for
+a full table is not documented, ours is of the same form.
 """
 
 from __future__ import annotations
@@ -383,7 +384,8 @@ class AzureSubscription:
         others = [route for route in self._routes() if route["id"].lower() != ref.lower()]
         taken = [route for route in others if route["properties"]["addressPrefix"] == str(prefix)]
         if taken:
-            _refuse(400, "RouteConflict", f"Route {ref} conflicts with the existing route {taken[0]['id']}.")
+            text = f"Route: {ref.rpartition('/')[2]} conflicts with Route: {taken[0]['name']}."
+            _refuse(400, "RouteConflict", f"{text} Routes cannot have the same AddressPrefix.")
         if len(others) >= MAX_ROUTES:
             _refuse(400, "RouteLimitReached", f"A route table cannot have more than {MAX_ROUTES} routes.")
         body = self._put(f"{table['id']}/routes/{ref.rpartition('/')[2]}", dict(properties))
