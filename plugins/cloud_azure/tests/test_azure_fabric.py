@@ -274,7 +274,7 @@ async def test_each_refusal_of_the_api_has_its_meaning(
     assert await fabric.routes.apply([create(cloud, REMOTE[0])]) == {}
 
 
-@pytest.mark.parametrize("nth", range(1, 9))
+@pytest.mark.parametrize("nth", range(1, 12))
 async def test_when_the_nth_call_fails_the_next_pass_heals(
     cloud: AzureSubscription, tmp_path: Path, nth: int
 ) -> None:
