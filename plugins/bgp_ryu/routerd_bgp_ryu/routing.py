@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Generic, TypeVar, cast
@@ -18,6 +19,12 @@ from routerd_bgp_ryu.decision import Candidate, decide
 from routerd_bgp_ryu.link import SpeakerLink
 from routerd_bgp_ryu.wire import Document, from_document, to_document
 
+BATCH = 500
+"""Changes in one request, so that each is answered well within its deadline."""
+
+REST = 3
+"""Times its own duration that reading all routes is rested from: at most a quarter of a core."""
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
@@ -27,7 +34,7 @@ class BgpRouting:
 
     def __init__(self, context: PluginContext, options: BgpOptions) -> None:
         self._changed = asyncio.Event()
-        self._closed = False
+        self._closing = asyncio.Event()
         self._context = context
         self._link = SpeakerLink(context, options, self._on_change)
         self.speakers = SpeakerTable(self._link)
@@ -43,7 +50,7 @@ class BgpRouting:
 
     async def aclose(self) -> None:
         """Let go of the process; it keeps its sessions for the grace time."""
-        self._closed = True
+        self._closing.set()
         self._changed.set()
         self._link.close()
 
@@ -54,9 +61,11 @@ class BgpRouting:
     async def learned(self) -> AsyncIterator[RouteSet]:
         """Yield what the speaker knows, at once and after each change."""
         last: RouteSet | None = None
-        while not self._closed:
+        while not self._closing.is_set():
             self._changed.clear()
+            began = time.monotonic()
             current = await self._snapshot()
+            rest = REST * (time.monotonic() - began)
             if current != last:
                 last = current
                 yield current
@@ -64,9 +73,12 @@ class BgpRouting:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(30):
                     await self._wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(rest, 5)):
+                    await self._closing.wait()
 
     async def _wait(self) -> None:
-        if not self._closed:
+        if not self._closing.is_set():
             await self._changed.wait()
 
     async def _snapshot(self) -> RouteSet:
@@ -81,14 +93,12 @@ class BgpRouting:
         if observed["speaker"] is None:
             return RouteSet()
         asn = observed["speaker"]["asn"]
+        policies = {key: from_document(value, ImportPolicy) for key, value in observed["policies"].items()}
+        internal = {key: value["peer_asn"] == asn for key, value in observed["sessions"].items()}
         candidates = [
-            _candidate(
-                route,
-                from_document(observed["policies"][route["neighbour"]], ImportPolicy),
-                internal=observed["sessions"][route["neighbour"]]["peer_asn"] == asn,
-            )
+            _candidate(route, policies[route["neighbour"]], internal=internal[route["neighbour"]])
             for route in snapshot["routes"]
-            if route["neighbour"] in observed["policies"] and route["neighbour"] in observed["sessions"]
+            if route["neighbour"] in policies and route["neighbour"] in internal
         ]
         rejected = [
             RejectedRoute(
@@ -176,12 +186,19 @@ class KeyedTable(Generic[K, V]):
                 return {}  # without a speaker there is nothing left to delete
         except ProviderError as error:
             return {change.key: error for change in changes}
-        for change in changes:
-            value = to_document(change.after) if change.after is not None else None
+        for start in range(0, len(changes), BATCH):
+            batch = changes[start : start + BATCH]
+            keys = {str(change.key): change.key for change in batch}
+            values = [
+                [str(change.key), to_document(change.after) if change.after is not None else None]
+                for change in batch
+            ]
             try:
-                await self._link.ask(self._op, key=str(change.key), value=value)
+                refused = cast("Document", await self._link.ask("apply", table=self._op, changes=values))
             except ProviderError as error:
-                failures[change.key] = error
+                failures.update(dict.fromkeys(keys.values(), error))
+                continue
+            failures.update({keys[key]: TransientError(text) for key, text in refused.items()})
         return failures
 
 

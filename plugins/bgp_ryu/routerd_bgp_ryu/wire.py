@@ -3,6 +3,10 @@
 A request carries `id` and `op`; its answer the same `id` and `result`, or `error`. The child also
 sends `{"event": "changed"}` when routes or sessions have changed; the daemon then asks. Values are
 the tables' own, converted by field.
+
+Requests: `hello`, `subscribe` (be told of changes; who is told is in charge), `observe` (what the
+speaker runs), `snapshot` (routes), `states`, `speaker`, `apply` (changes of one table; the result
+is what was refused, by key), `stop`. A child that says another version is stopped and replaced.
 """
 
 from __future__ import annotations

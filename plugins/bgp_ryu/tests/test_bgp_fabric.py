@@ -244,7 +244,7 @@ async def test_garbage_on_the_control_socket_harms_nobody(nodes: Nodes) -> None:
     await rr.start()
     path = rr.context.run_dir / "speaker.sock"
     assert path.stat().st_mode & 0o777 == 0o600
-    for garbage in (b"\xff\x00\n", b"[1]\n", b"{}\n", b"[" * 100_000 + b"\n", b'{"id":1,"op":"session"}\n'):
+    for garbage in (b"\xff\x00\n", b"[1]\n", b"{}\n", b"[" * 100_000 + b"\n", b'{"id":1,"op":"apply"}\n'):
         reader, writer = await asyncio.open_unix_connection(str(path))
         writer.write(garbage)
         async with asyncio.timeout(5):

@@ -201,9 +201,7 @@ class Server:
             "snapshot": lambda _: self._snapshot(),
             "states": lambda _: self._speaker.states() if self._speaker else [],
             "speaker": self._set_speaker,
-            "policy": self._set_policy,
-            "session": self._set_session,
-            "advertisement": self._set_advertisement,
+            "apply": self._apply,
             "stop": lambda _: self.stop(),
         }
 
@@ -234,22 +232,41 @@ class Server:
             raise RuntimeError("there is no speaker yet")
         return self._speaker
 
-    def _set_policy(self, message: Document) -> None:
-        value = message.get("value")
-        policy = from_document(value, ImportPolicy) if value is not None else None
-        self._need().set_policy(message["key"], policy)
+    def _apply(self, message: Document) -> Document:
+        """Make changes to one table and return what was refused, by key."""
+        change = {
+            "policy": self._set_policy,
+            "session": self._set_session,
+            "advertisement": self._set_advertisement,
+        }[message["table"]]
+        speaker = self._need()
+        refused: Document = {}
+        for key, value in message["changes"]:
+            try:
+                change(speaker, key, value)
+            except Exception as error:  # the library raises its own kinds; one key must not stop the others
+                logging.getLogger("routerd").exception("%s %s failed", message["table"], key)
+                refused[key] = f"{message['table']} {key}: {str(error) or type(error).__name__}"
+            eventlet.sleep(0)  # sessions must be kept alive meanwhile
+        return refused
 
-    def _set_session(self, message: Document) -> None:
-        speaker, key, value = self._need(), message["key"], message.get("value")
+    @staticmethod
+    def _set_policy(speaker: BgpSpeaker, key: str, value: Document | None) -> None:
+        speaker.set_policy(key, from_document(value, ImportPolicy) if value is not None else None)
+
+    @staticmethod
+    def _set_session(speaker: BgpSpeaker, key: str, value: Document | None) -> None:
         if value is not None:
             speaker.set_session(key, from_document(value, Session))
         elif key in speaker.sessions:
             speaker.delete_session(key)
 
-    def _set_advertisement(self, message: Document) -> None:
-        speaker, key, value = self._need(), message["key"], message.get("value")
+    @staticmethod
+    def _set_advertisement(speaker: BgpSpeaker, key: str, value: Document | None) -> None:
         if value is not None:
-            speaker.advertise(key, from_document(value, Advertisement))
+            wanted = from_document(value, Advertisement)
+            if speaker.advertisements.get(key) != wanted:
+                speaker.advertise(key, wanted)
         elif key in speaker.advertisements:
             speaker.withdraw(key)
 
