@@ -221,8 +221,9 @@ async def test_a_lone_speaker_ends_with_a_cease(nodes: Nodes) -> None:
     await established((leaf, rr))
     pid = await rr.pid()
     await rr.leave()
-    await until(lambda: not alive(pid), "ended")
+    # Looked for first: the leaf dials again soon, and that it is refused is then its last error.
     await until_error(leaf, rr, "received administrative shutdown (6/2)")
+    await until(lambda: not alive(pid), "ended")
     assert not (rr.context.run_dir / "speaker.sock").exists()
 
 
