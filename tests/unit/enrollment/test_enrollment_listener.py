@@ -1,0 +1,370 @@
+"""Who may ask the listener, what it answers, and whom it cuts off."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+from tests.unit.enrollment.enrollment_world import LOOPBACK, NOW, listening
+
+from routerd.control.enrollment import MAX_BODY, Doorkeeper, enrollment_app, serve_enrollment, server_tls
+from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology
+from routerd.control.rate_limit import RateLimit
+from routerd.errors import ControlError, EnrollmentRefused, RouterdError, StoreError, TransientError
+from routerd.model.specs.system import ControlTLSSpec
+from routerd.spi import JSONValue
+from routerd.testing.clock import FakeClock
+from routerd.testing.context import RecordingLogger
+
+CLAIMS = f"{PREFIX}/sam-enrollment-claims"
+ENVELOPE = {"apiVersion": API_VERSION, "kind": "SAMEnrollmentClaimSubmitRequest", "claim": {"x": 1}}
+
+
+class FakeDesk:
+    """Implements `AdmissionDesk`: keeps what it was asked, and raises what it was told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.error: RouterdError | None = None
+
+    def _note(self, *what: object) -> None:
+        self.asked.append(what)
+        if self.error is not None:
+            raise self.error
+
+    async def submit(self, document: JSONValue, source: IPv4Address | None) -> Accepted:
+        self._note("submit", document, source)
+        return Accepted(
+            claim_ref="SAMEnrollmentClaim/a", observed_at=NOW, expires_at=NOW + timedelta(seconds=1.5)
+        )
+
+    async def topology(self, rr_set: str, claim_ref: str) -> ServedTopology:
+        self._note("topology", rr_set, claim_ref)
+        return ServedTopology(rr_set={"kind": "SAMRRSet"}, claim_digest="sha256:00")
+
+    async def revoke(self, name: str, reason: str) -> Revoked:
+        self._note("revoke", name, reason)
+        return Revoked(claim_ref=f"SAMEnrollmentClaim/{name}", observed_at=NOW, reason=reason)
+
+
+@attrs.define
+class Listener:
+    desk: FakeDesk
+    clock: FakeClock
+    log: RecordingLogger
+    session: aiohttp.ClientSession
+    url: str = ""
+
+    async def ask(
+        self, method: str, path: str, **options: object
+    ) -> tuple[int, dict[str, str], dict[str, object]]:
+        async with self.session.request(method, self.url + path, **options) as response:  # type: ignore[arg-type]  # by the caller
+            text = await response.text()
+            body = json.loads(text) if response.content_type == "application/json" else {"text": text}
+            return response.status, dict(response.headers), body
+
+
+Start = Callable[..., Awaitable[Listener]]
+
+
+@pytest.fixture
+async def start(fake_clock: FakeClock) -> AsyncIterator[Start]:
+    closers = []
+
+    async def started(*, slow: float = 10.0, **changed: object) -> Listener:
+        door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock, burst=100))
+        door = attrs.evolve(door, **changed)  # type: ignore[arg-type]  # by the caller
+        listener = Listener(FakeDesk(), fake_clock, RecordingLogger(), aiohttp.ClientSession())
+        context = listening(listener.desk, door, fake_clock, listener.log, slow=slow)
+        listener.url = await context.__aenter__()
+        closers.append((context, listener.session))
+        return listener
+
+    yield started
+    for context, session in closers:
+        await session.close()
+        await context.__aexit__(None, None, None)
+
+
+class TestShapes:
+    async def test_a_submitted_claim(self, start: Start) -> None:
+        listener = await start()
+        status, _, body = await listener.ask("POST", CLAIMS, json=ENVELOPE)
+        assert status == 200
+        assert body == {
+            "apiVersion": "control.routerd.net/v1alpha1",
+            "kind": "SAMEnrollmentClaimSubmitResult",
+            "accepted": True,
+            "claimRef": "SAMEnrollmentClaim/a",
+            "dynamicSource": "SAMEnrollmentClaim/a",
+            "generation": 1,
+            "observedAt": "2026-06-28T12:00:00Z",
+            "expiresAt": "2026-06-28T12:00:01.500000Z",
+        }
+        assert listener.desk.asked == [("submit", {"x": 1}, IPv4Address("127.0.0.1"))]
+
+    async def test_a_set_in_both_dialects(self, start: Start) -> None:
+        listener = await start()
+        _, _, old = await listener.ask("GET", f"{PREFIX}/sam-rrsets/rrs?claim=SAMEnrollmentClaim/a")
+        _, _, new = await listener.ask(
+            "GET", f"{PREFIX}/sam-enrollment-topologies/rrs?claim=a&claimDigest=sha256:11"
+        )
+        common = {"apiVersion": API_VERSION, "metadata": {"name": "rrs"}, "rrSet": {"kind": "SAMRRSet"}}
+        assert old == {**common, "kind": "SAMRRSetGetResult"}
+        assert new == {**common, "kind": "SAMEnrollmentTopologyGetResult", "claimDigest": "sha256:00"}
+        assert listener.desk.asked == [
+            ("topology", "rrs", "SAMEnrollmentClaim/a"),
+            ("topology", "rrs", "a"),
+        ]
+
+    async def test_a_revocation(self, start: Start) -> None:
+        listener = await start(token="t")
+        status, _, body = await listener.ask(
+            "POST",
+            f"{CLAIMS}/a/revoke",
+            json={"name": "a", "reason": "lost"},
+            headers={"Authorization": "Bearer t"},
+        )
+        assert status == 200
+        assert body["kind"] == "SAMEnrollmentClaimRevokeResult"
+        assert body["expiresAt"] == body["observedAt"] == "2026-06-28T12:00:00Z"
+        assert listener.desk.asked == [("revoke", "a", "lost")]
+
+    @pytest.mark.parametrize(
+        ("error", "status", "words", "reason"),
+        [
+            (EnrollmentRefused("some-reason", "claim a: no"), 400, "claim a: no", "some-reason"),
+            (StoreError("state file /x: full"), 500, "try again later", "internal"),
+            (TransientError("plugin /x broke"), 500, "try again later", "internal"),
+        ],
+    )
+    async def test_errors(
+        self, start: Start, error: RouterdError, status: int, words: str, reason: str
+    ) -> None:
+        listener = await start()
+        listener.desk.error = error
+        got, _, body = await listener.ask("POST", CLAIMS, json=ENVELOPE)
+        assert got == status
+        assert (body["apiVersion"], body["kind"]) == (API_VERSION, "Error")
+        assert words in body["error"]["message"]
+        assert "/x" not in body["error"]["message"]
+        assert body["error"]["reason"] == reason
+        if status == 500:
+            assert "/x" in listener.log.text()
+
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
+            ("GET", "/", 404),
+            ("GET", f"{PREFIX}/status", 404),
+            ("POST", f"{PREFIX}/apply", 404),
+            ("GET", CLAIMS, 405),
+            ("DELETE", f"{PREFIX}/sam-rrsets/rrs", 405),
+        ],
+    )
+    async def test_nothing_but_enrollment_is_here(
+        self, start: Start, method: str, path: str, status: int
+    ) -> None:
+        listener = await start()
+        got, _, body = await listener.ask(method, path)
+        assert (got, body["kind"]) == (status, "Error")
+        assert listener.desk.asked == []
+
+
+class TestBodies:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b"\xff\xfe",
+            b"[" * 100_000,
+            b'{"kind": "SAMEnrollmentClaimSubmitRequest", "apiVersion": "x"}',
+            b'{"kind": "Other", "apiVersion": "control.routerd.net/v1alpha1"}',
+        ],
+    )
+    async def test_what_is_no_request_is_refused(self, start: Start, body: bytes) -> None:
+        listener = await start()
+        status, _, answer = await listener.ask("POST", CLAIMS, data=body)
+        assert (status, answer["error"]["reason"]) == (400, "request-invalid")
+        assert listener.desk.asked == []
+
+    async def test_a_body_of_more_than_a_mebibyte_is_refused(self, start: Start) -> None:
+        listener = await start()
+        status, _, answer = await listener.ask("POST", CLAIMS, data=io.BytesIO(b" " * (MAX_BODY + 1)))
+        assert (status, answer["error"]["reason"]) == (413, "request-too-large")
+
+    async def test_who_never_ends_the_headers_is_cut_off(self, start: Start) -> None:
+        listener = await start(slow=0.2)
+        assert await _cut_off(listener.url, b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ") == b""
+
+    async def test_who_never_ends_the_body_is_cut_off(self, start: Start) -> None:
+        listener = await start(slow=0.2)
+        head = f"POST {CLAIMS} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{"
+        assert b" 408 " in await _cut_off(listener.url, head.encode())
+        assert listener.desk.asked == []
+
+    async def test_a_name_in_a_revocation_must_be_that_of_the_path(self, start: Start) -> None:
+        listener = await start(client_certificates=True)
+        status, _, answer = await listener.ask("POST", f"{CLAIMS}/a/revoke", json={"name": "b"})
+        assert (status, answer["error"]["reason"]) == (400, "request-invalid")
+
+
+async def _cut_off(url: str, sent: bytes) -> bytes:
+    """Send the beginning of a request, then nothing; return what came until the server hung up."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    try:
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+class TestDoor:
+    async def test_other_sources_are_turned_away_first(self, start: Start) -> None:
+        listener = await start(allow=(IPv4Network("192.0.2.0/24"),), token="t")
+        status, _, body = await listener.ask("POST", CLAIMS, json=ENVELOPE)
+        assert (status, body) == (403, {"text": "127.0.0.1 is not in allowCIDRs of ControlAPI\n"})
+        assert listener.desk.asked == []
+
+    @pytest.mark.parametrize(
+        "header", [None, "", "Bearer", "Bearer wrong", "Basic t", "t", "Bearer t t", "Bearer é"]
+    )
+    async def test_without_the_token_nothing_is_said(self, start: Start, header: str | None) -> None:
+        listener = await start(token="t")
+        headers = {"Authorization": header} if header is not None else {}
+        status, got, body = await listener.ask("POST", CLAIMS, json=ENVELOPE, headers=headers)
+        assert status == 401
+        assert got["WWW-Authenticate"] == 'Bearer realm="routerd-control-api"'
+        assert body["error"]["reason"] == "bearer-token-required"
+        assert listener.desk.asked == []
+
+    async def test_with_the_token_it_is_answered(self, start: Start) -> None:
+        listener = await start(token="t")
+        status, _, _ = await listener.ask(
+            "POST", CLAIMS, json=ENVELOPE, headers={"Authorization": "bearer t"}
+        )
+        assert status == 200
+
+    async def test_guessing_is_limited(self, start: Start, fake_clock: FakeClock) -> None:
+        listener = await start(token="t", limit=RateLimit(clock=fake_clock, rate=0.5, burst=2))
+        statuses = [(await listener.ask("POST", CLAIMS, json=ENVELOPE))[0] for _ in range(3)]
+        assert statuses == [401, 401, 429]
+        _, headers, body = await listener.ask("POST", CLAIMS, json=ENVELOPE)
+        assert (headers["Retry-After"], body["error"]["reason"]) == ("2", "rate-limited")
+        await fake_clock.advance(2)
+        assert (await listener.ask("POST", CLAIMS, json=ENVELOPE))[0] == 401
+
+    async def test_who_is_not_known_cannot_revoke(self, start: Start) -> None:
+        listener = await start()
+        status, _, body = await listener.ask("POST", f"{CLAIMS}/a/revoke", json={"name": "a"})
+        assert (status, body["error"]["reason"]) == (403, "revoke-not-authenticated")
+        assert listener.desk.asked == []
+
+    def test_families_do_not_mix(self, fake_clock: FakeClock) -> None:
+        door = Doorkeeper(allow=(IPv6Network("::/1"), *LOOPBACK), limit=RateLimit(clock=fake_clock))
+        assert door.source_allowed(IPv4Address("127.1.1.1"))
+        assert not door.source_allowed(IPv4Address("10.0.0.1"))
+        assert door.source_allowed(IPv6Address("::1"))
+        assert not door.source_allowed(None)
+
+    def test_the_token_is_not_shown(self, fake_clock: FakeClock) -> None:
+        assert "hidden" not in repr(
+            Doorkeeper(allow=(), limit=RateLimit(clock=fake_clock), token="hidden-token")
+        )
+
+
+class TestRateLimit:
+    async def test_each_source_has_its_own(self, fake_clock: FakeClock) -> None:
+        limit = RateLimit(clock=fake_clock, rate=1, burst=1)
+        one, other = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
+        assert [limit.wait(one), limit.wait(one), limit.wait(other)] == [0, 1, 0]
+
+    async def test_a_host_with_many_ipv6_addresses_is_one_source(self, fake_clock: FakeClock) -> None:
+        limit = RateLimit(clock=fake_clock, rate=1, burst=1)
+        waits = [limit.wait(IPv6Address(f"2001:db8::{n}")) for n in range(1, 4)]
+        assert waits == [0, 1, 1]
+        assert limit.wait(IPv6Address("2001:db8:0:1::1")) == 0
+
+    async def test_it_refills_to_its_burst(self, fake_clock: FakeClock) -> None:
+        limit = RateLimit(clock=fake_clock, rate=10, burst=2)
+        source = IPv4Address("192.0.2.1")
+        await fake_clock.advance(100)
+        assert [limit.wait(source) for _ in range(3)] == [0, 0, 1]
+        await fake_clock.advance(100)
+        assert [limit.wait(source) for _ in range(3)] == [0, 0, 1]
+
+    async def test_its_memory_is_bounded(self, fake_clock: FakeClock) -> None:
+        limit = RateLimit(clock=fake_clock, burst=1, sources=10)
+        for n in range(100):
+            limit.wait(IPv4Address(n + 1))
+        assert len(limit._buckets) == 10
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("tls")
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+class TestTLS:
+    async def test_a_client_without_a_certificate_is_turned_away(
+        self, certificate: tuple[Path, Path], fake_clock: FakeClock
+    ) -> None:
+        cert, key = certificate
+        tls = server_tls(ControlTLSSpec(cert_file=cert, key_file=key, client_ca_file=cert))
+        desk = FakeDesk()
+        door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock), client_certificates=True)
+        app = enrollment_app(desk, door, clock=fake_clock, log=RecordingLogger())
+        runner = await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=0, tls=tls)
+        url = f"https://127.0.0.1:{runner.addresses[0][1]}{CLAIMS}"
+        try:
+            trusting = ssl.create_default_context(cafile=str(cert))
+            async with aiohttp.ClientSession() as session:
+                with pytest.raises(aiohttp.ClientError):
+                    async with session.post(url, json=ENVELOPE, ssl=trusting):
+                        pass
+                trusting = ssl.create_default_context(cafile=str(cert))
+                trusting.load_cert_chain(cert, key)
+                async with session.post(url, json=ENVELOPE, ssl=trusting) as response:
+                    assert response.status == 200
+        finally:
+            await runner.cleanup()
+        assert len(desk.asked) == 1
+
+    def test_a_file_that_is_missing_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(ControlError, match=r"no-cert\.pem"):
+            server_tls(ControlTLSSpec(cert_file=tmp_path / "no-cert.pem", key_file=tmp_path / "no-key.pem"))
+
+
+async def test_a_port_that_is_taken_is_named(fake_clock: FakeClock) -> None:
+    door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock))
+    async with listening(FakeDesk(), door, fake_clock, RecordingLogger()) as url:
+        port = int(url.rpartition(":")[2])
+        app = enrollment_app(FakeDesk(), door, clock=fake_clock, log=RecordingLogger())
+        with pytest.raises(ControlError, match=rf"127\.0\.0\.1:{port}.*listenAddress and port"):
+            await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=port)
