@@ -22,6 +22,7 @@ install() {
   fi
 }
 # The build backend is installed first, so that eleven small builds need no environment of their own.
-install hatchling editables
+# setuptools, because two dependencies (ovs, antlr4) come as sources only.
+install hatchling editables setuptools
 install --no-build-isolation "${editable[@]}" -r packaging/developer-requirements.txt
 rm -f "$log"
