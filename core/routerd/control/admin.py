@@ -12,7 +12,7 @@ from typing import Protocol
 
 from aiohttp import web
 
-from routerd.errors import ConfigError, ProviderError
+from routerd.errors import ConfigError, PluginError, ProviderError, StoreError
 from routerd.spi import ControlRoute, JSONValue
 
 Document = dict[str, JSONValue]
@@ -29,8 +29,8 @@ class AdminView(Protocol):
         """Return every resource, as configured, with its status."""
         ...
 
-    async def plan(self) -> Document:
-        """Return what would be changed now."""
+    async def plan(self, file: Path | None = None) -> Document:
+        """Return what would be changed now, or if `file` were the configuration."""
         ...
 
     async def reload(self) -> Document:
@@ -52,8 +52,9 @@ def admin_app(view: AdminView, plugins: Mapping[str, Sequence[ControlRoute]]) ->
     async def resources(_: web.Request) -> web.Response:
         return web.json_response({"items": await view.resources()})
 
-    async def plan(_: web.Request) -> web.Response:
-        return web.json_response(await view.plan())
+    async def plan(request: web.Request) -> web.Response:
+        file = request.query.get("file")
+        return web.json_response(await view.plan(Path(file) if file else None))
 
     async def reload(_: web.Request) -> web.Response:
         return web.json_response(await view.reload())
@@ -94,7 +95,9 @@ async def _errors(request: web.Request, handler: web.Handler) -> web.StreamRespo
     except ConfigError as error:
         problems: list[JSONValue] = [str(problem) for problem in error.problems]
         return web.json_response({"error": str(error), "problems": problems}, status=400)
-    except ProviderError as error:
+    except PluginError as error:
+        return web.json_response({"error": str(error), "problems": [str(error)]}, status=400)
+    except (ProviderError, StoreError) as error:
         return web.json_response({"error": str(error)}, status=502)
 
 

@@ -122,6 +122,10 @@ class Loop:
             raise ValueError(f"table {binding.name} is bound twice")
         lane.bindings.append(binding)
 
+    def bindings(self) -> tuple[Binding, ...]:
+        """Return every table that is bound."""
+        return tuple(binding for lane in self._lanes.values() for binding in lane.bindings)
+
     @property
     def lanes(self) -> tuple[str, ...]:
         """Return the names of the lanes."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.model import specs
-from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
+from routerd.model.claim import AdmittedClaim, Claim, Topology
+from routerd.model.intent import Intent
 from routerd.model.names import PublicKey
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
@@ -89,14 +91,19 @@ class Router:
         self._clock = clock
         self._log = log
         self._started: list[Lifecycle] = []
+        self._runs_lanes = True
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
         for binding in self._host_bindings():
             self.loop.bind(binding)
 
     # --- life --------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Start everything; what cannot start yet is tried again in the background."""
+    async def start(self, *, lanes: bool = True) -> None:
+        """Start everything; what cannot start yet is tried again in the background.
+
+        Without `lanes` the tables are bound but nothing compares them, for who only wants to look.
+        """
+        self._runs_lanes = lanes
         self.refresh()
         for name, transport in self.made.transports.items():
             self._bring_up(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
@@ -122,6 +129,27 @@ class Router:
         self.refresh()
         self.loop.wake()
 
+    def wake(self, lane: str | None = None) -> None:
+        """Make one lane, or all, look soon; a lane that does not exist yet has nothing to look at."""
+        if lane is None or lane in self.loop.lanes:
+            self.loop.wake(lane)
+
+    async def plan(self, prepared: Prepared | None = None) -> Loop:
+        """Return a loop that has compared everything once and changed nothing.
+
+        With `prepared` it compares with what that configuration would ask for.
+        """
+        intended = prepared or self.prepared
+        dry = Loop(
+            self.loop.bindings(),
+            derive=lambda: derive(self.inputs(intended)),
+            clock=self._clock,
+            log=self._log,
+        )
+        for lane in dry.lanes:
+            await dry.run_once(lane, dry_run=True)
+        return dry
+
     def refresh(self) -> None:
         """Read claims and topologies from the store again and wake the loop."""
         self.knowledge.claims = self._store.admitted()
@@ -140,29 +168,22 @@ class Router:
         """Return the desired state by what is known now."""
         return derive(self.inputs())
 
-    def inputs(self) -> Inputs:
-        """Return everything that derivation may look at."""
+    def inputs(self, prepared: Prepared | None = None) -> Inputs:
+        """Return everything that derivation may look at, for `prepared` or the present configuration."""
         known = self.knowledge
-        intent = self.prepared.intent
+        intent = (prepared or self.prepared).intent
         return Inputs(
             intent=intent,
             now=self._clock.now(),
             claims=known.claims,
-            own_claims={**self._claims_of_file(), **known.own_claims},
+            own_claims={**_claims_of_file(intent), **known.own_claims},
             topologies=known.topologies,
-            static_reflectors=self._static_reflectors(),
+            static_reflectors=static_reflectors(intent),
             learned=known.learned,
             instances=dict(known.instances),
             public_keys=dict(known.public_keys),
             overhead=self._overhead,
         )
-
-    def _claims_of_file(self) -> dict[str, Claim]:
-        intent = self.prepared.intent
-        return {c.name: claim_from_spec(c.name, c.spec) for c in intent.of(specs.SAMEnrollmentClaimSpec)}
-
-    def _static_reflectors(self) -> dict[str, tuple[Reflector, ...]]:
-        return static_reflectors(self.prepared.intent)
 
     def _overhead(self, tunnel: Tunnel) -> int:
         transport = self.made.transports.get(tunnel.mode)
@@ -258,6 +279,8 @@ class Router:
         self._run_lane(lane)
 
     def _run_lane(self, lane: str) -> None:
+        if not self._runs_lanes:
+            return
         self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
 
     async def _gather_keys(self) -> None:
@@ -281,3 +304,7 @@ class Router:
                 self.knowledge.public_keys[found.name] = key
                 self.loop.wake()
             await self._clock.sleep(1.0 if missing else 5.0)
+
+
+def _claims_of_file(intent: Intent) -> dict[str, Claim]:
+    return {c.name: claim_from_spec(c.name, c.spec) for c in intent.of(specs.SAMEnrollmentClaimSpec)}

@@ -15,10 +15,11 @@ from routerd import __version__
 from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.model.fabric import InstanceFacts
+from routerd.model.route import RouteKey
 from routerd.model.session import SessionState
 from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.desired import Desired
-from routerd.reconcile.loop import TableReport, format_key
+from routerd.reconcile.loop import Loop, TableReport, format_key
 from routerd.runtime.router import Router
 from routerd.spi import Clock, JSONValue
 
@@ -65,9 +66,10 @@ async def ask_live(router: Router) -> Live:
     return Live(sessions=tuple(sessions), tunnels=tuple(tunnels), peers=tuple(peers), errors=tuple(errors))
 
 
-def reasons(router: Router, desired: Desired, live: Live) -> list[str]:
-    """Return in words why the router is not ready; none when it is."""
-    found = [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
+def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str] = ()) -> list[str]:
+    """Return in words why the router is not ready, `more` among them; none when it is."""
+    found = list(more)
+    found += [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
     found += live.errors
     reports = router.loop.reports()
     for name in desired.tables:
@@ -107,10 +109,16 @@ def _and_more(count: int) -> str:
 
 
 def status_document(
-    router: Router, desired: Desired, live: Live, *, clock: Clock, extra: Document
+    router: Router,
+    desired: Desired,
+    live: Live,
+    *,
+    clock: Clock,
+    more: Sequence[str] = (),
+    extra: Document | None = None,
 ) -> Document:
-    """Return the whole status."""
-    why = reasons(router, desired, live)
+    """Return the whole status; `more` are reasons from outside of the router's tables."""
+    why = reasons(router, desired, live, more=more)
     configuration = router.prepared.configuration
     plugins: list[JSONValue] = [plugin.info.name for plugin in router.prepared.host.plugins]
     why_list: list[JSONValue] = list(why)
@@ -131,7 +139,7 @@ def status_document(
         "rejected": _rejected(router),
         "fabrics": [_fabric(name, facts) for name, facts in router.knowledge.instances.items()],
         "claims": _claims(router, clock.now()),
-        **extra,
+        **(extra or {}),
     }
 
 
@@ -220,7 +228,8 @@ def _routes(router: Router, desired: Desired) -> list[JSONValue]:
         return []
     wanted = {key.prefix for key in desired.table("routes").values}
     report = router.loop.reports().get("routes")
-    failed = {key.prefix for key in report.pending} if report is not None and report.readable else set()
+    pending = report.pending if report is not None else {}
+    failed = {key.prefix for key in pending if isinstance(key, RouteKey)}
     return [
         {
             "prefix": str(route.prefix),
@@ -275,9 +284,9 @@ def _claims(router: Router, now: datetime) -> list[JSONValue]:
     ]
 
 
-def planned_document(router: Router) -> Document:
-    """Return the changes that the last dry pass found, and what kept tables from being read."""
-    reports: Sequence[TableReport] = [report for _, report in sorted(router.loop.reports().items())]
+def planned_document(router: Router, dry: Loop) -> Document:
+    """Return the changes that a dry pass found, and what kept tables from being read."""
+    reports: Sequence[TableReport] = [report for _, report in sorted(dry.reports().items())]
     changes: list[JSONValue] = [
         change_document(report.name, change) for report in reports for change in report.planned
     ]

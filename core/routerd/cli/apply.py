@@ -1,0 +1,31 @@
+"""`routerd apply --once`: make everything as the file says, then end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from routerd.cli.settings import Settings, with_settings
+from routerd.runtime.once import apply_once
+
+
+@click.command("apply")
+@click.option("--once", is_flag=True, required=True, help="End when everything is as the file says.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=1.0),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which to give up and say what is missing.",
+)
+@with_settings
+def command(settings: Settings, *, once: bool, timeout: float) -> None:
+    """Apply the configuration once, without a daemon. Exit status 0: all is as the file says."""
+    why = asyncio.run(apply_once(settings.command, settings.log, deadline=timeout))
+    for reason in why:
+        click.echo(f"not ready: {reason}", err=True)
+    if why:
+        sys.exit(1)
+    click.echo("everything is as the file says" if once else "")

@@ -1,0 +1,28 @@
+"""`routerd down`: remove what is ours from this host and from the cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import click
+
+from routerd.cli.settings import Settings, with_settings
+from routerd.runtime.once import tear_down
+
+
+@click.command("down")
+@with_settings
+def command(settings: Settings) -> None:
+    """Remove only what routerd made: sessions, routes, tunnels, rules; restore settings and clouds.
+
+    The daemon must be stopped first. Admitted claims and the journal stay in the state directory.
+    """
+    removed = asyncio.run(tear_down(settings.command, settings.quiet_log()))
+    for text in removed.done:
+        click.echo(f"removed {text}")
+    for text in removed.failed:
+        click.echo(f"not removed: {text}", err=True)
+    click.echo(f"{len(removed.done)} removed, {len(removed.failed)} failed")
+    if removed.failed:
+        sys.exit(1)

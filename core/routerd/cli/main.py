@@ -1,0 +1,102 @@
+"""The command `routerd` itself: without a subcommand it is the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from routerd import __version__
+from routerd.cli.settings import Settings, with_settings
+from routerd.errors import ConfigError, PluginError, RouterdError
+
+COMMANDS = ("apply", "down", "get", "peers", "plan", "plugins", "reload", "routes", "status", "validate")
+
+
+class _Group(click.Group):
+    """Built-in commands by module, then those of plugins.
+
+    A command of a plugin is there when the plugin is on the allow-list, or when its own name is the
+    plugin's: to type `routerd lab` is to allow the plugin `lab`.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(command.name or "" for command in self._added(ctx))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            module = import_module(f"routerd.cli.{cmd_name}")
+            command: click.Command = module.command
+            return command
+        for command in self._added(ctx, cmd_name):
+            if command.name == cmd_name:
+                return command
+        return None
+
+    def _added(self, ctx: click.Context, name: str = "") -> list[click.Command]:
+        from routerd.runtime.host import PluginHost, installed_plugins  # noqa: PLC0415 - not for every start
+
+        allowed = list(ctx.params.get("plugins") or ())
+        if name and name not in allowed and name in installed_plugins():
+            allowed.append(name)
+        return [command for plugin in PluginHost.load(allowed).plugins for command in plugin.commands]
+
+
+@click.group(
+    cls=_Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="routerd")
+@with_settings
+def routerd(settings: Settings) -> None:
+    r"""Run the router in the foreground, or ask a running one with a command.
+
+    \b
+    routerd --plugins transport_ipip,transport_wireguard,bgp_ryu,enrollment_token --config router.yaml
+    """
+    if click.get_current_context().invoked_subcommand is None:
+        from routerd.runtime.daemon import run  # noqa: PLC0415 - commands start faster without it
+
+        asyncio.run(run(settings.command, settings.log))
+
+
+def main() -> None:
+    """Run the command line; every failure raised on purpose is words and an exit status.
+
+    Status 2 is for what the operator has to mend in a file or an option, 1 for everything else
+    (and `plan` uses 1 for both, because its 2 means that something would change).
+    """
+    try:
+        status = routerd.main(prog_name="routerd", standalone_mode=False, obj=Settings())
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.Abort:
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (ConfigError, PluginError) as error:
+        status = _show_problems(error)
+    except RouterdError as error:
+        click.echo(f"routerd: {error}", err=True)
+        status = 1
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); Python must not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _show_problems(error: ConfigError | PluginError) -> int:
+    if isinstance(error, PluginError):
+        for line in str(error).splitlines():
+            click.echo(f"routerd: {line}", err=True)
+        return 2
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+    errors = sum(problem.severity == "error" for problem in error.problems)
+    count = "1 problem" if errors == 1 else f"{errors} problems"
+    click.echo(f"routerd: {count}; nothing was changed", err=True)
+    return 2

@@ -1,0 +1,16 @@
+"""`routerd reload`: the running daemon reads its file again."""
+
+from __future__ import annotations
+
+import click
+
+from routerd.cli.ask import ask
+from routerd.cli.settings import Settings, with_settings
+
+
+@click.command("reload")
+@with_settings
+def command(settings: Settings) -> None:
+    """Make the daemon read its file again; a file with a mistake changes nothing."""
+    ask(settings, "/v1/reload", "POST")
+    click.echo("reloaded")

@@ -1,0 +1,114 @@
+"""Options that every command understands, before or after its name."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import click
+
+from routerd.runtime.daemon import Command
+from routerd.runtime.directories import RUN, STATE, Directories
+from routerd.runtime.log import Level, Log
+
+DEFAULT_CONFIG = Path("/etc/routerd/router.yaml")
+
+
+@attrs.define(kw_only=True)
+class Settings:
+    """What was said on the command line; what was not said keeps its default."""
+
+    plugins: tuple[str, ...] | None = None
+    config: Path = DEFAULT_CONFIG
+    state_dir: Path = STATE
+    run_dir: Path = RUN
+    lenient: bool = False
+    log_format: Literal["human", "json"] = "human"
+    log_level: Level = "info"
+
+    @property
+    def directories(self) -> Directories:
+        """Return the directories of the daemon."""
+        return Directories(state=self.state_dir, run=self.run_dir)
+
+    @property
+    def command(self) -> Command:
+        """Return what a daemon would be started with."""
+        return Command(
+            config=self.config, directories=self.directories, plugins=self.plugins, lenient=self.lenient
+        )
+
+    @property
+    def log(self) -> Log:
+        """Return a log on standard error."""
+        return Log(format=self.log_format, level=self.log_level)
+
+    def quiet_log(self) -> Log:
+        """Return a log for commands that print a result: warnings and errors only."""
+        return Log(format=self.log_format, level="warning" if self.log_level == "info" else self.log_level)
+
+
+def _split(_: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names and value.strip():
+        raise click.BadParameter("give names separated by commas", param=parameter)
+    return names
+
+
+_OPTIONS = (
+    click.option(
+        "--plugins",
+        callback=_split,
+        metavar="A,B,...",
+        help="The complete list of plugins that may run; without it, `plugins:` of the file.",
+    ),
+    click.option(
+        "--config",
+        "-c",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help=f"The configuration file; {DEFAULT_CONFIG} by default.",
+    ),
+    click.option(
+        "--state-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"Where admitted claims and the journal are kept; {STATE} by default.",
+    ),
+    click.option(
+        "--run-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"Where sockets are; {RUN} by default.",
+    ),
+    click.option("--lenient/--strict", default=None, help="Unknown fields are warnings instead of errors."),
+)
+_LOG_OPTIONS = (
+    click.option("--log-format", type=click.Choice(["human", "json"]), help="How the log is written."),
+    click.option(
+        "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged."
+    ),
+)
+
+
+def with_settings(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the common options to a command, which gets them as `Settings` in its first argument."""
+
+    @functools.wraps(function)
+    def wrapped(**values: object) -> None:
+        said = {name: values.pop(name) for name in _NAMES}
+        settings = click.get_current_context().ensure_object(Settings)
+        for name, value in said.items():
+            if value is not None:
+                setattr(settings, name, value)
+        function(settings, **values)
+
+    made: Callable[..., None] = wrapped
+    for option in reversed((*_OPTIONS, *_LOG_OPTIONS)):
+        made = option(made)
+    return made
+
+
+_NAMES = ("plugins", "config", "state_dir", "run_dir", "lenient", "log_format", "log_level")

@@ -1,0 +1,165 @@
+"""What the daemon, the dry run, the single run and `routerd down` have in common: all parts, joined."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import attrs
+
+from routerd.errors import ControlError, StoreError
+from routerd.kernel.addresses import AddressTable
+from routerd.kernel.firewall import FirewallTable
+from routerd.kernel.links import NetlinkKernel
+from routerd.kernel.routes import RouteTable
+from routerd.kernel.sysctl import SysctlTable
+from routerd.runtime.clock import SystemClock
+from routerd.runtime.directories import Directories
+from routerd.runtime.log import Log
+from routerd.runtime.prepare import Prepared
+from routerd.runtime.providers import Made, Workshop
+from routerd.runtime.router import HostTables, Router
+from routerd.runtime.supervisor import Supervisor
+from routerd.store import Store, open_store
+
+STATE_FILE = "routerd.db"
+LOCK_FILE = "routerd.lock"
+
+
+@attrs.frozen(kw_only=True)
+class Assembly:
+    """The parts of one process. `router` has not been started."""
+
+    prepared: Prepared
+    directories: Directories
+    clock: SystemClock
+    log: Log
+    supervisor: Supervisor
+    store: Store
+    made: Made
+    router: Router
+
+
+@contextmanager
+def only_one(directories: Directories) -> Iterator[None]:
+    """Hold the lock that makes this process the only one that acts on the state directory.
+
+    `ControlError` names the process that holds it. The kernel drops the lock with its process.
+    """
+    path = directories.state / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}; use --state-dir") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise ControlError(
+                f"routerd (process {holder}) is running on {directories.state} already; "
+                "stop it first, or use another --state-dir"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def assembled(
+    prepared: Prepared,
+    directories: Directories,
+    log: Log,
+    *,
+    read_only: bool = False,
+    on_pass: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Assembly]:
+    """Join all parts, and take them apart at the end; the data plane stays as it is.
+
+    With `read_only` nothing is changed anywhere: what does not exist yet is looked for in a
+    temporary directory that goes away.
+    """
+    with tempfile.TemporaryDirectory(prefix="routerd-") as spare:
+        if read_only:
+            directories = _existing(directories, Path(spare))
+        directories.make()
+        clock = SystemClock()
+        supervisor = Supervisor(clock=clock, log=log)
+        store = open_store(directories.state / STATE_FILE, clock=clock)
+        try:
+            assembly = _join(prepared, directories, clock, supervisor, store, log, read_only, on_pass)
+            try:
+                yield assembly
+            finally:
+                await supervisor.aclose()
+                await assembly.router.aclose()
+        finally:
+            await asyncio.to_thread(store.close)
+
+
+def _existing(directories: Directories, spare: Path) -> Directories:
+    return Directories(
+        state=directories.state if (directories.state / STATE_FILE).exists() else spare / "state",
+        run=directories.run if directories.run.exists() else spare / "run",
+    )
+
+
+def _join(
+    prepared: Prepared,
+    directories: Directories,
+    clock: SystemClock,
+    supervisor: Supervisor,
+    store: Store,
+    log: Log,
+    read_only: bool,
+    on_pass: Callable[[], None],
+) -> Assembly:
+    router: Router | None = None
+
+    def wake(lane: str | None) -> None:
+        if router is not None:
+            router.wake(lane)
+
+    workshop = Workshop(
+        prepared=prepared,
+        directories=directories,
+        kernel=NetlinkKernel(),
+        clock=clock,
+        log=log,
+        supervisor=supervisor,
+        wake=wake,
+        read_only=read_only,
+    )
+    made = workshop.make()
+    router = Router(
+        prepared,
+        made,
+        tables=HostTables(
+            routes=RouteTable(),
+            addresses=AddressTable(),
+            sysctls=SysctlTable(store.originals("sysctl")),
+            firewall=FirewallTable(),
+        ),
+        store=store,
+        supervisor=supervisor,
+        clock=clock,
+        log=log,
+        on_pass=on_pass,
+    )
+    return Assembly(
+        prepared=prepared,
+        directories=directories,
+        clock=clock,
+        log=log,
+        supervisor=supervisor,
+        store=store,
+        made=made,
+        router=router,
+    )

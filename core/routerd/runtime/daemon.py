@@ -1,0 +1,186 @@
+"""The daemon: checks everything, joins the parts, runs until it is told to stop. On one screen."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from routerd.control.admin import admin_app, serve_admin
+from routerd.errors import ConfigError, PluginError
+from routerd.runtime.admission import Admission
+from routerd.runtime.assembly import Assembly, assembled, only_one
+from routerd.runtime.directories import Directories
+from routerd.runtime.log import Log
+from routerd.runtime.membership import Memberships
+from routerd.runtime.notify import notify
+from routerd.runtime.prepare import Prepared, prepare
+from routerd.runtime.view import View, needs_restart, restart_reason
+
+WATCH_SECONDS = 2.0
+"""How often, at most, it is asked whether the router is ready."""
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """What the daemon was started with."""
+
+    config: Path
+    directories: Directories = Directories()
+    plugins: Sequence[str] | None = None
+    lenient: bool = False
+
+    def prepare(self) -> Prepared:
+        """Read and check the file and the plugins; raises `ConfigError` or `PluginError`."""
+        return prepare(self.config, plugins=self.plugins, lenient=self.lenient)
+
+
+async def run(command: Command, log: Log) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP reads the file again. The data plane stays as it is.
+
+    Raises `ConfigError`, `PluginError`, `ControlError` and `StoreError` before anything is touched.
+    """
+    prepared = command.prepare()
+    for warning in prepared.configuration.warnings:
+        log.warning("config.warning", text=str(warning))
+    command.directories.make()
+    with only_one(command.directories):
+        passed = asyncio.Event()
+        async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
+            await _Daemon(command, assembly, passed).main()
+    log.info("stopped")
+
+
+class _Daemon:
+    def __init__(self, command: Command, assembly: Assembly, passed: asyncio.Event) -> None:
+        self._command = command
+        self._assembly = assembly
+        self._router = assembly.router
+        self._passed = passed
+        self._log = assembly.log
+        self._stop = asyncio.Event()
+        self._reloading = asyncio.Lock()
+        enrollment = assembly.made.enrollments.get("token")
+        self._memberships = Memberships(
+            store=assembly.store,
+            enrollment=enrollment,
+            supervisor=assembly.supervisor,
+            clock=assembly.clock,
+            log=self._log,
+            on_change=self._router.refresh,
+            on_claim=self._router.own_claim,
+        )
+        self._admission = Admission(
+            store=assembly.store,
+            intent=lambda: self._router.prepared.intent,
+            enrollment=enrollment,
+            clock=assembly.clock,
+            log=self._log,
+            on_change=self._router.refresh,
+        )
+        self._view = View(assembly, self._admission, self._memberships, reload=self._reload)
+
+    async def main(self) -> None:
+        self._log.info(
+            "starting",
+            node=self._router.prepared.configuration.node,
+            config=self._router.prepared.configuration.file,
+            plugins=",".join(plugin.info.name for plugin in self._router.prepared.host.plugins),
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        routes = {plugin.info.name: plugin.control_routes for plugin in self._router.prepared.host.plugins}
+        admin = await serve_admin(admin_app(self._view, routes), self._assembly.directories.admin_socket)
+        supervisor = self._assembly.supervisor
+        try:
+            await self._router.start()
+            await self._memberships.follow(self._router.prepared.intent)
+            supervisor.keep("enrollment listener", self._admission.run)
+            supervisor.keep("phase", self._watch_phase)
+            supervisor.keep("expiry", self._watch_expiry)
+            supervisor.keep("watchdog", self._feed_watchdog)
+            await self._stop.wait()
+            notify("STOPPING=1")
+            self._log.info("stopping")
+        finally:
+            await admin.cleanup()
+            self._assembly.directories.admin_socket.unlink(missing_ok=True)
+
+    # --- reload ----------------------------------------------------------------------------------------
+
+    def _on_hangup(self) -> None:
+        if not self._assembly.supervisor.running("reload"):
+            self._assembly.supervisor.spawn("reload", self._reload_and_report())
+
+    async def _reload_and_report(self) -> None:
+        try:
+            await self._reload()
+        except (ConfigError, PluginError) as error:
+            problems = error.problems if isinstance(error, ConfigError) else (error,)
+            for problem in problems:
+                self._log.error("reload.refused", problem=str(problem))
+
+    async def _reload(self) -> None:
+        """Use the file as it is now; raises and changes nothing when it cannot be used."""
+        async with self._reloading:
+            notify("RELOADING=1")
+            try:
+                prepared = await asyncio.to_thread(self._command.prepare)
+                if why := restart_reason(self._router.prepared, prepared):
+                    raise needs_restart(prepared, why)
+                self._router.replace(prepared)
+                await self._memberships.follow(prepared.intent)
+            finally:
+                notify("READY=1")
+        self._log.info("reloaded", config=prepared.configuration.file)
+
+    # --- watching ----------------------------------------------------------------------------------------
+
+    async def _watch_phase(self) -> None:
+        """Tell systemd and the log when the router becomes ready, or why it is not."""
+        said: list[str] | None = None
+        while True:
+            await self._passed.wait()
+            self._passed.clear()
+            why = await self._view.reasons()
+            if said is None:
+                notify("READY=1")
+            if why != said:
+                if not why:
+                    self._log.info("ready")
+                elif not said:
+                    self._log.info("not.ready", why=why[0], reasons=len(why))
+                notify(f"STATUS={'Ready' if not why else why[0]}")
+            said = why
+            await self._assembly.clock.sleep(WATCH_SECONDS)
+            if why:
+                # Sessions come up and claims are accepted without a pass of the loop.
+                self._passed.set()
+
+    async def _watch_expiry(self) -> None:
+        """Wake the loop when an admitted claim ends."""
+        while True:
+            now = self._assembly.clock.now()
+            ends = [each.expires_at for each in self._router.knowledge.claims if each.expires_at is not None]
+            ahead = (
+                min((end - now).total_seconds() for end in ends if end > now)
+                if any(end > now for end in ends)
+                else 60.0
+            )
+            await self._assembly.clock.sleep(min(ahead + 0.1, 60.0))
+            if ahead < 60.0:
+                self._log.info("claim.expired")
+                self._router.wake()
+
+    async def _feed_watchdog(self) -> None:
+        """Show systemd that this loop still turns (`WatchdogSec=` of the unit)."""
+        microseconds = int(os.environ.get("WATCHDOG_USEC", "0") or 0)
+        while True:
+            notify("WATCHDOG=1")
+            await self._assembly.clock.sleep(microseconds / 3e6 if microseconds else 3600.0)

@@ -1,0 +1,135 @@
+"""The leaf's memberships: one enroller for each `SAMEnrollmentClient`, kept as the configuration says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import attrs
+
+from routerd.model.claim import Claim
+from routerd.model.intent import Intent, Named
+from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
+from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.runtime.acceptance import Acceptance
+from routerd.runtime.enroller import Enroller
+from routerd.runtime.supervisor import Supervisor
+from routerd.spi import Clock, Enrollment, JSONValue, Logger
+from routerd.store import Store
+
+
+@attrs.frozen(kw_only=True)
+class _Member:
+    client: Named[SAMEnrollmentClientSpec]
+    claim: Claim
+    enroller: Enroller
+
+
+class Memberships:
+    """Starts, replaces and ends enrollers."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        enrollment: Enrollment | None,
+        supervisor: Supervisor,
+        clock: Clock,
+        log: Logger,
+        on_change: Callable[[], None],
+        on_claim: Callable[[Claim], None],
+    ) -> None:
+        self._store = store
+        self._enrollment = enrollment
+        self._supervisor = supervisor
+        self._clock = clock
+        self._log = log
+        self._on_change = on_change
+        self._on_claim = on_claim
+        self._members: dict[str, _Member] = {}
+        self._turn = asyncio.Lock()
+
+    async def follow(self, intent: Intent) -> None:
+        """Run exactly the enrollers that `intent` asks for; one that did not change goes on."""
+        async with self._turn:
+            wanted = dict(_wanted(intent)) if self._enrollment is not None else {}
+            for name, member in list(self._members.items()):
+                if wanted.get(name) != (member.client, member.claim):
+                    await self._supervisor.cancel(f"enroller {name}")
+                    del self._members[name]
+            for name, (client, claim) in wanted.items():
+                if name not in self._members:
+                    self._start(name, client, claim)
+
+    def _start(self, name: str, client: Named[SAMEnrollmentClientSpec], claim: Claim) -> None:
+        if self._enrollment is None:
+            return
+        enroller = Enroller(
+            client,
+            claim,
+            store=self._store,
+            enrollment=self._enrollment,
+            clock=self._clock,
+            log=self._log,
+            on_change=self._on_change,
+            on_claim=self._on_claim,
+        )
+        self._members[name] = _Member(client=client, claim=claim, enroller=enroller)
+        self._supervisor.keep(f"enroller {name}", enroller.run)
+
+    def hurry(self) -> None:
+        """Ask every reflector again at once."""
+        for member in self._members.values():
+            member.enroller.hurry()
+
+    def reasons(self) -> list[str]:
+        """Return in words why a membership does not stand."""
+        return [
+            f"{member.client.ref}: {status.message}"
+            for member in self._members.values()
+            if (status := member.enroller.status).phase != "Ready"
+        ]
+
+    def document(self) -> list[JSONValue]:
+        """Return how every membership stands, for the status."""
+        return [self._describe(member) for member in self._members.values()]
+
+    def _describe(self, member: _Member) -> JSONValue:
+        status = member.enroller.status
+        return {
+            "name": member.client.ref,
+            "phase": status.phase,
+            "reason": status.reason,
+            "message": status.message,
+            "claim": status.claim_ref,
+            "claimDigest": status.claim_digest,
+            "reflectors": status.reflectors,
+            "lastSuccess": _stamp(status.last_success),
+            "nextAttempt": _stamp(status.next_attempt),
+            "endpoints": [_endpoint(each, status.claim_digest) for each in status.endpoints],
+        }
+
+
+def _wanted(intent: Intent) -> list[tuple[str, tuple[Named[SAMEnrollmentClientSpec], Claim]]]:
+    found = []
+    for client in intent.of(SAMEnrollmentClientSpec):
+        claim = intent.get(client.spec.claim_ref, SAMEnrollmentClaimSpec)
+        if claim is not None:
+            found.append((client.name, (client, claim_from_spec(claim.name, claim.spec))))
+    return found
+
+
+def _endpoint(endpoint: Acceptance, digest: str) -> JSONValue:
+    return {
+        "target": endpoint.target,
+        "accepted": endpoint.holds(digest),
+        "until": _stamp(endpoint.until),
+        "failures": endpoint.failures,
+        "reason": endpoint.reason,
+        "error": endpoint.error,
+    }
+
+
+def _stamp(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

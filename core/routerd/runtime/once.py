@@ -1,0 +1,168 @@
+"""Runs that end by themselves: the dry run, the single run, and the removal of what is ours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+
+from routerd.errors import ProviderError
+from routerd.model.change import Change
+from routerd.model.fabric import Forwarding
+from routerd.reconcile.loop import Binding, format_key
+from routerd.reconcile.order import RANKS
+from routerd.runtime.assembly import Assembly, assembled, only_one
+from routerd.runtime.daemon import Command
+from routerd.runtime.log import Log
+from routerd.runtime.membership import Memberships
+from routerd.runtime.prepare import Prepared
+from routerd.runtime.status import ask_live, planned_document, reasons
+from routerd.spi import JSONValue
+from routerd.store.codec import from_json
+
+Document = dict[str, JSONValue]
+
+START_SECONDS = 30.0
+"""How long providers may take to come up before a single run goes on without them."""
+
+SETTLE_SECONDS = 0.2
+
+
+@attrs.frozen(kw_only=True)
+class Removed:
+    """What `tear_down` removed, and what it could not, each in words."""
+
+    done: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+async def plan_offline(prepared: Prepared, command: Command, log: Log) -> Document:
+    """Return what a daemon would change; nothing is changed anywhere."""
+    async with _brought_up(prepared, command, log, read_only=True) as assembly:
+        assembly.router.knowledge.own_claims = await asyncio.to_thread(assembly.store.own_claims)
+        return planned_document(assembly.router, await assembly.router.plan())
+
+
+async def apply_once(command: Command, log: Log, *, deadline: float) -> list[str]:
+    """Make everything as the file says and return what is still missing after `deadline` seconds."""
+    prepared = command.prepare()
+    command.directories.make()
+    passed = asyncio.Event()
+    with only_one(command.directories):
+        async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
+            memberships = Memberships(
+                store=assembly.store,
+                enrollment=assembly.made.enrollments.get("token"),
+                supervisor=assembly.supervisor,
+                clock=assembly.clock,
+                log=log,
+                on_change=assembly.router.refresh,
+                on_claim=assembly.router.own_claim,
+            )
+            await assembly.router.start()
+            await memberships.follow(prepared.intent)
+            return await _settled(assembly, memberships, passed, deadline)
+
+
+async def _settled(
+    assembly: Assembly, memberships: Memberships, passed: asyncio.Event, deadline: float
+) -> list[str]:
+    end = assembly.clock.monotonic() + deadline
+    why = ["nothing was looked at yet"]
+    while why and assembly.clock.monotonic() < end:
+        try:
+            async with asyncio.timeout(1.0):
+                await passed.wait()
+        except TimeoutError:
+            pass
+        passed.clear()
+        router = assembly.router
+        why = reasons(router, router.derive(), await ask_live(router), more=memberships.reasons())
+    return why
+
+
+async def tear_down(command: Command, log: Log) -> Removed:
+    """Remove everything that is ours, from the sessions down to the addresses, and undo in the cloud.
+
+    What is not ours stays. `ControlError` when a daemon runs: it would make everything again.
+    """
+    prepared = command.prepare()
+    command.directories.make()
+    done: list[str] = []
+    failed: list[str] = []
+    with only_one(command.directories):
+        async with _brought_up(prepared, command, log, read_only=False) as assembly:
+            failed += [f"{name}: {text}" for name, text in assembly.router.knowledge.waiting.items()]
+            bindings = sorted(assembly.router.loop.bindings(), key=lambda each: RANKS.index(each.role))
+            for binding in reversed(bindings):
+                await _empty(assembly, binding, done, failed)
+    return Removed(done=tuple(done), failed=tuple(failed))
+
+
+async def _empty(assembly: Assembly, binding: Binding, done: list[str], failed: list[str]) -> None:
+    try:
+        async with asyncio.timeout(binding.deadline):
+            observed = await binding.table.observe()
+            changes = _undoing(assembly, binding, observed)
+            failures = await binding.table.apply(changes) if changes else {}
+    except TimeoutError:
+        failed.append(f"{binding.name}: no answer within {binding.deadline:g} s")
+        return
+    except ProviderError as error:
+        failed.append(f"{binding.name}: {error}")
+        return
+    for change in changes:
+        failure = failures.get(change.key)
+        text = f"{binding.name} {format_key(change.key)}"
+        if failure is None:
+            done.append(text)
+        else:
+            failed.append(f"{text}: {failure}")
+
+
+def _undoing(
+    assembly: Assembly, binding: Binding, observed: Mapping[object, object]
+) -> list[Change[object, object]]:
+    if binding.role == "forwarding":
+        return list(_restored_switches(assembly, binding, observed))
+    may = binding.deletable
+    return [
+        Change(key=key, before=value, after=None)
+        for key, value in observed.items()
+        if may is None or may(key)
+    ]
+
+
+def _restored_switches(
+    assembly: Assembly, binding: Binding, observed: Mapping[object, object]
+) -> list[Change[object, object]]:
+    """Return changes that put back the forwarding switches that the journal says we moved."""
+    scope = binding.name.partition("/")[2]
+    changes: list[Change[object, object]] = []
+    for entry in assembly.store.owned(scope, "forwarding").values():
+        prior = from_json(entry.before, Forwarding) if entry.before is not None else None
+        for key, value in observed.items():
+            if prior is not None and str(key) == entry.key and value != prior:
+                changes.append(Change(key=key, before=value, after=prior))
+    return changes
+
+
+@asynccontextmanager
+async def _brought_up(
+    prepared: Prepared, command: Command, log: Log, *, read_only: bool
+) -> AsyncIterator[Assembly]:
+    """Yield the parts with every provider started that can start, and no lane running."""
+    async with assembled(prepared, command.directories, log, read_only=read_only) as assembly:
+        router = assembly.router
+        await router.start(lanes=False)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while any(text == "starting" for text in router.knowledge.waiting.values()):
+                    await assembly.clock.sleep(0.05)
+        except TimeoutError:
+            pass
+        # The routing yields its first set of routes, and keys are read, a moment after the start.
+        await assembly.clock.sleep(SETTLE_SECONDS)
+        yield assembly

@@ -1,0 +1,207 @@
+"""What an administrator sees of a running router: `control.AdminView` over its parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from routerd import config
+from routerd.errors import ConfigError
+from routerd.model import specs
+from routerd.model.resource import Resource
+from routerd.model.specs.claim_codec import claim_to_document
+from routerd.reconcile.desired import Desired
+from routerd.reconcile.loop import TableReport, format_key
+from routerd.runtime.admission import Admission
+from routerd.runtime.assembly import Assembly
+from routerd.runtime.membership import Memberships
+from routerd.runtime.prepare import Prepared, prepare
+from routerd.runtime.status import Live, ask_live, planned_document, reasons, status_document
+from routerd.spi import JSONValue
+
+Document = dict[str, JSONValue]
+
+LIVE_DEADLINE = 5.0
+"""Seconds that providers have to say how they do; a status that hangs helps nobody."""
+
+
+class View:
+    """Answers the admin API."""
+
+    def __init__(
+        self,
+        assembly: Assembly,
+        admission: Admission,
+        memberships: Memberships,
+        *,
+        reload: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._assembly = assembly
+        self._router = assembly.router
+        self._admission = admission
+        self._memberships = memberships
+        self._reload = reload
+
+    # --- what is ---------------------------------------------------------------------------------------
+
+    async def reasons(self) -> list[str]:
+        """Return in words why the router is not ready; none when it is."""
+        return reasons(self._router, self._router.derive(), await self._live(), more=self._more())
+
+    async def status(self) -> Document:
+        """Return the whole status."""
+        return status_document(
+            self._router,
+            self._router.derive(),
+            await self._live(),
+            clock=self._assembly.clock,
+            more=self._more(),
+            extra={
+                "enrollment": self._memberships.document(),
+                "listener": {"address": self._admission.listening, "error": self._admission.trouble},
+            },
+        )
+
+    async def resources(self) -> list[JSONValue]:
+        """Return every resource of the file and every claim admitted, each with its status."""
+        desired, live = self._router.derive(), await self._live()
+        reports = self._router.loop.reports()
+        items: list[JSONValue] = [
+            {**config.to_document(resource), "status": self._status_of(resource, desired, reports, live)}
+            for resource in self._router.prepared.configuration.resources
+        ]
+        now = self._assembly.clock.now()
+        for admitted in self._router.knowledge.claims:
+            document = claim_to_document(admitted.claim)
+            phase = "Ready" if admitted.active(now) else "Revoked" if admitted.claim.revoked else "Expired"
+            expires = admitted.expires_at
+            document["status"] = {
+                "phase": phase,
+                "admittedAt": admitted.admitted_at.isoformat(),
+                "expiresAt": expires.isoformat() if expires is not None else None,
+            }
+            items.append(document)
+        return items
+
+    # --- what would be -----------------------------------------------------------------------------------
+
+    async def plan(self, file: Path | None = None) -> Document:
+        """Return what would be changed now, or if `file` were the configuration."""
+        candidate: Prepared | None = None
+        if file is not None:
+            candidate = await asyncio.to_thread(
+                prepare, file, plugins=[plugin.info.name for plugin in self._router.prepared.host.plugins]
+            )
+        return planned_document(self._router, await self._router.plan(candidate))
+
+    # --- what may be done ----------------------------------------------------------------------------------
+
+    async def reload(self) -> Document:
+        """Read the configuration file again; `ConfigError` leaves everything as it was."""
+        await self._reload()
+        return {"reloaded": True}
+
+    async def hurry(self) -> None:
+        """Forget backoff and try everything again at once."""
+        self._memberships.hurry()
+        self._router.loop.hurry()
+
+    # --- how ---------------------------------------------------------------------------------------------
+
+    def _more(self) -> list[str]:
+        found = self._memberships.reasons()
+        if self._admission.trouble:
+            found.append(f"enrollment listener: {self._admission.trouble}")
+        found += [f"task {name}: {text}" for name, text in self._assembly.supervisor.failures.items()]
+        return found
+
+    async def _live(self) -> Live:
+        try:
+            async with asyncio.timeout(LIVE_DEADLINE):
+                return await ask_live(self._router)
+        except TimeoutError:
+            return Live(errors=(f"the providers did not say within {LIVE_DEADLINE:g} s how they do",))
+
+    def _status_of(
+        self,
+        resource: Resource[object],
+        desired: Desired,
+        reports: dict[str, TableReport],
+        live: Live,
+    ) -> JSONValue:
+        ref = resource.id.ref
+        if isinstance(resource.spec, specs.SAMEnrollmentClientSpec):
+            found = [each for each in self._memberships.document() if _name(each) == ref]
+            return found[0] if found else {"phase": "Pending"}
+        why: list[JSONValue] = [
+            each.message for each in desired.conditions.get(ref, ()) if each.status != "True"
+        ]
+        owned = 0
+        for name, table in desired.tables.items():
+            keys = [key for key, owner in table.owners.items() if owner == ref]
+            owned += len(keys)
+            report = reports.get(name)
+            if keys and (report is None or not report.readable):
+                why.append(f"{name}: {report.error if report else 'not looked at yet'}")
+            elif report is not None:
+                why += [f"{format_key(k)}: {report.pending[k].error}" for k in keys if k in report.pending]
+        phase = "Pending" if why else "Ready"
+        facts: Document = {"phase": phase, "reasons": why, "objects": owned}
+        if isinstance(resource.spec, specs.BGPDynamicPeerSpec):
+            facts |= self._discovered(ref, desired, live)
+        return facts
+
+    def _discovered(self, ref: str, desired: Desired, live: Live) -> Document:
+        wanted = desired.table("bgp/sessions").values
+        states = {state.neighbour: state for state in live.sessions}
+        mine = {neighbour: session for neighbour, session in wanted.items() if session.owner == ref}
+        peers: list[JSONValue] = [
+            {
+                "remoteAddress": str(neighbour),
+                "leafID": session.leaf,
+                "state": states[neighbour].state if neighbour in states else "idle",
+                "acceptedRoutes": states[neighbour].accepted if neighbour in states else 0,
+                "rejectedRoutes": sum(n for _, n in states[neighbour].rejected) if neighbour in states else 0,
+            }
+            for neighbour, session in mine.items()
+        ]
+        return {"discoveredPeers": peers, "discoveredPeerCount": len(peers)}
+
+
+def _name(document: JSONValue) -> JSONValue:
+    return document.get("name") if isinstance(document, dict) else None
+
+
+def restart_reason(present: Prepared, other: Prepared) -> str:
+    """Return what of a new configuration needs a restart, or nothing.
+
+    Providers are made once, from the list of plugins, their options and the cloud profiles.
+    """
+    names = [[plugin.info.name for plugin in each.host.plugins] for each in (present, other)]
+    if names[0] != names[1]:
+        return "the list of plugins has changed"
+    changed = [name for name in other.options if present.options.get(name) != other.options[name]]
+    if changed:
+        return f"the options of plugin {changed[0]} have changed"
+    if _profiles(present) != _profiles(other):
+        return "a CloudProviderProfile has changed"
+    if present.configuration.node != other.configuration.node:
+        return "the name of the router has changed"
+    return ""
+
+
+def _profiles(prepared: Prepared) -> dict[str, tuple[object, object]]:
+    return {
+        found.name: (found.spec, prepared.profile_options.get(found.name))
+        for found in prepared.intent.of(specs.CloudProviderProfileSpec)
+    }
+
+
+def needs_restart(prepared: Prepared, why: str) -> ConfigError:
+    """Return the refusal of a reload that only a restart can make."""
+    return ConfigError.single(
+        prepared.configuration.file,
+        f"{why}, and that takes a restart",
+        hint="nothing was changed; restart routerd, packets keep flowing meanwhile",
+    )
