@@ -41,7 +41,7 @@ class Problem:
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file
         what = " ".join(part for part in (self.resource, self.path) if part)
-        text = f"{where}: {what}: {self.message}" if what else f"{where}: {self.message}"
+        text = ": ".join(part for part in (where, what, self.message) if part)
         return f"{text}; {self.hint}" if self.hint else text
 
 

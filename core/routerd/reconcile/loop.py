@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 
 from routerd.errors import ProviderError, TransientError
-from routerd.model.change import Change
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.diff import diff
 from routerd.reconcile.order import AnyChange, Step, ordered
 from routerd.reconcile.retry import Pending, Retries
+from routerd.reconcile.wording import key_text, noun
 from routerd.spi import Clock, Logger, Table
 
 AnyTable = Table[Any, Any]  # Any: keys and values differ by table; the engine only compares them
@@ -306,7 +306,7 @@ class Loop:
             self._log.info("table.changed", table=binding.name, changes=len(made))
         else:
             for change in made:
-                self._log.info(f"{_noun(binding.name)}.{_PAST[change.verb]}", key=str_key(change))
+                self._log.info(f"{noun(binding.role)}.{_PAST[change.verb]}", key=key_text(change.key))
         for change in changes:
             error = failures.get(change.key)
             if error is None:
@@ -314,7 +314,7 @@ class Loop:
             before = retries.pending.get(change.key)
             if before is None or str(before.error) != str(error):
                 self._log.warning(
-                    f"{_noun(binding.name)}.{change.verb}.failed", key=str_key(change), error=str(error)
+                    f"{noun(binding.role)}.{change.verb}.failed", key=key_text(change.key), error=str(error)
                 )
 
     def _note_planned(self, lane: _Lane, changes: Mapping[str, list[AnyChange]]) -> None:
@@ -324,21 +324,3 @@ class Loop:
 
 
 _PAST = {"create": "created", "replace": "replaced", "delete": "deleted"}
-
-
-def _noun(table: str) -> str:
-    return table.split("/", maxsplit=1)[0].removesuffix("s") if not table.endswith("ss") else table
-
-
-def str_key(change: Change[Any, Any]) -> str:  # Any: keys differ by table, and only their text is used
-    """Return a key as a person writes it: `10.0.0.1/32 metric 200`, not the name of its class."""
-    return format_key(change.key)
-
-
-def format_key(key: object) -> str:
-    """Return the fields of a key value in one line, in the order of their definition."""
-    kind = type(key)
-    if attrs.has(kind) and kind.__str__ is object.__str__:
-        values = [getattr(key, field.name) for field in attrs.fields(kind) if field.repr]
-        return " ".join(str(value) for value in values if value not in (None, "", ()))
-    return str(key)

@@ -11,8 +11,9 @@ import attrs
 from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.model.fabric import Forwarding
-from routerd.reconcile.loop import Binding, format_key
+from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
+from routerd.reconcile.wording import key_text
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.daemon import Command
 from routerd.runtime.log import Log
@@ -115,7 +116,7 @@ async def _empty(assembly: Assembly, binding: Binding, done: list[str], failed: 
         return
     for change in changes:
         failure = failures.get(change.key)
-        text = f"{binding.name} {format_key(change.key)}"
+        text = f"{binding.name} {key_text(change.key)}"
         if failure is None:
             done.append(text)
         else:

@@ -19,7 +19,8 @@ from routerd.model.route import RouteKey
 from routerd.model.session import SessionState
 from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.desired import Desired
-from routerd.reconcile.loop import Loop, TableReport, format_key
+from routerd.reconcile.loop import Loop, TableReport
+from routerd.reconcile.wording import key_text, value_text
 from routerd.runtime.router import Router
 from routerd.spi import Clock, JSONValue
 
@@ -98,7 +99,7 @@ def _unsettled(report: TableReport) -> str:
     failed = next(iter(report.pending.items()), None)
     if failed is not None:
         key, pending = failed
-        return f"{format_key(key)}: {pending.error}" + _and_more(len(report.pending) - 1)
+        return f"{key_text(key)}: {pending.error}" + _and_more(len(report.pending) - 1)
     if report.planned:
         return f"{len(report.planned)} changes planned and not made (mode plan)"
     return f"{report.desired - report.in_sync} of {report.desired} not yet as desired"
@@ -158,7 +159,7 @@ def _table(report: TableReport, desired: Desired) -> JSONValue:
         "error": report.error if not report.readable else "",
         "pending": [
             {
-                "key": format_key(key),
+                "key": key_text(key),
                 "resource": owners.get(key, ""),
                 "failures": pending.failures,
                 "error": str(pending.error),
@@ -174,9 +175,9 @@ def change_document(table: str, change: Change[object, object]) -> Document:
     return {
         "table": table,
         "verb": change.verb,
-        "key": format_key(change.key),
-        "before": None if change.before is None else format_key(change.before),
-        "after": None if change.after is None else format_key(change.after),
+        "key": key_text(change.key),
+        "before": None if change.before is None else value_text(change.before),
+        "after": None if change.after is None else value_text(change.after),
     }
 
 

@@ -12,7 +12,8 @@ from routerd.model import specs
 from routerd.model.resource import Resource
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.reconcile.desired import Desired
-from routerd.reconcile.loop import TableReport, format_key
+from routerd.reconcile.loop import TableReport
+from routerd.reconcile.wording import key_text
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly
 from routerd.runtime.membership import Memberships
@@ -145,7 +146,12 @@ class View:
             if keys and (report is None or not report.readable):
                 why.append(f"{name}: {report.error if report else 'not looked at yet'}")
             elif report is not None:
-                why += [f"{format_key(k)}: {report.pending[k].error}" for k in keys if k in report.pending]
+                why += [f"{key_text(k)}: {report.pending[k].error}" for k in keys if k in report.pending]
+        states = {state.neighbour: state for state in live.sessions}
+        for neighbour, session in desired.table("bgp/sessions").values.items():
+            state = states.get(neighbour)
+            if session.owner == ref and (state is None or not state.established):
+                why.append(f"session {neighbour}: {state.state if state else 'not there yet'}")
         phase = "Pending" if why else "Ready"
         facts: Document = {"phase": phase, "reasons": why, "objects": owned}
         if isinstance(resource.spec, specs.BGPDynamicPeerSpec):

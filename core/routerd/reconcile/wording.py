@@ -1,0 +1,73 @@
+"""Keys and values of tables in words, for logs, the status and the dry run. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+_NOUNS: Mapping[str, str] = {
+    "sysctls": "sysctl",
+    "addresses": "address",
+    "tunnels.wireguard": "wireguard",
+    "peers": "peer",
+    "firewall": "firewall.rule",
+    "tunnels": "tunnel",
+    "routes": "route",
+    "speakers": "speaker",
+    "admission": "import.policy",
+    "sessions": "session",
+    "advertisements": "advertisement",
+    "forwarding": "cloud.forwarding",
+    "fabric-routes": "cloud.route",
+}
+
+
+def noun(role: str) -> str:
+    """Return what one entry of a table with that role is called in a log's event."""
+    return _NOUNS[role]
+
+
+def key_text(key: object) -> str:
+    """Return a key as a person writes it: the fields that say something, in their order."""
+    kind = type(key)
+    if not attrs.has(kind) or kind.__str__ is not object.__str__:
+        return str(key)
+    parts = []
+    for field in attrs.fields(kind):
+        value = getattr(key, field.name)
+        if not field.repr or value == field.default or value in (None, "", ()):
+            continue
+        parts.append(str(value) if field.default is attrs.NOTHING else f"{_words(field.name)} {value}")
+    return " ".join(parts)
+
+
+def value_text(value: object) -> str:
+    """Return a value as `field value, field value`; what has its default, or is secret, is left out."""
+    kind = type(value)
+    if attrs.has(kind):
+        if kind.__str__ is not object.__str__:
+            return str(value)
+        return ", ".join(_fields(value)) or "as usual"
+    if isinstance(value, (frozenset, set)):
+        return " ".join(sorted(map(value_text, value)))
+    if isinstance(value, (tuple, list)):
+        return "; ".join(map(value_text, value))
+    return str(value)
+
+
+def _fields(value: Any) -> list[str]:  # noqa: ANN401 - any attrs value
+    parts = []
+    for field in attrs.fields(type(value)):
+        content = getattr(value, field.name)
+        if not field.repr or content == field.default or content in (None, "", (), frozenset()):
+            continue
+        text = value_text(content)
+        # One field alone, such as the list of next hops, needs no name.
+        parts.append(f"({text})" if attrs.has(type(content)) else f"{_words(field.name)} {text}")
+    return parts
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
