@@ -6,21 +6,22 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.kernel.addresses import AddressTable
 from routerd.kernel.firewall import FirewallTable
 from routerd.kernel.routes import RouteTable
 from routerd.kernel.sysctl import SysctlTable
 from routerd.model.change import Change
 from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
 from routerd.model.names import LinkName
-from routerd.model.route import NextHop, Route, RouteKey
-from routerd.testing.contracts import Foreign, Samples, TableContract, TableRules
+from routerd.model.route import Address, AddressKey, NextHop, Route, RouteKey
+from routerd.testing.contracts import Foreign, Samples, TableContract, TableRules, assert_holds
 
 V0, V1 = LinkName("v0"), LinkName("v1")
 
@@ -88,11 +89,40 @@ class TestRouteContract(TableContract):
         )
 
 
+class TestAddressContract(TableContract):
+    tables: ClassVar[tuple[TableRules, ...]] = (TableRules(attribute="table", replaces=False, foreign=False),)
+
+    @pytest.fixture
+    def table(self) -> AddressTable:
+        return AddressTable()
+
+    @pytest.fixture
+    def samples(self) -> Samples[AddressKey, Address]:
+        def key(link: str, text: str) -> AddressKey:
+            return AddressKey(link=LinkName(link), address=IPv4Interface(text))
+
+        return Samples(
+            values={key("v0", "10.1.0.1/24"): Address(), key("lo", "10.2.0.1/32"): Address()},
+            refused={key("absent", "10.3.0.1/32"): Address()},
+        )
+
+
+async def test_an_address_that_was_there_before_serves_and_stays() -> None:
+    key = AddressKey(link=V0, address=IPv4Interface("10.255.0.0/31"))
+    table = AddressTable()
+    assert await table.observe() == {}
+    assert await table.apply([Change(key=key, before=None, after=Address())]) == {}
+    assert await table.observe() == {key: Address()}
+    assert await table.apply([Change(key=key, before=Address(), after=None)]) == {}
+    assert await table.observe() == {}
+    assert "10.255.0.0/31" in shell("ip addr show v0")
+
+
 async def test_ten_thousand_routes_come_change_and_go() -> None:
     table = RouteTable()
     keys = [host(number) for number in range(10_000)]
     assert await table.apply(creations(dict.fromkeys(keys, BARE))) == {}
-    assert await table.observe() == dict.fromkeys(keys, BARE)
+    assert_holds(table, dict.fromkeys(keys, BARE), await table.observe())
     assert await table.apply([Change(key=key, before=BARE, after=DEV) for key in keys]) == {}
     assert await table.observe() == dict.fromkeys(keys, DEV)
     assert await table.apply([Change(key=key, before=DEV, after=None) for key in keys]) == {}

@@ -65,13 +65,8 @@ class RouteTable:
     A route of another protocol on the same prefix, metric and table is a `NotOwnedError`. A
     replacement is one request, so that no packet finds the route missing.
 
-    A next hop may leave its link to the kernel, which always reports one. `observe` returns such
-    a route as it was asked for as long as gateways and everything else agree; the table keeps how
-    it was asked, and never what is there.
+    A next hop may leave its link to the kernel, which always reports one; see `agrees`.
     """
-
-    def __init__(self) -> None:
-        self._asked: dict[RouteKey, Route] = {}
 
     async def observe(self) -> Mapping[RouteKey, Route]:
         """Return our routes as the kernel has them."""
@@ -79,10 +74,12 @@ class RouteTable:
         routes: dict[RouteKey, Route] = {}
         for each in found:
             if each.route is not None and is_our_route(each.protocol):
-                asked = self._asked.get(each.key)
-                agrees = asked is not None and _agrees(asked, each.route)
-                routes.setdefault(each.key, asked if agrees and asked is not None else each.route)
+                routes.setdefault(each.key, each.route)
         return routes
+
+    def agrees(self, desired: Route, observed: Route) -> bool:
+        """Say whether `observed` is `desired` with the links filled in that were left to the kernel."""
+        return _agrees(desired, observed)
 
     async def apply(self, changes: Sequence[Change[RouteKey, Route]]) -> Mapping[RouteKey, ProviderError]:
         """Delete, create, then replace."""
@@ -92,14 +89,12 @@ class RouteTable:
         replacements: dict[RouteKey, Route] = {}
         for change in changes:
             if change.after is None:
-                self._asked.pop(change.key, None)
                 deletions.append(_Order(key=change.key, route=None, mode="delete"))
                 continue
             fault = _fault(change.key, change.after)
             if fault is not None:
                 failures[change.key] = fault
                 continue
-            self._asked[change.key] = change.after
             if change.before is None:
                 creations.append(_Order(key=change.key, route=change.after, mode="create"))
             else:

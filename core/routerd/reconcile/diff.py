@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from routerd.model.change import Change
@@ -11,15 +12,22 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-def diff(desired: Mapping[K, V], observed: Mapping[K, V], *, deletable: bool = True) -> list[Change[K, V]]:
+def diff(
+    desired: Mapping[K, V],
+    observed: Mapping[K, V],
+    *,
+    deletable: bool = True,
+    agrees: Callable[[V, V], bool] = operator.eq,
+) -> list[Change[K, V]]:
     """Return the changes that turn `observed` into `desired`, in the order of their keys' text.
 
     With `deletable` false nothing is deleted: the desired state is not known to be complete.
+    `agrees(desired, observed)` says when a value needs no change.
     """
     changes: list[Change[K, V]] = []
     for key, value in desired.items():
         present = observed.get(key)
-        if present != value:
+        if present is None or not agrees(value, present):
             changes.append(Change(key=key, before=present, after=value))
     if deletable:
         changes.extend(

@@ -8,6 +8,7 @@ flag that makes it look again.
 from __future__ import annotations
 
 import asyncio
+import operator
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
@@ -225,12 +226,13 @@ class Loop:
         retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
         lane.last_desired[binding.name] = dict(want.values)
         lane.last_observed[binding.name] = now
-        changes = diff(want.values, observed, deletable=want.complete)
+        agrees = getattr(binding.table, "agrees", operator.eq)
+        changes = diff(want.values, observed, deletable=want.complete, agrees=agrees)
         if binding.deletable is not None:
             may = binding.deletable
             changes = [change for change in changes if change.verb != "delete" or may(change.key)]
         retries.forget_settled({change.key for change in changes})
-        in_sync = sum(1 for key, value in want.values.items() if observed.get(key) == value)
+        in_sync = len(want.values) - sum(change.verb != "delete" for change in changes)
         lane.reports[binding.name] = TableReport(
             name=binding.name,
             desired=len(want.values),

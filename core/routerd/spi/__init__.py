@@ -21,13 +21,14 @@ from routerd.spi.provider import (
     Provider,
 )
 from routerd.spi.routing import Routing
-from routerd.spi.table import Table
+from routerd.spi.table import AgreeingTable, Table
 from routerd.spi.transport import EncryptingTransport, Transport
 
 __all__ = [
     "ALIAS_PREFIX",
     "API_VERSION",
     "ENTRY_POINT_GROUP",
+    "AgreeingTable",
     "Capability",
     "Clock",
     "ControlRoute",

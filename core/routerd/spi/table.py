@@ -34,3 +34,14 @@ class Table(Protocol[K, V]):
         in the way and is not ours is a `NotOwnedError` and is left alone.
         """
         ...
+
+
+class AgreeingTable(Table[K, V], Protocol[K, V]):
+    """A table whose world fills in what a desired value leaves open, such as a route's device.
+
+    The loop asks `agrees` instead of comparing for equality where a table has it.
+    """
+
+    def agrees(self, desired: V, observed: V) -> bool:
+        """Say whether `observed` is what `desired` asks for."""
+        ...

@@ -12,7 +12,7 @@ from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
 from routerd.testing.contracts.routing import RoutingContract
 from routerd.testing.contracts.samples import Foreign, Samples, TableRules
-from routerd.testing.contracts.table import TableContract
+from routerd.testing.contracts.table import TableContract, assert_holds
 from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
 
 __all__ = [
@@ -28,5 +28,6 @@ __all__ = [
     "TableContract",
     "TableRules",
     "TransportContract",
+    "assert_holds",
     "running",
 ]

@@ -1,0 +1,102 @@
+"""Tiers of tests: which this machine can run, and that a skip is never silent.
+
+A tier is a marker (`netns`, `cloud`, ...); a test without one is `fast`. `--require=netns,cloud`
+turns every skip in these tiers, and a tier in which nothing ran, into a failure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+
+import pytest
+
+TIERS = ("netns", "vm", "cloud", "interop", "thirdparty", "bench")
+_RAN = pytest.StashKey[Counter[str]]()
+_SKIPPED = pytest.StashKey[dict[str, Counter[str]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --require."""
+    parser.addoption(
+        "--require", default="", metavar="TIERS", help="tiers, separated by commas, that must not be skipped"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse tiers that do not exist."""
+    config.stash[_RAN] = Counter()
+    config.stash[_SKIPPED] = {}
+    unknown = _required(config) - {*TIERS, "fast"}
+    if unknown:
+        raise pytest.UsageError(f"--require: no such tier: {', '.join(sorted(unknown))}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a user namespace where there is none."""
+    if not any(item.get_closest_marker("netns") for item in items):
+        return
+    why = _no_namespaces()
+    if why:
+        for item in items:
+            if item.get_closest_marker("netns"):
+                item.add_marker(pytest.mark.skip(reason=why))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterable[None]:
+    """Count what ran; turn a skip in a required tier into a failure."""
+    report = yield
+    tier = _tier(item)
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        item.config.stash[_SKIPPED].setdefault(tier, Counter())[reason.removeprefix("Skipped: ")] += 1
+        if tier in _required(item.config):
+            report.outcome = "failed"
+            report.longrepr = f"the tier {tier} is required, and this test was skipped: {reason}"
+    elif report.when == "call":
+        item.config.stash[_RAN][tier] += 1
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail when nothing of a required tier ran."""
+    if session.config.option.collectonly or session.exitstatus not in (0, 1):
+        return
+    if _absent(session.config) and session.exitstatus == 0:
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what ran, what was skipped, and why."""
+    ran, skipped = config.stash[_RAN], config.stash[_SKIPPED]
+    parts = [f"{tier} {ran[tier]}" for tier in ("fast", *TIERS) if ran[tier]]
+    terminalreporter.write_line(f"tiers: {', '.join(parts) or 'nothing ran'}")
+    for tier, reasons in skipped.items():
+        for reason, count in reasons.items():
+            terminalreporter.write_line(f"skipped in {tier}: {count} ({reason})")
+    for tier in _absent(config):
+        terminalreporter.write_line(f"the tier {tier} is required and nothing of it ran", red=True)
+
+
+def _required(config: pytest.Config) -> set[str]:
+    return {name.strip() for name in str(config.option.require).split(",") if name.strip()}
+
+
+def _absent(config: pytest.Config) -> list[str]:
+    return sorted(tier for tier in _required(config) if not config.stash[_RAN][tier])
+
+
+def _tier(item: pytest.Item) -> str:
+    return next((tier for tier in TIERS if item.get_closest_marker(tier)), "fast")
+
+
+def _no_namespaces() -> str:
+    if shutil.which("unshare") is None:
+        return "unshare (util-linux) is not installed"
+    done = subprocess.run(
+        ["unshare", "-Urnm", "true"], capture_output=True, text=True, check=False, timeout=10
+    )
+    return f"no user namespace can be made: {done.stderr.strip()}" if done.returncode else ""
