@@ -80,13 +80,14 @@ class WireGuardPeer:
     `endpoint` is where we send first. It takes no part in comparison, because a peer that roams
     (behind NAT) has another one in the kernel than in the configuration and that is right.
     `keepalive` is in seconds, 0 for off. `allowed_ips` hold transport addresses only, never a
-    mobility /32.
+    mobility /32. `alive` says of an observed peer that it was heard from lately.
     """
 
     allowed_ips: frozenset[IPv4Network]
     endpoint: Endpoint | None = attrs.field(default=None, eq=False)
     keepalive: int = 0
     preshared_key_file: Path | None = attrs.field(default=None, eq=False)
+    alive: bool = attrs.field(default=False, eq=False)
 
 
 @attrs.frozen(kw_only=True)

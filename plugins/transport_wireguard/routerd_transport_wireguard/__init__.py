@@ -1,0 +1,1 @@
+"""The transport `wireguard`: devices and peers, in the kernel or by wireguard-go."""

@@ -1,0 +1,124 @@
+"""Devices of the kernel, by generic netlink (`WG_CMD_*` of linux/wireguard.h)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import os
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic.wireguard import AsyncWireGuard
+
+from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.tunnel import Endpoint
+from routerd_transport_wireguard.device import DeviceDump, PeerDump, PeerSetting
+
+DEADLINE = 5.0
+
+
+class KernelPort:
+    """Implements `DevicePort` with a socket for each request."""
+
+    async def read(self, link: LinkName) -> DeviceDump | None:
+        """Return the device; a large one comes in several messages, which are joined."""
+        try:
+            async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
+                messages = [message async for message in await socket.info(link)]
+        except NetlinkError as error:
+            if error.code in {errno.ENODEV, errno.EOPNOTSUPP}:
+                return None
+            raise _translate(link, error.code) from error
+        except (OSError, TimeoutError) as error:
+            raise TransientError(f"wireguard {link}: the kernel does not answer: {error}") from error
+        if not messages:
+            return None
+        peers: dict[PublicKey, PeerDump] = {}
+        for message in messages:
+            for peer in message.get_attr("WGDEVICE_A_PEERS") or ():
+                _join(peers, peer)
+        first = messages[0]
+        key = first.get_attr("WGDEVICE_A_PUBLIC_KEY")
+        return DeviceDump(
+            public_key=_text(key) if key else None,
+            listen_port=first.get_attr("WGDEVICE_A_LISTEN_PORT") or 0,
+            peers=peers,
+        )
+
+    async def configure(self, link: LinkName, *, private_key: bytes | None, listen_port: int | None) -> None:
+        """Set the private key and the port."""
+        key = base64.b64encode(private_key) if private_key is not None else None
+        await self._set(link, private_key=key, listen_port=listen_port)
+
+    async def set_peer(self, link: LinkName, peer: PeerSetting) -> None:
+        """Create, change or remove one peer."""
+        values: dict[str, object] = {"public_key": peer.public_key}
+        if peer.remove:
+            values["remove"] = True
+        else:
+            values["persistent_keepalive"] = peer.keepalive
+            values["replace_allowed_ips"] = True
+            values["allowed_ips"] = [str(network) for network in sorted(peer.allowed_ips)]
+            if peer.endpoint is not None:
+                values["endpoint_addr"] = str(peer.endpoint.address)
+                values["endpoint_port"] = peer.endpoint.port
+            if peer.preshared_key is not None:
+                values["preshared_key"] = base64.b64encode(peer.preshared_key)
+        await self._set(link, peer=values)
+
+    async def _set(self, link: LinkName, **values: object) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
+                await socket.set(link, **values)
+        except NetlinkError as error:
+            raise _translate(link, error.code) from error
+        except (OSError, TimeoutError) as error:
+            raise TransientError(f"wireguard {link}: the kernel does not answer: {error}") from error
+
+
+def _join(peers: dict[PublicKey, PeerDump], peer: Any) -> None:  # noqa: ANN401 - pyroute2 messages are untyped
+    key = _text(peer.get_attr("WGPEER_A_PUBLIC_KEY"))
+    allowed = {
+        IPv4Network(each["addr"])
+        for each in peer.get_attr("WGPEER_A_ALLOWEDIPS") or ()
+        if ":" not in each["addr"]
+    }
+    before = peers.get(key)
+    if before is not None:
+        # The list of one peer may continue in the next message.
+        allowed |= before.allowed_ips
+    endpoint = peer.get_attr("WGPEER_A_ENDPOINT")
+    handshake = peer.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME")
+    peers[key] = PeerDump(
+        allowed_ips=frozenset(allowed),
+        endpoint=_endpoint(endpoint) if endpoint else before.endpoint if before else None,
+        keepalive=peer.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL")
+        or (before.keepalive if before else 0),
+        last_handshake=handshake["tv_sec"] if handshake else 0,
+        rx_bytes=peer.get_attr("WGPEER_A_RX_BYTES") or 0,
+        tx_bytes=peer.get_attr("WGPEER_A_TX_BYTES") or 0,
+    )
+
+
+def _endpoint(value: Any) -> Endpoint | None:  # noqa: ANN401 - as above
+    if ":" in value["addr"]:
+        return None
+    return Endpoint(address=IPv4Address(value["addr"]), port=value["port"])
+
+
+def _text(key: bytes | str) -> PublicKey:
+    return PublicKey(key.decode() if isinstance(key, bytes) else key)
+
+
+def _translate(link: LinkName, code: int) -> ProviderError:
+    text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
+    if code == errno.EPERM:
+        return PermanentError(f"{text}; routerd needs CAP_NET_ADMIN")
+    if code == errno.EADDRINUSE:
+        return TransientError(f"{text}; another program has the port, `ss -lun` says which")
+    if code == errno.EINVAL:
+        return PermanentError(text)
+    return TransientError(text)

@@ -1,0 +1,38 @@
+"""What the plugin offers: the transport mode `wireguard`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import routerd
+from routerd.errors import PluginError
+from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
+from routerd_transport_wireguard.config import WireGuardOptions
+
+
+@routerd.hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(
+        name="transport_wireguard",
+        summary="WireGuard, in the kernel or by wireguard-go",
+        config=WireGuardOptions,
+    )
+
+
+@routerd.hookimpl
+def routerd_transports() -> Sequence[Provider[Transport]]:
+    """Describe the one mode."""
+    capabilities = frozenset({Capability.ENCRYPTS, Capability.USERSPACE})
+    return [Provider(kind="wireguard", create=create, options=WireGuardOptions, capabilities=capabilities)]
+
+
+def create(context: PluginContext, options: object) -> Transport:
+    """Make the transport; its libraries are imported here and not before."""
+    from routerd_transport_wireguard.transport import WireGuardTransport  # noqa: PLC0415 - they take a while
+
+    if not isinstance(options, WireGuardOptions):
+        raise PluginError(
+            f"transport_wireguard: options must be WireGuardOptions, got {type(options).__name__}"
+        )
+    return WireGuardTransport(context, options)

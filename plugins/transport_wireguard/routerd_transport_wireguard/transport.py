@@ -1,0 +1,123 @@
+"""The provider: devices, peers and how they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from routerd.errors import ProviderError
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.tunnel import PeerState, Tunnel, TunnelState
+from routerd.spi import PluginContext
+from routerd_transport_wireguard.backend import Backend, Backends, KernelBackend, UserspaceBackend
+from routerd_transport_wireguard.config import WireGuardOptions
+from routerd_transport_wireguard.keys import ensure_private_key, public_key_of
+from routerd_transport_wireguard.peers import PeerTable
+from routerd_transport_wireguard.tunnels import TunnelTable
+
+OVERHEAD = 80
+"""Bytes: 40 of IPv6, 8 of UDP, 32 of WireGuard; over IPv4 twenty fewer, and wg-quick too reckons with 80."""
+
+WATCH_SECONDS = 2.0
+
+
+class WireGuardTransport:
+    """Implements `spi.EncryptingTransport`."""
+
+    def __init__(
+        self,
+        context: PluginContext,
+        options: WireGuardOptions,
+        *,
+        kernel: Backend | None = None,
+        userspace: Backend | None = None,
+    ) -> None:
+        self._context = context
+        self._backends = Backends(
+            context,
+            options,
+            kernel=kernel or KernelBackend(context.kernel),
+            userspace=userspace or UserspaceBackend(context.kernel, options),
+        )
+        self._tunnels = TunnelTable(context, self._backends)
+        self._peers = PeerTable(self._backends, context.clock)
+
+    async def start(self) -> None:
+        """Watch for devices that go away by themselves; change nothing."""
+        if not self._context.read_only:
+            self._context.spawn("watch", self._watch())
+
+    async def aclose(self) -> None:
+        """Let go; devices and their processes stay."""
+
+    @property
+    def tunnels(self) -> TunnelTable:
+        """Return the table of devices."""
+        return self._tunnels
+
+    @property
+    def peers(self) -> PeerTable:
+        """Return the table of peers."""
+        return self._peers
+
+    def overhead(self, tunnel: Tunnel) -> int:
+        """Return how many bytes the encapsulation adds to a packet."""
+        del tunnel
+        return OVERHEAD
+
+    async def states(self) -> Sequence[TunnelState]:
+        """Return how each device does."""
+        links = await self._context.kernel.links()
+        states = []
+        for name in await self._tunnels.observe():
+            link = links.get(name)
+            backend = self._backends.of(link) if link is not None else None
+            if link is None or backend is None:
+                continue
+            note = "" if backend.name == "kernel" else "userspace: slower than the kernel's own WireGuard"
+            states.append(
+                TunnelState(
+                    link=name,
+                    backend=backend.name,
+                    up=link.up,
+                    rx_bytes=link.rx_bytes,
+                    tx_bytes=link.tx_bytes,
+                    note=note,
+                )
+            )
+        return states
+
+    async def peer_states(self) -> Sequence[PeerState]:
+        """Return how each peer does."""
+        return [
+            PeerState(
+                key=key,
+                endpoint=dump.endpoint,
+                last_handshake=dump.last_handshake,
+                rx_bytes=dump.rx_bytes,
+                tx_bytes=dump.tx_bytes,
+            )
+            for key, dump in (await self._peers.dumps()).items()
+        ]
+
+    async def public_key(self, private_key_file: Path) -> PublicKey:
+        """Return the public key of a private one; a missing one is made first."""
+        private = await asyncio.to_thread(
+            ensure_private_key, private_key_file, read_only=self._context.read_only
+        )
+        return public_key_of(private)
+
+    async def _watch(self) -> None:
+        """Wake the loop when a device of ours has gone, as when its process was killed."""
+        known: frozenset[LinkName] = frozenset()
+        while True:
+            try:
+                now = frozenset(await self._tunnels.observe())
+            except ProviderError:
+                now = known
+            if known - now:
+                self._context.log.warning("wireguard.gone", links=", ".join(sorted(known - now)))
+                self._context.wake()
+            known = now
+            await self._context.clock.sleep(WATCH_SECONDS)

@@ -1,0 +1,154 @@
+"""Devices of wireguard-go, by its Unix socket: the cross-platform interface of WireGuard.
+
+Lines of `key=value`, an empty line at the end, keys in hexadecimal, answered by `errno=`. The
+protocol is described on wireguard.com/xplatform.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import os
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import attrs
+
+from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.tunnel import Endpoint
+from routerd_transport_wireguard.device import DeviceDump, PeerDump, PeerSetting
+from routerd_transport_wireguard.keys import public_key_of
+
+SOCKETS = Path("/var/run/wireguard")
+DEADLINE = 5.0
+_NONE = "0" * 64
+
+
+class UserspacePort:
+    """Implements `DevicePort` with a connection for each request."""
+
+    def __init__(self, sockets: Path = SOCKETS) -> None:
+        self._sockets = sockets
+
+    def socket(self, link: LinkName) -> Path:
+        """Return where the program of a device listens."""
+        return self._sockets / f"{link}.sock"
+
+    async def read(self, link: LinkName) -> DeviceDump | None:
+        """Return the device; none when nobody listens on its socket."""
+        try:
+            lines = await self._talk(link, ["get=1"])
+        except (FileNotFoundError, ConnectionRefusedError):
+            return None
+        return _parse(lines)
+
+    async def configure(self, link: LinkName, *, private_key: bytes | None, listen_port: int | None) -> None:
+        """Set the private key and the port."""
+        lines = ["set=1"]
+        if private_key is not None:
+            lines.append(f"private_key={private_key.hex()}")
+        if listen_port is not None:
+            lines.append(f"listen_port={listen_port}")
+        await self._set(link, lines)
+
+    async def set_peer(self, link: LinkName, peer: PeerSetting) -> None:
+        """Create, change or remove one peer."""
+        lines = ["set=1", f"public_key={_hex(peer.public_key)}"]
+        if peer.remove:
+            lines.append("remove=true")
+        else:
+            if peer.preshared_key is not None:
+                lines.append(f"preshared_key={peer.preshared_key.hex()}")
+            if peer.endpoint is not None:
+                lines.append(f"endpoint={peer.endpoint}")
+            lines.append(f"persistent_keepalive_interval={peer.keepalive}")
+            lines.append("replace_allowed_ips=true")
+            lines += [f"allowed_ip={network}" for network in sorted(peer.allowed_ips)]
+        await self._set(link, lines)
+
+    async def _set(self, link: LinkName, lines: list[str]) -> None:
+        try:
+            await self._talk(link, lines)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise TransientError(f"wireguard {link}: its program is not running") from error
+
+    async def _talk(self, link: LinkName, lines: Iterable[str]) -> list[str]:
+        """Send a request and return the lines of the answer, without `errno=0`."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                reader, writer = await asyncio.open_unix_connection(str(self.socket(link)))
+                try:
+                    writer.write(("\n".join(lines) + "\n\n").encode())
+                    await writer.drain()
+                    answer = (await reader.readuntil(b"\n\n")).decode()
+                finally:
+                    writer.close()
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise
+        except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError) as error:
+            raise TransientError(f"wireguard {link}: its program does not answer: {error!r}") from error
+        *content, last = answer.split()
+        code = int(last.removeprefix("errno="))
+        if code:
+            raise _translate(link, abs(code))
+        return content
+
+
+@attrs.define
+class _Peer:
+    allowed: set[IPv4Network] = attrs.field(factory=set)
+    facts: dict[str, str] = attrs.field(factory=dict)
+
+    def dump(self) -> PeerDump:
+        return PeerDump(
+            allowed_ips=frozenset(self.allowed),
+            endpoint=_endpoint(self.facts.get("endpoint", "")),
+            keepalive=int(self.facts.get("persistent_keepalive_interval", 0)),
+            last_handshake=int(self.facts.get("last_handshake_time_sec", 0)),
+            rx_bytes=int(self.facts.get("rx_bytes", 0)),
+            tx_bytes=int(self.facts.get("tx_bytes", 0)),
+        )
+
+
+def _parse(lines: Iterable[str]) -> DeviceDump:
+    device: dict[str, str] = {}
+    peers: dict[PublicKey, _Peer] = {}
+    current: _Peer | None = None
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key == "public_key":
+            current = peers.setdefault(PublicKey(base64.b64encode(bytes.fromhex(value)).decode()), _Peer())
+        elif current is None:
+            device[key] = value
+        elif key == "allowed_ip":
+            if ":" not in value:
+                current.allowed.add(IPv4Network(value))
+        else:
+            current.facts[key] = value
+    private = device.get("private_key", _NONE)
+    return DeviceDump(
+        public_key=public_key_of(bytes.fromhex(private)) if private != _NONE else None,
+        listen_port=int(device.get("listen_port", 0)),
+        peers={key: peer.dump() for key, peer in peers.items()},
+    )
+
+
+def _endpoint(text: str) -> Endpoint | None:
+    host, _, port = text.rpartition(":")
+    return Endpoint(address=IPv4Address(host), port=int(port)) if host and not host.startswith("[") else None
+
+
+def _hex(key: PublicKey) -> str:
+    return base64.b64decode(key).hex()
+
+
+def _translate(link: LinkName, code: int) -> ProviderError:
+    text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
+    if code == errno.EADDRINUSE:
+        return TransientError(f"{text}; another program has the port, `ss -lun` says which")
+    if code == errno.EINVAL:
+        return PermanentError(text)
+    return TransientError(text)
