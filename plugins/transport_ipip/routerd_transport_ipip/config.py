@@ -1,0 +1,14 @@
+"""The plugin's options: `plugins: transport_ipip:` in the configuration file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+
+@attrs.frozen(kw_only=True)
+class IpipOptions:
+    """`auto` takes the kernel's module where there is one, else the plugin's own process."""
+
+    backend: Literal["auto", "kernel", "userspace"] = "auto"

@@ -1,0 +1,43 @@
+"""What the plugin offers: the transport modes `ipip` and `fou`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import routerd
+from routerd.errors import PluginError
+from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
+from routerd_transport_ipip.config import IpipOptions
+from routerd_transport_ipip.transport import IpipTransport
+
+MODES = ("ipip", "fou")
+
+
+@routerd.hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(
+        name="transport_ipip", summary="IPv4 in IPv4 (RFC 2003), bare or in UDP", config=IpipOptions
+    )
+
+
+@routerd.hookimpl
+def routerd_transports() -> Sequence[Provider[Transport]]:
+    """Describe both modes."""
+    return [
+        Provider(
+            kind=mode,
+            create=partial(create, mode),
+            options=IpipOptions,
+            capabilities=frozenset({Capability.USERSPACE}),
+        )
+        for mode in MODES
+    ]
+
+
+def create(mode: str, context: PluginContext, options: object) -> Transport:
+    """Make the transport of one mode."""
+    if not isinstance(options, IpipOptions):
+        raise PluginError(f"transport_ipip: options must be IpipOptions, got {type(options).__name__}")
+    return IpipTransport(mode, context, options)
