@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
+import attrs
 from aiohttp import web
 
-from routerd_lab.clouds.metadata_oci import metadata_app as oci_metadata
-from routerd_lab.clouds.oci import Instance, OciRegion
+from routerd_lab.clouds.pve import Ended, Guest, PveHost
+from routerd_lab.clouds.state import Machine as CloudMachine
 from routerd_lab.enforce import Controls, Port
+from routerd_lab.namespaces import Machine
 from routerd_lab.topology import Node, Site
 
 OCI_REGION = "ap-tokyo-1"
@@ -32,69 +35,138 @@ class Cloud(Protocol):
         ...
 
 
-class OciCloud:
-    """Oracle Cloud Infrastructure."""
+class _Network(Protocol):
+    """What the emulators of clouds with a route table have in common."""
 
-    def __init__(self, site: Site, changed: Callable[[], None]) -> None:
-        self._site = site
-        self._region = OciRegion(
-            network=site.network,
-            subnet=site.subnet,
-            instances=[Instance(name=node.name, address=node.primary.address.ip) for node in site.nodes],
-            region=OCI_REGION,
-            key=OCI_KEY,
-            on_change=changed,
-        )
+    def app(self) -> web.Application: ...
+
+    def forwarding(self, name: str) -> bool: ...
+
+    def routes(self) -> dict[IPv4Network, IPv4Address | None]: ...
+
+
+@attrs.frozen
+class RoutedCloud:
+    """A cloud whose fabric obeys NIC switches and one route table."""
+
+    site: Site
+    network: _Network
+    ask_metadata: Callable[[str], web.Application]
 
     def api(self) -> web.Application:
-        """Return the networking, compute and auth services."""
-        return self._region.app()
+        """Return the emulated API."""
+        return self.network.app()
 
-    def metadata(self, node: Node) -> web.Application | None:
+    def metadata(self, node: Node) -> web.Application:
         """Return the metadata service of an instance."""
-        return oci_metadata(self._region.metadata(node.name))
+        return self.ask_metadata(node.name)
 
-    def controls(self) -> Controls | None:
-        """Return the VNICs' switches and the subnet's route table."""
+    def controls(self) -> Controls:
+        """Return the NICs' switches and the subnet's route table."""
         ports = tuple(
             Port(
                 device=node.primary.port,
                 address=node.primary.address.ip,
-                subnet=self._region.subnet,
-                forwarding=self._region.forwarding(node.name),
+                subnet=self.site.name,
+                forwarding=self.network.forwarding(node.name),
             )
-            for node in self._site.nodes
+            for node in self.site.nodes
         )
-        return Controls(ports=ports, tables={self._region.subnet: self._region.routes()})
+        return Controls(ports=ports, tables={self.site.name: self.network.routes()})
 
 
-class Bare:
-    def __init__(self, site):
-        self._site = site
+@attrs.frozen
+class ProxmoxHost:
+    """A Proxmox VE host: it wires its guests and enforces nothing."""
 
-    def api(self):
-        return web.Application()
+    host: PveHost
 
-    def metadata(self, node):
-        return None
+    def api(self) -> web.Application:
+        """Return the emulated API."""
+        return self.host.app()
 
-    def controls(self):
-        site = self._site
-        if site.masquerade:
-            return None
-        from ipaddress import IPv4Network
+    def metadata(self, node: Node) -> None:
+        """Return nothing: Proxmox VE has no metadata service."""
 
-        ports = tuple(
-            Port(device=n.primary.port, address=n.primary.address.ip, subnet=site.name, forwarding=False)
-            for n in site.nodes
-        )
-        return Controls(ports=ports, tables={site.name: {IPv4Network("0.0.0.0/0"): None}})
+    def controls(self) -> None:
+        """Return nothing: what counts is inside the guests."""
 
 
-def make_cloud(site: Site, changed: Callable[[], None], guests: Mapping[int, int]) -> Cloud:
-    """Return the cloud of a site; `guests` are the holders of a Proxmox VE host's guests by vmid."""
-    match site.name:
-        case "oci":
-            return OciCloud(site, changed)
-        case _:
-            return Bare(site)
+@attrs.frozen
+class _GuestInLab:
+    """A guest that is a machine of the lab; its agent is this process."""
+
+    machine: Machine
+
+    async def run(self, command: Sequence[str], text: str) -> Ended:
+        """Run the command in the machine's namespaces."""
+        done = await self.machine.execute(*command, text=text)
+        return Ended(status=done.status, out=done.out, err=done.err)
+
+
+def make_cloud(
+    site: Site, changed: Callable[[], None], guests: Mapping[int, int], *, token: str = ""
+) -> Cloud:
+    """Return the cloud of a site.
+
+    `guests` are the holders of a Proxmox VE host's guests by vmid, `token` its API token.
+    """
+    makers: Mapping[str, Callable[[], Cloud]] = {
+        "aws": lambda: _aws(site, changed),
+        "azure": lambda: _azure(site, changed),
+        "oci": lambda: _oci(site, changed),
+        "pve": lambda: _pve(site, changed, guests, token),
+    }
+    return makers[site.name]()
+
+
+def _machines(site: Site) -> tuple[CloudMachine, ...]:
+    return tuple(
+        CloudMachine(name=node.name, address=node.primary.address.ip, public=node.primary.public)
+        for node in site.nodes
+    )
+
+
+# Each emulator is imported in the process that is it: they bring libraries of their own.
+
+
+def _aws(site: Site, changed: Callable[[], None]) -> Cloud:
+    from routerd_lab.clouds.aws import AwsRegion  # noqa: PLC0415 - see above
+    from routerd_lab.clouds.metadata_aws import metadata_app  # noqa: PLC0415 - see above
+
+    region = AwsRegion(network=site.network, subnet=site.subnet, machines=_machines(site), on_change=changed)
+    return RoutedCloud(site, region, lambda name: metadata_app(region.metadata(name)))
+
+
+def _azure(site: Site, changed: Callable[[], None]) -> Cloud:
+    from routerd_lab.clouds.azure import AzureSubscription  # noqa: PLC0415 - see above
+    from routerd_lab.clouds.metadata_azure import metadata_app  # noqa: PLC0415 - see above
+
+    subscription = AzureSubscription(
+        network=site.network, subnet=site.subnet, machines=_machines(site), on_change=changed
+    )
+    return RoutedCloud(site, subscription, lambda name: metadata_app(subscription.metadata(name)))
+
+
+def _oci(site: Site, changed: Callable[[], None]) -> Cloud:
+    from routerd_lab.clouds.metadata_oci import metadata_app  # noqa: PLC0415 - see above
+    from routerd_lab.clouds.oci import Instance, OciRegion  # noqa: PLC0415 - see above
+
+    region = OciRegion(
+        network=site.network,
+        subnet=site.subnet,
+        instances=[Instance(name=node.name, address=node.primary.address.ip) for node in site.nodes],
+        region=OCI_REGION,
+        key=OCI_KEY,
+        on_change=changed,
+    )
+    return RoutedCloud(site, region, lambda name: metadata_app(region.metadata(name)))
+
+
+def _pve(site: Site, changed: Callable[[], None], guests: Mapping[int, int], token: str) -> Cloud:
+    names = {node.vmid: node.name for node in site.nodes}
+    known = {
+        vmid: Guest(name=names[vmid], system=_GuestInLab(Machine(name=names[vmid], pid=pid)))
+        for vmid, pid in guests.items()
+    }
+    return ProxmoxHost(PveHost(token=token, guests=known, on_change=changed))

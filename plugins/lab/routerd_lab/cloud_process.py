@@ -15,7 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from routerd_lab.adapters import Cloud, make_cloud
-from routerd_lab.clouds_run import server_certificate
+from routerd_lab.clouds_run import pve_token_file, server_certificate
 from routerd_lab.enforce import Enforcer, feed_here
 from routerd_lab.topology import METADATA_ADDRESS, TOPOLOGIES, Site
 from routerd_lab.world import write_controls
@@ -28,7 +28,8 @@ async def serve(site: Site, run_dir: Path, guests: dict[int, int]) -> None:
     """Serve until the process is ended."""
     changed = asyncio.Event()
     changed.set()
-    cloud = make_cloud(site, changed.set, guests)
+    token = pve_token_file(run_dir).read_text(encoding="ascii").strip()
+    cloud = make_cloud(site, changed.set, guests, token=token)
     enforcer = Enforcer(site.upstream.ip)
     await _follow(cloud, enforcer, site, run_dir)
     await _serve_metadata(cloud, site)

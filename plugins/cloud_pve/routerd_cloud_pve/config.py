@@ -1,0 +1,50 @@
+"""Options of the fabric kind `pve`."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import attrs
+
+API_PORT = 8006
+
+
+@attrs.frozen(kw_only=True)
+class Guest:
+    """A client: the guest's number, and its device on the site's network (`ens19`)."""
+
+    vmid: int
+    device: str
+
+    def __attrs_post_init__(self) -> None:
+        if not self.device or any(letter.isspace() or letter in "/-" for letter in self.device[:1]):
+            raise ValueError(f'device: "{self.device}" is no name of a network device')
+
+
+@attrs.frozen(kw_only=True)
+class PveOptions:
+    """`CloudProviderProfile.spec.options` when the provider is `pve`.
+
+    `host` is the name of the API as its certificate has it. `tokenFile` holds an API token in one
+    line, `USER@REALM!NAME=UUID`; `caFile` the certificate authority of a private certificate.
+    `gateway` is our own address on the site's network, to which the guests' routes lead. `vmid` is
+    the guest that we are: with it the IP filter of its firewall is switched off, which drops what
+    is forwarded.
+    """
+
+    host: str
+    token_file: Path
+    gateway: IPv4Address
+    guests: tuple[Guest, ...] = ()
+    port: int = API_PORT
+    ca_file: Path | None = None
+    vmid: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        numbers = [guest.vmid for guest in self.guests]
+        for number in numbers:
+            if numbers.count(number) > 1:
+                raise ValueError(f"guests: vmid {number} is there twice")
+        if self.vmid in numbers:
+            raise ValueError(f"guests: vmid {self.vmid} is the router itself")

@@ -1,0 +1,31 @@
+"""What the plugin offers: the fabric kind `pve`. No I/O, and no SDK, on import."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import routerd
+from routerd.errors import PluginError
+from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
+from routerd_cloud_pve.config import PveOptions
+from routerd_cloud_pve.fabric import PveFabric
+
+
+@routerd.hookimpl
+def routerd_plugin_info() -> PluginInfo:
+    """Say who the plugin is."""
+    return PluginInfo(name="cloud_pve", summary="Proxmox VE: routes inside guests, by the guest agent")
+
+
+@routerd.hookimpl
+def routerd_fabrics() -> Sequence[Provider[Fabric]]:
+    """Describe the fabric kind `pve`."""
+    capabilities = frozenset({Capability.IN_GUEST_ROUTES})
+    return [Provider(kind="pve", create=create, options=PveOptions, capabilities=capabilities)]
+
+
+def create(ctx: PluginContext, options: object) -> Fabric:
+    """Make a fabric of `PveOptions`; raises `PluginError` for anything else."""
+    if not isinstance(options, PveOptions):
+        raise PluginError(f"cloud_pve: options must be PveOptions, got {type(options).__name__}")
+    return PveFabric(ctx, options)
