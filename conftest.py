@@ -14,8 +14,17 @@ from collections.abc import Iterable
 import pytest
 
 TIERS = ("netns", "vm", "cloud", "interop", "thirdparty", "bench")
-_RAN = pytest.StashKey[Counter[str]]()
-_SKIPPED = pytest.StashKey[dict[str, Counter[str]]]()
+
+
+class _Counts:
+    """What has been reported in this run; one process collects it, whoever ran the tests."""
+
+    def __init__(self) -> None:
+        self.ran: Counter[str] = Counter()
+        self.skipped: dict[str, Counter[str]] = {}
+
+
+_COUNTS = _Counts()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,8 +36,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse tiers that do not exist."""
-    config.stash[_RAN] = Counter()
-    config.stash[_SKIPPED] = {}
     unknown = _required(config) - {*TIERS, "fast"}
     if unknown:
         raise pytest.UsageError(f"--require: no such tier: {', '.join(sorted(unknown))}")
@@ -52,18 +59,29 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     tier = _tier(item)
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-        item.config.stash[_SKIPPED].setdefault(tier, Counter())[reason.removeprefix("Skipped: ")] += 1
         if tier in _required(item.config):
             report.outcome = "failed"
             report.longrepr = f"the tier {tier} is required, and this test was skipped: {reason}"
-    elif report.when == "call":
-        item.config.stash[_RAN][tier] += 1
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count what ran and what did not, wherever it ran."""
+    tier = next((tier for tier in TIERS if tier in report.keywords), "fast")
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        _COUNTS.skipped.setdefault(tier, Counter())[reason.removeprefix("Skipped: ")] += 1
+    elif report.when == "call":
+        _COUNTS.ran[tier] += 1
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail when nothing of a required tier ran."""
-    if session.config.option.collectonly or session.exitstatus not in (0, 1):
+    if (
+        hasattr(session.config, "workerinput")
+        or session.config.option.collectonly
+        or session.exitstatus not in (0, 1)
+    ):
         return
     if _absent(session.config) and session.exitstatus == 0:
         session.exitstatus = 1
@@ -71,7 +89,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what ran, what was skipped, and why."""
-    ran, skipped = config.stash[_RAN], config.stash[_SKIPPED]
+    ran, skipped = _COUNTS.ran, _COUNTS.skipped
     parts = [f"{tier} {ran[tier]}" for tier in ("fast", *TIERS) if ran[tier]]
     terminalreporter.write_line(f"tiers: {', '.join(parts) or 'nothing ran'}")
     for tier, reasons in skipped.items():
@@ -86,7 +104,7 @@ def _required(config: pytest.Config) -> set[str]:
 
 
 def _absent(config: pytest.Config) -> list[str]:
-    return sorted(tier for tier in _required(config) if not config.stash[_RAN][tier])
+    return sorted(tier for tier in _required(config) if not _COUNTS.ran[tier])
 
 
 def _tier(item: pytest.Item) -> str:

@@ -15,12 +15,13 @@ from routerd.model.change import Change
 AnyChange = Change[Hashable, object]
 
 RANKS = (
-    "sysctls",
     "addresses",
     "tunnels.wireguard",
     "peers",
     "firewall",
     "tunnels",
+    # After the links: many settings are a link's own.
+    "sysctls",
     "routes",
     "speakers",
     "admission",

@@ -13,7 +13,10 @@ from routerd.errors import PermanentError, ProviderError, TransientError
 
 SDK_ERRORS = (ResourceException, AuthenticationError, requests.exceptions.RequestException)
 
-_PRIVILEGES = "the token's role needs VM.Audit, VM.Config.Network and VM.GuestAgent.Unrestricted (VM.Monitor before 9.0)"
+_PRIVILEGES = (
+    "the token's role needs VM.Audit, VM.Config.Network and VM.GuestAgent.Unrestricted "
+    "(VM.Monitor before 9.0)"
+)
 
 
 def translate(what: str, error: Exception) -> ProviderError:
