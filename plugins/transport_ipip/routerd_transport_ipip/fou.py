@@ -1,70 +1,196 @@
 """Listeners of the kernel's foo-over-UDP: ports on which it unwraps what it receives.
 
 A listener belongs to no device, carries no mark and survives every tunnel, so a file in the state
-directory says that it is ours; one that others made is used and left alone.
+directory says that it is ours, and in which life of which network namespace it was made: after a
+reboot the port may be somebody else's. A listener that others made is used and left alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from socket import AF_INET
+from typing import Any, Protocol
 
-from routerd.errors import PermanentError, TransientError, UnsupportedError
+from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, genlmsg
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.generic import AsyncGenericNetlinkSocket
+
+from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
 
 DEADLINE = 5.0
+PROTOCOL_IPIP = 4
+
+_FAMILY = "fou"
+_ADD, _DELETE, _GET = 1, 2, 3  # FOU_CMD_*
+_DIRECT = 1  # FOU_ENCAP_DIRECT: what is in the UDP packet is the inner packet, without GUE's header
+
+
+class FouPort(Protocol):
+    """The kernel's listeners, each with the IP protocol that it unwraps."""
+
+    async def listeners(self) -> Mapping[int, int]:
+        """Return the protocol by port; `UnsupportedError` when this kernel has no foo-over-UDP."""
+        ...
+
+    async def add(self, port: int) -> None:
+        """Listen for IPv4 on `port`; a listener that is there is a success."""
+        ...
+
+    async def remove(self, port: int) -> None:
+        """Stop listening on `port`; a port without a listener is a success."""
+        ...
 
 
 class FouListeners:
-    """Makes and removes listeners with ip-fou(8)."""
+    """The listeners that our tunnels need."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, port: FouPort) -> None:
         self._directory = state_dir
+        self._port = port
 
     async def supported(self) -> bool:
         """Say whether this kernel has foo-over-UDP (asking loads the module if it may)."""
-        code, _ = await _ip("fou", "show")
-        return code == 0
+        try:
+            await self._port.listeners()
+        except UnsupportedError:
+            return False
+        return True
+
+    async def ports(self) -> frozenset[int]:
+        """Return the ports on which IPv4 is unwrapped, whoever made the listener."""
+        try:
+            found = await self._port.listeners()
+        except UnsupportedError:
+            return frozenset()
+        return frozenset(port for port, protocol in found.items() if protocol == PROTOCOL_IPIP)
 
     async def ensure(self, port: int) -> None:
-        """Make a listener for IPv4 in UDP on `port`; one that is there is a success."""
-        mark = self._mark(port)
-        existed = mark.exists()
-        mark.touch(mode=0o600)
-        code, said = await _ip("fou", "add", "port", str(port), "ipproto", "4")
-        if code == 0:
+        """Make the listener on `port` unless there is one."""
+        present = (await self._port.listeners()).get(port)
+        if present == PROTOCOL_IPIP:
             return
-        if not existed:
-            mark.unlink(missing_ok=True)
-        if "in use" in said or "exists" in said:
-            return
-        raise TransientError(f"fou listener on UDP port {port}: {said or 'ip fou failed'}")
+        if present is not None:
+            raise NotOwnedError(
+                f"fou listener on UDP port {port} unwraps protocol {present}, not 4, and is not ours;"
+                f" remove it with `ip fou del port {port}` or choose another port"
+            )
+        # The mark comes first: a crash after it leaves a mark without a listener, which harms nobody.
+        self._mark(port).write_text(_this_life())
+        await self._port.add(port)
 
     async def keep_only(self, ports: Iterable[int]) -> None:
         """Remove the listeners of ours on other ports."""
         wanted = set(ports)
-        for mark in self._directory.glob("fou-*"):
-            port = int(mark.name.removeprefix("fou-"))
-            if port not in wanted:
-                await _ip("fou", "del", "port", str(port))
-                mark.unlink(missing_ok=True)
+        for mark in self._directory.glob("listener-*"):
+            port = int(mark.name.removeprefix("listener-"))
+            if port in wanted:
+                continue
+            if mark.read_text() == _this_life():
+                await self._port.remove(port)
+            mark.unlink(missing_ok=True)
 
     def _mark(self, port: int) -> Path:
-        return self._directory / f"fou-{port}"
+        return self._directory / f"listener-{port}"
 
 
-async def _ip(*words: str) -> tuple[int, str]:
-    program = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if program is None:
-        raise UnsupportedError("the program ip is not installed; apt-get install iproute2")
+class NetlinkFou:
+    """Implements `FouPort` by generic netlink, with a socket for each request."""
+
+    async def listeners(self) -> Mapping[int, int]:
+        """Return the protocol by port."""
+        messages = await _ask("read the fou listeners", _GET, NLM_F_REQUEST | NLM_F_DUMP)
+        return {
+            message.get_attr("FOU_ATTR_PORT"): message.get_attr("FOU_ATTR_IPPROTO") or 0
+            for message in messages
+            if message.get_attr("FOU_ATTR_AF") == AF_INET
+        }
+
+    async def add(self, port: int) -> None:
+        """Listen for IPv4 on `port`."""
+        try:
+            await _ask(
+                f"add fou listener on UDP port {port}",
+                _ADD,
+                NLM_F_REQUEST | NLM_F_ACK,
+                FOU_ATTR_PORT=port,
+                FOU_ATTR_AF=AF_INET,
+                FOU_ATTR_IPPROTO=PROTOCOL_IPIP,
+                FOU_ATTR_TYPE=_DIRECT,
+            )
+        except TransientError as error:
+            if _errno_of(error) != errno.EALREADY:
+                raise
+
+    async def remove(self, port: int) -> None:
+        """Stop listening on `port`."""
+        try:
+            await _ask(
+                f"remove fou listener on UDP port {port}",
+                _DELETE,
+                NLM_F_REQUEST | NLM_F_ACK,
+                FOU_ATTR_PORT=port,
+                FOU_ATTR_AF=AF_INET,
+            )
+        except TransientError as error:
+            if _errno_of(error) not in {errno.EINVAL, errno.ENOENT}:
+                raise
+
+
+class fou_message(genlmsg):  # type: ignore[misc]  # noqa: N801 - pyroute2 is untyped; its style of names
+    """A message of linux/fou.h."""
+
+    prefix = "FOU_ATTR_"
+    nla_map = (
+        ("FOU_ATTR_UNSPEC", "none"),
+        ("FOU_ATTR_PORT", "be16"),
+        ("FOU_ATTR_AF", "uint8"),
+        ("FOU_ATTR_IPPROTO", "uint8"),
+        ("FOU_ATTR_TYPE", "uint8"),
+    )
+
+
+class _FouSocket(AsyncGenericNetlinkSocket):  # type: ignore[misc]  # pyroute2 is untyped
+    module_err_level = "debug"  # that the module is missing is an answer, not an error
+
+
+async def _ask(what: str, command: int, flags: int, **values: int) -> list[Any]:  # Any: pyroute2 is untyped
+    message = fou_message()
+    message["cmd"] = command
+    message["version"] = 1
+    message["attrs"] = list(values.items())
+    bound = False
     try:
-        process = await asyncio.create_subprocess_exec(
-            program, *words, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-    except OSError as error:
-        raise PermanentError(f"{program} cannot be started: {error.strerror}") from error
-    async with asyncio.timeout(DEADLINE):
-        _, said = await process.communicate()
-    return process.returncode or 0, said.decode(errors="replace").strip()
+        async with asyncio.timeout(DEADLINE), _FouSocket() as socket:
+            await socket.bind(_FAMILY, fou_message)
+            bound = True
+            answer = await socket.nlm_request(message, msg_type=socket.prid, msg_flags=flags)
+            return [each async for each in answer]
+    except NetlinkError as error:
+        if not bound and error.code in {errno.ENOENT, errno.EOPNOTSUPP}:
+            raise UnsupportedError(
+                f"{what}: this kernel has no foo-over-UDP; load the module fou or use `backend: userspace`"
+            ) from error
+        text = f"{what}: {os.strerror(error.code).lower()}"
+        if error.code == errno.EPERM:
+            raise PermanentError(f"{text}; routerd needs CAP_NET_ADMIN") from error
+        if error.code == errno.EADDRINUSE:
+            text += "; another program has the UDP port, `ss -lunp` says which"
+        raise TransientError(text) from error
+    except (OSError, TimeoutError) as error:
+        raise TransientError(f"{what}: the kernel does not answer: {error}") from error
+
+
+def _errno_of(error: Exception) -> int:
+    cause = error.__cause__
+    return int(cause.code) if isinstance(cause, NetlinkError) else 0
+
+
+def _this_life() -> str:
+    """Return what is the same until the next boot, and only in this network namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    namespace = Path("/proc/self/ns/net").stat().st_ino
+    return f"{boot} {namespace}\n"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,47 +17,71 @@ import attrs
 import routerd_transport_ipip
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.names import LinkName
-from routerd.model.tunnel import Tunnel
+from routerd.model.tunnel import Tunnel, UdpEncapsulation
 from routerd.spi import PluginContext
 from routerd_transport_ipip.relay import VERSION
 
 DEADLINE = 10.0
+MAX_SOCKET_PATH = 107
+"""Bytes of a Unix socket's path: sizeof(sun_path) less its end, unix(7)."""
+
 _CODE = """import sys
-sys.path.insert(0, sys.argv.pop(1))
+sys.path.append(sys.argv.pop(1))
 from routerd_transport_ipip.relay import main
 main()
 """
+
+
+@attrs.frozen(kw_only=True)
+class Relayed:
+    """What the relay says about a tunnel that it runs."""
+
+    local: IPv4Address
+    remote: IPv4Address
+    ttl: int
+    encapsulation: UdpEncapsulation | None
+
+
+class _NotRunning(TransientError):
+    """No relay answers."""
 
 
 @attrs.define(eq=False)
 class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    version: int = 0
 
 
 class RelayLink:
-    """Asks the relay of one mode; `on_gone` is called when it goes away by itself."""
+    """Asks the relay of one mode. One question at a time, whoever asks."""
 
-    def __init__(self, mode: str, context: PluginContext, on_gone: Callable[[], None]) -> None:
+    def __init__(self, mode: str, context: PluginContext) -> None:
         self._mode = mode
         self._context = context
-        self._on_gone = on_gone
-        self._path = context.run_dir / f"{mode}.sock"
+        self._path = (context.run_dir / f"{mode}.sock").absolute()
         self._connection: _Connection | None = None
         self._turn = asyncio.Lock()
 
-    async def tunnels(self) -> dict[LinkName, dict[str, Any]]:
-        """Return what the relay runs by device; nothing without a relay."""
+    async def tunnels(self) -> Mapping[LinkName, Relayed | None]:
+        """Return what the relay runs, by device; nothing without a relay.
+
+        Of the tunnels of a relay of another version nothing but the name is known.
+        """
         async with self._turn:
             if not await self._find():
                 return {}
-            listed = cast("list[dict[str, Any]]", await self._ask("list"))
-        return {LinkName(each["name"]): each for each in listed}
+            try:
+                listed = cast("list[dict[str, Any]]", await self._ask("list"))
+            except _NotRunning:
+                return {}
+            current = self._connection is not None and self._connection.version == VERSION
+        return {LinkName(each["name"]): self._relayed(each) if current else None for each in listed}
 
     async def add(self, tunnel: Tunnel) -> None:
-        """Let the relay run a tunnel, in place of one of the same name."""
+        """Let the relay run a tunnel; one of the same name keeps its device and gets other ends."""
         async with self._turn:
-            if not await self._find():
+            if not await self._find_current():
                 await self._start()
             ports = tunnel.encapsulation
             await self._ask(
@@ -71,64 +97,96 @@ class RelayLink:
     async def remove(self, link: LinkName) -> None:
         """Let the relay end a tunnel; one that does not run is a success."""
         async with self._turn:
-            if await self._find():
-                await self._ask("remove", name=link)
+            if not await self._find_current():
+                return
+            if await self._ask("remove", name=link) == 0:
+                # It ends with its last tunnel.
+                self._drop()
 
-    async def watch(self) -> None:
-        """Return when the relay has gone; at once when there is none."""
-        while True:
-            async with self._turn:
-                if not await self._find():
-                    return
-                # An answer and the end of the stream look alike to a second reader, so it is asked.
-                await self._ask("hello")
-            await self._context.clock.sleep(1.0)
+    def is_lost(self) -> bool:
+        """Say whether the relay has ended, or hung up, since it last answered."""
+        if self._connection is None or not self._connection.reader.at_eof():
+            return False
+        self._drop()
+        return True
 
     def close(self) -> None:
         """Let go of the connection; the relay goes on."""
         self._drop()
 
     async def _find(self) -> bool:
+        """Say whether a relay runs, connecting to it if so."""
         if self._connection is not None:
-            try:
-                await self._ask("hello")
-            except ProviderError:
-                self._drop()
-            else:
+            if not self._connection.reader.at_eof():
                 return True
+            self._drop()
+        if self._is_too_long():
+            return False
         try:
             async with asyncio.timeout(DEADLINE):
                 reader, writer = await asyncio.open_unix_connection(str(self._path))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
         except (OSError, TimeoutError) as error:
-            raise TransientError(f"{self._path} cannot be opened: {error}") from error
+            raise TransientError(
+                f"the {self._mode} relay: its socket {self._path} cannot be opened: {error!r}"
+            ) from error
         self._connection = _Connection(reader, writer)
-        hello = cast("dict[str, Any]", await self._ask("hello"))
-        if hello.get("version") != VERSION:
-            self._drop()
-            raise TransientError(f"a relay of another version listens on {self._path}; end its process")
+        try:
+            hello = cast("dict[str, Any]", await self._ask("hello"))
+        except _NotRunning:
+            # It ended between the two: it was its last tunnel.
+            return False
+        self._connection.version = int(hello.get("version", 0))
         return True
+
+    async def _find_current(self) -> bool:
+        """Say whether a relay of our version runs; one of another version is ended first."""
+        if not await self._find():
+            return False
+        connection = self._connection
+        if connection is None or connection.version == VERSION:
+            return connection is not None
+        self._context.log.info("relay.outdated", mode=self._mode, version=connection.version)
+        try:
+            await self._ask("stop")
+            async with asyncio.timeout(DEADLINE):
+                while await connection.reader.read(4096):
+                    pass
+        except (_NotRunning, ConnectionError):
+            pass
+        except TimeoutError as error:
+            raise TransientError(
+                f"the {self._mode} relay of version {connection.version} does not end; kill the process that"
+                f" listens on {self._path}"
+            ) from error
+        finally:
+            self._drop()
+        return False
 
     async def _ask(self, verb: str, **fields: object) -> object:
         connection = self._connection
         if connection is None:
-            raise TransientError(f"the {self._mode} relay is not running")
+            raise _NotRunning(f"the {self._mode} relay is not running")
         try:
             async with asyncio.timeout(DEADLINE):
                 connection.writer.write(json.dumps({"do": verb, **fields}).encode() + b"\n")
                 await connection.writer.drain()
                 line = await connection.reader.readline()
-        except (OSError, TimeoutError, asyncio.CancelledError) as error:
+        except (ConnectionError, ValueError):
+            line = b""
+        except TimeoutError as error:
+            self._drop()
+            raise TransientError(
+                f"the {self._mode} relay did not answer {verb} in {DEADLINE:g} s; is its process stopped?"
+            ) from error
+        except asyncio.CancelledError:
             # Whatever was not read yet would be taken for the answer to the next question.
             self._drop()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            raise TransientError(f"the {self._mode} relay does not answer: {error!r}") from error
-        if not line:
+            raise
+        if not line.endswith(b"\n"):
             self._drop()
-            self._on_gone()
-            raise TransientError(f"the {self._mode} relay has gone")
+            raise _NotRunning(f"the {self._mode} relay has ended; it is started again with the next tunnel")
         answer = json.loads(line)
         if "error" in answer:
             raise _translate(str(fields.get("name", self._mode)), answer)
@@ -140,41 +198,86 @@ class RelayLink:
             connection.writer.close()
 
     async def _start(self) -> None:
+        """Start a relay; when cancelled, wait for its end first: nothing may start behind us."""
         if self._context.read_only:
             raise TransientError(f"the {self._mode} relay is not running; a dry run does not start it")
-        home = str(Path(routerd_transport_ipip.__file__).parents[1])
+        if self._is_too_long():
+            raise PermanentError(f"{self._path} is too long for a socket; choose a shorter run directory")
+        task = asyncio.ensure_future(self._run())
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-E", "-S", "-c", _CODE, home, self._mode, str(self._path)),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+            said = await asyncio.shield(task)
+        finally:
+            if not task.done():
+                await asyncio.wait([task])
+        if said != "ready" or not await self._find():
+            raise TransientError(
+                f"the {self._mode} relay does not start: {said}; {self._log_path} may say more"
             )
-            async with asyncio.timeout(DEADLINE):
-                said, complaint = await process.communicate()
-        except OSError as error:
-            raise PermanentError(f"the {self._mode} relay cannot be started: {error.strerror}") from error
-        except TimeoutError as error:
-            raise TransientError(f"the {self._mode} relay did not come up in {DEADLINE:g} s") from error
-        if said != b"ready" or not await self._find():
-            words = (said + complaint).decode(errors="replace").strip().splitlines()[-1:]
-            raise TransientError(f"the {self._mode} relay does not start: {' '.join(words)}")
         self._context.log.info("relay.started", mode=self._mode, socket=str(self._path))
 
+    def _is_too_long(self) -> bool:
+        return len(os.fsencode(self._path)) > MAX_SOCKET_PATH
 
-def _translate(name: str, answer: dict[str, Any]) -> ProviderError:
-    text = f"tunnel {name}: {str(answer['error']).lower()}"
-    code = answer.get("errno")
-    if code == errno.EPERM:
-        return PermanentError(f"{text}; routerd needs CAP_NET_ADMIN and CAP_NET_RAW")
-    if code == errno.ENOENT:
-        return PermanentError(f"{text}: /dev/net/tun; load the module tun")
-    if code == errno.EADDRNOTAVAIL:
-        return TransientError(f"{text}; the local address is not on this host")
-    if code == errno.ENETUNREACH:
-        return TransientError(f"{text}; no route leads to the remote address")
-    if code == errno.EADDRINUSE:
-        return TransientError(f"{text}; another program has the UDP port, `ss -lunp` says which")
-    if code == errno.EINVAL:
-        return PermanentError(text)
-    return TransientError(text)
+    @property
+    def _log_path(self) -> Path:
+        return self._context.state_dir / f"relay-{self._mode}.log"
+
+    async def _run(self) -> str:
+        home = str(Path(routerd_transport_ipip.__file__).absolute().parents[1])
+        try:
+            errors = os.open(self._log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-I", "-S", "-c", _CODE, home, self._mode, str(self._path)),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            finally:
+                os.close(errors)
+        except OSError as error:
+            raise PermanentError(
+                f"the {self._mode} relay cannot be started: {error.filename}: {error.strerror}"
+            ) from error
+        try:
+            async with asyncio.timeout(DEADLINE):
+                said, _ = await process.communicate()
+        except TimeoutError as error:
+            process.kill()
+            await process.wait()
+            raise TransientError(f"the {self._mode} relay did not come up in {DEADLINE:g} s") from error
+        return said.decode(errors="replace") or "it ended at once"
+
+    def _relayed(self, each: Mapping[str, Any]) -> Relayed:
+        ports = UdpEncapsulation(sport=int(each["sport"]), dport=int(each["dport"]))
+        return Relayed(
+            local=IPv4Address(each["local"]),
+            remote=IPv4Address(each["remote"]),
+            ttl=int(each["ttl"]),
+            encapsulation=ports if self._mode == "fou" else None,
+        )
+
+
+_HINTS = {
+    errno.EADDRNOTAVAIL: "the local address is not on this host; does the underlay have it?",
+    errno.ENETUNREACH: "no route leads to the remote address; check the underlay",
+    errno.EHOSTUNREACH: "no route leads to the remote address; check the underlay",
+    errno.EADDRINUSE: "another program has the UDP port, `ss -lunp` says which",
+    errno.EBUSY: "a device of that name exists, `ip -d link` says of which kind; rename or delete it",
+}
+_PERMANENT = {
+    errno.EPERM: "routerd needs CAP_NET_ADMIN and CAP_NET_RAW",
+    errno.EACCES: "routerd may not send to that address; is it a broadcast address?",
+    errno.ENOENT: "/dev/net/tun is missing; load the module tun",
+    errno.ENODEV: "/dev/net/tun does not work; load the module tun",
+    errno.EEXIST: "give each tunnel its own pair of ends",
+    errno.EINVAL: "",
+}
+
+
+def _translate(name: str, answer: Mapping[str, Any]) -> ProviderError:
+    code = int(answer.get("errno") or 0)
+    hint = _PERMANENT.get(code) or _HINTS.get(code, "")
+    text = f"tunnel {name}: {str(answer['error']).lower()}" + (f"; {hint}" if hint else "")
+    return PermanentError(text) if code in _PERMANENT else TransientError(text)

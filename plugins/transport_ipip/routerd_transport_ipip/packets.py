@@ -1,22 +1,43 @@
-"""IPv4 in IPv4, byte for byte as Linux does it. Pure; nothing but the standard library.
+"""IPv4 packets as they come out of a tunnel: what is taken, what is dropped, what is still to be done.
 
-RFC 2003 says how packets are wrapped, RFC 6040 what becomes of their congestion marks; where they
-leave a choice, this is what `ip link add type ipip` does: the outer header has the tunnel's TTL,
-DSCP 0, "don't fragment", no options.
+Pure, and nothing but the standard library: the relay imports it. Packets stay where they are, in a
+buffer at `start`, because copying them is most of the work. What goes into a tunnel is the kernel's
+business: the relay's sockets make the outer header.
 """
 
 from __future__ import annotations
 
 import struct
 
-HEADER = struct.Struct("!BBHHHBBH4s4s")
+OVERHEAD = {"ipip": 20, "fou": 28}
+"""Bytes that each mode adds: an IPv4 header, and for foo-over-UDP a UDP header too."""
+
+HEADER = struct.Struct("!BBHHHBBHII")
 HEADER_BYTES = HEADER.size
-_VERSION_AND_LENGTH = 0x45
-_DONT_FRAGMENT = 0x4000
-_PROTOCOL = 4
+SMALLEST_MTU = 1280
+"""No link of a fabric is smaller, so that a packet cut to this size passes everywhere."""
+
+VIRTIO = struct.Struct("=BBHHHH")
+VIRTIO_BYTES = VIRTIO.size
+PLAIN = bytes(VIRTIO_BYTES)
+"""`struct virtio_net_hdr` of a packet that is as it should be."""
+
 _ECN = 0x03
-_CE = 0x03
+_ECT_1 = 0x01
 _ECT_0 = 0x02
+_CE = 0x03
+_DONT_FRAGMENT = 0x4000
+_IS_FRAGMENT = 0x3FFF
+_FRAGMENT_OFFSET = 0x1FFF
+_ICMP, _TCP, _UDP = 1, 6, 17
+_CHECKSUM_AT = {_TCP: 16, _UDP: 6}
+_NEEDS_CHECKSUM = 1  # VIRTIO_NET_HDR_F_NEEDS_CSUM
+_SEGMENTS = 1  # VIRTIO_NET_HDR_GSO_TCPV4
+_SEGMENTS_WITH_CWR = 0x80  # VIRTIO_NET_HDR_GSO_ECN
+_CWR = 0x80
+_ICMP_ERRORS = frozenset({3, 4, 5, 11, 12})
+_QUOTED_BYTES = 548  # RFC 1812, 4.3.2.3: an ICMP error has at most 576 bytes
+_INTERNETWORK_CONTROL = 0xC0
 
 
 def outer_ecn(inner_tos: int) -> int:
@@ -25,58 +46,89 @@ def outer_ecn(inner_tos: int) -> int:
     return _ECT_0 if bits == _CE else bits
 
 
-def outer_header(inner: bytes, *, local: bytes, remote: bytes, ttl: int) -> bytes:
-    """Return the 20 bytes before `inner`; identification and checksum are left to the kernel."""
-    return HEADER.pack(
-        _VERSION_AND_LENGTH,
-        outer_ecn(inner[1]),
-        HEADER_BYTES + len(inner),
-        0,
-        _DONT_FRAGMENT,
-        ttl,
-        _PROTOCOL,
-        0,
-        local,
-        remote,
-    )
+def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
+    """Return the end of the packet that came out of the tunnel, 0 when it is to be dropped.
+
+    It must be whole; congestion marked on the way is marked in it (RFC 6040, figure 4).
+    """
+    if end - start < HEADER_BYTES:
+        return 0
+    first, tos, total = buffer[start], buffer[start + 1], buffer[start + 2] << 8 | buffer[start + 3]
+    if first >> 4 != 4 or not HEADER_BYTES <= (first & 0x0F) * 4 <= total <= end - start:
+        return 0
+    mark = outer_tos & _ECN
+    if mark in (_CE, _ECT_1) and tos & _ECN != mark:
+        if mark == _CE and not tos & _ECN:
+            # Its sender does not understand marks: only loss tells it of congestion.
+            return 0
+        if mark == _CE or tos & _ECN == _ECT_0:
+            _set_tos(buffer, start, tos & ~_ECN | mark)
+    return start + total
 
 
-def is_ipv4(packet: bytes) -> bool:
-    """Say whether `packet` is a whole IPv4 packet with a header that fits."""
-    if len(packet) < HEADER_BYTES or packet[0] >> 4 != 4:
-        return False
-    header = (packet[0] & 0x0F) * 4
-    total = packet[2] << 8 | packet[3]
-    return HEADER_BYTES <= header <= total <= len(packet)
+def is_finished(buffer: bytearray, start: int) -> bool:
+    """Say whether the checksum of TCP or UDP inside is one.
+
+    A kernel that leaves the checksum to hardware (CHECKSUM_PARTIAL: a neighbour on this machine,
+    virtio) or has merged segments on receipt (GRO) puts the pseudo-header's sum in its place. A
+    raw socket hands the packet out like that, and it would not survive its next hop.
+    """
+    first, _, total, _, fragment, _, protocol, _, source, target = HEADER.unpack_from(buffer, start)
+    offset = _CHECKSUM_AT.get(protocol)
+    if offset is None or fragment & _IS_FRAGMENT:
+        return True
+    body = start + (first & 0x0F) * 4
+    end = start + total
+    at = body + offset
+    if at + 2 > end:
+        return True
+    found: int = buffer[at] << 8 | buffer[at + 1]
+    # Sums of 16-bit words in ones' complement are remainders by 65535, whatever the word's size.
+    pseudo: int = source + target + protocol + end - body
+    if (found - pseudo) % 65535 or (protocol == _UDP and not found):
+        return True
+    words = bytes(buffer[body:end]) + bytes((end - body) & 1)
+    return (pseudo + int.from_bytes(words, "big")) % 65535 == 0
 
 
-def unwrap(outer: bytes) -> bytes | None:
-    """Return the packet inside of a received protocol-4 packet, or none when it is to be dropped."""
-    if not is_ipv4(outer):
+def virtio_header(buffer: bytearray, start: int, mtu: int) -> bytes:
+    """Return what tells the kernel to finish a packet: its checksum, and to cut what GRO has merged.
+
+    The size of the merged segments is lost, so they are cut to what passes everywhere.
+    """
+    first, _, total, _, _, _, protocol, _, _, _ = HEADER.unpack_from(buffer, start)
+    header = (first & 0x0F) * 4
+    at = _CHECKSUM_AT[protocol]
+    if protocol != _TCP or total <= mtu or total < header + HEADER_BYTES:
+        return VIRTIO.pack(_NEEDS_CHECKSUM, 0, 0, 0, header, at)
+    headers = header + (buffer[start + header + 12] >> 4) * 4
+    kind = _SEGMENTS_WITH_CWR | _SEGMENTS if buffer[start + header + 13] & _CWR else _SEGMENTS
+    return VIRTIO.pack(_NEEDS_CHECKSUM, kind, headers, max(min(mtu, SMALLEST_MTU) - headers, 8), header, at)
+
+
+def too_big(packet: bytes, mtu: int) -> bytes | None:
+    """Return the ICMP error to the sender of a packet that does not fit, or none when it may get none.
+
+    The source is left to the kernel. Of a packet that may be fragmented nothing is said: like the
+    kernel's tunnels, ours make no fragments.
+    """
+    first, _, _, _, fragment, _, protocol, _, source, _ = HEADER.unpack_from(packet)
+    header = (first & 0x0F) * 4
+    if not fragment & _DONT_FRAGMENT or fragment & _FRAGMENT_OFFSET:
         return None
-    return received(outer[(outer[0] & 0x0F) * 4 :], outer[1])
-
-
-def received(inner: bytes, outer_tos: int) -> bytes | None:
-    """Return what leaves the tunnel, or none when it is to be dropped (RFC 6040, figure 4)."""
-    if not is_ipv4(inner):
+    if protocol == _ICMP and packet[header : header + 1] and packet[header] in _ICMP_ERRORS:
         return None
-    inner = inner[: inner[2] << 8 | inner[3]]
-    if outer_tos & _ECN != _CE or inner[1] & _ECN == _CE:
-        return inner
-    if not inner[1] & _ECN:
-        # Congestion was marked on a packet whose sender does not understand marks: only loss tells it.
-        return None
-    return _marked(inner)
+    quoted = packet[:_QUOTED_BYTES]
+    words = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quoted + bytes(len(quoted) & 1)
+    checksum = 65535 - (int.from_bytes(words, "big") % 65535)
+    message = struct.pack("!BBHHH", 3, 4, checksum, 0, mtu) + quoted
+    total = HEADER_BYTES + len(message)
+    return HEADER.pack(0x45, _INTERNETWORK_CONTROL, total, 0, 0, 64, _ICMP, 0, 0, source) + message
 
 
-def _marked(packet: bytes) -> bytes:
-    """Return the packet with "congestion experienced" set and its checksum updated (RFC 1624)."""
-    before = packet[0] << 8 | packet[1]
-    after = before | _CE
-    checksum = packet[10] << 8 | packet[11]
-    total = (~checksum & 0xFFFF) + (~before & 0xFFFF) + after
-    total = (total & 0xFFFF) + (total >> 16)
-    total = (total & 0xFFFF) + (total >> 16)
-    checked = struct.pack("!H", ~total & 0xFFFF)
-    return packet[:1] + bytes([after & 0xFF]) + packet[2:10] + checked + packet[12:]
+def _set_tos(buffer: bytearray, start: int, tos: int) -> None:
+    """Write the second byte of the header and bring its checksum up to date (RFC 1624)."""
+    checksum = buffer[start + 10] << 8 | buffer[start + 11]
+    total = (0xFFFF - checksum + tos - buffer[start + 1]) % 65535
+    buffer[start + 1] = tos
+    struct.pack_into("!H", buffer, start + 10, 0xFFFF - (total or 0xFFFF))

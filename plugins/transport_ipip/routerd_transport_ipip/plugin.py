@@ -9,6 +9,7 @@ import routerd
 from routerd.errors import PluginError
 from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
 from routerd_transport_ipip.config import IpipOptions
+from routerd_transport_ipip.fou import NetlinkFou
 from routerd_transport_ipip.transport import IpipTransport
 
 MODES = ("ipip", "fou")
@@ -40,4 +41,4 @@ def create(mode: str, context: PluginContext, options: object) -> Transport:
     """Make the transport of one mode."""
     if not isinstance(options, IpipOptions):
         raise PluginError(f"transport_ipip: options must be IpipOptions, got {type(options).__name__}")
-    return IpipTransport(mode, context, options)
+    return IpipTransport(mode, context, options, NetlinkFou())

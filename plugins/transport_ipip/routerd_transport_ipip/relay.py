@@ -1,169 +1,146 @@
-"""The process that is the userspace tunnels: TUN devices on one side, sockets on the other.
+"""The process that is the userspace tunnels: what the daemon says to it, and which tunnel has work.
 
 One process runs all tunnels of one mode. It is told what to do over a Unix socket, one JSON object
-a line, outlives whoever told it, and ends with its last tunnel. It imports nothing but the
-standard library, so that it starts in an instant and stays small.
+a line, outlives whoever told it, and ends with its last tunnel. It imports nothing but the standard
+library, and little of that, so that it starts in an instant and stays small.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import select
 import signal
 import socket
-import struct
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
-from routerd_transport_ipip import packets
+from routerd_transport_ipip.carrier import Carrier, DeviceGone
 
 VERSION = 1
-PROTOCOL_IPIP = 4
+"""Of the conversation. `hello`, `stop` and the names in `list` stay as they are in every version."""
+
 IDLE_SECONDS = 30.0
 """How long a process without a tunnel waits for its first one."""
 
-_TUNSETIFF = 0x400454CA
-_IFF_TUN = 0x0001
-_IFF_NO_PI = 0x1000
-_BURST = 64
-"""Packets taken from one side before the others get their turn."""
+PATH_SECONDS = 5.0
+"""How often the socket's path is looked after."""
 
-_LARGEST = 65535
-_IP_MTU_DISCOVER = 10
-_IP_PMTUDISC_PROBE = 3
-_IP_RECVTOS = 13
-_SO_NO_CHECK = 11
-_BUFFER = 4 << 20
-_TOS_OF_PACKET = (socket.IPPROTO_IP, socket.IP_TOS)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # The real one costs a megabyte in a process that should stay small.
+    from collections.abc import Callable
+    from typing import Any
 
-Request = dict[str, Any]  # Any: JSON
+    from routerd_transport_ipip.carrier import Wire
+
+    Request = dict[str, Any]  # Any: JSON
 
 
-class Tunnel:
-    """One tunnel: a TUN device and a socket that sends to, and hears from, its far end only."""
+class Listener:
+    """The Unix socket on which the daemon finds us; only our own user may open it."""
 
-    def __init__(self, mode: str, request: Request) -> None:
-        self.name = str(request["name"])
-        self.description = {key: request[key] for key in ("name", "local", "remote", "ttl", "sport", "dport")}
-        self._udp = mode == "fou"
-        self._local = socket.inet_aton(request["local"])
-        self._remote = socket.inet_aton(request["remote"])
-        self._ttl = int(request["ttl"])
-        with contextlib.ExitStack() as undo:
-            self.socket = self._open_socket(request)
-            undo.callback(self.socket.close)
-            self.tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-            undo.callback(os.close, self.tun)
-            wanted = struct.pack("16sH22x", self.name.encode(), _IFF_TUN | _IFF_NO_PI)
-            fcntl.ioctl(self.tun, _TUNSETIFF, wanted)
-            undo.pop_all()
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._identity = (0, 0)
+        self.socket = self._listen()
 
-    def _open_socket(self, request: Request) -> socket.socket:
-        if self._udp:
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            # Tunnels to several far ends share the local port; the kernel finds the connected one.
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
-            made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_PROBE)
-            made.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
-            made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, self._ttl)
-            ends = (request["local"], int(request["sport"])), (request["remote"], int(request["dport"]))
-        else:
-            made = socket.socket(socket.AF_INET, socket.SOCK_RAW, PROTOCOL_IPIP)
-            made.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
-            ends = (request["local"], 0), (request["remote"], 0)
+    def accept(self) -> socket.socket:
+        """Return the next client."""
+        client, _ = self.socket.accept()
+        client.settimeout(1.0)
+        return client
+
+    def close(self) -> None:
+        """Remove the path, unless another process has it by now."""
+        self.socket.close()
+        if self._at_path() == self._identity:
+            os.unlink(self._path)  # noqa: PTH108 - pathlib costs a megabyte
+
+    def is_replaced(self) -> bool:
+        """Say whether another relay has our path: then the daemon speaks with that one."""
+        return self._at_path() not in {None, self._identity}
+
+    def is_lost(self) -> bool:
+        """Say whether somebody cleaned the directory; nobody finds us then."""
+        return self._at_path() is None
+
+    def renew(self) -> None:
+        """Listen on the path again; raises `OSError` while the directory is missing."""
+        made = self._listen()
+        self.socket.close()
+        self.socket = made
+
+    def _at_path(self) -> tuple[int, int] | None:
         try:
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                made.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-            made.setblocking(False)
-            made.bind(ends[0])
-            made.connect(ends[1])
+            found = os.stat(self._path)  # noqa: PTH116 - as above
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _listen(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Whoever starts us has tried to connect before: nobody listens there any more.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)  # noqa: PTH108 - as above
+            before = os.umask(0o177)
+            try:
+                made.bind(self._path)
+            finally:
+                os.umask(before)
+            made.listen(4)
         except OSError:
             made.close()
             raise
+        found = os.stat(self._path)  # noqa: PTH116 - as above
+        self._identity = found.st_dev, found.st_ino
         return made
-
-    def out(self) -> None:
-        """Carry packets from the device to the far end."""
-        for _ in range(_BURST):
-            try:
-                inner = os.read(self.tun, _LARGEST)
-            except OSError:
-                return
-            if inner[0] >> 4 != 4:
-                continue
-            # What the underlay cannot take is lost, as everywhere in IP.
-            with contextlib.suppress(OSError):
-                self._send(inner)
-
-    def _send(self, inner: bytes) -> None:
-        if not self._udp:
-            header = packets.outer_header(inner, local=self._local, remote=self._remote, ttl=self._ttl)
-            self.socket.send(header + inner)
-        elif ecn := packets.outer_ecn(inner[1]):
-            tos = [(socket.IPPROTO_IP, socket.IP_TOS, struct.pack("i", ecn))]
-            self.socket.sendmsg([inner], tos)
-        else:
-            self.socket.send(inner)
-
-    def back(self) -> None:
-        """Carry packets from the far end to the device."""
-        for _ in range(_BURST):
-            try:
-                inner = self._receive()
-            except BlockingIOError:
-                return
-            except OSError:
-                # An ICMP error that belongs to something sent before; it says nothing about this packet.
-                continue
-            if inner is not None:
-                with contextlib.suppress(OSError):
-                    os.write(self.tun, inner)
-
-    def _receive(self) -> bytes | None:
-        if not self._udp:
-            return packets.unwrap(self.socket.recv(_LARGEST))
-        inner, extra, _, _ = self.socket.recvmsg(_LARGEST, 64)
-        tos = [data[0] for level, kind, data in extra if (level, kind) == _TOS_OF_PACKET]
-        return packets.received(inner, tos[0] if tos else 0)
-
-    def close(self) -> None:
-        """Let go of both sides; the device goes with its descriptor."""
-        os.close(self.tun)
-        self.socket.close()
 
 
 class Relay:
     """All tunnels of one mode, and the conversation with the daemon."""
 
-    def __init__(self, mode: str, listener: socket.socket) -> None:
+    def __init__(self, mode: str, listener: Listener) -> None:
         self._mode = mode
         self._listener = listener
         self._epoll = select.epoll()
-        self._tunnels: dict[str, Tunnel] = {}
-        self._work: dict[int, Any] = {}  # Any: callables without arguments
+        self._carriers: dict[str, Carrier] = {}
+        self._work: dict[int, Callable[[], None]] = {}
         self._clients: dict[int, tuple[socket.socket, bytearray]] = {}
-        self._watch(listener.fileno(), self._accept)
+        self._errors = _error_sender()
+        self._leaving = False
+        self._watch(listener.socket.fileno(), self._accept)
 
     def run(self) -> None:
         """Work until the last tunnel has been removed, or none was wanted in time."""
-        had_one = False
-        began = time.monotonic()
-        while True:
-            for descriptor, _ in self._epoll.poll(-1 if self._tunnels else 1.0):
+        idle_until = time.monotonic() + IDLE_SECONDS
+        look_at = time.monotonic() + PATH_SECONDS
+        while not self._leaving:
+            for descriptor, _ in self._epoll.poll(PATH_SECONDS):
                 work = self._work.get(descriptor)
                 if work is not None:
-                    work()
-            had_one = had_one or bool(self._tunnels)
-            if not self._tunnels and (had_one or time.monotonic() - began > IDLE_SECONDS):
-                return
+                    self._run(work)
+            now = time.monotonic()
+            if now >= look_at:
+                look_at = now + PATH_SECONDS
+                self._look_after_the_path()
+            if not self._carriers and now >= idle_until:
+                self._leave()
 
-    def _watch(self, descriptor: int, work: Any) -> None:  # noqa: ANN401 - as in _work
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except DeviceGone:
+            for name in [name for name, carrier in self._carriers.items() if not carrier.has_its_device()]:
+                self._remove(name)
+            # The end of the conversation is how the daemon learns that it should look again.
+            for descriptor in list(self._clients):
+                self._hang_up(descriptor)
+
+    def _watch(self, descriptor: int, work: Callable[[], None]) -> None:
         self._work[descriptor] = work
         self._epoll.register(descriptor, select.EPOLLIN)
 
@@ -172,16 +149,38 @@ class Relay:
         with contextlib.suppress(OSError, ValueError):
             self._epoll.unregister(descriptor)
 
+    def _look_after_the_path(self) -> None:
+        if self._listener.is_replaced():
+            self._leave()
+        elif self._listener.is_lost():
+            before = self._listener.socket.fileno()
+            with contextlib.suppress(OSError):
+                self._listener.renew()
+                self._forget(before)
+                self._watch(self._listener.socket.fileno(), self._accept)
+
+    def _leave(self) -> None:
+        """End; the path goes first, so that whoever sees the answer finds nobody listening."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self._forget(self._listener.socket.fileno())
+        self._listener.close()
+
     # --- the conversation --------------------------------------------------------------------------
 
     def _accept(self) -> None:
         try:
-            client, _ = self._listener.accept()
+            client = self._listener.accept()
         except OSError:
             return
-        client.settimeout(1.0)
         self._clients[client.fileno()] = (client, bytearray())
         self._watch(client.fileno(), lambda: self._hear(client))
+
+    def _hang_up(self, descriptor: int) -> None:
+        client, _ = self._clients.pop(descriptor)
+        self._forget(descriptor)
+        client.close()
 
     def _hear(self, client: socket.socket) -> None:
         descriptor = client.fileno()
@@ -196,52 +195,96 @@ class Relay:
                 buffer[:] = rest
                 client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
         except OSError:
-            self._forget(descriptor)
-            del self._clients[descriptor]
-            client.close()
+            self._hang_up(descriptor)
 
     def _answer(self, line: bytes | bytearray) -> Request:
         try:
-            request = json.loads(line)
-            return {"result": self._do(request)}
+            return {"result": self._do(json.loads(line))}
         except OSError as error:
             return {"error": error.strerror or str(error), "errno": error.errno or 0}
         except (ValueError, KeyError, TypeError) as error:
-            return {"error": f"bad request: {error!r}", "errno": 22}
+            return {"error": f"bad request: {error!r}", "errno": errno.EINVAL}
 
-    def _do(self, request: Request) -> Any:  # noqa: ANN401 - JSON
+    def _do(self, request: Request) -> object:
         verb = request["do"]
         if verb == "hello":
-            return {"version": VERSION, "mode": self._mode}
+            return {"version": VERSION, "mode": self._mode, "pid": os.getpid()}
         if verb == "list":
-            return [tunnel.description for tunnel in self._tunnels.values()]
+            return [
+                dict(zip(_FIELDS, (each.name, *each.wire), strict=True)) for each in self._carriers.values()
+            ]
+        if verb == "add":
+            return self._add(request)
         if verb == "remove":
             self._remove(request["name"])
-            return True
-        if verb == "add":
-            # Made first: when it fails, what was there before stays.
-            self._remove(request["name"])
-            made = Tunnel(self._mode, request)
-            self._tunnels[made.name] = made
-            self._watch(made.tun, made.out)
-            self._watch(made.socket.fileno(), made.back)
-            return True
+            return len(self._carriers)
         if verb == "stop":
-            raise SystemExit(0)
+            for carrier in list(self._carriers.values()):
+                self._detach(carrier)
+            self._leave()
+            return 0
         raise ValueError(f"unknown verb {verb}")
 
+    def _add(self, request: Request) -> int:
+        name = str(request["name"])
+        local, remote = str(request["local"]), str(request["remote"])
+        wire = (local, remote, int(request["ttl"]), int(request["sport"]), int(request["dport"]))
+        for other in self._carriers.values():
+            if other.name != name and _ends(other.wire) == _ends(wire):
+                raise FileExistsError(errno.EEXIST, f"tunnel {other.name} has the same two ends")
+        present = self._carriers.get(name)
+        if present is not None and not present.has_its_device():
+            self._detach(present)
+            present = None
+        if present is not None:
+            before = present.socket.fileno()
+            self._forget(before)
+            try:
+                present.reconnect(wire)
+            finally:
+                self._watch(present.socket.fileno(), present.back)
+        else:
+            made = Carrier(self._mode, name, wire, self._errors)
+            self._carriers[name] = made
+            self._watch(made.device, made.out)
+            self._watch(made.socket.fileno(), made.back)
+        return len(self._carriers)
+
     def _remove(self, name: str) -> None:
-        tunnel = self._tunnels.pop(name, None)
-        if tunnel is not None:
-            self._forget(tunnel.tun)
-            self._forget(tunnel.socket.fileno())
-            tunnel.close()
+        carrier = self._carriers.get(name)
+        if carrier is not None:
+            self._detach(carrier)
+        if not self._carriers:
+            self._leave()
+
+    def _detach(self, carrier: Carrier) -> None:
+        del self._carriers[carrier.name]
+        self._forget(carrier.device)
+        self._forget(carrier.socket.fileno())
+        carrier.close()
+
+
+_FIELDS = ("name", "local", "remote", "ttl", "sport", "dport")
+
+
+def _ends(wire: Wire) -> tuple[str, str, int, int]:
+    local, remote, _, sport, dport = wire
+    return local, remote, sport, dport
+
+
+def _error_sender() -> socket.socket | None:
+    """Return a socket that sends whole packets and hears nothing; none without CAP_NET_RAW."""
+    try:
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    except PermissionError:
+        return None
 
 
 def main() -> None:
     """Listen on the socket `argv[2]`, say so, and be the relay of mode `argv[1]`.
 
-    The first process ends when the second one listens, so that nobody has to wait for it.
+    The first process ends when the second one listens, so that nobody has to wait for it. Standard
+    error stays: a traceback is all that is ever written there.
     """
     mode, path = sys.argv[1:3]
     read_end, write_end = os.pipe()
@@ -252,34 +295,18 @@ def main() -> None:
         os._exit(0 if said == b"ready" else 1)
     os.close(read_end)
     os.setsid()
+    os.chdir("/")
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        listener = _listen(path)
+        listener = Listener(path)
     except OSError as error:
-        os.write(write_end, f"{path}: {error.strerror}".encode())
+        os.write(write_end, f"{path}: {error.strerror or error}".encode())
         os._exit(1)
     null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.close(null)
     os.write(write_end, b"ready")
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
     os.close(write_end)
-    try:
-        Relay(mode, listener).run()
-    finally:
-        with contextlib.suppress(OSError):
-            Path(path).unlink()
-
-
-def _listen(path: str) -> socket.socket:
-    """Listen on a path that only we may open; one on which nobody listens any more is taken over."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with contextlib.suppress(FileNotFoundError):
-        Path(path).unlink()
-    before = os.umask(0o177)
-    try:
-        listener.bind(path)
-    finally:
-        os.umask(before)
-    listener.listen(4)
-    return listener
+    Relay(mode, listener).run()

@@ -1,0 +1,239 @@
+"""One tunnel of the relay: a TUN device on one side, a socket on the other, and packets between them.
+
+The socket makes the outer header as the kernel's own tunnel would: the tunnel's TTL, DSCP 0, "don't
+fragment", and for UDP no checksum. Nothing but the standard library is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import struct
+
+from routerd_transport_ipip import packets
+
+PROTOCOL_IPIP = 4
+BURST = 64
+"""Packets taken from one side before the others get their turn."""
+
+ROOM = 65535 + 64
+
+_TUNSETIFF = 0x400454CA
+_TUNGETIFF = 0x800454D2
+_IFF_TUN = 0x0001
+_IFF_NO_PI = 0x1000
+_IFF_VNET_HDR = 0x4000
+_IFF_TUN_EXCL = 0x8000
+_SIOCGIFMTU = 0x8921
+_SIOCSIFTXQLEN = 0x8943
+_QUEUE = 1000
+_IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DO = 2
+_IP_RECVTOS = 13
+_IP_MTU = 14
+_SO_NO_CHECK = 11
+_FORCED = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_RCVBUFFORCE, SO_SNDBUFFORCE
+_BUFFER = 4 << 20
+_TOS_OF_PACKET = (socket.IPPROTO_IP, socket.IP_TOS)
+_SPACE_OF_TOS = socket.CMSG_SPACE(4)
+_INNER = 20
+"""Where in the buffer a packet begins: a raw socket puts the outer header before it."""
+
+Wire = tuple[str, str, int, int, int]
+"""Local address, remote address, TTL, and the UDP ports, 0 without UDP."""
+
+
+class DeviceGone(Exception):
+    """Somebody has deleted the tunnel's device."""
+
+
+class Carrier:
+    """Sends to, and hears from, the tunnel's far end only."""
+
+    def __init__(self, mode: str, name: str, wire: Wire, errors: socket.socket | None) -> None:
+        self.name = name
+        self.wire = wire
+        self._mode = mode
+        self._errors = errors
+        self._outgoing = bytearray(ROOM)
+        self._incoming = bytearray(ROOM)
+        self._ecn = 0
+        self.socket = _connected(mode, wire)
+        try:
+            self.device = _make_device(name)
+        except OSError:
+            self.socket.close()
+            raise
+
+    def has_its_device(self) -> bool:
+        """Say whether the device still exists under the tunnel's name."""
+        try:
+            found = fcntl.ioctl(self.device, _TUNGETIFF, bytes(40))
+        except OSError:
+            return False
+        return found[:16].rstrip(b"\0") == self.name.encode()
+
+    def reconnect(self, wire: Wire) -> None:
+        """Use another socket; when it cannot be made, nothing changes. The device stays, and its routes."""
+        made = _connected(self._mode, wire)
+        self.socket.close()
+        self.socket, self.wire, self._ecn = made, wire, 0
+
+    def close(self) -> None:
+        """Let go of both sides; the device goes with its descriptor."""
+        os.close(self.device)
+        self.socket.close()
+
+    # --- to the far end ----------------------------------------------------------------------------
+
+    def out(self) -> None:
+        """Carry packets from the device to the far end."""
+        buffer = self._outgoing
+        view, vector = memoryview(buffer), [buffer]
+        device, send = self.device, self.socket.send
+        for _ in range(BURST):
+            try:
+                size = os.readv(device, vector)
+            except OSError as error:
+                _check_device(error)
+                return
+            if buffer[packets.VIRTIO_BYTES] >> 4 != 4:
+                continue
+            ecn = packets.outer_ecn(buffer[packets.VIRTIO_BYTES + 1])
+            if ecn != self._ecn:
+                self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, ecn)
+                self._ecn = ecn
+            inner = view[packets.VIRTIO_BYTES : size]
+            try:
+                send(inner)
+            except OSError as error:
+                self._unsent(error, inner)
+
+    def _unsent(self, error: OSError, inner: memoryview) -> None:
+        """Do what can be done; what the underlay cannot take is lost, as everywhere in IP."""
+        with contextlib.suppress(OSError):
+            if error.errno == errno.EMSGSIZE:
+                self._refuse(bytes(inner))
+            elif not isinstance(error, BlockingIOError):
+                # An ICMP error about an earlier packet is told in place of sending this one.
+                self.socket.send(inner)
+
+    def _refuse(self, inner: bytes) -> None:
+        """Tell the sender what fits: the path to the far end is narrower than its own link."""
+        mtu = self.socket.getsockopt(socket.IPPROTO_IP, _IP_MTU) - packets.OVERHEAD[self._mode]
+        message = packets.too_big(inner, mtu)
+        if message is not None and self._errors is not None:
+            self._errors.sendto(message, (socket.inet_ntoa(inner[12:16]), 0))
+
+    # --- from the far end --------------------------------------------------------------------------
+
+    def back(self) -> None:
+        """Carry packets from the far end to the device."""
+        buffer = self._incoming
+        view = memoryview(buffer)
+        receive = self._receive_datagram if self._mode == "fou" else self._receive_raw
+        for _ in range(BURST):
+            try:
+                start, end, tos = receive(buffer, view)
+            except BlockingIOError:
+                return
+            except OSError:
+                # An ICMP error that belongs to something sent before; it says nothing about this packet.
+                continue
+            end = packets.accept(buffer, start, end, tos)
+            if not end:
+                continue
+            before = start - packets.VIRTIO_BYTES
+            buffer[before:start] = (
+                packets.PLAIN
+                if packets.is_finished(buffer, start)
+                else packets.virtio_header(buffer, start, self._mtu())
+            )
+            try:
+                os.write(self.device, view[before:end])
+            except OSError as error:
+                _check_device(error)
+
+    def _receive_raw(self, buffer: bytearray, _view: memoryview) -> tuple[int, int, int]:
+        size = self.socket.recv_into(buffer)
+        return (buffer[0] & 0x0F) * 4, size, buffer[1]
+
+    def _receive_datagram(self, _buffer: bytearray, view: memoryview) -> tuple[int, int, int]:
+        size, extra, _, _ = self.socket.recvmsg_into([view[_INNER:]], _SPACE_OF_TOS)
+        tos = 0
+        for level, kind, data in extra:
+            if (level, kind) == _TOS_OF_PACKET:
+                tos = data[0]
+        return _INNER, _INNER + size, tos
+
+    def _mtu(self) -> int:
+        return _interface_mtu(self.socket, self.name)
+
+
+def _check_device(error: OSError) -> None:
+    if error.errno == errno.EBADFD:
+        raise DeviceGone from error
+
+
+def _make_device(name: str) -> int:
+    """Return the descriptor of a new device; one that exists is not taken over, it could be anybody's.
+
+    With IFF_VNET_HDR each packet has ten bytes before it, in which the kernel is told what is still
+    to be done to it.
+    """
+    device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR | _IFF_TUN_EXCL
+        fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            fcntl.ioctl(asking, _SIOCSIFTXQLEN, struct.pack("16si20x", name.encode(), _QUEUE))
+    except OSError:
+        os.close(device)
+        raise
+    return device
+
+
+def _interface_mtu(asking: socket.socket, name: str) -> int:
+    answer = fcntl.ioctl(asking, _SIOCGIFMTU, struct.pack("16si20x", name.encode(), 0))
+    mtu: int = struct.unpack_from("i", answer, 16)[0]
+    return mtu
+
+
+def _connected(mode: str, wire: Wire) -> socket.socket:
+    local, remote, ttl, sport, dport = wire
+    if mode == "fou":
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    else:
+        made = socket.socket(socket.AF_INET, socket.SOCK_RAW, PROTOCOL_IPIP)
+    try:
+        made.setblocking(False)
+        if mode == "fou":
+            # Tunnels to several far ends share the local port; the kernel finds the connected one.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+            made.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
+        made.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        for option, forced in _FORCED.items():
+            try:
+                made.setsockopt(socket.SOL_SOCKET, forced, _BUFFER)
+            except PermissionError:
+                made.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        made.bind((local, sport))
+        made.connect((remote, dport))
+        _drain(made)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _drain(made: socket.socket) -> None:
+    """Throw away what came before the socket was connected: it can be from anybody."""
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(_BUFFER // packets.HEADER_BYTES):
+            with contextlib.suppress(ConnectionRefusedError):
+                made.recv(1)

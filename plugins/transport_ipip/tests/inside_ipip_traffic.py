@@ -1,0 +1,262 @@
+"""Packets through userspace tunnels. Not collected: `test_ipip_userspace.py` runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ipip_world import Host, capture, daemon, join, merge_received_segments, ping, sh, two_hosts, until, want
+
+MODES = ("ipip", "fou")
+DATA = os.urandom(1 << 20) * 8
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    with two_hosts() as made:
+        yield made
+
+
+def transfer(source: Host, target: Host) -> None:
+    """Send DATA by TCP over the tunnel and compare what arrives."""
+    with target.here():
+        listener = socket.create_server((target.inner, 7000))
+    listener.settimeout(10)
+    received = hashlib.sha256()
+
+    def take() -> None:
+        taken, _ = listener.accept()
+        with taken:
+            taken.settimeout(10)
+            while block := taken.recv(1 << 20):
+                received.update(block)
+
+    with listener:
+        taking = threading.Thread(target=take)
+        taking.start()
+        with source.here(), socket.create_connection((target.inner, 7000), timeout=10) as sending:
+            sending.sendall(DATA)
+        taking.join(30)
+    assert received.digest() == hashlib.sha256(DATA).digest()
+
+
+def retransmitted(host: Host) -> float:
+    """The share of TCP segments that a host had to send again."""
+    with host.here():
+        names, values = [
+            line.split()
+            for line in Path("/proc/thread-self/net/snmp").read_text().splitlines()
+            if line.startswith("Tcp:")
+        ]
+    counts = dict(zip(names, values, strict=True))
+    return int(counts["RetransSegs"]) / int(counts["OutSegs"])
+
+
+def inner_packet(
+    source: Host, target: Host, payload: bytes, *, tos: int = 0, checksum: int | None = None
+) -> bytes:
+    """An IPv4 packet with UDP from port 1000 to port 2000; no UDP checksum unless given."""
+    udp = struct.pack("!HHHH", 1000, 2000, 8 + len(payload), checksum or 0) + payload
+    ends = socket.inet_aton(source.inner) + socket.inet_aton(target.inner)
+    head = struct.pack("!BBHHHBBH", 0x45, tos, 20 + len(udp), 7, 0, 64, 17, 0)
+    total = 65535 - int.from_bytes(head + ends, "big") % 65535
+    return head[:10] + struct.pack("!H", total) + ends + udp
+
+
+def send(mode: str, source: Host, target: Host, payload: bytes, *, tos: int = 0, port: int = 5555) -> None:
+    """Send what is said to be a tunnel's packet, from a socket that is none of the relay's."""
+    with source.here():
+        if mode == "fou":
+            sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sending.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sending.bind((source.address, port))
+        else:
+            sending = socket.socket(socket.AF_INET, socket.SOCK_RAW, 4)
+    with sending:
+        sending.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, tos)
+        sending.sendto(payload, (target.address, 5555 if mode == "fou" else 0))
+
+
+@contextlib.contextmanager
+def hearing(host: Host) -> Iterator[socket.socket]:
+    """A UDP socket on the inner address, port 2000, that also tells the TOS."""
+    with host.here():
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with made:
+        made.setsockopt(socket.IPPROTO_IP, 13, 1)  # IP_RECVTOS
+        made.bind((host.inner, 2000))
+        made.settimeout(5)
+        yield made
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_ping_and_tcp_in_both_directions(mode: str, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    await join(mode, a, b)
+    assert " 0% packet loss" in ping(a, b)
+    assert " 0% packet loss" in ping(b, a, "-c 3 -i 0.01 -W 2 -M do -s 1444")
+    transfer(a, b)
+    transfer(b, a)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_segments_that_the_receiving_device_has_merged_get_through(
+    mode: str, hosts: tuple[Host, Host]
+) -> None:
+    """GRO merges ipip's inner TCP too, and leaves a checksum that is none."""
+    a, b = hosts
+    await join(mode, a, b)
+    for host in hosts:
+        merge_received_segments(host)
+    with capture(b) as first:
+        transfer(a, b)
+        if mode == "ipip":
+            assert len(first(lambda packet: len(packet) > 1500)) > 1500, "this kernel merged nothing"
+    assert retransmitted(a) < 0.3
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_merged_segment_is_cut_before_it_is_forwarded(mode: str, hosts: tuple[Host, Host]) -> None:
+    """Behind b is a host c with a link that takes 1280 bytes; what b got merged must fit there."""
+    a, b = hosts
+    await join(mode, a, b)
+    for host in hosts:
+        merge_received_segments(host)
+    sh("ip netns add c && ip -n b link add bc type veth peer name cb netns c")
+    try:
+        b.sh(
+            "ip link set bc up mtu 1280 && ip addr add 10.9.0.1/24 dev bc && sysctl -qw net.ipv4.ip_forward=1"
+        )
+        c = Host(name="c", address="10.9.0.2", inner="10.9.0.2", directory=b.directory)
+        c.sh(
+            "ip link set cb up mtu 1280 && ip addr add 10.9.0.2/24 dev cb"
+            " && ip route add default via 10.9.0.1"
+        )
+        a.sh("ip route add 10.9.0.0/24 dev t-" + mode)
+        transfer(a, c)
+        assert retransmitted(a) < 0.3
+    finally:
+        sh("ip netns del c")
+
+
+# What Linux sends from 192.0.2.1 for `ip link add ... type ipip local 192.0.2.1 remote 192.0.2.2 ttl 64`,
+# and with `encap fou encap-sport 5555 encap-dport 5555`: version 4, 20 bytes, TOS 0 or the inner
+# packet's congestion bits, "don't fragment", TTL 64, protocol 4 or 17; UDP without a checksum.
+# The identification and the checksum over it are free.
+GOLDEN = {
+    "ipip": "45 {tos} {length} .... 40 00 40 04 .... c0 00 02 01 c0 00 02 02",
+    "fou": "45 {tos} {length} .... 40 00 40 11 .... c0 00 02 01 c0 00 02 02 15 b3 15 b3 {udp} 00 00",
+}
+
+
+@pytest.mark.parametrize(("inner_tos", "outer_tos"), [(0x00, "00"), (0xB9, "01"), (0x02, "02"), (0xBB, "02")])
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_wire_has_the_bytes_of_the_kernels_own_tunnel(
+    mode: str, inner_tos: int, outer_tos: str, hosts: tuple[Host, Host]
+) -> None:
+    a, b = hosts
+    await join(mode, a, b)
+    inner = inner_packet(a, b, b"golden packet", tos=inner_tos)
+    with (
+        a.here(),
+        capture(b) as first,
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw,
+    ):
+        raw.sendto(inner, (b.inner, 0))
+        seen = first(lambda packet: packet.endswith(b"golden packet"))
+    assert seen.endswith(inner)
+    lengths = {"length": f"{len(seen):04x}", "udp": f"{len(seen) - 20:04x}"}
+    golden = GOLDEN[mode].format(tos=outer_tos, **lengths).replace(" ", "")
+    outer = seen[: len(seen) - len(inner)].hex()
+    assert "".join("." if want == "." else got for want, got in zip(golden, outer, strict=True)) == golden
+    assert int.from_bytes(seen[:20], "big") % 65535 == 0, "the outer checksum"
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_malformed_and_foreign_packets_are_ignored(mode: str, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    await join(mode, a, b)
+    b.sh(f"ip addr add 192.0.2.3/24 dev {b.wire}")
+    good = inner_packet(b, a, b"good")
+    stranger = Host(name="b", address="192.0.2.3", inner=b.inner, directory=b.directory)
+    junk = [
+        b"",
+        b"\x45",
+        bytes(20),
+        b"\x65" + good[1:],  # version 6
+        b"\x44" + good[1:],  # a header of 16 bytes
+        b"\x4f" + good[1:],  # a header longer than the packet
+        good[:-1],  # shorter than it says
+        good[:2] + b"\x00\x13" + good[4:],  # total below the header
+        os.urandom(100),
+    ]
+    # A socket of ours on the remote's own port would take its packets; so the relay there goes first.
+    async with daemon(b, mode) as made:
+        await want(b, made)
+    with hearing(a) as heard:
+        for each in junk:
+            send(mode, b, a, each)
+        with stranger.here():
+            sending = (
+                socket.socket(socket.AF_INET, socket.SOCK_RAW, 4)
+                if mode == "ipip"
+                else socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            )
+        with sending:
+            sending.bind(("192.0.2.3", 5555 if mode == "fou" else 0))
+            sending.sendto(inner_packet(b, a, b"from a stranger"), (a.address, 5555))
+        send(mode, b, a, good)
+        assert heard.recv(100) == b"good"
+        heard.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            heard.recv(100)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_congestion_marked_on_the_way_is_marked_inside(mode: str, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    await join(mode, a, b)
+    async with daemon(b, mode) as made:
+        await want(b, made)
+    with hearing(a) as heard:
+        send(mode, b, a, inner_packet(b, a, b"dropped", tos=0), tos=3)
+        send(mode, b, a, inner_packet(b, a, b"marked", tos=0x02), tos=3)
+        data, extra, _, _ = heard.recvmsg(100, 64)
+        assert (data, extra[0][2][0]) == (b"marked", 0x03)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_checksum_left_to_hardware_is_finished(mode: str, hosts: tuple[Host, Host]) -> None:
+    """A kernel tunnel on the same machine (or behind virtio) sends such packets."""
+    a, b = hosts
+    await join(mode, a, b)
+    async with daemon(b, mode) as made:
+        await want(b, made)
+    payload = b"left to hardware"
+    ends = int.from_bytes(socket.inet_aton(b.inner) + socket.inet_aton(a.inner), "big")
+    pseudo = (ends + 17 + 8 + len(payload)) % 65535
+    with hearing(a) as heard:
+        send(mode, b, a, inner_packet(b, a, b"wrong checksum", checksum=pseudo ^ 1))
+        send(mode, b, a, inner_packet(b, a, payload, checksum=pseudo))
+        assert heard.recv(100) == payload
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_path_that_became_narrower_is_told_to_the_sender(mode: str, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    await join(mode, a, b)
+    a.sh(f"ip link set {a.wire} mtu 1400")
+    with a.here(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+        sending.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER, IP_PMTUDISC_DO
+        sending.connect((b.inner, 2000))
+        sending.send(bytes(1400))
+        until(lambda: sending.getsockopt(socket.IPPROTO_IP, 14) < 1400, "the sender knows the path's MTU")
+        assert sending.getsockopt(socket.IPPROTO_IP, 14) == {"ipip": 1380, "fou": 1372}[mode]
+    transfer(a, b)
