@@ -1,0 +1,236 @@
+"""The acceptance test: the four-site fabric from the examples, on five real daemons, and its troubles."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROUTERD = str(Path(sys.executable).with_name("routerd"))
+NOBODY = 65534
+
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(shutil.which("sshd") is None, reason="needs openssh-server"),
+    pytest.mark.skipif(shutil.which("wireguard-go") is None, reason="needs wireguard-go"),
+]
+
+
+def run(*words: str, seconds: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ROUTERD, *words], capture_output=True, text=True, check=False, timeout=seconds, **options
+    )
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.1)
+
+
+def assert_passed(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    assert done.stdout, done.stderr
+    verdict: dict[str, object] = json.loads(done.stdout)
+    assert done.returncode == 0, json.dumps(verdict, indent=1)
+    assert verdict["passed"] is True
+    return verdict
+
+
+def failing(verdict: dict[str, object]) -> set[tuple[str, str]]:
+    return {
+        (each["source"], each["target"]) for each in verdict["pairs"] if not (each["ping"] and each["ssh"])
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Return a run directory that everybody may reach, short enough for sockets."""
+    directory = Path("/tmp", f"rd-test-{os.getpid()}-{tmp_path.name[-12:]}")
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def test_one_command_proves_the_fabric_and_leaves_nothing_behind(place: Path) -> None:
+    before = subprocess.run(["ip", "link"], capture_output=True, check=True).stdout
+    verdict = assert_passed(run("lab", "run", "fullmesh", "--json", "--run-dir", str(place)))
+    assert failing(verdict) == set()
+    assert len(verdict["pairs"]) == 12
+    assert verdict["seconds"] < 60
+    assert subprocess.run(["ip", "link"], capture_output=True, check=True).stdout == before
+    left = subprocess.run(["pgrep", "-f", str(place)], capture_output=True, text=True, check=False).stdout
+    assert left == ""
+    _assert_evidence(Path(str(verdict["tarball"])), str(verdict["sha256"]))
+
+
+def _assert_evidence(tarball: Path, sha256: str) -> None:
+    shown = subprocess.run(["sha256sum", str(tarball)], capture_output=True, text=True, check=True).stdout
+    assert shown.split()[0] == sha256
+    with tarfile.open(tarball) as bundle:
+        names = {Path(name).name for name in bundle.getnames()}
+        texts = [
+            (bundle.extractfile(member) or pytest.fail(member.name)).read().decode(errors="replace")
+            for member in bundle.getmembers()
+            if member.isfile()
+        ]
+    assert {
+        "node-by-node-config-explanation.md",
+        "pre-deploy-config-boundary-check.txt",
+        "convergence-status.txt",
+        "client-matrix.txt",
+        "assertions.txt",
+        "final-routerd-status.txt",
+        "provider-routing-summary.txt",
+        "routerd-fullmesh-rr.yaml",
+    } <= names, names
+    nodes = tarball.parent / "nodes"
+    secrets = [path.read_text().strip() for path in nodes.rglob("secrets/*") if path.is_file()]
+    assert len(secrets) >= 10, "the secrets of the run were not found, so nothing was proven"
+    assert not [secret for secret in secrets for text in texts if secret in text]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else to prove this")
+def test_it_needs_no_privilege(place: Path) -> None:
+    # Everybody may open this device on a usual host (udev's default); here, in a mount namespace, too.
+    tun = 'mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"'
+    command = ["unshare", "-m", "sh", "-c", tun, "sh"]
+    command += ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", ROUTERD]
+    done = subprocess.run(
+        [*command, "lab", "run", "fullmesh", "--json", "--run-dir", str(place)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert_passed(done)
+
+
+class Lab:
+    """A standing lab."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def execute(self, machine: str, *command: str) -> subprocess.CompletedProcess[str]:
+        return run("lab", "exec", "--run-dir", str(self.place), machine, "--", *command)
+
+    def daemon_of(self, machine: str) -> str:
+        """Return the number of the machine's daemon, or nothing when none runs."""
+        done = self.execute(machine, "pgrep", "-f", f"routerd --config .*/{machine}.yaml")
+        return done.stdout.split()[0] if done.stdout else ""
+
+    def end_daemon(self, machine: str, how: signal.Signals) -> None:
+        number = self.daemon_of(machine)
+        assert number, f"no daemon runs on {machine}"
+        done = self.execute(machine, "kill", f"-{how.name.removeprefix('SIG')}", number)
+        assert done.returncode == 0, done.stderr
+        until(lambda: self.daemon_of(machine) != number)
+
+    def start_daemon(self, machine: str) -> subprocess.Popen[bytes]:
+        """Start a daemon as the lab does, trusting the lab's certificate authority."""
+        authority = str(self.place / "tls" / "ca.pem")
+        names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+        command = [ROUTERD, "lab", "exec", "--run-dir", str(self.place), machine, "--", ROUTERD]
+        command += ["--config", str(self.place / "configs" / f"{machine}.yaml")]
+        with (self.place / "logs" / f"{machine}-again.log").open("wb") as log:
+            return subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, **dict.fromkeys(names, authority)}
+            )
+
+    def status(self, machine: str) -> dict[str, object]:
+        done = self.execute(machine, ROUTERD, "status", "--json")
+        return json.loads(done.stdout) if done.stdout else {"phase": "", "reasons": [done.stderr]}
+
+    def ready(self, machine: str) -> bool:
+        return self.status(machine)["phase"] == "Ready"
+
+    def judged(self) -> dict[str, object]:
+        return assert_passed(run("lab", "status", "--json", "--run-dir", str(self.place)))
+
+
+@pytest.fixture
+def lab(place: Path) -> Iterator[Lab]:
+    """Bring a lab up and take it down."""
+    assert_passed(run("lab", "up", "--json", "--run-dir", str(place)))
+    try:
+        yield Lab(place)
+    finally:
+        done = run("lab", "down", "--run-dir", str(place))
+        assert done.returncode == 0, done.stderr
+
+
+def test_restarts_lose_no_packet_and_nothing_is_forgotten(lab: Lab) -> None:
+    until(lambda: lab.ready("aws-leaf"))
+    enter = [ROUTERD, "lab", "exec", "--run-dir", str(lab.place), "aws-client", "--"]
+    ping = [*enter, "ping", "-q", "-i", "0.05", "10.99.9.10"]
+    pinging = subprocess.Popen(ping, stdout=subprocess.PIPE, text=True)
+    started = []
+    try:
+        # A leaf is killed: the next daemon adopts what stands.
+        lab.end_daemon("aws-leaf", signal.SIGKILL)
+        started.append(lab.start_daemon("aws-leaf"))
+        until(lambda: lab.ready("aws-leaf"))
+        # The reflector's daemon is away while a leaf starts anew: the leaf comes up from what it kept.
+        lab.end_daemon("routerd-fullmesh-rr", signal.SIGTERM)
+        lab.end_daemon("pve-leaf", signal.SIGKILL)
+        started.append(lab.start_daemon("pve-leaf"))
+        until(lambda: "sessions" in lab.status("pve-leaf") and _established(lab.status("pve-leaf")) == 1)
+        reasons = " ".join(map(str, lab.status("pve-leaf")["reasons"]))
+        assert "203.0.113.147" in reasons, reasons
+        # It returns and knows every leaf, without any of them doing anything.
+        started.append(lab.start_daemon("routerd-fullmesh-rr"))
+        until(lambda: lab.ready("routerd-fullmesh-rr"))
+        assert len(lab.status("routerd-fullmesh-rr")["claims"]) == 4
+    finally:
+        lab.execute("aws-client", "pkill", "-INT", "-x", "ping")
+        said = pinging.communicate(timeout=20)[0]
+    assert ", 0% packet loss" in said, said
+    lab.judged()
+    for machine in ("aws-leaf", "pve-leaf", "routerd-fullmesh-rr"):
+        lab.end_daemon(machine, signal.SIGTERM)
+    for process in started:
+        process.wait(timeout=20)
+
+
+def _established(status: dict[str, object]) -> int:
+    return sum(session["state"] == "established" for session in status["sessions"])
+
+
+def test_down_on_a_leaf_removes_what_is_ours_and_undoes_the_cloud(lab: Lab) -> None:
+    until(lambda: lab.ready("azure-leaf"))
+    routes = lab.execute("azure-leaf", "ip", "route").stdout
+    assert "proto 147" in routes
+    lab.end_daemon("azure-leaf", signal.SIGTERM)
+    assert lab.execute("azure-leaf", "ip", "route").stdout == routes
+    authority = str(lab.place / "tls" / "ca.pem")
+    done = lab.execute(
+        "azure-leaf", "env", f"SSL_CERT_FILE={authority}", f"REQUESTS_CA_BUNDLE={authority}",
+        ROUTERD, "down", "--config", str(lab.place / "configs" / "azure-leaf.yaml"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = lab.execute("azure-leaf", "sh", "-c", "ip route; ip link; nft list ruleset; iptables-save")
+    assert "147" not in left.stdout
+    assert "samt" not in left.stdout
+    assert "wg-sam" not in left.stdout
+    assert "routerd" not in left.stdout
+    assert lab.execute("azure-leaf", "cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "0"
+    held = json.loads((lab.place / "sites" / "azure.json").read_text())
+    assert [port["forwarding"] for port in held["ports"] if port["address"] == "10.82.10.10"] == [False]
+    assert all(list(table) == ["0.0.0.0/0"] for table in held["tables"].values())
+    after = run("lab", "status", "--json", "--run-dir", str(lab.place))
+    verdict = json.loads(after.stdout)
+    assert after.returncode == 1
+    cut_off = failing(verdict)
+    assert len(cut_off) == 6
+    assert all("azure-client" in pair for pair in cut_off)
