@@ -101,9 +101,7 @@ def _assert_evidence(tarball: Path, sha256: str) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else to prove this")
 def test_it_needs_no_privilege(place: Path) -> None:
-    # Everybody may open this device on a usual host (udev's default); here, in a mount namespace, too.
-    tun = 'mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", tun, "sh"]
+    command = ["unshare", "-m", "sh", "-c", f'{_usual_host()} && exec "$@"', "sh"]
     command += ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", ROUTERD]
     done = subprocess.run(
         [*command, "lab", "run", "fullmesh", "--json", "--run-dir", str(place)],
@@ -114,6 +112,24 @@ def test_it_needs_no_privilege(place: Path) -> None:
         env={**os.environ, "HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"},
     )
     assert_passed(done)
+
+
+def _usual_host() -> str:
+    """Return commands that make, in a mount namespace, what an unprivileged user finds on a usual host.
+
+    That is a /dev/net/tun that everybody may open (udev's default), and a Python outside of root's home.
+    """
+    steps = ["mount -t tmpfs none /dev/net", "mknod -m 666 /dev/net/tun c 10 200"]
+    home = next((path for path in Path(sys.base_prefix).parents if not path.stat().st_mode & 0o001), None)
+    if home is not None:
+        base = sys.base_prefix
+        steps += [
+            "stash=$(mktemp -d)",
+            f"mount --bind {base} $stash",
+            f"mount -t tmpfs -o mode=755 none {home}",
+        ]
+        steps += [f"mkdir -p {base}", f"mount --bind /mnt {base}"]
+    return " && ".join(steps)
 
 
 class Lab:
