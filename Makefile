@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml packaging/constraints.txt $(wildcard plugins/*/pyprojec
 	@touch $@
 
 lab: setup  ## bring up the four-site fabric, prove it, leave nothing behind
-	@$(RUN) --plugins lab lab run fullmesh
+	@$(RUN) lab run fullmesh
 
 check: $(STAMP)  ## lint, types, import rules and the fast tests
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 import tree
 
 from routerd import hookspecs, spi
+from routerd.cli.main import COMMANDS
 from routerd.testing import contracts
+from routerd_lab.graph import draw
+from routerd_lab.topology import FULLMESH
 
 GUIDE = tree.ROOT / "docs" / "writing-a-plugin.md"
 TEXT = GUIDE.read_text()
+README = (tree.ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HOOKS = [name for name in vars(hookspecs) if name.startswith("routerd_")]
 
@@ -65,3 +70,31 @@ def test_a_contract_suite_is_documented(name: str) -> None:
 def test_a_plugin_has_a_readme_that_says_something(name: str) -> None:
     text = (tree.ROOT / "plugins" / name / "README.md").read_text()
     assert len(text.splitlines()) >= 5, f"plugins/{name}/README.md is empty"
+
+
+@pytest.mark.parametrize("name", ["leaf", "rr"])
+def test_the_files_in_the_readme_are_the_examples(name: str) -> None:
+    assert f"```yaml\n{(tree.ROOT / 'examples' / f'{name}.yaml').read_text()}```" in README
+
+
+def test_the_picture_is_what_the_lab_draws() -> None:
+    assert (tree.ROOT / "docs" / "fullmesh.svg").read_text() == draw(FULLMESH)
+
+
+def test_every_command_is_documented() -> None:
+    text = README + (tree.ROOT / "docs" / "host.md").read_text()
+    assert [name for name in COMMANDS if f"routerd {name}" not in text] == []
+
+
+PAGES = [path for path in tree.files() if path.suffix == ".md"]
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+
+
+@pytest.mark.parametrize(
+    "page",
+    [path for path in tree.files() if path.suffix == ".md"],
+    ids=lambda path: str(path.relative_to(tree.ROOT)),
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    lost = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
+    assert lost == []
