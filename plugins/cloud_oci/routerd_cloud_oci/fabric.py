@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from routerd.errors import ProviderError, TransientError
+from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import (
     FabricRoute,
@@ -70,6 +70,8 @@ class OciFabric:
         """Return our VNICs, the route tables of their subnets, and our primary private IP's OCID."""
         api = self.api
         refs = self._options.vnics or (self._identity.vnics if self._identity else ())
+        if not refs:
+            raise PermanentError("oci: the instance has no VNIC; set vnics")
         vnics = [await api.vnic(ref) for ref in refs]
         subnets = [await api.subnet(ref) for ref in dict.fromkeys(vnic.subnet for vnic in vnics)]
         networks = [
@@ -154,6 +156,8 @@ class _ForwardingTable:
 
     async def _set(self, nic: NicRef, enabled: bool) -> None:
         _refuse_dry_run(self._fabric)
+        if nic not in {each.ref for each in (await self._fabric.facts()).nics}:
+            raise NotOwnedError(f"oci VNIC {nic}: does not belong to this instance")
         for attempt in range(_ATTEMPTS):
             present = await self._fabric.api.vnic(nic)
             if present.forwarding == enabled:

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,14 @@ from cryptography.x509.oid import NameOID
 from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef, RouteTableRef
+from routerd.spi import Fabric, PluginContext, Provider
+from routerd.testing.context import make_context
+from routerd.testing.contracts import FabricContract, Foreign, Samples
+from routerd_cloud_oci import metadata
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
+from routerd_cloud_oci.metadata import Identity
+from routerd_cloud_oci.plugin import routerd_fabrics
 from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import Instance, OciRegion, ocid
 
@@ -421,3 +427,64 @@ async def test_a_metadata_service_that_is_silent_is_transient(
     fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
     with pytest.raises(TransientError, match=r"169\.254\.169\.254"):
         await fabric.start()
+
+
+async def test_an_instance_without_a_vnic_is_told_what_to_set(region: OciRegion) -> None:
+    async def identify() -> Identity:
+        return attrs.evolve(await metadata.identify(), vnics=())
+
+    fabric = OciFabric(Context(), OciOptions(), identify=identify)  # type: ignore[arg-type] - as above
+    await fabric.start()
+    with pytest.raises(PermanentError, match="set vnics"):
+        await fabric.instance()
+    await fabric.aclose()
+
+
+def place_foreign(region: OciRegion, prefix: IPv4Network) -> None:
+    hop = ocid("internetgateway", "other", region.region)
+    rules(region).append(
+        {"destination": str(prefix), "destinationType": "CIDR_BLOCK", "networkEntityId": hop}
+    )
+    region.route_tables[region.route_table].touch()
+
+
+class TestContract(FabricContract):
+    """The suite that every fabric passes."""
+
+    @pytest.fixture
+    def provider(self, region: OciRegion) -> Provider[Fabric]:
+        return routerd_fabrics()[0]
+
+    @pytest.fixture
+    def options(self) -> OciOptions:
+        return OciOptions()
+
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> PluginContext:
+        return make_context(tmp_path, plugin="cloud_oci", clock=SteppingClock())
+
+    @pytest.fixture
+    def samples(self, region: OciRegion) -> Mapping[str, Samples[Any, Any]]:
+        vnic = NicRef(ocid("vnic", "oci-leaf", region.region))
+        route = FabricRoute(next_hop=ocid("privateip", "oci-leaf", region.region))
+
+        async def place() -> None:
+            place_foreign(region, REMOTE[2])
+
+        async def read() -> object:
+            return [dict(rule) for rule in rules(region) if rule.get("destination") == str(REMOTE[2])]
+
+        return {
+            "forwarding": Samples(
+                values={vnic: Forwarding(enabled=True)},
+                replacement={vnic: Forwarding(enabled=False)},
+                refused={
+                    NicRef(ocid("vnic", "oci-client", region.region)): Forwarding(enabled=True),
+                },
+            ),
+            "routes": Samples(
+                values={key(region, prefix): route for prefix in REMOTE[:2]},
+                refused={key(region, IPv4Network("10.83.77.1/32")): route},
+                foreign=Foreign(key=key(region, REMOTE[2]), value=route, place=place, read=read),
+            ),
+        }
