@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from routerd.errors import ProviderError
-from routerd.model.names import LinkName, PublicKey
+from routerd.model.names import PublicKey
 from routerd.model.tunnel import PeerState, Tunnel, TunnelState
 from routerd.spi import PluginContext
 from routerd_transport_wireguard.backend import Backend, Backends, KernelBackend, UserspaceBackend
@@ -110,14 +110,13 @@ class WireGuardTransport:
 
     async def _watch(self) -> None:
         """Wake the loop when a device of ours has gone, as when its process was killed."""
-        known: frozenset[LinkName] = frozenset()
         while True:
+            known = frozenset(self._tunnels.known)
             try:
-                now = frozenset(await self._tunnels.observe())
+                gone = known - set(await self._tunnels.observe())
             except ProviderError:
-                now = known
-            if known - now:
-                self._context.log.warning("wireguard.gone", links=", ".join(sorted(known - now)))
+                gone = frozenset()
+            if gone:
+                self._context.log.warning("wireguard.gone", links=", ".join(sorted(gone)))
                 self._context.wake()
-            known = now
             await self._context.clock.sleep(WATCH_SECONDS)

@@ -23,6 +23,8 @@ class TunnelTable:
     def __init__(self, context: PluginContext, backends: Backends) -> None:
         self._kernel = context.kernel
         self._backends = backends
+        self.known: set[LinkName] = set()
+        """The devices that stood when they were last looked at or made."""
 
     async def observe(self) -> Mapping[LinkName, Tunnel]:
         """Return our devices, each as itself reports."""
@@ -40,6 +42,7 @@ class TunnelTable:
                 ttl=0,
                 wireguard=device,
             )
+        self.known = set(found)
         return found
 
     def agrees(self, desired: Tunnel, observed: Tunnel) -> bool:
@@ -59,9 +62,11 @@ class TunnelTable:
         for change in changes:
             try:
                 if change.after is None:
+                    self.known.discard(change.key)
                     await self._kernel.delete_link(change.key)
                 else:
                     await self._make(change.after)
+                    self.known.add(change.key)
             except ProviderError as error:
                 failures[change.key] = error
         return failures
