@@ -102,7 +102,7 @@ class TestAddressContract(TableContract):
             return AddressKey(link=LinkName(link), address=IPv4Interface(text))
 
         return Samples(
-            values={key("v0", "10.1.0.1/24"): Address(), key("lo", "10.2.0.1/32"): Address()},
+            values={key("v0", "10.1.0.1/24"): Address(), key("v1", "10.2.0.1/32"): Address()},
             refused={key("absent", "10.3.0.1/32"): Address()},
         )
 

@@ -123,11 +123,7 @@ def _usual_host() -> str:
     home = next((path for path in Path(sys.base_prefix).parents if not path.stat().st_mode & 0o001), None)
     if home is not None:
         base = sys.base_prefix
-        steps += [
-            "stash=$(mktemp -d)",
-            f"mount --bind {base} $stash",
-            f"mount -t tmpfs -o mode=755 none {home}",
-        ]
+        steps += [f"mount --bind {base} /mnt", f"mount -t tmpfs -o mode=755 none {home}"]
         steps += [f"mkdir -p {base}", f"mount --bind /mnt {base}"]
     return " && ".join(steps)
 
