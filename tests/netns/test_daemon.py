@@ -211,3 +211,18 @@ done = subprocess.run(bare, capture_output=True, text=True, timeout=20)
 assert done.returncode == 1 and "Traceback" not in done.stderr, done
 assert "/var/lib/routerd" in done.stderr and "--state-dir" in done.stderr, done.stderr
 """)
+
+
+def test_somebody_else_is_told_that_only_root_may_ask() -> None:
+    _on_a_host("""
+write(LAN)
+with daemon():
+    bare = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"]
+    for command in ("status", "plan"):
+        Path("/run/routerd").chmod(0o000)
+        words = [*bare, *ROUTERD, command, "--config", str(CONFIG)]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done
+        assert "root only" in done.stderr, done
+    Path("/run/routerd").chmod(0o700)
+""")

@@ -15,7 +15,7 @@ from rich.text import Text
 from routerd.cli.ask import ask
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console
-from routerd.control.client import Document
+from routerd.control.client import Document, is_there
 from routerd.errors import ConfigError, PluginError
 from routerd.runtime.once import plan_offline
 
@@ -48,7 +48,7 @@ def command(settings: Settings, *, as_document: bool) -> None:
 
 
 def _plan(settings: Settings) -> Document:
-    if settings.directories.admin_socket.exists():
+    if is_there(settings.directories.admin_socket):
         path = f"/v1/plan?file={quote(str(Path(settings.config).resolve()))}"
         return ask(settings, path)
     prepared = settings.command.prepare()

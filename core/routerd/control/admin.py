@@ -5,14 +5,13 @@ The handlers only translate. What they show comes from an `AdminView`, which the
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
 
-from routerd.errors import ConfigError, PluginError, ProviderError, StoreError
+from routerd.errors import ConfigError, ControlError, PluginError, ProviderError, StoreError
 from routerd.spi import ControlRoute, JSONValue
 
 Document = dict[str, JSONValue]
@@ -105,8 +104,11 @@ async def serve_admin(app: web.Application, path: Path) -> web.AppRunner:
     """Serve `app` on the Unix socket `path` (mode 0600), replacing a dead one."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False)
     await runner.setup()
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    await web.UnixSite(runner, str(path)).start()
-    path.chmod(0o600)
+    try:
+        path.unlink(missing_ok=True)
+        await web.UnixSite(runner, str(path)).start()
+        path.chmod(0o600)
+    except OSError as error:
+        await runner.cleanup()
+        raise ControlError(f"admin socket {path}: {error.strerror}; use --run-dir") from error
     return runner

@@ -21,7 +21,7 @@ async def request(
     Raises `ControlError` when no daemon answers within `deadline` seconds or it refuses, and
     `ConfigError` when it found the configuration wrong.
     """
-    if not socket.exists():
+    if not is_there(socket):
         raise ControlError(
             f"no routerd is running here: {socket} does not exist (--run-dir names another place)"
         )
@@ -46,6 +46,14 @@ async def request(
         raise ControlError(f"{socket} may be opened by root only; try again with sudo") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ControlError(f"no routerd answers at {socket}: {error}") from error
+
+
+def is_there(socket: Path) -> bool:
+    """Say whether the socket exists; `ControlError` when only root may look."""
+    try:
+        return socket.exists()
+    except PermissionError as error:
+        raise ControlError(f"{socket} may be opened by root only; try again with sudo") from error
 
 
 def _problems(document: Document) -> list[Problem]:

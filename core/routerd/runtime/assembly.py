@@ -106,9 +106,13 @@ async def assembled(
 
 def _existing(directories: Directories, spare: Path) -> Directories:
     return Directories(
-        state=directories.state if (directories.state / STATE_FILE).exists() else spare / "state",
-        run=directories.run if directories.run.exists() else spare / "run",
+        state=directories.state if _is_readable(directories.state / STATE_FILE) else spare / "state",
+        run=directories.run if _is_readable(directories.run) else spare / "run",
     )
+
+
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)
 
 
 def _join(

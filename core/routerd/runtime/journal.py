@@ -6,10 +6,11 @@ that `routerd down` can put it back.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
-from routerd.errors import ProviderError
+from routerd.errors import ProviderError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.spi import Table
 
@@ -40,12 +41,22 @@ class JournaledTable:
         return await self._table.observe()
 
     async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
-        """Write the changes down, make them, and note how each ended."""
-        entries = {
-            change.key: self._journal.journal_begin(self._scope, self._name, change) for change in changes
-        }
+        """Write the changes down, make them, and note how each ended.
+
+        What cannot be written down is not made. When only the end cannot be noted, the entry stays
+        open, and an open entry counts as ours.
+        """
+        try:
+            entries = {
+                change.key: self._journal.journal_begin(self._scope, self._name, change) for change in changes
+            }
+        except StoreError as error:
+            return {
+                change.key: TransientError(f"not made, because of the journal: {error}") for change in changes
+            }
         failures = await self._table.apply(changes)
-        for key, entry in entries.items():
-            error = failures.get(key)
-            self._journal.journal_finish(entry, "done" if error is None else f"failed: {error}")
+        with contextlib.suppress(StoreError):
+            for key, entry in entries.items():
+                failure = failures.get(key)
+                self._journal.journal_finish(entry, "done" if failure is None else f"failed: {failure}")
         return failures
