@@ -17,7 +17,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -31,8 +31,10 @@ from routerd.spi import PluginContext, Provider, Transport
 from routerd.testing.context import make_context
 from routerd_transport_ipip import plugin
 from routerd_transport_ipip.config import IpipOptions
+from routerd_transport_ipip.transport import IpipTransport
 
 USERSPACE = IpipOptions(backend="userspace")
+KERNEL = IpipOptions(backend="kernel")
 PROVIDERS: dict[str, Provider[Transport]] = {each.kind: each for each in plugin.routerd_transports()}
 ETH_P_IP = 0x0800
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -192,11 +194,11 @@ def tunnel(mode: str, here: Host, there: Host, **changes: object) -> Tunnel:
 
 
 @contextlib.asynccontextmanager
-async def daemon(host: Host, mode: str) -> object:
+async def daemon(host: Host, mode: str, backend: IpipOptions = USERSPACE) -> AsyncIterator[IpipTransport]:
     """A daemon's provider on a host; at its end the data plane stays."""
     context = host.context
     with host.here():
-        made = PROVIDERS[mode].create(context, USERSPACE)
+        made = PROVIDERS[mode].create(context, backend)
         await made.start()
     try:
         yield made
@@ -222,10 +224,12 @@ async def want(host: Host, made: Transport, *tunnels: Tunnel) -> None:
         assert await made.tunnels.observe() == desired
 
 
-async def join(mode: str, first: Host, second: Host) -> None:
+async def join(
+    mode: str, first: Host, second: Host, backends: tuple[IpipOptions, IpipOptions] = (USERSPACE, USERSPACE)
+) -> None:
     """Make a tunnel between two hosts and let the daemons go."""
-    for here, there in ((first, second), (second, first)):
-        async with daemon(here, mode) as made:
+    for here, there, backend in ((first, second, backends[0]), (second, first, backends[1])):
+        async with daemon(here, mode, backend) as made:
             await want(here, made, tunnel(mode, here, there))
 
 

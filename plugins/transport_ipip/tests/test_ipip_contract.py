@@ -1,0 +1,301 @@
+"""The plugin keeps the contract of a plugin, and its kernel backend that of a transport."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import pytest
+
+from routerd.errors import NotOwnedError, PluginError, TransientError, UnsupportedError
+from routerd.model.change import Change
+from routerd.model.names import LinkName
+from routerd.model.tunnel import Tunnel, UdpEncapsulation
+from routerd.spi import Capability, Link, PluginContext, Provider, Transport
+from routerd.testing.context import make_context
+from routerd.testing.contracts import Foreign, PluginContract, Samples, TransportContract
+from routerd.testing.faults import FaultPlan, every_fault
+from routerd.testing.kernel import FakeKernel
+from routerd_transport_ipip import plugin
+from routerd_transport_ipip.config import IpipOptions
+from routerd_transport_ipip.transport import IpipTransport
+
+ANY_NAME = "t" * 16
+"""One byte longer than a device's name may be."""
+
+
+class FakeFou:
+    """Implements `FouPort`. `foreign` ports are held by other programs."""
+
+    def __init__(self, *, supported: bool = True) -> None:
+        self.supported = supported
+        self.ports: dict[int, int] = {}
+        self.foreign: set[int] = set()
+
+    async def listeners(self) -> Mapping[int, int]:
+        if not self.supported:
+            raise UnsupportedError("this kernel has no foo-over-UDP")
+        return dict(self.ports)
+
+    async def add(self, port: int) -> None:
+        if port in self.foreign:
+            raise TransientError(f"add fou listener on UDP port {port}: address already in use")
+        self.ports.setdefault(port, 4)
+
+    async def remove(self, port: int) -> None:
+        self.ports.pop(port, None)
+
+
+def provider_of(mode: str, fou: FakeFou) -> Provider[Transport]:
+    """The plugin's own provider, on a kernel whose listeners are in memory."""
+    described = next(each for each in plugin.routerd_transports() if each.kind == mode)
+
+    def create(context: PluginContext, options: object) -> Transport:
+        described.create(context, options)
+        assert isinstance(options, IpipOptions)
+        return IpipTransport(mode, context, options, fou)
+
+    return attrs.evolve(described, create=create)
+
+
+def value(mode: str, number: int, **changes: object) -> Tunnel:
+    made = Tunnel(
+        link=LinkName(f"t{number}"),
+        mode=mode,
+        owner=f"TunnelInterface/t{number}",
+        mtu=1400,
+        addresses=(IPv4Interface(f"10.255.{number}.1/30"),),
+        local=IPv4Address("192.0.2.1"),
+        remote=IPv4Address(f"192.0.2.{10 + number}"),
+        encapsulation=UdpEncapsulation(sport=5000 + number, dport=6000) if mode == "fou" else None,
+    )
+    return attrs.evolve(made, **changes)
+
+
+def create(after: Tunnel) -> Change[LinkName, Tunnel]:
+    return Change(key=after.link, before=None, after=after)
+
+
+class TestPlugin(PluginContract):
+    name: ClassVar[str] = "transport_ipip"
+
+
+class TestKernelIpip(TransportContract):
+    mode: ClassVar[str] = "ipip"
+
+    @pytest.fixture
+    def kernel(self) -> FakeKernel:
+        return FakeKernel()
+
+    @pytest.fixture
+    def context(self, tmp_path: Path, kernel: FakeKernel) -> PluginContext:
+        return make_context(tmp_path, kernel=kernel)
+
+    @pytest.fixture
+    def provider(self) -> Provider[Transport]:
+        return provider_of(self.mode, FakeFou())
+
+    @pytest.fixture
+    def options(self) -> IpipOptions:
+        return IpipOptions(backend="kernel")
+
+    @pytest.fixture
+    def samples(self, kernel: FakeKernel) -> Mapping[str, Samples[Any, Any]]:
+        one = partial(value, self.mode)
+        foreign = Link(name=LinkName("t0"), index=90, kind="ipip", up=True, mtu=1480, alias="of others")
+
+        async def place() -> None:
+            kernel.place(foreign)
+
+        async def read() -> object:
+            return (await kernel.links()).get(LinkName("t0"))
+
+        return {
+            "tunnels": Samples(
+                values={each.link: each for each in (one(1), one(2), one(3))},
+                replacement={
+                    LinkName("t1"): one(1, mtu=1300, addresses=(IPv4Interface("10.255.9.1/30"),)),
+                    LinkName("t2"): one(2, remote=IPv4Address("192.0.2.99"), ttl=5),
+                },
+                refused={LinkName(ANY_NAME): one(9, link=LinkName(ANY_NAME))},
+                foreign=Foreign(key=LinkName("t0"), value=one(0), place=place, read=read),
+            )
+        }
+
+
+class TestKernelFou(TestKernelIpip):
+    mode: ClassVar[str] = "fou"
+
+
+@pytest.fixture
+def kernel() -> FakeKernel:
+    return FakeKernel()
+
+
+@pytest.fixture
+def context(tmp_path: Path, kernel: FakeKernel) -> PluginContext:
+    return make_context(tmp_path, kernel=kernel)
+
+
+def make(
+    mode: str, context: PluginContext, fou: FakeFou | None = None, options: IpipOptions | None = None
+) -> IpipTransport:
+    return IpipTransport(mode, context, options or IpipOptions(), fou or FakeFou())
+
+
+@pytest.mark.parametrize(("mode", "overhead"), [("ipip", 20), ("fou", 28)])
+def test_each_mode_is_described_with_its_overhead(mode: str, overhead: int, context: PluginContext) -> None:
+    (described,) = [each for each in plugin.routerd_transports() if each.kind == mode]
+    assert described.capabilities == {Capability.USERSPACE}
+    assert described.create(context, IpipOptions()).overhead(value(mode, 1)) == overhead
+
+
+def test_options_of_another_class_are_named(context: PluginContext) -> None:
+    with pytest.raises(PluginError, match="IpipOptions"):
+        plugin.routerd_transports()[0].create(context, object())
+
+
+async def test_the_kernels_module_is_taken_where_there_is_one(context: PluginContext) -> None:
+    made = make("ipip", context)
+    assert await made.tunnels.apply([create(value("ipip", 1))]) == {}
+    (state,) = await made.states()
+    assert (state.backend, state.note) == ("kernel", "")
+    assert not list(context.run_dir.iterdir())
+
+
+async def test_what_the_kernel_lacks_is_named_when_it_was_asked_for(tmp_path: Path) -> None:
+    context = make_context(tmp_path, kernel=FakeKernel(kinds=["tun"]))
+    made = make("ipip", context, options=IpipOptions(backend="kernel"))
+    failures = await made.tunnels.apply([create(value("ipip", 1)), create(value("ipip", 2))])
+    assert {type(each) for each in failures.values()} == {UnsupportedError}
+    assert "tunnel t1: this kernel makes no ipip tunnels" in str(failures[LinkName("t1")])
+    assert "load the module ipip, or use `backend: auto`" in str(failures[LinkName("t1")])
+
+
+async def test_a_kernel_without_foo_over_udp_makes_none(context: PluginContext) -> None:
+    made = make("fou", context, FakeFou(supported=False), IpipOptions(backend="kernel"))
+    failures = await made.tunnels.apply([create(value("fou", 1))])
+    assert "load the module fou" in str(failures[LinkName("t1")])
+
+
+@pytest.mark.parametrize(
+    ("mode", "changes", "text"),
+    [
+        ("ipip", {"local": None}, "tunnel t1: local and remote address are both needed"),
+        ("ipip", {"encapsulation": UdpEncapsulation(sport=1, dport=2)}, "tunnel t1: ipip has no UDP ports"),
+        ("ipip", {"key": 7}, "tunnel t1: ipip has no key"),
+        ("fou", {"encapsulation": None}, "tunnel t1: fou needs UDP ports"),
+    ],
+)
+async def test_what_makes_no_tunnel_is_said(
+    mode: str, changes: dict[str, object], text: str, context: PluginContext, kernel: FakeKernel
+) -> None:
+    failures = await make(mode, context).tunnels.apply([create(value(mode, 1, **changes))])
+    assert text in str(failures[LinkName("t1")])
+    assert kernel.writes == []
+
+
+async def test_a_kernel_tunnel_of_one_mode_is_not_seen_by_the_other(context: PluginContext) -> None:
+    ipip, fou = make("ipip", context), make("fou", context)
+    await ipip.tunnels.apply([create(value("ipip", 1))])
+    await fou.tunnels.apply([create(value("fou", 2))])
+    assert set(await ipip.tunnels.observe()) == {LinkName("t1")}
+
+
+async def test_mtu_and_addresses_are_changed_in_place(context: PluginContext, kernel: FakeKernel) -> None:
+    made, before = make("ipip", context), value("ipip", 1)
+    await made.tunnels.apply([create(before)])
+    kernel.writes.clear()
+    after = attrs.evolve(before, mtu=1300, owner="TunnelInterface/other")
+    assert await made.tunnels.apply([Change(key=before.link, before=before, after=after)]) == {}
+    assert kernel.writes == ["set t1"]
+
+
+async def test_a_listener_is_there_while_a_tunnel_uses_its_port(context: PluginContext) -> None:
+    fou = FakeFou()
+    made = make("fou", context, fou)
+    one, two = value("fou", 1), value("fou", 2, encapsulation=UdpEncapsulation(sport=5001, dport=6000))
+    await made.tunnels.apply([create(one), create(two)])
+    assert fou.ports == {5001: 4}
+    await made.tunnels.apply([Change(key=one.link, before=one, after=None)])
+    assert fou.ports == {5001: 4}
+    moved = attrs.evolve(two, encapsulation=UdpEncapsulation(sport=5002, dport=6000))
+    await made.tunnels.apply([Change(key=two.link, before=two, after=moved)])
+    assert fou.ports == {5002: 4}
+    # A restarted daemon knows that it is its own.
+    await make("fou", context, fou).tunnels.apply([Change(key=two.link, before=moved, after=None)])
+    assert fou.ports == {}
+    assert not list(context.state_dir.glob("listener-*"))
+
+
+async def test_a_listener_that_others_made_is_used_and_stays(context: PluginContext) -> None:
+    fou = FakeFou()
+    fou.ports[5001] = 4
+    made, one = make("fou", context, fou), value("fou", 1)
+    assert await made.tunnels.apply([create(one)]) == {}
+    await made.tunnels.apply([Change(key=one.link, before=one, after=None)])
+    assert fou.ports == {5001: 4}
+
+
+async def test_a_listener_of_an_earlier_boot_is_not_taken_for_ours(context: PluginContext) -> None:
+    fou = FakeFou()
+    fou.ports[5009] = 4
+    (context.state_dir / "listener-5009").write_text("another boot 1\n")
+    made, one = make("fou", context, fou), value("fou", 1)
+    await made.tunnels.apply([create(one)])
+    await made.tunnels.apply([Change(key=one.link, before=one, after=None)])
+    assert fou.ports == {5009: 4}
+
+
+async def test_a_listener_for_another_protocol_is_named_and_left_alone(context: PluginContext) -> None:
+    fou = FakeFou()
+    fou.ports[5001] = 47
+    failures = await make("fou", context, fou).tunnels.apply([create(value("fou", 1))])
+    assert isinstance(failures[LinkName("t1")], NotOwnedError)
+    assert "UDP port 5001 unwraps protocol 47" in str(failures[LinkName("t1")])
+    assert fou.ports == {5001: 47}
+
+
+async def test_a_port_of_another_program_fails_its_tunnel_alone(context: PluginContext) -> None:
+    fou = FakeFou()
+    fou.foreign.add(5001)
+    made = make("fou", context, fou)
+    failures = await made.tunnels.apply([create(value("fou", 1)), create(value("fou", 2))])
+    assert set(failures) == {LinkName("t1")}
+    assert set(await made.tunnels.observe()) == {LinkName("t2")}
+
+
+async def test_a_listener_that_somebody_removed_is_made_again(
+    context: PluginContext, kernel: FakeKernel
+) -> None:
+    fou = FakeFou()
+    made, one = make("fou", context, fou), value("fou", 1)
+    await made.tunnels.apply([create(one)])
+    fou.ports.clear()
+    kernel.writes.clear()
+    observed = await made.tunnels.observe()
+    assert observed[one.link] != one
+    await made.tunnels.apply([Change(key=one.link, before=observed[one.link], after=one)])
+    assert await made.tunnels.observe() == {one.link: one}
+    assert fou.ports == {5001: 4}
+    assert not [line for line in kernel.writes if line.startswith(("add", "delete"))]
+
+
+async def test_every_fault_of_the_kernel_is_a_failure_of_its_key(tmp_path: Path) -> None:
+    for number, plan in enumerate(every_fault()):
+        kernel = FakeKernel(faults=plan)
+        place = tmp_path / str(number)
+        place.mkdir()
+        made = make("fou", make_context(place, kernel=kernel))
+        one = value("fou", 1)
+        failures = await made.tunnels.apply([create(one)])
+        assert set(failures) <= {one.link}
+        for _ in range(3):
+            if not await made.tunnels.apply([create(one)]):
+                break
+        kernel.faults = FaultPlan()
+        assert await made.tunnels.observe() == {one.link: one}

@@ -1,0 +1,48 @@
+"""The kernel backend on a kernel that has the modules, and the relay against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+
+HERE = Path(__file__).parent
+PROBE = """
+import asyncio, sys
+from routerd.kernel.links import NetlinkKernel
+from routerd_transport_ipip.fou import FouListeners, NetlinkFou
+from pathlib import Path
+async def main():
+    fou = FouListeners(Path("/run"), NetlinkFou())
+    return await NetlinkKernel().supports("ipip") and await fou.supported()
+sys.exit(not asyncio.run(main()))
+"""
+
+
+def _inside(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *("unshare", "-Urnmpf", "--mount-proc", "--kill-child", "sh", "-c"),
+            *('mount -t tmpfs none /run && ip link set lo up && exec "$@"', "sh", sys.executable, *words),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=590,
+        check=False,
+        cwd=HERE.parents[2],
+        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(HERE)},
+    )
+
+
+def test_tunnels_of_the_kernel() -> None:
+    if _inside("-c", PROBE).returncode:
+        pytest.skip("this kernel has no ipip or no fou")
+    done = _inside("-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "inside_ipip_kernel.py"))
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
