@@ -290,9 +290,12 @@ class Loop:
         retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter())
         made = sum(1 for error in outcome.values() if error is None)
         report = lane.reports[binding.name]
-        made_desired = sum(1 for c in step.changes if c.verb != "delete" and outcome[c.key] is None)
+        done = [change.verb for change in step.changes if outcome[change.key] is None]
         lane.reports[binding.name] = attrs.evolve(
-            report, pending=dict(retries.pending), in_sync=report.in_sync + made_desired
+            report,
+            pending=dict(retries.pending),
+            in_sync=report.in_sync + len(done) - done.count("delete"),
+            observed=report.observed + done.count("create") - done.count("delete"),
         )
         return made > 0
 

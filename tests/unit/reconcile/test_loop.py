@@ -62,6 +62,14 @@ async def test_the_second_pass_writes_nothing(world: World) -> None:
     assert all(report.settled for report in world.loop.reports().values())
 
 
+async def test_a_report_counts_what_its_pass_made(world: World) -> None:
+    world.tables["one"].content = {"old": 1}
+    world.want(one={"a": 1, "b": 2})
+    await world.loop.run_once("host")
+    report = world.loop.reports()["one"]
+    assert (report.desired, report.observed, report.in_sync) == (2, 2, 2)
+
+
 async def test_nothing_is_deleted_while_nothing_is_known(world: World) -> None:
     world.tables["one"].content = {"a": 1}
     world.desired = None
