@@ -9,33 +9,45 @@ is deleted.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from pathlib import Path
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+import attrs
 
 from routerd.errors import PermanentError, TransientError, UnsupportedError
-from routerd.model.names import LinkName
+from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.model.tunnel import Tunnel
 from routerd.spi import Kernel, Link, LinkSpec, PluginContext
 from routerd_transport_wireguard.config import WireGuardOptions
-from routerd_transport_wireguard.device import DevicePort
+from routerd_transport_wireguard.device import DeviceDump, DevicePort
 from routerd_transport_wireguard.genl import KernelPort
+from routerd_transport_wireguard.program import Program
 from routerd_transport_wireguard.uapi import UserspacePort
 
 START_DEADLINE = 15.0
+END_DEADLINE = 5.0
 _POLL = 0.02
+
+T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """Makes links of one kind; `port` sets what WireGuard has beyond a link."""
+    """Makes links of one kind; `port` sets what WireGuard has beyond a link.
+
+    `note` is what an operator should know of it.
+    """
 
     name: str
     kind: str
+    note: str
     port: DevicePort
 
     async def create(self, tunnel: Tunnel) -> None:
         """Make the link, ours from its first moment as far as the kernel allows."""
+        ...
+
+    async def clear(self, link: LinkName, *, deleted: bool) -> None:
+        """Remove what a device leaves behind that is gone; `deleted` if only just, by us."""
         ...
 
 
@@ -44,6 +56,7 @@ class KernelBackend:
 
     name = "kernel"
     kind = "wireguard"
+    note = ""
 
     def __init__(self, kernel: Kernel, port: DevicePort | None = None) -> None:
         self._kernel = kernel
@@ -61,57 +74,66 @@ class KernelBackend:
             )
         )
 
+    async def clear(self, link: LinkName, *, deleted: bool) -> None:
+        """Do nothing: the kernel leaves nothing behind."""
+
 
 class UserspaceBackend:
     """TUN devices, each with a process of wireguard-go."""
 
     kind = "tun"
+    note = "warning: userspace, slower than the kernel's own WireGuard"
 
     def __init__(self, kernel: Kernel, options: WireGuardOptions, port: UserspacePort | None = None) -> None:
         self._kernel = kernel
-        self._program = options.program
-        self.name = Path(options.program).name
-        self.port: DevicePort = port or UserspacePort()
+        self._program = Program(options.program)
+        self._sockets = port or UserspacePort()
+        self.name = self._program.name
+        self.port: DevicePort = self._sockets
 
     async def create(self, tunnel: Tunnel) -> None:
         """Start the program, wait for its link and its socket, and mark the link as ours."""
-        program = shutil.which(self._program)
-        if program is None:
-            raise UnsupportedError(
-                f"wireguard {tunnel.link}: this kernel has no WireGuard, and {self._program} is not "
-                "installed; apt-get install wireguard-go"
-            )
-        try:
-            process = await asyncio.create_subprocess_exec(
-                program,
-                tunnel.link,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LOG_LEVEL": "silent"},
-            )
-        except OSError as error:
-            raise PermanentError(f"{program} cannot be started: {error.strerror}") from error
+        if len(tunnel.link.encode()) > MAX_LINK_NAME:
+            raise PermanentError(f"link {tunnel.link}: the name is longer than {MAX_LINK_NAME} bytes")
+        # Cancelled half-way, the link would stay without our alias for as long as nobody asks again.
+        await _to_the_end(self._create(tunnel))
+
+    async def _create(self, tunnel: Tunnel) -> None:
         try:
             async with asyncio.timeout(START_DEADLINE):
-                # The program forks: its parent ends once the device and the socket are there.
-                _, said = await process.communicate()
-                await self._until_up(tunnel.link)
+                await self._program.start(tunnel.link)
+                while await self.port.read(tunnel.link) is None:  # noqa: ASYNC110 - nothing tells us
+                    await asyncio.sleep(_POLL)
         except TimeoutError as error:
-            if process.returncode is None:
-                process.kill()
-            raise TransientError(f"wireguard {tunnel.link}: {program} did not come up") from error
-        if process.returncode:
-            last = said.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-            raise TransientError(f"wireguard {tunnel.link}: {program} failed: {last[0]}")
+            raise TransientError(
+                f"wireguard {tunnel.link}: {self.name} did not come up in {START_DEADLINE:g} s"
+            ) from error
         await self._kernel.set_link(
             tunnel.link, owner=tunnel.owner, mtu=tunnel.mtu, addresses=tunnel.addresses
         )
 
-    async def _until_up(self, link: LinkName) -> None:
-        while await self.port.read(link) is None:  # noqa: ASYNC110 - another process; nothing tells us
-            await asyncio.sleep(_POLL)
+    async def clear(self, link: LinkName, *, deleted: bool) -> None:
+        """Wait until the program has ended, and remove the socket that a killed one leaves.
+
+        Until then a new device of the same name could not be made.
+        """
+        try:
+            async with asyncio.timeout(END_DEADLINE):
+                while await self._sockets.answers(link) and deleted:  # noqa: ASYNC110 - nothing tells us
+                    await asyncio.sleep(_POLL)
+        except TimeoutError as error:
+            raise TransientError(
+                f"wireguard {link}: the device is deleted, and its {self.name} still runs"
+            ) from error
+
+
+@attrs.frozen(kw_only=True)
+class Device:
+    """A device of ours, and what runs it."""
+
+    link: Link
+    backend: Backend
+    dump: DeviceDump
 
 
 class Backends:
@@ -129,11 +151,12 @@ class Backends:
         """Return the backend that makes links."""
         if self._choice == "userspace":
             return self._userspace
-        if await self._context.kernel.supports("wireguard"):
+        if await self._context.kernel.supports(self._kernel.kind):
             return self._kernel
         if self._choice == "kernel":
             raise UnsupportedError(
-                "this kernel has no WireGuard (module wireguard), and `backend: kernel` is set"
+                "this kernel has no WireGuard, and `backend: kernel` is set; modprobe wireguard, "
+                "or set `backend: auto`"
             )
         return self._userspace
 
@@ -141,15 +164,33 @@ class Backends:
         """Return the backend that could run a link, by its kind."""
         return next((each for each in (self._kernel, self._userspace) if each.kind == link.kind), None)
 
-    async def ports(self) -> dict[LinkName, DevicePort]:
-        """Return the port of each device of ours; other kinds of tunnel have TUN devices too."""
-        found: dict[LinkName, DevicePort] = {}
-        for link in (await self._context.kernel.links()).values():
-            backend = self.of(link)
-            if (
-                link.owner is not None
-                and backend is not None
-                and await backend.port.read(link.name) is not None
-            ):
-                found[link.name] = backend.port
-        return found
+    async def look(self, link: Link) -> Device | None:
+        """Return the device on a link; none where another plugin's TUN device or anything else is."""
+        backend = self.of(link)
+        dump = await backend.port.read(link.name) if backend is not None else None
+        if backend is None or dump is None:
+            return None
+        return Device(link=link, backend=backend, dump=dump)
+
+    async def devices(self) -> dict[LinkName, Device]:
+        """Return every device of ours."""
+        links = (await self._context.kernel.links()).values()
+        found = [await self.look(link) for link in links if link.owner is not None]
+        return {each.link.name: each for each in found if each is not None}
+
+    async def clear(self, link: LinkName) -> None:
+        """Remove what a device leaves behind that went by itself."""
+        for backend in (self._kernel, self._userspace):
+            await backend.clear(link, deleted=False)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:  # Any: send type unused
+    """Await `work`; when cancelled, wait for its end first."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen: the caller is gone, and the next pass finds the same
+        raise

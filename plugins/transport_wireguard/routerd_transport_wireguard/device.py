@@ -14,10 +14,16 @@ from routerd.model.tunnel import Endpoint
 REJECT_AFTER = 180
 """Seconds after which a session without a new handshake carries nothing (REJECT_AFTER_TIME)."""
 
+NO_PRESHARED_KEY = bytes(32)
+"""A preshared key of zeros is none: the protocol always mixes one in."""
+
 
 @attrs.frozen(kw_only=True)
 class PeerDump:
-    """A peer as the device reports it; `last_handshake` is in seconds since the epoch, 0 for none."""
+    """A peer as the device reports it; `last_handshake` is in seconds since the epoch, 0 for none.
+
+    `preshared_key` is a secret: it is compared and never shown.
+    """
 
     allowed_ips: frozenset[IPv4Network] = frozenset()
     endpoint: Endpoint | None = None
@@ -25,6 +31,7 @@ class PeerDump:
     last_handshake: int = 0
     rx_bytes: int = 0
     tx_bytes: int = 0
+    preshared_key: bytes | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +45,10 @@ class DeviceDump:
 
 @attrs.frozen(kw_only=True)
 class PeerSetting:
-    """What is set of one peer. An endpoint of none is left as it is; the allowed IPs are replaced."""
+    """What is set of one peer. The allowed IPs are replaced; what is none stays as it is.
+
+    `NO_PRESHARED_KEY` takes a preshared key away.
+    """
 
     public_key: PublicKey
     remove: bool = False

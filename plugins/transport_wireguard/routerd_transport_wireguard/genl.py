@@ -9,7 +9,8 @@ import os
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from pyroute2.netlink.exceptions import NetlinkError
+import attrs
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 from pyroute2.netlink.generic.wireguard import AsyncWireGuard
 
 from routerd.errors import PermanentError, ProviderError, TransientError
@@ -26,8 +27,7 @@ class KernelPort:
     async def read(self, link: LinkName) -> DeviceDump | None:
         """Return the device; a large one comes in several messages, which are joined."""
         try:
-            async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
-                messages = [message async for message in await socket.info(link)]
+            messages = await _dump(link)
         except NetlinkError as error:
             if error.code in {errno.ENODEV, errno.EOPNOTSUPP}:
                 return None
@@ -79,6 +79,16 @@ class KernelPort:
             raise TransientError(f"wireguard {link}: the kernel does not answer: {error}") from error
 
 
+async def _dump(link: LinkName) -> list[Any]:  # Any: pyroute2 messages are untyped
+    async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
+        while True:
+            try:
+                return [message async for message in await socket.info(link)]
+            except NetlinkDumpInterrupted:
+                # The device changed between two messages of the dump (NLM_F_DUMP_INTR).
+                continue
+
+
 def _join(peers: dict[PublicKey, PeerDump], peer: Any) -> None:  # noqa: ANN401 - pyroute2 messages are untyped
     key = _text(peer.get_attr("WGPEER_A_PUBLIC_KEY"))
     allowed = {
@@ -88,18 +98,20 @@ def _join(peers: dict[PublicKey, PeerDump], peer: Any) -> None:  # noqa: ANN401 
     }
     before = peers.get(key)
     if before is not None:
-        # The list of one peer may continue in the next message.
-        allowed |= before.allowed_ips
+        # The list of one peer continues in the next message, which has nothing else of it.
+        peers[key] = attrs.evolve(before, allowed_ips=before.allowed_ips | allowed)
+        return
     endpoint = peer.get_attr("WGPEER_A_ENDPOINT")
+    secret = peer.get_attr("WGPEER_A_PRESHARED_KEY")
     handshake = peer.get_attr("WGPEER_A_LAST_HANDSHAKE_TIME")
     peers[key] = PeerDump(
         allowed_ips=frozenset(allowed),
-        endpoint=_endpoint(endpoint) if endpoint else before.endpoint if before else None,
-        keepalive=peer.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL")
-        or (before.keepalive if before else 0),
+        endpoint=_endpoint(endpoint) if endpoint else None,
+        keepalive=peer.get_attr("WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL") or 0,
         last_handshake=handshake["tv_sec"] if handshake else 0,
         rx_bytes=peer.get_attr("WGPEER_A_RX_BYTES") or 0,
         tx_bytes=peer.get_attr("WGPEER_A_TX_BYTES") or 0,
+        preshared_key=base64.b64decode(secret) if secret else None,
     )
 
 

@@ -15,6 +15,7 @@ from routerd.errors import PermanentError, TransientError
 from routerd.model.names import PublicKey
 
 _KEY_BYTES = 32
+_MOST_BYTES = 1024
 
 
 def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
@@ -32,13 +33,28 @@ def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
         _write_new(path, base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n")
         return read_key(path)
     except OSError as exc:
-        raise PermanentError(f"private key {path}: {(exc.strerror or str(exc)).lower()}") from exc
+        raise _unusable(path, exc) from exc
+
+
+def load_key(path: Path) -> bytes:
+    """Return the 32 bytes of a key file that must exist; blocks on the disk.
+
+    Raises `TransientError` for a missing file and `PermanentError` for one that cannot be used.
+    """
+    try:
+        return read_key(path)
+    except FileNotFoundError as exc:
+        raise TransientError(f"key {path}: no such file; `wg genkey` or `wg genpsk` makes one") from exc
+    except OSError as exc:
+        raise _unusable(path, exc) from exc
 
 
 def read_key(path: Path) -> bytes:
     """Return the 32 bytes of a key file in standard base64; `PermanentError` when it is none."""
     try:
-        key = base64.b64decode(path.read_bytes().strip(), validate=True)
+        with path.open("rb") as file:
+            # A key is 44 letters; whatever is named by mistake is not read whole.
+            key = base64.b64decode(file.read(_MOST_BYTES).strip(), validate=True)
     except binascii.Error as exc:
         raise PermanentError(f"key {path}: not base64; `wg genkey` makes one") from exc
     if len(key) != _KEY_BYTES:
@@ -50,6 +66,10 @@ def public_key_of(private_key: bytes) -> PublicKey:
     """Return the public key of a private one (RFC 7748)."""
     public = X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
     return PublicKey(base64.b64encode(public).decode())
+
+
+def _unusable(path: Path, exc: OSError) -> PermanentError:
+    return PermanentError(f"key {path}: {(exc.strerror or str(exc)).lower()}")
 
 
 def _write_new(path: Path, text: bytes) -> None:

@@ -6,16 +6,14 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
-from routerd.model.names import LinkName
 from routerd.model.tunnel import PeerKey, WireGuardPeer
-from routerd.spi import Clock
-from routerd_transport_wireguard.backend import Backends
-from routerd_transport_wireguard.device import REJECT_AFTER, DevicePort, PeerDump, PeerSetting
-from routerd_transport_wireguard.keys import read_key
+from routerd.spi import PluginContext
+from routerd_transport_wireguard.backend import Backends, Device
+from routerd_transport_wireguard.device import NO_PRESHARED_KEY, REJECT_AFTER, PeerDump, PeerSetting
+from routerd_transport_wireguard.keys import load_key
 
 
 class PeerTable:
@@ -26,9 +24,9 @@ class PeerTable:
     endpoint back.
     """
 
-    def __init__(self, backends: Backends, clock: Clock) -> None:
+    def __init__(self, context: PluginContext, backends: Backends) -> None:
+        self._context = context
         self._backends = backends
-        self._clock = clock
 
     async def observe(self) -> Mapping[PeerKey, WireGuardPeer]:
         """Return the peers of every device of ours."""
@@ -36,12 +34,11 @@ class PeerTable:
 
     async def dumps(self) -> dict[PeerKey, PeerDump]:
         """Return what the devices report of their peers."""
-        found: dict[PeerKey, PeerDump] = {}
-        for link, port in (await self._backends.ports()).items():
-            device = await port.read(link)
-            for public_key, dump in (device.peers if device is not None else {}).items():
-                found[PeerKey(link=link, public_key=public_key)] = dump
-        return found
+        return {
+            PeerKey(link=link, public_key=public_key): dump
+            for link, device in (await self._backends.devices()).items()
+            for public_key, dump in device.dump.peers.items()
+        }
 
     def agrees(self, desired: WireGuardPeer, observed: WireGuardPeer) -> bool:
         """Say whether a peer is as desired, its endpoint only where it is heard from no other."""
@@ -52,68 +49,65 @@ class PeerTable:
     async def apply(
         self, changes: Sequence[Change[PeerKey, WireGuardPeer]]
     ) -> Mapping[PeerKey, ProviderError]:
-        """Remove, then set; an address that moves between two peers is never with neither for long."""
+        """Remove, then set; other peers keep their sessions.
+
+        An address that moves between two peers arrives in any order: WireGuard takes it from the
+        one when it is given to the other.
+        """
         failures: dict[PeerKey, ProviderError] = {}
         if not changes:
             return failures
-        ports = await self._backends.ports()
+        devices = await self._backends.devices()
         for change in sorted(changes, key=lambda each: each.after is not None):
             try:
-                await self._make(change, ports)
+                if self._context.read_only:
+                    raise PermanentError(f"wireguard peer {change.key.public_key}: a dry run changes nothing")
+                await self._make(change, devices.get(change.key.link))
             except ProviderError as error:
                 failures[change.key] = error
         return failures
 
-    async def _make(
-        self, change: Change[PeerKey, WireGuardPeer], ports: Mapping[LinkName, DevicePort]
-    ) -> None:
+    async def _make(self, change: Change[PeerKey, WireGuardPeer], device: Device | None) -> None:
         key = change.key
+        dump = device.dump.peers.get(key.public_key) if device is not None else None
+        if change.after is None:
+            if device is not None and dump is not None:
+                await device.backend.port.set_peer(
+                    key.link, PeerSetting(public_key=key.public_key, remove=True)
+                )
+            return
         _check(key)
-        port = ports.get(key.link)
-        if port is None:
-            if change.after is None:
-                return
+        if device is None:
             raise TransientError(
                 f"wireguard peer {key.public_key}: there is no device {key.link} of ours yet"
             )
-        device = await port.read(key.link)
-        dump = device.peers.get(key.public_key) if device is not None else None
-        present = self._peer(dump) if dump is not None else None
-        if change.after is None:
-            if present is not None:
-                await port.set_peer(key.link, PeerSetting(public_key=key.public_key, remove=True))
-            return
         wanted = change.after
-        if present is not None and wanted.preshared_key_file is None and self.agrees(wanted, present):
+        file = wanted.preshared_key_file
+        secret = await asyncio.to_thread(load_key, file) if file is not None else NO_PRESHARED_KEY
+        held = (dump.preshared_key if dump is not None else None) or NO_PRESHARED_KEY
+        present = self._peer(dump) if dump is not None else None
+        if present is not None and secret == held and self.agrees(wanted, present):
             return
-        secret = wanted.preshared_key_file
         keeps_endpoint = present is not None and present.alive and present.endpoint is not None
-        await port.set_peer(
+        await device.backend.port.set_peer(
             key.link,
             PeerSetting(
                 public_key=key.public_key,
                 allowed_ips=wanted.allowed_ips,
                 endpoint=None if keeps_endpoint else wanted.endpoint,
                 keepalive=wanted.keepalive,
-                preshared_key=await asyncio.to_thread(_read_secret, secret) if secret is not None else None,
+                preshared_key=secret if secret != held else None,
             ),
         )
 
     def _peer(self, dump: PeerDump) -> WireGuardPeer:
-        age = self._clock.now().timestamp() - dump.last_handshake
+        age = self._context.clock.now().timestamp() - dump.last_handshake
         return WireGuardPeer(
             allowed_ips=dump.allowed_ips,
             endpoint=dump.endpoint,
             keepalive=dump.keepalive,
             alive=bool(dump.last_handshake) and age < REJECT_AFTER,
         )
-
-
-def _read_secret(path: Path) -> bytes:
-    try:
-        return read_key(path)
-    except OSError as error:
-        raise PermanentError(f"preshared key {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _check(key: PeerKey) -> None:
@@ -123,5 +117,6 @@ def _check(key: PeerKey) -> None:
         size = 0
     if size != 32:
         raise PermanentError(
-            f"wireguard peer {key.public_key} on {key.link}: a public key is 32 bytes in base64"
+            f"wireguard peer {key.public_key} on {key.link}: a public key is 32 bytes in base64; "
+            "`wg pubkey` prints one"
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from routerd.errors import ProviderError
 from routerd.model.names import PublicKey
 from routerd.model.tunnel import PeerState, Tunnel, TunnelState
 from routerd.spi import PluginContext
@@ -19,7 +19,7 @@ from routerd_transport_wireguard.tunnels import TunnelTable
 OVERHEAD = 80
 """Bytes: 40 of IPv6, 8 of UDP, 32 of WireGuard; over IPv4 twenty fewer, and wg-quick too reckons with 80."""
 
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 1.0
 
 
 class WireGuardTransport:
@@ -32,8 +32,10 @@ class WireGuardTransport:
         *,
         kernel: Backend | None = None,
         userspace: Backend | None = None,
+        exists: Callable[[str], bool] | None = None,
     ) -> None:
         self._context = context
+        self._exists = exists or link_exists
         self._backends = Backends(
             context,
             options,
@@ -41,7 +43,7 @@ class WireGuardTransport:
             userspace=userspace or UserspaceBackend(context.kernel, options),
         )
         self._tunnels = TunnelTable(context, self._backends)
-        self._peers = PeerTable(self._backends, context.clock)
+        self._peers = PeerTable(context, self._backends)
 
     async def start(self) -> None:
         """Watch for devices that go away by themselves; change nothing."""
@@ -68,25 +70,17 @@ class WireGuardTransport:
 
     async def states(self) -> Sequence[TunnelState]:
         """Return how each device does."""
-        links = await self._context.kernel.links()
-        states = []
-        for name in await self._tunnels.observe():
-            link = links.get(name)
-            backend = self._backends.of(link) if link is not None else None
-            if link is None or backend is None:
-                continue
-            note = "" if backend.name == "kernel" else "userspace: slower than the kernel's own WireGuard"
-            states.append(
-                TunnelState(
-                    link=name,
-                    backend=backend.name,
-                    up=link.up,
-                    rx_bytes=link.rx_bytes,
-                    tx_bytes=link.tx_bytes,
-                    note=note,
-                )
+        return [
+            TunnelState(
+                link=name,
+                backend=device.backend.name,
+                up=device.link.up,
+                rx_bytes=device.link.rx_bytes,
+                tx_bytes=device.link.tx_bytes,
+                note=device.backend.note,
             )
-        return states
+            for name, device in (await self._backends.devices()).items()
+        ]
 
     async def peer_states(self) -> Sequence[PeerState]:
         """Return how each peer does."""
@@ -111,12 +105,18 @@ class WireGuardTransport:
     async def _watch(self) -> None:
         """Wake the loop when a device of ours has gone, as when its process was killed."""
         while True:
-            known = frozenset(self._tunnels.known)
-            try:
-                gone = known - set(await self._tunnels.observe())
-            except ProviderError:
-                gone = frozenset()
+            await self._context.clock.sleep(WATCH_SECONDS)
+            # One system call for each device: to read them all every second would keep a core busy.
+            gone = {name for name in self._tunnels.known if not self._exists(name)}
             if gone:
+                self._tunnels.known -= gone
                 self._context.log.warning("wireguard.gone", links=", ".join(sorted(gone)))
                 self._context.wake()
-            await self._context.clock.sleep(WATCH_SECONDS)
+
+
+def link_exists(name: str) -> bool:
+    """Say whether this network namespace has a device of that name."""
+    try:
+        return socket.if_nametoindex(name) > 0
+    except OSError:
+        return False

@@ -7,43 +7,32 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError
+from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, WireGuardDevice
 from routerd.spi import Link, PluginContext
-from routerd_transport_wireguard.backend import Backend, Backends
-from routerd_transport_wireguard.device import DeviceDump
-from routerd_transport_wireguard.keys import ensure_private_key, public_key_of
+from routerd_transport_wireguard.backend import Backends, Device
+from routerd_transport_wireguard.keys import load_key, public_key_of
 
 
 class TunnelTable:
-    """Implements `spi.AgreeingTable[LinkName, Tunnel]`."""
+    """Implements `spi.AgreeingTable[LinkName, Tunnel]`.
+
+    `known` are the devices that stood when they were last looked at or made, for those who watch them.
+    """
 
     def __init__(self, context: PluginContext, backends: Backends) -> None:
+        self._context = context
         self._kernel = context.kernel
         self._backends = backends
         self.known: set[LinkName] = set()
-        """The devices that stood when they were last looked at or made."""
 
     async def observe(self) -> Mapping[LinkName, Tunnel]:
         """Return our devices, each as itself reports."""
-        found: dict[LinkName, Tunnel] = {}
-        for name, (link, dump) in (await self._ours()).items():
-            device = None
-            if dump.public_key is not None:
-                device = WireGuardDevice(public_key=dump.public_key, listen_port=dump.listen_port)
-            found[name] = Tunnel(
-                link=name,
-                mode="wireguard",
-                owner=link.owner or "",
-                mtu=link.mtu,
-                addresses=link.addresses,
-                ttl=0,
-                wireguard=device,
-            )
-        self.known = set(found)
-        return found
+        devices = await self._backends.devices()
+        self.known = set(devices)
+        return {name: _tunnel(device) for name, device in devices.items()}
 
     def agrees(self, desired: Tunnel, observed: Tunnel) -> bool:
         """Say whether a device is as desired; without a wish for a port any port will do."""
@@ -57,13 +46,15 @@ class TunnelTable:
         return desired == attrs.evolve(observed, wireguard=device)
 
     async def apply(self, changes: Sequence[Change[LinkName, Tunnel]]) -> Mapping[LinkName, ProviderError]:
-        """Make, set and delete devices; a change never takes a device down."""
+        """Delete, then make and set devices; a change never takes a device down."""
         failures: dict[LinkName, ProviderError] = {}
-        for change in changes:
+        # Deletions first: a device that is renamed takes its UDP port along.
+        for change in sorted(changes, key=lambda each: each.after is not None):
             try:
+                if self._context.read_only:
+                    raise PermanentError(f"wireguard {change.key}: a dry run changes nothing")
                 if change.after is None:
-                    self.known.discard(change.key)
-                    await self._kernel.delete_link(change.key)
+                    await self._delete(change.key)
                 else:
                     await self._make(change.after)
                     self.known.add(change.key)
@@ -71,59 +62,90 @@ class TunnelTable:
                 failures[change.key] = error
         return failures
 
-    async def _ours(self) -> dict[LinkName, tuple[Link, DeviceDump]]:
-        found: dict[LinkName, tuple[Link, DeviceDump]] = {}
-        for link in (await self._kernel.links()).values():
-            backend = self._backends.of(link)
-            if link.owner is None or backend is None:
-                continue
-            dump = await backend.port.read(link.name)
-            if dump is not None:
-                found[link.name] = (link, dump)
-        return found
+    async def _delete(self, name: LinkName) -> None:
+        self.known.discard(name)
+        present = (await self._kernel.links()).get(name)
+        device = await self._backends.look(present) if present is not None else None
+        if present is not None and present.owner is None:
+            raise _foreign(present)
+        if device is not None:
+            await self._kernel.delete_link(name)
+            await device.backend.clear(name, deleted=True)
+        elif present is None:
+            await self._backends.clear(name)
+        # Whatever else is ours by that name by now is another plugin's.
 
     async def _make(self, tunnel: Tunnel) -> None:
-        wanted = tunnel.wireguard
-        if wanted is None or wanted.private_key_file is None:
-            raise PermanentError(f"wireguard {tunnel.link}: no private key file is given")
-        private = await asyncio.to_thread(ensure_private_key, wanted.private_key_file)
-        if public_key_of(private) != wanted.public_key:
-            raise PermanentError(
-                f"wireguard {tunnel.link}: the key in {wanted.private_key_file} does not belong to "
-                f"{wanted.public_key}; was the file replaced?"
-            )
+        private = await _private_key(tunnel)
         present = (await self._kernel.links()).get(tunnel.link)
-        backend = await self._standing(tunnel, present)
-        if backend is None:
+        device = await self._standing(present) if present is not None else None
+        if device is None:
             backend = await self._backends.for_new()
             await backend.create(tunnel)
-        dump = await backend.port.read(tunnel.link)
-        known = dump.public_key if dump is not None else None
-        port = dump.listen_port if dump is not None else None
-        new_port = wanted.listen_port if wanted.listen_port != port else None
-        if known != wanted.public_key or new_port is not None:
-            key = private if known != wanted.public_key else None
-            await backend.port.configure(tunnel.link, private_key=key, listen_port=new_port)
+            self._context.log.info("wireguard.created", link=tunnel.link, backend=backend.name)
+            dump = await backend.port.read(tunnel.link)
+        else:
+            backend, dump = device.backend, device.dump
+        if dump is None:
+            raise TransientError(f"wireguard {tunnel.link}: the device has gone while it was being set")
+        wanted = tunnel.wireguard
+        port = wanted.listen_port if wanted is not None else None
+        new_key = private if dump.public_key != public_key_of(private) else None
+        new_port = port if port != dump.listen_port else None
+        if new_key is not None or new_port is not None:
+            await backend.port.configure(tunnel.link, private_key=new_key, listen_port=new_port)
         await self._kernel.set_link(
             tunnel.link, owner=tunnel.owner, mtu=tunnel.mtu, addresses=tunnel.addresses
         )
 
-    async def _standing(self, tunnel: Tunnel, present: Link | None) -> Backend | None:
-        """Return the backend of a device that stands already, none when it is to be made."""
-        if present is None:
-            return None
-        backend = self._backends.of(present)
-        alive = backend is not None and await backend.port.read(present.name) is not None
-        if present.owner is not None:
-            if alive:
-                return backend
-            # Ours, of another kind or without its process: it is made again.
-            await self._kernel.delete_link(present.name)
-            return None
-        if alive and not present.alias and not present.addresses and backend is not None:
-            dump = await backend.port.read(present.name)
-            if dump is not None and dump.public_key is None and not dump.peers:
-                # A device without key, peers, addresses and alias: what a crash of ours leaves.
-                return backend
-        alias = f"its alias is {present.alias!r}" if present.alias else "it has no alias"
-        raise NotOwnedError(f"link {tunnel.link} exists and is not ours ({alias}); rename or delete it")
+    async def _standing(self, present: Link) -> Device | None:
+        """Return the device that stands already and is ours; raise for what stands in the way."""
+        device = await self._backends.look(present)
+        if present.owner is not None and device is None:
+            raise TransientError(
+                f"link {present.name} of kind {present.kind or 'hardware'} belongs to {present.owner} "
+                "and is no WireGuard device; it must go first"
+            )
+        if present.owner is None and (device is None or not _is_unfinished(device)):
+            raise _foreign(present)
+        return device
+
+
+async def _private_key(tunnel: Tunnel) -> bytes:
+    wanted = tunnel.wireguard
+    if wanted is None or wanted.private_key_file is None:
+        raise PermanentError(f"wireguard {tunnel.link}: no private key file is given")
+    private = await asyncio.to_thread(load_key, wanted.private_key_file)
+    if public_key_of(private) != wanted.public_key:
+        raise PermanentError(
+            f"wireguard {tunnel.link}: the key in {wanted.private_key_file} does not belong to "
+            f"{wanted.public_key}; if the file was replaced, restart routerd"
+        )
+    return private
+
+
+def _tunnel(device: Device) -> Tunnel:
+    link, dump = device.link, device.dump
+    wireguard = None
+    if dump.public_key is not None:
+        wireguard = WireGuardDevice(public_key=dump.public_key, listen_port=dump.listen_port)
+    return Tunnel(
+        link=link.name,
+        mode="wireguard",
+        owner=link.owner or "",
+        mtu=link.mtu,
+        addresses=link.addresses,
+        ttl=0,
+        wireguard=wireguard,
+    )
+
+
+def _is_unfinished(device: Device) -> bool:
+    """Say whether a device is what a crash of ours leaves: without key, peers, addresses, alias."""
+    link, dump = device.link, device.dump
+    return not link.alias and not link.addresses and dump.public_key is None and not dump.peers
+
+
+def _foreign(link: Link) -> NotOwnedError:
+    alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
+    return NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")

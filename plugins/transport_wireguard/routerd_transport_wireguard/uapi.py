@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -24,6 +25,8 @@ from routerd_transport_wireguard.keys import public_key_of
 
 SOCKETS = Path("/var/run/wireguard")
 DEADLINE = 5.0
+MAX_ANSWER = 64 * 1024 * 1024
+"""Bytes of a device's description: a peer takes some 400, and asyncio's own limit is 64 KiB."""
 _NONE = "0" * 64
 
 
@@ -43,7 +46,26 @@ class UserspacePort:
             lines = await self._talk(link, ["get=1"])
         except (FileNotFoundError, ConnectionRefusedError):
             return None
-        return _parse(lines)
+        try:
+            return _parse(lines)
+        except ValueError as error:
+            raise TransientError(f"wireguard {link}: its program describes it in no known way") from error
+
+    async def answers(self, link: LinkName) -> bool:
+        """Say whether a program listens; removes the socket of one that does no more."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                _, writer = await asyncio.open_unix_connection(str(self.socket(link)))
+        except ConnectionRefusedError:
+            with contextlib.suppress(OSError):
+                self.socket(link).unlink()
+            return False
+        except FileNotFoundError:
+            return False
+        except (OSError, TimeoutError) as error:
+            raise TransientError(f"wireguard {link}: its program does not answer: {error!r}") from error
+        writer.close()
+        return True
 
     async def configure(self, link: LinkName, *, private_key: bytes | None, listen_port: int | None) -> None:
         """Set the private key and the port."""
@@ -79,7 +101,7 @@ class UserspacePort:
         """Send a request and return the lines of the answer, without `errno=0`."""
         try:
             async with asyncio.timeout(DEADLINE):
-                reader, writer = await asyncio.open_unix_connection(str(self.socket(link)))
+                reader, writer = await asyncio.open_unix_connection(str(self.socket(link)), limit=MAX_ANSWER)
                 try:
                     writer.write(("\n".join(lines) + "\n\n").encode())
                     await writer.drain()
@@ -88,19 +110,26 @@ class UserspacePort:
                     writer.close()
         except (FileNotFoundError, ConnectionRefusedError):
             raise
-        except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError) as error:
-            raise TransientError(f"wireguard {link}: its program does not answer: {error!r}") from error
+        except TimeoutError as error:
+            raise TransientError(f"wireguard {link}: its program did not answer in {DEADLINE:g} s") from error
+        except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+            # Without the cause: what was read of an answer holds the private key.
+            raise TransientError(f"wireguard {link}: its program stopped answering: {error!r}") from None
         *content, last = answer.split()
-        code = int(last.removeprefix("errno="))
-        if code:
-            raise _translate(link, abs(code))
+        name, _, code = last.partition("=")
+        if name != "errno" or not code.lstrip("-").isdecimal():
+            raise TransientError(
+                f"wireguard {link}: what listens on {self.socket(link)} is no WireGuard program"
+            )
+        if int(code):
+            raise _translate(link, abs(int(code)))
         return content
 
 
 @attrs.define
 class _Peer:
     allowed: set[IPv4Network] = attrs.field(factory=set)
-    facts: dict[str, str] = attrs.field(factory=dict)
+    facts: dict[str, str] = attrs.field(factory=dict, repr=False)
 
     def dump(self) -> PeerDump:
         return PeerDump(
@@ -110,6 +139,7 @@ class _Peer:
             last_handshake=int(self.facts.get("last_handshake_time_sec", 0)),
             rx_bytes=int(self.facts.get("rx_bytes", 0)),
             tx_bytes=int(self.facts.get("tx_bytes", 0)),
+            preshared_key=bytes.fromhex(self.facts.get("preshared_key", _NONE)),
         )
 
 
