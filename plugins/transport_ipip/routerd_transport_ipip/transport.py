@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from routerd.errors import ProviderError
 from routerd.model.tunnel import Tunnel, TunnelState
@@ -16,6 +17,12 @@ from routerd_transport_ipip.tunnels import TunnelTable
 WATCH_SECONDS = 1.0
 _NOTE = "userspace: slower than the kernel's own tunnel, which this kernel lacks"
 _NOTE_CHOSEN = "userspace: slower than the kernel's own tunnel (`backend: userspace`)"
+_NOTE_DISTURBED = (
+    "; the kernel's ipip module is loaded too and answers each packet with an ICMP error:"
+    " use `backend: auto` and make the tunnel anew, or unload ipip and tunnel4"
+)
+_TUNNEL4 = Path("/sys/module/tunnel4")
+"""The kernel's receiver of protocol 4. It gets what a raw socket gets, and finds no tunnel for it."""
 
 
 class IpipTransport:
@@ -55,6 +62,9 @@ class IpipTransport:
     async def states(self) -> Sequence[TunnelState]:
         """Return how each tunnel does, and which backend runs it."""
         found = await self._tunnels.read()
+        note = self._note
+        if self._mode == "ipip" and _TUNNEL4.exists():
+            note += _NOTE_DISTURBED
         return [
             TunnelState(
                 link=name,
@@ -62,7 +72,7 @@ class IpipTransport:
                 up=found.links[name].up,
                 rx_bytes=found.links[name].rx_bytes,
                 tx_bytes=found.links[name].tx_bytes,
-                note=self._note if name in found.relayed else "",
+                note=note if name in found.relayed else "",
             )
             for name in found.tunnels
         ]

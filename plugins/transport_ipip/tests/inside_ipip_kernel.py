@@ -132,7 +132,9 @@ async def test_another_backend_takes_over_when_the_tunnel_is_made_anew(
     async with daemon(a, mode, KERNEL) as made:
         await want(a, made, tunnel(mode, a, b))
         with a.here():
-            assert [state.backend for state in await made.states()] == ["userspace"]
+            (state,) = await made.states()
+            assert state.backend == "userspace"
+            assert ("the kernel's ipip module is loaded too" in state.note) == (mode == "ipip")
         await want(a, made)
         await want(a, made, tunnel(mode, a, b))
         with a.here():
