@@ -246,3 +246,44 @@ def test_down_on_a_leaf_removes_what_is_ours_and_undoes_the_cloud(lab: Lab) -> N
     cut_off = failing(verdict)
     assert len(cut_off) == 6
     assert all("azure-client" in pair for pair in cut_off)
+
+
+def test_every_command_says_what_is(lab: Lab) -> None:
+    until(lambda: lab.ready("routerd-fullmesh-rr") and lab.ready("oci-leaf"))
+
+    def ask(machine: str, *command: str) -> object:
+        done = lab.execute(machine, ROUTERD, *command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return json.loads(done.stdout)
+
+    sessions = ask("routerd-fullmesh-rr", "peers", "--json")["sessions"]
+    assert {each["leaf"] for each in sessions} == {"aws-leaf", "azure-leaf", "oci-leaf", "pve-leaf"}
+    assert [(each["state"], each["accepted"], each["rejected"]) for each in sessions] == [
+        ("established", 1, {})
+    ] * 4
+    peers = ask("routerd-fullmesh-rr", "peers", "--json")["wireguard"]
+    assert all(each["alive"] for each in peers)
+    assert "192.0.2.200" in {each["endpoint"].partition(":")[0] for each in peers}, "the home's NAT address"
+    routes = ask("oci-leaf", "routes", "--json")
+    assert {route["prefix"] for route in routes} == {"10.81.10.20/32", "10.82.10.20/32", "10.99.9.10/32"}
+    assert all(route["installed"] for route in routes)
+    assert ask("oci-leaf", "routes", "--rejected", "--json") == []
+    dynamic = ask("routerd-fullmesh-rr", "get", "BGPDynamicPeer/fullmesh-leaves", "-o", "json")
+    assert dynamic["status"]["discoveredPeerCount"] == 4
+    assert dynamic["status"]["phase"] == "Ready"
+    assert len(ask("routerd-fullmesh-rr", "get", "SAMEnrollmentClaim", "-o", "json")) == 4
+    config = str(lab.place / "configs" / "oci-leaf.yaml")
+    planned = lab.execute("oci-leaf", ROUTERD, "plan", "--config", config)
+    assert (planned.returncode, planned.stdout.strip()) == (0, "nothing to change"), (
+        planned.stdout + planned.stderr
+    )
+    listed = {
+        each["name"]: each for each in ask("oci-leaf", "plugins", "--config", config, "--json")["plugins"]
+    }
+    assert listed["cloud_oci"]["provides"] == ["cloud oci"]
+    assert listed["bgp_ryu"]["api"] == "1.0"
+    assert not listed["cloud_aws"]["enabled"]
+    for command in ("status", "peers", "routes", "get all"):
+        shown = lab.execute("oci-leaf", ROUTERD, *command.split())
+        assert (shown.returncode, shown.stderr) == (0, ""), command
+        assert shown.stdout.strip()

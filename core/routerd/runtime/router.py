@@ -260,6 +260,7 @@ class Router:
                 lane=lane,
                 table=journaled(fabric.forwarding, "forwarding"),
                 deadline=FABRIC_DEADLINE,
+                deletable=lambda _: False,  # a switch is set, and set back, but never deleted
                 applies=applies,
                 quiet=FABRIC_QUIET,
             )

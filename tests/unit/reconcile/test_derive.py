@@ -194,7 +194,7 @@ def test_learned_routes_go_into_the_kernel_and_the_clouds_table() -> None:
     key = FabricRouteKey(table=RouteTableRef("rtb-1"), prefix=remote)
     assert desired.table("routes/aws").values == {key: FabricRoute(next_hop="eni-1")}
     assert desired.table("forwarding/aws").values["eni-1"].enabled
-    assert not desired.table("forwarding/aws").complete, "a switch is never deleted"
+    assert desired.table("routes/aws").complete
 
 
 def test_while_sessions_come_up_routes_are_added_and_never_deleted() -> None:

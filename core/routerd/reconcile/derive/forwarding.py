@@ -35,7 +35,6 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
             continue
         result[f"forwarding/{profile.name}"] = DesiredTable(
             values={nic.ref: Forwarding(enabled=True) for nic in facts.nics},
-            complete=False,
             owners={nic.ref: profile.ref for nic in facts.nics},
         )
         wanted = {
