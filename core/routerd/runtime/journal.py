@@ -6,6 +6,7 @@ that `routerd down` can put it back.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
@@ -26,6 +27,10 @@ class Journal(Protocol):
         """Note `done`, or the error, of a change."""
         ...
 
+    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
+        """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        ...
+
 
 class JournaledTable:
     """Wraps a provider's table; implements `spi.Table`."""
@@ -35,10 +40,19 @@ class JournaledTable:
         self._journal = journal
         self._scope = scope
         self._name = name
+        self._owned: frozenset[str] = frozenset()
 
     async def observe(self) -> Mapping[Hashable, object]:
-        """Return what the provider observes."""
+        """Return what the provider observes; the journal is read with it, once for all keys."""
+        try:
+            self._owned = await asyncio.to_thread(self._journal.owned_keys, self._scope, self._name)
+        except StoreError as error:
+            raise TransientError(f"the journal cannot be read: {error}") from error
         return await self._table.observe()
+
+    def owns(self, key: Hashable) -> bool:
+        """Say whether the journal said at the last look that the key is ours."""
+        return str(key) in self._owned
 
     async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
         """Write the changes down, make them, and note how each ended.

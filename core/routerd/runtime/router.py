@@ -52,10 +52,6 @@ class RouterStore(Journal, Protocol):
         """Return the fetched topologies by the name of their set."""
         ...
 
-    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
-        """Return the keys, as text, of a cloud's table that the journal says are ours."""
-        ...
-
 
 @attrs.frozen(kw_only=True)
 class HostTables:
@@ -250,15 +246,15 @@ class Router:
         applies = profile is not None and profile.spec.mode == "auto"
         lane = f"fabric/{name}"
 
-        def journaled(table: Table[Any, Any], part: str) -> Table[Any, Any]:  # Any: as in HostTables
-            return JournaledTable(table, self._store, scope=name, name=part)
+        switches = JournaledTable(fabric.forwarding, self._store, scope=name, name="forwarding")
+        routes = JournaledTable(fabric.routes, self._store, scope=name, name="routes")
 
         self.loop.bind(
             Binding(
                 name=f"forwarding/{name}",
                 role="forwarding",
                 lane=lane,
-                table=journaled(fabric.forwarding, "forwarding"),
+                table=switches,
                 deadline=FABRIC_DEADLINE,
                 deletable=lambda _: False,  # a switch is set, and set back, but never deleted
                 applies=applies,
@@ -270,9 +266,9 @@ class Router:
                 name=f"routes/{name}",
                 role="fabric-routes",
                 lane=lane,
-                table=journaled(fabric.routes, "routes"),
+                table=routes,
                 deadline=FABRIC_DEADLINE,
-                deletable=lambda key: str(key) in self._store.owned_keys(name, "routes"),
+                deletable=routes.owns,
                 applies=applies,
                 quiet=FABRIC_QUIET,
             )

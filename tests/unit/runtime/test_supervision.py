@@ -95,6 +95,10 @@ class Journal:
     def journal_finish(self, entry: int, outcome: str) -> None:
         self.story.append(f"finish {outcome}")
 
+    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
+        self.story.append("owned")
+        return frozenset({"a"})
+
 
 class Telling(FakeTable[str, int]):
     story: list[str]
@@ -116,6 +120,15 @@ async def test_a_change_is_written_down_before_it_is_made() -> None:
     changes = [Change(key=key, before=None, after=1) for key in ("a", "b")]
     assert set(await journaled.apply(changes)) == {"b"}
     assert table.story == ["begin a", "begin b", "apply", "finish done", "finish failed: no"]
+
+
+async def test_the_journal_is_read_once_for_a_look_and_says_what_is_ours() -> None:
+    table = telling(content={"a": 1, "b": 2})
+    journaled = JournaledTable(table, Journal(table.story), scope="aws", name="routes")
+    assert not journaled.owns("a"), "nothing is ours before the first look"
+    assert await journaled.observe() == {"a": 1, "b": 2}
+    assert [key for key in table.content if journaled.owns(key)] == ["a"]
+    assert table.story == ["owned"]
 
 
 async def test_what_cannot_be_written_down_is_not_made() -> None:
