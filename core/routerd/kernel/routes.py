@@ -285,13 +285,14 @@ def _pack(order: _Order, sequence: int, index_of: wire.IndexOf) -> bytes:
 
 def _agrees(asked: Route, found: Route) -> bool:
     """Say whether `found` is `asked` with the links filled in that were left to the kernel."""
+    if (asked.kind, asked.source) != (found.kind, found.source):
+        return False
     if len(asked.next_hops) != len(found.next_hops):
         return False
-    hops = tuple(
-        attrs.evolve(there, link=None) if here.link is None else there
+    return all(
+        (here.gateway, here.onlink) == (there.gateway, there.onlink) and here.link in (None, there.link)
         for here, there in zip(asked.next_hops, found.next_hops, strict=True)
     )
-    return attrs.evolve(found, next_hops=hops) == asked
 
 
 def _fault(key: RouteKey, route: Route) -> ProviderError | None:
