@@ -15,9 +15,10 @@ from typing import Any
 
 import attrs
 
-from routerd.errors import ProviderError, TransientError
-from routerd.reconcile.desired import Desired
+from routerd.errors import ProviderError
+from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.diff import diff
+from routerd.reconcile.guard import content_of, failures_of, guarded
 from routerd.reconcile.order import AnyChange, Step, ordered
 from routerd.reconcile.retry import Pending, Retries
 from routerd.reconcile.wording import key_text, noun
@@ -56,8 +57,7 @@ class Binding:
 class TableReport:
     """How a table stood at the end of its last pass.
 
-    `planned` are changes that were found and not made (a dry run, a provider in plan mode);
-    `waiting` are keys that would be deleted if the desired state were complete.
+    `planned` are changes that were found and not made (a dry run, a provider in plan mode).
     """
 
     name: str
@@ -83,7 +83,7 @@ class _Lane:
     woken: asyncio.Event = attrs.field(factory=asyncio.Event)
     retries: dict[str, Retries] = attrs.field(factory=dict)
     reports: dict[str, TableReport] = attrs.field(factory=dict)
-    last_desired: dict[str, Mapping[Hashable, object]] = attrs.field(factory=dict)
+    last_desired: dict[str, tuple[Mapping[Hashable, object], bool]] = attrs.field(factory=dict)
     last_observed: dict[str, float] = attrs.field(factory=dict)
     passes: int = 0
     last_duration: float = 0.0
@@ -162,11 +162,7 @@ class Loop:
             if changed:
                 # What was just made is looked at again: the second pass must find nothing to do.
                 lane.woken.set()
-            try:
-                async with asyncio.timeout(self._pause(lane)):
-                    await lane.woken.wait()
-            except TimeoutError:
-                pass
+            await self._rest(lane)
 
     async def run_once(self, name: str, *, dry_run: bool = False) -> bool:
         """Make one pass of one lane; return whether anything was changed successfully."""
@@ -197,9 +193,22 @@ class Loop:
         self._on_pass()
         return changed
 
+    async def _rest(self, lane: _Lane) -> None:
+        """Wait until the lane is woken or has something to try again."""
+        ends = [
+            asyncio.ensure_future(self._clock.sleep(self._pause(lane))),
+            asyncio.ensure_future(lane.woken.wait()),
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for end in ends:
+                end.cancel()
+            await asyncio.wait(ends)
+
     def _pause(self, lane: _Lane) -> float:
         now = self._clock.monotonic()
-        due = [retries.next_attempt() for retries in lane.retries.values()]
+        due = [_next_attempt(retries) for retries in lane.retries.values()]
         seconds = min((at - now for at in due if at is not None), default=self._resync)
         return max(0.05, min(seconds, self._resync))
 
@@ -208,29 +217,19 @@ class Loop:
         want = desired.table(binding.name)
         retries = lane.retries.setdefault(binding.name, Retries())
         now = self._clock.monotonic()
-        if not retries.due(_WHOLE_TABLE, now) or self._is_quiet(lane, binding, want.values, retries, now):
+        if not retries.due(_WHOLE_TABLE, now) or self._is_quiet(lane, binding, want, retries, now):
             return None
         try:
-            async with asyncio.timeout(binding.deadline):
-                observed = await binding.table.observe()
-        except TimeoutError:
-            self._unreadable(lane, binding, TransientError(f"no answer within {binding.deadline:g} s"))
-            return None
+            async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
+                observed = content_of(await binding.table.observe())
+                changes = _changes(binding, want, observed)
         except ProviderError as error:
             self._unreadable(lane, binding, error)
             return None
-        except Exception as error:  # noqa: BLE001 - a defect in one plugin must not stop the others
-            self._log.error("table.observe.defect", table=binding.name, error=repr(error), trace=error)
-            self._unreadable(lane, binding, TransientError(f"unexpected {error!r}"))
-            return None
         retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
-        lane.last_desired[binding.name] = dict(want.values)
+        lane.last_desired[binding.name] = dict(want.values), want.complete
         lane.last_observed[binding.name] = now
-        agrees = getattr(binding.table, "agrees", operator.eq)
-        changes = diff(want.values, observed, deletable=want.complete, agrees=agrees)
-        if binding.deletable is not None:
-            may = binding.deletable
-            changes = [change for change in changes if change.verb != "delete" or may(change.key)]
+        retries.reconsider({change.key: change.after for change in changes})
         retries.forget_settled({change.key for change in changes})
         in_sync = len(want.values) - sum(change.verb != "delete" for change in changes)
         lane.reports[binding.name] = TableReport(
@@ -247,7 +246,7 @@ class Loop:
         self,
         lane: _Lane,
         binding: Binding,
-        want: Mapping[Hashable, object],
+        want: DesiredTable,
         retries: Retries,
         now: float,
     ) -> bool:
@@ -257,8 +256,9 @@ class Loop:
         if any(entry.next_attempt <= now for entry in retries.pending.values()):
             return False
         report = lane.reports[binding.name]
-        unchanged = lane.last_desired[binding.name] == dict(want)
-        return unchanged and (report.settled or bool(retries.pending)) and now - looked < binding.quiet
+        unchanged = lane.last_desired[binding.name] == (dict(want.values), want.complete)
+        accounted = report.settled or bool(retries.pending) or bool(report.planned)
+        return unchanged and accounted and now - looked < binding.quiet
 
     def _unreadable(self, lane: _Lane, binding: Binding, error: ProviderError) -> None:
         retries = lane.retries[binding.name]
@@ -275,19 +275,14 @@ class Loop:
         retries = lane.retries[binding.name]
         failures: Mapping[Hashable, ProviderError]
         try:
-            async with asyncio.timeout(binding.deadline):
-                failures = await binding.table.apply(step.changes)
-        except TimeoutError:
-            late = TransientError(f"no answer within {binding.deadline:g} s")
-            failures = {change.key: late for change in step.changes}
+            async with guarded(self._log, table=binding.name, call="apply", deadline=binding.deadline):
+                failures = failures_of(await binding.table.apply(step.changes))
         except ProviderError as error:
             failures = {change.key: error for change in step.changes}
-        except Exception as error:  # noqa: BLE001 - a defect in one plugin must not stop the others
-            self._log.error("table.apply.defect", table=binding.name, error=repr(error), trace=error)
-            failures = {change.key: TransientError(f"unexpected {error!r}") for change in step.changes}
-        self._log_outcome(binding, step.changes, failures, retries)
-        outcome = {change.key: failures.get(change.key) for change in step.changes}
-        retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter())
+        wanted = {change.key: change.after for change in step.changes}
+        outcome = {key: retries.judged(key, after, failures.get(key)) for key, after in wanted.items()}
+        self._log_outcome(binding, step.changes, outcome, retries)
+        retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter(), wanted=wanted)
         made = sum(1 for error in outcome.values() if error is None)
         report = lane.reports[binding.name]
         done = [change.verb for change in step.changes if outcome[change.key] is None]
@@ -303,17 +298,17 @@ class Loop:
         self,
         binding: Binding,
         changes: Sequence[AnyChange],
-        failures: Mapping[Hashable, ProviderError],
+        outcome: Mapping[Hashable, ProviderError | None],
         retries: Retries,
     ) -> None:
-        made = [change for change in changes if change.key not in failures]
+        made = [change for change in changes if outcome[change.key] is None]
         if len(made) > 20:
             self._log.info("table.changed", table=binding.name, changes=len(made))
         else:
             for change in made:
                 self._log.info(f"{noun(binding.role)}.{_PAST[change.verb]}", key=key_text(change.key))
         for change in changes:
-            error = failures.get(change.key)
+            error = outcome[change.key]
             if error is None:
                 continue
             before = retries.pending.get(change.key)
@@ -326,6 +321,19 @@ class Loop:
         for name, planned in changes.items():
             if name in lane.reports:
                 lane.reports[name] = attrs.evolve(lane.reports[name], planned=tuple(planned))
+
+
+def _changes(binding: Binding, want: DesiredTable, observed: Mapping[Hashable, object]) -> list[AnyChange]:
+    agrees = getattr(binding.table, "agrees", operator.eq)
+    changes = diff(want.values, observed, deletable=want.complete, agrees=agrees)
+    may = binding.deletable
+    return [change for change in changes if change.verb != "delete" or may is None or may(change.key)]
+
+
+def _next_attempt(retries: Retries) -> float | None:
+    """Return when a table has something to try; one that cannot be read has nothing before that."""
+    whole = retries.pending.get(_WHOLE_TABLE)
+    return retries.next_attempt() if whole is None else whole.next_attempt
 
 
 _PAST = {"create": "created", "replace": "replaced", "delete": "deleted"}

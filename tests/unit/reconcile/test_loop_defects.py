@@ -153,7 +153,8 @@ async def test_a_table_that_never_agrees_does_not_make_the_lane_spin() -> None:
         assert at_once <= 10
         await scene.clock.advance(60)
         assert scene.odd.observations - at_once <= 10
-    assert scene.log.events("warning") == ["lane.restless"]
+        assert scene.error == "does not stay as it was made"
+    assert scene.log.events("warning") == ["tunnel.create.failed"]
 
 
 async def test_a_lane_that_has_come_to_rest_is_quick_again() -> None:
@@ -175,7 +176,7 @@ async def test_a_lane_that_has_come_to_rest_is_quick_again() -> None:
 async def test_a_key_that_is_due_in_a_table_that_cannot_be_read_does_not_make_the_lane_spin() -> None:
     scene = Scene(FakeTable(refusals={"a": TransientError("not now")}))
     await scene.one_pass()
-    scene.odd.faults = Always(UnsupportedError("gone"))
+    scene.odd.faults = Always(error=UnsupportedError("gone"))
     async with running(scene):
         await scene.clock.advance(10)
         looked = scene.sound.observations
