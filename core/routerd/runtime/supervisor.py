@@ -14,7 +14,8 @@ Work = Coroutine[Any, Any, None]  # Any: a coroutine's send type plays no part
 class Supervisor:
     """Runs tasks by name. A task that fails is logged and, if it can be made again, restarted.
 
-    `failures` says in words what failed last by name, for the status.
+    What has failed is remembered for the status until the task has run well for as long as the
+    longest pause: most tasks never end, so success can only be told by time.
     """
 
     def __init__(self, *, clock: Clock, log: Logger, ceiling: float = 60.0) -> None:
@@ -22,11 +23,19 @@ class Supervisor:
         self._log = log
         self._ceiling = ceiling
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self.failures: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+        self._began: dict[str, float] = {}
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Return in words what failed last by the name of its task."""
+        now = self._clock.monotonic()
+        well = {name for name, began in self._began.items() if now - began > self._ceiling}
+        return {name: text for name, text in self._failed.items() if name not in well}
 
     def spawn(self, name: str, work: Work) -> None:
         """Run `work` once under `name`; a running task of that name is an error."""
-        self._start(name, self._once(name, work))
+        self._start(name, self._once(name, work), work)
 
     def keep(self, name: str, make: Callable[[], Work]) -> None:
         """Run `make()` again and again: after a failure with a growing pause, 1 s to a minute."""
@@ -36,54 +45,65 @@ class Supervisor:
         """Say whether a task of that name is running."""
         return name in self._tasks
 
-    async def cancel(self, name: str) -> None:
+    async def cancel(self, name: str, deadline: float = 10.0) -> None:
         """End one task and wait for it; one that does not run is a success."""
         task = self._tasks.get(name)
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await self._end({name: task}, deadline)
 
     async def aclose(self, deadline: float = 10.0) -> None:
         """End all tasks; those that do not end within `deadline` seconds are named in the log."""
-        tasks = dict(self._tasks)
+        if self._tasks:
+            await self._end(dict(self._tasks), deadline)
+
+    async def _end(self, tasks: dict[str, asyncio.Task[None]], deadline: float) -> None:
         for task in tasks.values():
             task.cancel()
-        if not tasks:
-            return
         _, stuck = await asyncio.wait(tasks.values(), timeout=deadline)
         for name, task in tasks.items():
             if task in stuck:
                 self._log.error("task.stuck", task=name, seconds=deadline)
 
-    def _start(self, name: str, work: Work) -> None:
+    def _start(self, name: str, work: Work, inner: Work | None = None) -> None:
+        # A task that is cancelled before its first step never awaits what it was given.
+        unused = [each for each in (work, inner) if each is not None]
         if name in self._tasks:
-            work.close()
+            for each in unused:
+                each.close()
             raise ValueError(f"task {name} is running already")
         task = asyncio.create_task(work, name=name)
         self._tasks[name] = task
-        task.add_done_callback(lambda _: self._tasks.pop(name, None))
+        task.add_done_callback(lambda _: self._ended(name, unused))
+
+    def _ended(self, name: str, unused: list[Work]) -> None:
+        self._tasks.pop(name, None)
+        self._began.pop(name, None)
+        for each in unused:
+            each.close()
 
     async def _once(self, name: str, work: Work) -> None:
+        self._began[name] = self._clock.monotonic()
         try:
             await work
-            self.failures.pop(name, None)
+            self._failed.pop(name, None)
         except Exception as error:  # noqa: BLE001 - the owner of a task is where its failure ends
             self._note(name, error)
 
     async def _forever(self, name: str, make: Callable[[], Work]) -> None:
         pause = 1.0
         while True:
-            began = self._clock.monotonic()
+            began = self._began[name] = self._clock.monotonic()
             try:
                 await make()
-                self.failures.pop(name, None)
+                self._failed.pop(name, None)
             except Exception as error:  # noqa: BLE001 - the owner of a task is where its failure ends
                 self._note(name, error)
+            del self._began[name]
             if self._clock.monotonic() - began > self._ceiling:
                 pause = 1.0
             await self._clock.sleep(pause)
             pause = min(self._ceiling, pause * 2)
 
     def _note(self, name: str, error: Exception) -> None:
-        self.failures[name] = f"{type(error).__name__}: {error}"
+        self._failed[name] = f"{type(error).__name__}: {error}"
         self._log.error("task.failed", task=name, error=f"{type(error).__name__}: {error}", trace=error)
