@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import operator
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -49,6 +50,10 @@ class JournaledTable:
         except StoreError as error:
             raise TransientError(f"the journal cannot be read: {error}") from error
         return await self._table.observe()
+
+    def agrees(self, desired: object, observed: object) -> bool:
+        """Ask the provider's table, if it has an opinion, whether a value needs no change."""
+        return bool(getattr(self._table, "agrees", operator.eq)(desired, observed))
 
     def owns(self, key: Hashable) -> bool:
         """Say whether the journal said at the last look that the key is ours."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ def _utc_now() -> datetime:
 class Log:
     """Writes events; `bind` returns a log that adds facts to each. Implements `spi.Logger`.
 
-    A fact named `trace` that is an exception is written as its stack, at level debug only.
+    A fact named `trace` that is an exception is written as its stack; for people at level debug only.
     """
 
     stream: TextIO = attrs.field(factory=lambda: sys.stderr)
@@ -63,10 +64,11 @@ class Log:
         trace = merged.pop("trace", None)
         if self.format == "json":
             record: dict[str, object] = {"time": stamp, "level": level, "event": event}
-            record.update({key: _plain(value) for key, value in merged.items()})
+            record.update({_free(key): _plain(value) for key, value in merged.items()})
             if isinstance(trace, BaseException):
                 record["trace"] = "".join(traceback.format_exception(trace))
-            line = json.dumps(record, ensure_ascii=False)
+            # In ASCII, so that what is no Unicode (a file's name) is escaped and not a failed write.
+            line = json.dumps(record)
         else:
             text = " ".join(f"{key}={_quoted(value)}" for key, value in merged.items())
             line = f"{stamp} {_LABEL[level]} {event} {text}".rstrip()
@@ -80,10 +82,27 @@ class Log:
             return
 
 
+def _free(key: str) -> str:
+    """Return a key that takes no place of the event's own words."""
+    return f"{key}_" if key in {"time", "level", "event"} else key
+
+
 def _plain(value: object) -> object:
-    return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (bool, int, float, str, type(None))) else _text(value)
 
 
 def _quoted(value: object) -> str:
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n') else text
+    text = _text(value)
+    if not text.isprintable():
+        # Control characters move a terminal's cursor, and lone surrogates cannot be encoded.
+        return json.dumps(text).replace("\x7f", "\\u007f")
+    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=') else text
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - whatever a value does in __str__ must not stop who logs it
+        return f"<{type(value).__name__} that has no text>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -72,7 +73,7 @@ async def test_the_pause_grows_to_a_minute_and_is_short_again_after_a_long_run(s
 
     scene.supervisor.keep("work", work)
     await scene.clock.advance(600)
-    pauses = [late - early for early, late in zip(starts, starts[1:], strict=False)]
+    pauses = [late - early for early, late in itertools.pairwise(starts)]
     assert pauses[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
     assert pauses[9:11] == [101, 2]
 

@@ -1,0 +1,109 @@
+"""A cloud's table with a memory: what it passes on, and what an interrupted change leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from routerd.errors import PermanentError, StoreError, TransientError
+from routerd.model.change import Change
+from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.loop import Binding, Loop
+from routerd.runtime.journal import JournaledTable
+from routerd.testing.clock import FakeClock
+from routerd.testing.context import RecordingLogger
+from routerd.testing.tables import FakeTable
+
+
+class Book:
+    """A journal in memory; what begins is ours until it is noted otherwise."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+        self.full = False
+
+    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:
+        if self.full:
+            raise StoreError("the disk is full")
+        self.entries.append((str(change.key), "open"))
+        return len(self.entries) - 1
+
+    def journal_finish(self, entry: int, outcome: str) -> None:
+        self.entries[entry] = (self.entries[entry][0], outcome)
+
+    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
+        if self.full:
+            raise StoreError("the disk is full")
+        return frozenset(key for key, _ in self.entries)
+
+
+def journaled(table: Any, book: Book) -> JournaledTable:
+    return JournaledTable(table, book, scope="aws", name="routes")
+
+
+def create(key: str) -> Change[str, int]:
+    return Change(key=key, before=None, after=1)
+
+
+class Lenient(FakeTable[str, int]):
+    def agrees(self, desired: int, observed: int) -> bool:
+        return desired % 10 == observed % 10
+
+
+async def test_a_table_that_says_what_agrees_is_asked_through_the_journal() -> None:
+    book, table = Book(), Lenient({"a": 11})
+    loop = Loop(
+        [Binding(name="t", role="fabric-routes", table=journaled(table, book))],
+        derive=lambda: Desired(tables={"t": DesiredTable(values={"a": 1})}),
+        clock=FakeClock(),
+        log=RecordingLogger(),
+    )
+    assert not await loop.run_once("host")
+    assert table.writes == []
+    assert loop.reports()["t"].settled
+
+
+async def test_a_table_that_does_not_is_compared() -> None:
+    agrees = journaled(FakeTable(), Book()).agrees
+    assert agrees(1, 1)
+    assert not agrees(1, 11)
+
+
+async def test_a_call_that_breaks_off_leaves_its_entries_open() -> None:
+    class Breaking(FakeTable[str, int]):
+        async def apply(self, changes: Any) -> Mapping[str, Any]:
+            raise TransientError("the connection broke")
+
+    book = Book()
+    with pytest.raises(TransientError):
+        await journaled(Breaking(), book).apply([create("a")])
+    assert book.entries == [("a", "open")], "it may have been made, so it has to count as ours"
+
+
+async def test_how_each_key_ended_is_noted() -> None:
+    book, table = Book(), FakeTable[str, int](refusals={"b": PermanentError("quota")})
+    await journaled(table, book).apply([create("a"), create("b")])
+    assert book.entries == [("a", "done"), ("b", "failed: quota")]
+
+
+async def test_without_a_journal_nothing_is_made_and_everything_is_tried_again() -> None:
+    book, table = Book(), FakeTable[str, int]()
+    book.full = True
+    failures = await journaled(table, book).apply([create("a"), create("b")])
+    assert set(failures) == {"a", "b"}
+    assert all(error.retryable for error in failures.values())
+    assert table.content == {}
+    with pytest.raises(TransientError, match="the journal cannot be read"):
+        await journaled(table, book).observe()
+
+
+async def test_what_is_ours_is_what_the_journal_said_at_the_last_look() -> None:
+    book, table = Book(), FakeTable[str, int]()
+    with_memory = journaled(table, book)
+    await with_memory.apply([create("a")])
+    assert not with_memory.owns("a")
+    await with_memory.observe()
+    assert with_memory.owns("a")
+    assert not with_memory.owns("b")
