@@ -18,6 +18,7 @@ import click
 import pluggy
 
 from routerd import hookspecs
+from routerd.config.kinds import BUILTIN
 from routerd.errors import PluginError
 from routerd.model.resource import ResourceKind
 from routerd.spi import (
@@ -152,16 +153,21 @@ def _load(installed: InstalledPlugin) -> LoadedPlugin:
     try:
         manager.register(installed.entry_point.load(), name=name)
         manager.check_pending()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"plugin {name} ({installed.distribution} {installed.version}) cannot be loaded: {_words(error)}"
         ) from error
-    infos = _call(manager, name, "routerd_plugin_info")
+    infos = [
+        _awaited_by_nobody(name, "routerd_plugin_info", each)
+        for each in _call(manager, name, "routerd_plugin_info")
+    ]
     if len(infos) != 1 or not isinstance(infos[0], PluginInfo):
         raise PluginError(f"plugin {name} must implement routerd_plugin_info and return a PluginInfo")
     info = infos[0]
     if info.name != name:
         raise PluginError(f"plugin {name} calls itself {info.name}; the name must equal the entry point's")
+    if not _is_version(info.api):
+        raise PluginError(f"plugin {name} says api {info.api!r}, which is no pair of numbers such as (1, 0)")
     if info.api[0] != API_VERSION[0] or info.api > API_VERSION:
         wants, has = (".".join(map(str, version)) for version in (info.api, API_VERSION))
         raise PluginError(f"plugin {name} needs plugin API {wants}, this routerd has {has}")
@@ -182,11 +188,26 @@ def _load(installed: InstalledPlugin) -> LoadedPlugin:
     )
 
 
+def _is_version(api: object) -> bool:
+    return isinstance(api, tuple) and len(api) == 2 and all(isinstance(number, int) for number in api)
+
+
 def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]:
+    caller: pluggy.HookCaller = getattr(manager.hook, hook)
     try:
-        return cast("list[object]", getattr(manager.hook, hook)())
+        results = cast("list[object]", caller())
     except Exception as error:
         raise PluginError(f"plugin {plugin}: {hook} failed: {_words(error)}") from error
+    # pluggy drops a None, and a plugin that forgot its `return` would provide nothing in silence.
+    forgotten = len(caller.get_hookimpls()) - len(results)
+    return results + [None] * forgotten
+
+
+def _awaited_by_nobody(plugin: str, hook: str, result: object) -> object:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise PluginError(f"plugin {plugin}: {hook} is async; hooks are synchronous")
+    return result
 
 
 def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: type[T]) -> tuple[T, ...]:
@@ -198,18 +219,25 @@ def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: ty
             items.append(item)
             if isinstance(item, Provider):
                 _check_options(info, hook, item)
-            if isinstance(item, ResourceKind) and not item.teardown.strip():
-                raise PluginError(f"plugin {info.name}: kind {item.kind} declares no teardown")
+            if isinstance(item, ResourceKind):
+                _check_kind(info, item)
     return tuple(items)
 
 
 def _sequence(info: PluginInfo, hook: str, result: object) -> Sequence[object]:
-    if inspect.iscoroutine(result):
-        result.close()
-        raise PluginError(f"plugin {info.name}: {hook} is async; hooks are synchronous")
+    _awaited_by_nobody(info.name, hook, result)
     if not isinstance(result, Sequence) or isinstance(result, str):
         raise PluginError(f"plugin {info.name}: {hook} returned {result!r}, not a sequence")
     return result
+
+
+def _check_kind(info: PluginInfo, kind: ResourceKind) -> None:
+    if not kind.teardown.strip():
+        raise PluginError(f"plugin {info.name}: kind {kind.kind} declares no teardown")
+    if not attrs.has(kind.spec):
+        raise PluginError(f"plugin {info.name}: the spec of kind {kind.kind} is no attrs class")
+    if any(kind.kind == builtin.kind for builtin in BUILTIN):
+        raise PluginError(f"plugin {info.name}: kind {kind.kind} is routerd's own")
 
 
 def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> None:
@@ -239,12 +267,18 @@ def _conflicts(plugins: Sequence[LoadedPlugin]) -> list[str]:
                     )
                 elif [p.kind for p in getattr(plugin, family)].count(provider.kind) > 1:
                     faults.append(f"plugin {first} provides {noun} {provider.kind} twice")
-    kinds: dict[tuple[str, str], str] = {}
+    # By the bare kind, because resources refer to each other by `Kind/name`.
+    kinds: dict[str, str] = {}
     for plugin in plugins:
         for kind in plugin.resource_kinds:
-            first = kinds.setdefault((kind.api_version, kind.kind), plugin.info.name)
+            first = kinds.setdefault(kind.kind, plugin.info.name)
             if first != plugin.info.name:
-                faults.append(f"resource kind {kind.kind} is defined by both {first} and {plugin.info.name}")
+                faults.append(
+                    f"resource kind {kind.kind} is defined by both {first} and {plugin.info.name}; "
+                    "enable one of them"
+                )
+            elif [each.kind for each in plugin.resource_kinds].count(kind.kind) > 1:
+                faults.append(f"plugin {first} defines resource kind {kind.kind} twice")
     return list(dict.fromkeys(faults))
 
 

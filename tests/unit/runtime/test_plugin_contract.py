@@ -1,0 +1,189 @@
+"""What a plugin may describe: every breach is a `PluginError` that names the plugin, never a crash."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from routerd.errors import PluginError
+from routerd.runtime import host
+from routerd.runtime.host import PluginHost, installed_plugins
+from routerd.spi import ENTRY_POINT_GROUP
+
+Install = Callable[..., None]
+
+_NUMBERS = itertools.count()
+
+HEAD = """
+import attrs, click, routerd
+from routerd.model.resource import ResourceKind
+from routerd.spi import ControlRoute, NoOptions, PluginInfo, Provider
+@attrs.frozen
+class Spec:
+    size: int = 0
+def made(context, options): ...
+"""
+
+
+INFO = """
+@routerd.hookimpl
+def routerd_plugin_info():
+    return PluginInfo(name={name!r}, summary=""{info})
+"""
+
+
+def plugin(name: str, *hooks: str, info: str = "") -> str:
+    return "\n".join([HEAD, INFO.format(name=name, info=info), *hooks])
+
+
+def hook(family: str, result: str) -> str:
+    return f"@routerd.hookimpl\ndef routerd_{family}():\n    return {result}"
+
+
+def kind(name: str, *, api: str = "x.example/v1", teardown: str = "the thing", spec: str = "Spec") -> str:
+    return (
+        f"ResourceKind(api_version={api!r}, kind={name!r}, spec={spec}, teardown={teardown!r}, "
+        "runtime_only=False)"
+    )
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Install distributions of one module each; nothing else is installed."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    real = host.metadata.distributions
+
+    def only_ours() -> object:
+        return real(path=[str(tmp_path)])
+
+    monkeypatch.setattr(host.metadata, "distributions", only_ours)
+
+    def add(name: str, code: str, *, group: str = ENTRY_POINT_GROUP) -> None:
+        module = f"contract_{name}_{next(_NUMBERS)}"
+        (tmp_path / f"{module}.py").write_text(code)
+        directory = tmp_path / f"{module}-1.0.dist-info"
+        directory.mkdir()
+        (directory / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+        (directory / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
+
+    return add
+
+
+def refused(*names: str) -> str:
+    with pytest.raises(PluginError) as caught:
+        PluginHost.load(names)
+    return str(caught.value)
+
+
+def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: Install) -> None:
+    families = ("transports", "routings", "enrollments", "fabrics")
+    install(
+        "all",
+        plugin(
+            "all",
+            *(hook(family, f"[Provider(kind={family!r}, create=made)]") for family in families),
+            hook("resource_kinds", f"[{kind('Thing')}]"),
+            hook("control_routes", "(ControlRoute(method='GET', path='x', handler=made),)"),
+            hook("commands", "[click.Command('do')]"),
+        ),
+    )
+    loaded = PluginHost.load(["all"])
+    for family in families:
+        ((key, (owner, provider)),) = getattr(loaded, family)().items()
+        assert (key, owner.info.name, provider.kind) == (family, "all", family)
+    assert [each.kind for each in loaded.resource_kinds()] == ["Thing"]
+    assert [each.path for each in loaded.plugins[0].control_routes] == ["x"]
+    assert [each.name for each in loaded.plugins[0].commands] == ["do"]
+
+
+def test_no_plugin_at_all_is_core_alone(install: Install) -> None:
+    install("other", "raise AssertionError")
+    assert PluginHost.load([]).plugins == ()
+
+
+def test_a_plugin_of_another_major_version_is_not_installed_for_us(install: Install) -> None:
+    install("p", plugin("p"), group="routerd.plugins.v2")
+    assert installed_plugins() == {}
+    assert refused("p") == "plugin p is not installed (installed: none)"
+
+
+def test_plugins_stand_in_the_order_of_the_allow_list(install: Install) -> None:
+    for name in ("a", "b", "c"):
+        install(name, plugin(name))
+    assert [each.info.name for each in PluginHost.load(["c", "a", "b"]).plugins] == ["c", "a", "b"]
+
+
+PROVIDER = "Provider(kind='k', create=made)"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import sys\nsys.exit(3)", "SystemExit"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("syntax error", "SyntaxError"),
+        (plugin("p", hook("transports", "None")), "routerd_transports returned None, not a sequence"),
+        (plugin("p", hook("commands", "'ab'")), "returned 'ab', not a sequence"),
+        (plugin("p", hook("fabrics", "{'k': 1}")), "not a sequence"),
+        (plugin("p", hook("fabrics", "[made]")), "not a Provider"),
+        (plugin("p", hook("commands", "[made]")), "not a Command"),
+        (plugin("p", hook("control_routes", "[1]")), "not a ControlRoute"),
+        (plugin("p", hook("transports", f"[{PROVIDER}, {PROVIDER}]")), "provides transport mode k twice"),
+        (plugin("p", hook("transports", f"[{PROVIDER[:-1]}, options=Spec)]")), "plugin's own configuration"),
+        (plugin("p", hook("fabrics", f"[{PROVIDER[:-1]}, options=int)]")), "options of provider k"),
+        (plugin("p", info=", config=int"), "is no attrs class"),
+        (plugin("p", info=", api='1.0'"), "api '1.0'"),
+        (plugin("p", info=", api=1"), "api 1"),
+        (plugin("p", info=", api=(1,)"), "api (1,)"),
+        (plugin("p", info=", api=(2, 0)"), "needs plugin API 2.0, this routerd has 1.0"),
+        (plugin("p", info=", api=(0, 9)"), "needs plugin API 0.9, this routerd has 1.0"),
+        (plugin("p").replace("def routerd_plugin_info", "async def routerd_plugin_info"), "synchronous"),
+        (plugin("p", hook("resource_kinds", f"[{kind('T', teardown=' ')}]")), "declares no teardown"),
+        (plugin("p", hook("resource_kinds", f"[{kind('T', spec='int')}]")), "is no attrs class"),
+        (plugin("p", hook("resource_kinds", f"[{kind('T')}, {kind('T')}]")), "kind T twice"),
+        (plugin("p", hook("resource_kinds", f"[{kind('BGPRouter')}]")), "kind BGPRouter is routerd's own"),
+    ],
+)  # fmt: skip
+def test_a_breach_of_the_contract_names_the_plugin_and_the_breach(
+    install: Install, code: str, words: str
+) -> None:
+    install("p", code)
+    text = refused("p")
+    assert "plugin p" in text
+    assert words in text
+    gc.collect()  # would say that a coroutine was never awaited
+
+
+def test_one_bad_plugin_does_not_keep_the_faults_of_another_secret(install: Install) -> None:
+    install("a", "raise OSError('a')")
+    install("b", plugin("c"))
+    assert len(refused("a", "b").splitlines()) == 2
+
+
+@pytest.mark.parametrize("other", ["x.example/v1", "y.example/v1"])
+def test_two_plugins_for_one_kind_of_resource_are_refused(install: Install, other: str) -> None:
+    install("a", plugin("a", hook("resource_kinds", f"[{kind('Thing')}]")))
+    install("b", plugin("b", hook("resource_kinds", f"[{kind('Thing', api=other)}]")))
+    assert refused("a", "b") == "resource kind Thing is defined by both a and b; enable one of them"
+
+
+@pytest.mark.parametrize(
+    ("family", "noun"),
+    [("routings", "routing protocol"), ("enrollments", "join method"), ("fabrics", "cloud")],
+)
+def test_two_providers_of_one_name_are_refused_in_every_family(
+    install: Install, family: str, noun: str
+) -> None:
+    for name in ("a", "b"):
+        install(name, plugin(name, hook(family, f"[{PROVIDER}]")))
+    assert refused("a", "b") == f"{noun} k is provided by both a and b; enable one of them"
+
+
+def test_an_interrupt_while_a_plugin_is_imported_is_no_fault_of_the_plugin(install: Install) -> None:
+    install("p", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        PluginHost.load(["p"])
