@@ -45,8 +45,11 @@ def prepare(path: Path, *, plugins: Sequence[str] | None = None, lenient: bool =
     options = _plugin_options(configuration, host, problems, lenient=lenient)
     profile_options = _profile_options(configuration, host, problems, lenient=lenient)
     problems += _needs(configuration, host)
-    if any(problem.severity == "error" for problem in problems):
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line))
+    problems.sort(key=lambda problem: problem.line)
+    if errors := [problem for problem in problems if problem.severity == "error"]:
+        raise ConfigError(errors)
+    # What is lenient about the plugins' own options is said where the rest of the warnings is.
+    configuration = attrs.evolve(configuration, warnings=(*configuration.warnings, *problems))
     return Prepared(configuration=configuration, host=host, options=options, profile_options=profile_options)
 
 

@@ -1,0 +1,195 @@
+"""Everything that can be found wrong before anything is touched, told at once with its line."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from routerd.errors import ConfigError, PluginError
+from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginHost
+from routerd.runtime.prepare import prepare
+from routerd.spi import Capability, NoOptions, PluginInfo, Provider
+
+TOP = """\
+apiVersion: routerd.net/v1alpha1
+kind: Router
+metadata: {name: r1}
+"""
+TUNNEL = """\
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: TunnelInterface
+      metadata: {name: t1}
+      spec: {mode: gre, local: 192.0.2.1, remote: 192.0.2.2, trustedUnderlay: true}
+"""
+WIREGUARD = """\
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: WireGuardInterface
+      metadata: {name: wg0}
+      spec: {privateKeyFile: /etc/wg0.key, listenPort: 51820}
+"""
+ROUTER = """\
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: BGPRouter
+      metadata: {name: b}
+      spec: {asn: 64577, routerID: 192.0.2.1}
+"""
+CLOUD = """\
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: CloudProviderProfile
+      metadata: {name: cloud}
+      spec: {provider: example, mode: auto, options: {region: here}}
+"""
+
+
+@attrs.frozen
+class Options:
+    port: int = 1
+    backend: str = "kernel"
+
+
+@attrs.frozen
+class CloudOptions:
+    region: str
+
+
+def provider(kind: str, options: type[object] = NoOptions, *capabilities: Capability) -> Provider[Any]:
+    return Provider(
+        kind=kind, options=options, capabilities=frozenset(capabilities), create=lambda *_: object()
+    )
+
+
+def loaded(name: str, config: type[object] = NoOptions, **families: Any) -> LoadedPlugin:
+    entry = EntryPoint(name=name, value="nothing", group="")
+    return LoadedPlugin(
+        info=PluginInfo(name=name, summary="", config=config),
+        installed=InstalledPlugin(name=name, distribution=name, version="1", entry_point=entry),
+        **families,
+    )
+
+
+EXAMPLE = loaded(
+    "example",
+    Options,
+    transports=(provider("gre"), provider("wireguard", NoOptions, Capability.ENCRYPTS)),
+    routings=(provider("bgp"),),
+    enrollments=(provider("token"),),
+    fabrics=(provider("example", CloudOptions),),
+)
+
+
+class Desk:
+    """Prepares configurations with plugins that need no installation."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        self.named: list[str] = []
+        self.installed = {"example": EXAMPLE}
+        monkeypatch.setattr(PluginHost, "load", self._load)
+
+    def _load(self, names: Any) -> PluginHost:
+        self.named = list(names)
+        return PluginHost([self.installed[name] for name in names])
+
+    def prepare(self, *resources: str, plugins: str = "plugins: [example]", **more: Any) -> Any:
+        body = f"spec:\n  resources:\n{''.join(resources)}" if resources else "spec: {resources: []}\n"
+        self.path.write_text(f"{TOP}{plugins}\n{body}")
+        return prepare(self.path, **more)
+
+    def refused(self, *resources: str, **more: Any) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            self.prepare(*resources, **more)
+        return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    return Desk(tmp_path / "router.yaml", monkeypatch)
+
+
+def test_what_fits_is_prepared_with_its_options(desk: Desk) -> None:
+    made = desk.prepare(TUNNEL, WIREGUARD, ROUTER, CLOUD, plugins="plugins: {example: {port: 7}}")
+    assert made.options == {"example": Options(port=7)}
+    assert made.profile_options == {"cloud": CloudOptions(region="here")}
+    assert made.intent.node == "r1"
+
+
+def test_a_plugin_without_a_section_has_its_defaults(desk: Desk) -> None:
+    assert desk.prepare().options == {"example": Options()}
+
+
+@pytest.mark.parametrize(
+    ("resource", "need"),
+    [
+        (TUNNEL, "TunnelInterface/t1: no enabled plugin provides transport mode gre"),
+        (WIREGUARD, "WireGuardInterface/wg0: no enabled plugin provides transport mode wireguard"),
+        (ROUTER, "BGPRouter/b: no enabled plugin provides routing protocol bgp"),
+        (CLOUD, "CloudProviderProfile/cloud: no enabled plugin provides cloud example"),
+    ],
+)
+def test_what_nobody_provides_is_named_with_file_and_line(desk: Desk, resource: str, need: str) -> None:
+    (problem,) = desk.refused(resource, plugins="plugins: []")
+    assert problem.startswith(f"{desk.path}:7: {need} (enabled: none)")
+    assert problem.endswith("add the plugin to plugins: or to --plugins")
+
+
+def test_a_transport_that_does_not_encrypt_is_no_wireguard(desk: Desk) -> None:
+    desk.installed["example"] = loaded("example", transports=(provider("wireguard"),))
+    (problem,) = desk.refused(WIREGUARD)
+    assert "provides transport mode wireguard (enabled: example)" in problem
+
+
+def test_all_needs_are_told_at_once_in_the_order_of_the_file(desk: Desk) -> None:
+    problems = desk.refused(TUNNEL, ROUTER, CLOUD, plugins="plugins: {}")
+    assert [problem.split(":")[1] for problem in problems] == ["7", "11", "15"]
+
+
+def test_an_unknown_option_of_a_plugin_has_its_line_and_what_was_meant(desk: Desk) -> None:
+    (problem,) = desk.refused(plugins="plugins:\n  example:\n    bakend: user")
+    assert problem.startswith(f"{desk.path}:6: plugin example plugins.example.bakend: ")
+    assert "backend" in problem
+
+
+def test_an_option_of_the_wrong_type_and_a_missing_one_are_told_together(desk: Desk) -> None:
+    problems = desk.refused(CLOUD.replace("{region: here}", "{}"), plugins="plugins: {example: {port: x}}")
+    assert len(problems) == 2
+    assert "plugins.example.port" in problems[0]
+    assert "CloudProviderProfile/cloud spec.options.region" in problems[1]
+
+
+def test_what_is_lenient_about_options_is_still_said(desk: Desk) -> None:
+    made = desk.prepare(CLOUD, plugins="plugins: {example: {bakend: user}}", lenient=True)
+    (warning,) = [each for each in made.configuration.warnings if "bakend" in str(each)]
+    assert warning.severity == "warning"
+
+
+def test_an_error_is_not_hidden_among_warnings(desk: Desk) -> None:
+    problems = desk.refused(TUNNEL, CLOUD, plugins="plugins: {}", lenient=True)
+    assert len(problems) == 2
+    desk.installed["example"] = attrs.evolve(EXAMPLE, transports=())
+    problems = desk.refused(TUNNEL, plugins="plugins: {example: {bakend: user}}", lenient=True)
+    assert [("transport mode gre" in problem) for problem in problems] == [True]
+
+
+def test_the_command_line_is_the_whole_allow_list(desk: Desk) -> None:
+    desk.installed["other"] = loaded("other")
+    desk.prepare(plugins="plugins: {example: {port: 7}}")
+    assert desk.named == ["example"]
+    made = prepare(desk.path, plugins=["other"])
+    assert desk.named == ["other"]
+    assert set(made.options) == {"other"}
+
+
+def test_without_a_list_it_is_core_alone(desk: Desk) -> None:
+    assert desk.prepare(plugins="").host.plugins == ()
+    assert desk.named == []
+
+
+def test_a_plugin_fault_comes_before_the_file_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "router.yaml"
+    path.write_text(f"{TOP}plugins: [no_such_plugin]\nspec: {{resources: []}}\n")
+    with pytest.raises(PluginError, match="plugin no_such_plugin is not installed"):
+        prepare(path)
