@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import attrs
 
@@ -74,7 +74,7 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
     items: list[Adjacency] = []
     complete = True
     conditions: dict[str, tuple[Condition, ...]] = {}
-    taken: dict[IPv4Address, str] = {}
+    taken: dict[IPv4Network, str] = {}
     for profile in inputs.intent.of(SAMTransportProfileSpec):
         notes: list[Condition] = []
         local = _local_endpoint(inputs, profile)
@@ -87,19 +87,11 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
             complete = False
         for peer in peers if local is not None else ():
             adjacency = _adjacency(inputs, profile, peer, local, peers)
-            holder = taken.setdefault(adjacency.local, peer.node)
-            if holder != peer.node:
+            fault = _slot_fault(adjacency, taken)
+            if fault is not None:
                 # The older adjacency stays; refusing the newer one is the admission's duty, and a
                 # collision that got past it must degrade only the newcomer.
-                notes.append(
-                    Condition(
-                        type="Ready",
-                        status="False",
-                        reason="SlotCollision",
-                        message=f"{peer.node} and {holder} share the /31 of {adjacency.local}; use a "
-                        "shorter inner prefix or another leaf ID",
-                    )
-                )
+                notes.append(fault)
                 continue
             items.append(adjacency)
         if not notes:
@@ -109,6 +101,29 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
             )
         conditions[profile.ref] = tuple(notes)
     return Adjacencies(items=tuple(items), complete=complete, conditions=conditions)
+
+
+def _slot_fault(adjacency: Adjacency, taken: dict[IPv4Network, str]) -> Condition | None:
+    """Take the /31 of an adjacency, or say why it cannot have it."""
+    # By the /31 and not by our address in it: which of the two is ours depends on the peer's name.
+    slot = adjacency.tunnel.addresses[0].network
+    inner = adjacency.profile.spec.inner_prefix
+    if not slot.subnet_of(inner):
+        return Condition(
+            type="Ready",
+            status="False",
+            reason="InnerPrefixExhausted",
+            message=f"{inner} has no /31 left for {adjacency.peer}; use a shorter inner prefix",
+        )
+    holder = taken.setdefault(slot, f"{adjacency.peer} of {adjacency.profile.name}")
+    if holder == f"{adjacency.peer} of {adjacency.profile.name}":
+        return None
+    return Condition(
+        type="Ready",
+        status="False",
+        reason="SlotCollision",
+        message=f"{adjacency.peer} and {holder} share {slot}; use a shorter inner prefix or another leaf ID",
+    )
 
 
 def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
@@ -206,9 +221,9 @@ def _nodes(profile: Named[SAMTransportProfileSpec], spec: SAMNodeSetSpec) -> Ite
         if profile.spec.encrypted:
             endpoint = node.wire_guard.transport_endpoint if node.wire_guard else None
         elif node.sam_endpoint:
-            endpoint = IPv4Address(node.sam_endpoint.partition("/")[0])
+            endpoint = IPv4Address(node.sam_endpoint.partition("/")[0].strip())
         if endpoint is not None:
-            yield _Peer(node=node.node_ref, endpoint=endpoint)
+            yield _Peer(node=node.node_ref.strip(), endpoint=endpoint)
 
 
 def _adjacency(
