@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import os
+from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -71,7 +73,7 @@ class KernelPort:
 
     async def _set(self, link: LinkName, **values: object) -> None:
         try:
-            async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
+            async with _open() as socket:
                 await socket.set(link, **values)
         except NetlinkError as error:
             raise _translate(link, error.code) from error
@@ -79,8 +81,16 @@ class KernelPort:
             raise TransientError(f"wireguard {link}: the kernel does not answer: {error}") from error
 
 
-async def _dump(link: LinkName) -> list[Any]:  # Any: pyroute2 messages are untyped
+@contextlib.asynccontextmanager
+async def _open() -> AsyncIterator[Any]:  # Any: pyroute2 is untyped
     async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
+        # The asynchronous socket learns the family's number only here, not when it is entered.
+        await socket.setup_endpoint()
+        yield socket
+
+
+async def _dump(link: LinkName) -> list[Any]:  # Any: pyroute2 messages are untyped
+    async with _open() as socket:
         while True:
             try:
                 return [message async for message in await socket.info(link)]

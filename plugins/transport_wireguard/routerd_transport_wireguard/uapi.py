@@ -48,8 +48,8 @@ class UserspacePort:
             return None
         try:
             return _parse(lines)
-        except ValueError as error:
-            raise TransientError(f"wireguard {link}: its program describes it in no known way") from error
+        except ValueError:
+            raise TransientError(f"wireguard {link}: its program describes it in no known way") from None
 
     async def answers(self, link: LinkName) -> bool:
         """Say whether a program listens; removes the socket of one that does no more."""
@@ -105,7 +105,7 @@ class UserspacePort:
                 try:
                     writer.write(("\n".join(lines) + "\n\n").encode())
                     await writer.drain()
-                    answer = (await reader.readuntil(b"\n\n")).decode()
+                    answer = (await reader.readuntil(b"\n\n")).decode(errors="replace")
                 finally:
                     writer.close()
         except (FileNotFoundError, ConnectionRefusedError):
@@ -115,7 +115,7 @@ class UserspacePort:
         except (OSError, EOFError, asyncio.LimitOverrunError) as error:
             # Without the cause: what was read of an answer holds the private key.
             raise TransientError(f"wireguard {link}: its program stopped answering: {error!r}") from None
-        *content, last = answer.split()
+        *content, last = answer.split() or [""]
         name, _, code = last.partition("=")
         if name != "errno" or not code.lstrip("-").isdecimal():
             raise TransientError(

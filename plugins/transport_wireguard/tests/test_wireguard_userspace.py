@@ -1,4 +1,4 @@
-"""wireguard-go with real devices and packets, in a namespace that ends with the test."""
+"""wireguard-go with real devices, processes and packets, in a namespace that ends with the test."""
 
 from __future__ import annotations
 
@@ -15,30 +15,27 @@ PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
 pytestmark = [
     pytest.mark.netns,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(shutil.which("wireguard-go", path=PATH) is None, reason="needs wireguard-go"),
-    pytest.mark.skipif(shutil.which("wg", path=PATH) is None, reason="needs wireguard-tools"),
+    pytest.mark.timeout(240),
+    *(
+        pytest.mark.skipif(shutil.which(each, path=PATH) is None, reason=f"needs {each}")
+        for each in ("wireguard-go", "wg", "nft")
+    ),
 ]
 
 
-def test_wireguard_go_keeps_the_contract_and_carries_packets() -> None:
-    inside = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        str(HERE / "inside_wireguard.py"),
-    ]
+@pytest.mark.parametrize("suite", ["contract", "traffic", "life"])
+def test_wireguard_go(suite: str) -> None:
+    inside = HERE / f"inside_wireguard_{suite}.py"
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(inside)]
     done = subprocess.run(
         [
             *("unshare", "-Urnmpf", "--mount-proc", "--kill-child", "sh", "-c"),
-            *('mount -t tmpfs none /run && ip link set lo up && exec "$@"', "sh", *inside),
+            # Not exec: whose parent ends becomes a child of process 1, which must not be the test.
+            *('mount -t tmpfs none /run && ip link set lo up && "$@"; exit $?', "sh", *words),
         ],
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=230,
         check=False,
         cwd=HERE.parents[2],
         env={**os.environ, "PATH": PATH, "PYTHONPATH": str(HERE)},

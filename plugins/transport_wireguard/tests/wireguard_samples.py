@@ -1,22 +1,24 @@
-"""What both backends are put through: devices, peers, and the suite with them. Not a test itself."""
+"""Devices and peers that every backend is put through. Not a test itself."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from routerd.model.change import Change
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
-from routerd.spi import EncryptingTransport, Link
+from routerd.spi import EncryptingTransport
 from routerd.testing.contracts import Foreign, Samples
 from routerd_transport_wireguard.keys import ensure_private_key, public_key_of
 
-WG = LinkName("wg-a")
-OWNER = "WireGuardInterface/wg-a"
+WG, WG2 = LinkName("wg-a"), LinkName("wg-b")
+FIRST = Endpoint(address=IPv4Address("127.0.0.9"), port=51820)
+SECOND = Endpoint(address=IPv4Address("127.0.0.10"), port=51821)
 
 
 def tunnel(
@@ -25,72 +27,72 @@ def tunnel(
     *,
     port: int | None = 51820,
     address: str = "10.20.0.1/32",
-    mtu: int = 1420,
     key: str = "",
+    **changes: Any,
 ) -> Tunnel:
     """Return a device whose private key is made in `directory`."""
     file = directory / "keys" / f"{key or name}.key"
-    return Tunnel(
+    made = Tunnel(
         link=LinkName(name),
         mode="wireguard",
         owner=f"WireGuardInterface/{name}",
-        mtu=mtu,
+        mtu=1420,
         addresses=(IPv4Interface(address),),
         ttl=0,
         wireguard=WireGuardDevice(
             public_key=public_key_of(ensure_private_key(file)), listen_port=port, private_key_file=file
         ),
     )
+    return attrs.evolve(made, **changes)
 
 
-def public_key(number: int) -> PublicKey:
-    return PublicKey(base64.b64encode(number.to_bytes(32, "big")).decode())
+def peer_key(number: int) -> PublicKey:
+    return public_key_of(number.to_bytes(31, "big").rjust(31) + b"\x40")
 
 
-def peer_key(number: int, link: str = WG) -> PeerKey:
-    return PeerKey(link=LinkName(link), public_key=public_key(number))
+def of(number: int, link: str = WG) -> PeerKey:
+    return PeerKey(link=LinkName(link), public_key=peer_key(number))
 
 
-def peer(*networks: str, endpoint: str = "", keepalive: int = 0) -> WireGuardPeer:
-    return WireGuardPeer(
-        allowed_ips=frozenset(map(IPv4Network, networks)),
-        endpoint=Endpoint(address=IPv4Address(endpoint), port=51820) if endpoint else None,
-        keepalive=keepalive,
-    )
+def peer(*networks: str, **changes: Any) -> WireGuardPeer:
+    return attrs.evolve(WireGuardPeer(allowed_ips=frozenset(map(IPv4Network, networks))), **changes)
 
 
-def created(tunnel: Tunnel) -> Change[LinkName, Tunnel]:
-    return Change(key=tunnel.link, before=None, after=tunnel)
+def to(key: Any, after: Any, before: Any = None) -> Change[Any, Any]:
+    return Change(key=key, before=before, after=after)
 
 
-def samples(directory: Path, foreign: Foreign[LinkName, Tunnel] | None) -> Mapping[str, Samples[Any, Any]]:
+def created(*tunnels: Tunnel) -> list[Change[LinkName, Tunnel]]:
+    return [to(each.link, each) for each in tunnels]
+
+
+def samples(directory: Path, foreign: Foreign[LinkName, Tunnel]) -> Mapping[str, Samples[Any, Any]]:
     """Return the samples of `EncryptingTransportContract`."""
     first = tunnel(directory)
-    second = tunnel(directory, "wg-b", port=51821, address="10.21.0.1/32")
+    second = tunnel(directory, WG2, port=51821, address="10.21.0.1/32")
+    long = LinkName("w" * 16)
 
     async def prepare(made: EncryptingTransport) -> None:
-        assert await made.tunnels.apply([created(first)]) == {}
+        assert await made.tunnels.apply(created(first, second)) == {}
 
     return {
         "tunnels": Samples(
             values={first.link: first, second.link: second},
-            replacement={first.link: tunnel(directory, port=51900, address="10.20.0.9/32", mtu=1380)},
-            refused={
-                LinkName("wg-none"): Tunnel(link=LinkName("wg-none"), mode="wireguard", owner=OWNER, mtu=1420)
-            },
+            replacement={WG: tunnel(directory, port=51900, address="10.20.0.9/30", mtu=1380, key="other")},
+            refused={long: tunnel(directory, long)},
             foreign=foreign,
         ),
         "peers": Samples(
             values={
-                peer_key(1): peer("10.20.0.2/32", "10.255.16.2/32", endpoint="127.0.0.9", keepalive=25),
-                peer_key(2): peer("10.20.0.3/32"),
+                of(1): peer("10.20.0.2/32", "10.255.16.2/32", endpoint=FIRST, keepalive=25),
+                of(2): peer("10.20.0.3/32"),
+                of(1, WG2): peer("10.20.0.2/32"),
             },
-            replacement={peer_key(1): peer("10.20.0.2/32", endpoint="127.0.0.9", keepalive=15)},
+            replacement={
+                of(1): peer("10.20.0.2/32", endpoint=FIRST, keepalive=15),
+                of(2): peer("10.20.0.3/32", "10.255.16.2/32"),
+            },
             refused={PeerKey(link=WG, public_key=PublicKey("no-key")): peer("10.20.0.4/32")},
             prepare=prepare,
         ),
     }
-
-
-def foreign_link(name: str) -> Link:
-    return Link(name=LinkName(name), index=77, kind="wireguard", up=True, mtu=1420, alias="somebody")
