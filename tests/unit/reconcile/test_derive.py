@@ -26,6 +26,7 @@ from routerd.reconcile.desired import Desired
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)
 KEY = PublicKey("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=")
+OWN = PublicKey(base64.b64encode(b"our own".ljust(32, b".")).decode())
 LEAF, RR = "aws-leaf", "routerd-fullmesh-rr"
 
 
@@ -47,7 +48,7 @@ def admitted(site: str = "aws", *, ends: datetime | None = NOW + timedelta(hours
 
 def reflector(*claims: AdmittedClaim, **more: object) -> Desired:
     return derive(
-        Inputs(intent=intent("fullmesh-rr.yaml"), now=NOW, claims=claims, public_keys={"wg-sam": KEY}, **more)
+        Inputs(intent=intent("fullmesh-rr.yaml"), now=NOW, claims=claims, public_keys={"wg-sam": OWN}, **more)
     )
 
 
@@ -64,7 +65,7 @@ def leaf(*, fetched: bool = True, **more: object) -> Desired:
     return derive(
         Inputs(
             intent=intent("fullmesh-leaf-aws.yaml"), now=NOW, own_claims={LEAF: claim()},
-            topologies={"fullmesh-rrs": topology()} if fetched else {}, public_keys={"wg-sam": KEY}, **more,
+            topologies={"fullmesh-rrs": topology()} if fetched else {}, public_keys={"wg-sam": OWN}, **more,
         )
     )  # fmt: skip
 

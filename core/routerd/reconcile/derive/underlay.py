@@ -16,7 +16,9 @@ from routerd.model.specs import (
     IPv4RouteSpec,
     IPv4StaticAddressSpec,
     IPv4StaticRouteSpec,
+    NodeSpec,
     SAMEnrollmentPolicySpec,
+    SAMNodeSetSpec,
     WireGuardInterfaceSpec,
     WireGuardPeerSpec,
 )
@@ -103,6 +105,9 @@ def _peers(inputs: Inputs) -> tuple[dict[PeerKey, WireGuardPeer], bool]:
                 complete = complete and source.optional
                 continue
             for key, peer in derived:
+                # A set of routers may list this one too, and no device takes its own key for a peer.
+                if key.public_key == inputs.public_keys.get(found.name):
+                    continue
                 peers.setdefault(attrs.evolve(key, link=link), peer)
         for static in inputs.intent.of(WireGuardPeerSpec):
             if inputs.device(static.spec.interface) == link:
@@ -148,6 +153,13 @@ def _source_peers(
         if reflectors is None:
             return None
         return [peer for reflector in reflectors for peer in _reflector_peer(link, reflector)]
+    if kind == "SAMNodeSet":
+        node_set = inputs.intent.get(name, SAMNodeSetSpec)
+        own = (device.spec.self_node_ref or inputs.intent.node).strip()
+        if node_set is None:
+            return None
+        nodes = node_set.spec.nodes
+        return [peer for node in nodes if node.node_ref.strip() != own for peer in _node_peer(link, node)]
     return None
 
 
@@ -173,6 +185,21 @@ def _reflector_peer(link: LinkName, reflector: Reflector) -> Iterator[tuple[Peer
             allowed_ips=frozenset(reflector.wireguard.allowed_ips),
             endpoint=reflector.wireguard.endpoint,
             keepalive=reflector.wireguard.persistent_keepalive,
+        ),
+    )
+
+
+def _node_peer(link: LinkName, node: NodeSpec) -> Iterator[tuple[PeerKey, WireGuardPeer]]:
+    wireguard = node.wire_guard
+    if wireguard is None:
+        return
+    inner = wireguard.transport_endpoint
+    yield (
+        PeerKey(link=link, public_key=wireguard.public_key),
+        WireGuardPeer(
+            allowed_ips=frozenset(wireguard.allowed_ips) | ({IPv4Network(inner)} if inner else set()),
+            endpoint=parse_endpoint(wireguard.endpoint) if wireguard.endpoint else None,
+            keepalive=wireguard.persistent_keepalive,
         ),
     )
 
