@@ -25,7 +25,10 @@ def derive(inputs: Inputs) -> Desired:
     tables.update(routing.tables(inputs, links))
     tables.update(forwarding.tables(inputs, links))
     tables.update(host.tables(inputs, links))
-    return Desired(tables=tables, conditions=_merge(links.conditions, underlay.conditions(inputs)))
+    return Desired(
+        tables=tables,
+        conditions=_merge(links.conditions, underlay.conditions(inputs), routing.conditions(inputs, links)),
+    )
 
 
 def _merge(*parts: Mapping[str, tuple[Condition, ...]]) -> dict[str, tuple[Condition, ...]]:

@@ -54,13 +54,13 @@ def permitted(inputs: Inputs) -> dict[IPv4Network, tuple[LearnedRoute, ...]]:
         return {}
     own = own_prefixes(inputs)
     inner = [profile.spec.inner_prefix for profile in inputs.intent.of(SAMTransportProfileSpec)]
-    paths: dict[IPv4Network, list[LearnedRoute]] = {}
+    paths: dict[IPv4Network, dict[IPv4Address, LearnedRoute]] = {}
     for route in inputs.learned.routes:
         if not route.best or route.prefix in own or any(route.prefix.overlaps(each) for each in inner):
             continue
-        paths.setdefault(route.prefix, []).append(route)
+        paths.setdefault(route.prefix, {}).setdefault(route.next_hop, route)
     return {
-        prefix: tuple(sorted(each, key=lambda route: route.next_hop)[:MAX_NEXT_HOPS])
+        prefix: tuple(each[next_hop] for next_hop in sorted(each)[:MAX_NEXT_HOPS])
         for prefix, each in sorted(paths.items())
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
 from routerd.model.specs import (
@@ -53,6 +54,25 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
             values=advertisements, owners={prefix: each.owner for prefix, each in advertisements.items()}
         ),
     }
+
+
+def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition, ...]]:
+    """Return which admitted leaves have a tunnel and can get no session."""
+    if inputs.intent.first(BGPRouterSpec) is None:
+        return {}
+    static = {neighbour for found in inputs.intent.of(BGPPeerSpec) for neighbour in found.spec.peers}
+    result: dict[str, tuple[Condition, ...]] = {}
+    for adjacency in links:
+        if adjacency.claim is None or adjacency.neighbour in static or _acceptor(inputs, adjacency):
+            continue
+        note = Condition(
+            type="Sessions",
+            status="False",
+            reason="NoDynamicPeer",
+            message=f"no BGPDynamicPeer has {adjacency.neighbour} of {adjacency.peer} in listen.sourcePrefixes",
+        )
+        result[adjacency.profile.ref] = (*result.get(adjacency.profile.ref, ()), note)
+    return result
 
 
 def _speaker(inputs: Inputs, router: Named[BGPRouterSpec]) -> Speaker:

@@ -1,0 +1,182 @@
+"""Sessions, import filters and learned routes, where the examples leave a choice open."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from routerd import config
+from routerd.model.claim import AdmittedClaim, Claim, ClaimWireGuard
+from routerd.model.fabric import FabricRouteKey, InstanceFacts, RouteTableRef
+from routerd.model.names import PublicKey
+from routerd.model.route import LearnedRoute, RouteKey, RouteSet
+from routerd.reconcile.derive import Inputs, derive
+from routerd.reconcile.desired import Desired
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)
+KEY = PublicKey("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=")
+OWN = PublicKey("AAAAEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=")
+CLAIM = Claim(
+    name="leaf1",
+    policy_ref="SAMEnrollmentPolicy/leaves",
+    leaf_id="leaf1",
+    tunnel_address="10.255.16.11/32",
+    endpoint="10.20.0.11",
+    owned_addresses=("10.80.1.20/32",),
+    asn=64577,
+    wireguard=ClaimWireGuard(public_key=KEY, allowed_ips=("10.20.0.11/32",)),
+)
+
+
+def reflector(*claims: Claim, edit: tuple[str, str] = ("", ""), **more: Any) -> Desired:
+    text = (EXAMPLES / "rr.yaml").read_text().replace("REPLACE-WITH-THE-PUBLIC-KEY-OF-wg-sam", OWN)
+    assert edit[0] in text
+    intent = config.load_text(text.replace(*edit) if edit[0] else text, file="rr.yaml").intent
+    admitted = tuple(
+        AdmittedClaim(claim=claim, admitted_at=NOW - timedelta(minutes=9 - number), expires_at=None)
+        for number, claim in enumerate(claims)
+    )
+    return derive(Inputs(intent=intent, now=NOW, claims=admitted, public_keys={"wg-sam": OWN}, **more))
+
+
+def learned(*routes: LearnedRoute, complete: bool = True) -> RouteSet:
+    return RouteSet(routes=routes, complete=complete)
+
+
+def path(prefix: str, next_hop: str, **more: Any) -> LearnedRoute:
+    return LearnedRoute(
+        prefix=IPv4Network(prefix), next_hop=IPv4Address(next_hop), neighbour=IPv4Address(next_hop), **more
+    )
+
+
+def prefixes(desired: Desired) -> set[str]:
+    return {str(key.prefix) for key in desired.table("routes").values}
+
+
+def test_the_speaker_is_there_before_any_leaf() -> None:
+    (speaker,) = reflector().table("bgp/speakers").values.values()
+    assert (speaker.asn, speaker.router_id, speaker.port) == (64577, IPv4Address("10.255.16.1"), 179)
+
+
+@pytest.mark.parametrize(
+    ("owned", "hosts"),
+    [
+        (("10.80.1.20/32", "10.80.1.21/32"), {"10.80.1.20/32", "10.80.1.21/32"}),
+        (("10.80.1.20",), {"10.80.1.20/32"}),
+        (("10.80.1.20/32", "192.0.2.1/32"), {"10.80.1.20/32"}),
+        ((), set()),
+    ],
+)
+def test_the_filter_is_exactly_what_is_claimed_and_authorised(
+    owned: tuple[str, ...], hosts: set[str]
+) -> None:
+    desired = reflector(attrs.evolve(CLAIM, owned_addresses=owned))
+    (policy,) = desired.table("bgp/admission").values.values()
+    assert {str(prefix) for prefix in policy.hosts} == hosts
+    assert policy.within == frozenset()
+
+
+def test_what_never_comes_in_is_the_transports_and_our_own() -> None:
+    (policy,) = reflector(CLAIM).table("bgp/admission").values.values()
+    assert {"10.255.0.0/20", "10.255.16.1/32", "10.20.0.1/32"} <= {str(each) for each in policy.forbidden}
+
+
+def test_every_session_has_a_filter() -> None:
+    desired = reflector(CLAIM, attrs.evolve(CLAIM, name="b", leaf_id="b", asn=0))
+    sessions, filters = desired.table("bgp/sessions").values, desired.table("bgp/admission").values
+    assert sessions.keys() == filters.keys()
+    assert len(sessions) == 2
+    assert {session.peer_asn for session in sessions.values()} == {64577}
+
+
+def test_a_leaf_that_no_dynamic_peer_accepts_is_named() -> None:
+    edit = ("sourcePrefixes: [10.255.0.0/20]", "sourcePrefixes: [10.99.0.0/16]")
+    desired = reflector(CLAIM, edit=edit)
+    assert desired.table("bgp/sessions").values == {}
+    assert desired.table("bgp/admission").values == {}
+    found = [each for each in desired.conditions["SAMTransportProfile/fabric"] if each.status == "False"]
+    assert [each.reason for each in found] == ["NoDynamicPeer"]
+    assert "leaf1" in found[0].message
+    assert not [c for each in reflector(CLAIM).conditions.values() for c in each if c.status == "False"]
+
+
+def test_without_a_router_there_is_no_routing_and_nothing_to_wait_for() -> None:
+    text = "apiVersion: routerd.net/v1alpha1\nkind: Router\nmetadata: {name: m}\nspec: {resources: []}\n"
+    desired = derive(Inputs(intent=config.load_text(text, file="m.yaml").intent, now=NOW))
+    assert desired.table("bgp/speakers").values == {}
+    assert desired.table("routes").complete
+
+
+def test_until_the_routing_has_spoken_no_route_is_deleted() -> None:
+    assert not reflector(CLAIM).table("routes").complete
+    assert not reflector(CLAIM, learned=learned(complete=False)).table("routes").complete
+    assert reflector(CLAIM, learned=learned()).table("routes").complete
+
+
+def test_only_best_paths_are_installed() -> None:
+    desired = reflector(
+        CLAIM,
+        learned=learned(path("10.80.1.20/32", "10.255.0.1"), path("10.80.1.20/32", "10.255.0.3", best=False)),
+    )
+    route = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.80.1.20/32"))]
+    assert [str(hop.gateway) for hop in route.next_hops] == ["10.255.0.1"]
+
+
+def test_a_next_hop_at_a_tunnels_far_end_goes_through_that_tunnel() -> None:
+    ((neighbour, _),) = reflector(CLAIM).table("bgp/sessions").values.items()
+    desired = reflector(CLAIM, learned=learned(path("10.80.1.20/32", str(neighbour))))
+    (link,) = desired.table("tunnels/ipip").values
+    (hop,) = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.80.1.20/32"))].next_hops
+    assert hop.link == link
+
+
+def test_sixteen_next_hops_are_sixteen_different_ones() -> None:
+    twice = [path("10.80.1.20/32", f"10.255.0.{n}") for n in range(1, 21) for _ in range(2)]
+    desired = reflector(CLAIM, learned=learned(*twice))
+    route = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.80.1.20/32"))]
+    assert len(route.next_hops) == 16
+
+
+def test_a_learned_route_never_takes_the_place_of_the_way_to_a_tunnels_end() -> None:
+    desired = reflector(CLAIM, learned=learned(path("10.20.0.11/32", "10.255.0.1")))
+    (hop,) = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.20.0.11/32"))].next_hops
+    assert (hop.gateway, hop.link) == (None, "wg-sam")
+
+
+def test_every_table_of_a_cloud_follows_what_is_learned() -> None:
+    cloud = """
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: CloudProviderProfile
+      metadata: {name: c}
+      spec: {provider: aws, mode: auto}
+"""
+    before = "    - apiVersion: system.routerd.net/v1alpha1\n"
+    edit = (before, cloud + before)
+    tables = (RouteTableRef("one"), RouteTableRef("two"))
+    facts = InstanceFacts(provider="aws", instance="i", nics=(), next_hop="eni", route_tables=tables)
+
+    def routes(*learnt: LearnedRoute) -> Any:
+        return reflector(CLAIM, edit=edit, learned=learned(*learnt), instances={"c": facts}).table("routes/c")
+
+    both = routes(path("10.80.1.20/32", "10.255.0.1"), path("10.80.2.20/32", "10.255.0.3"))
+    assert set(both.values) == {
+        FabricRouteKey(table=table, prefix=IPv4Network(prefix))
+        for table in tables
+        for prefix in ("10.80.1.20/32", "10.80.2.20/32")
+    }
+    one = routes(path("10.80.1.20/32", "10.255.0.1"))
+    assert {key.prefix for key in one.values} == {IPv4Network("10.80.1.20/32")}
+    assert one.complete
+    assert not routes().values
+
+
+def test_an_older_claim_keeps_a_leaf_name_that_two_claims_have() -> None:
+    newer = attrs.evolve(CLAIM, name="other", endpoint="10.20.0.99")
+    (tunnel,) = reflector(CLAIM, newer).table("tunnels/ipip").values.values()
+    assert tunnel.remote == IPv4Address("10.20.0.11")
