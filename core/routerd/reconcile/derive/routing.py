@@ -69,7 +69,7 @@ def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition,
             type="Sessions",
             status="False",
             reason="NoDynamicPeer",
-            message=f"no BGPDynamicPeer has {adjacency.neighbour} of {adjacency.peer} in listen.sourcePrefixes",
+            message=f"{adjacency.peer}: no BGPDynamicPeer has {adjacency.neighbour} in its sourcePrefixes",
         )
         result[adjacency.profile.ref] = (*result.get(adjacency.profile.ref, ()), note)
     return result

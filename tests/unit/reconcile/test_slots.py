@@ -1,0 +1,74 @@
+"""Which /31 a leaf takes by being admitted, and who has it already."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import attrs
+
+from routerd import config
+from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.intent import Intent, Named
+from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.reconcile.derive import Inputs, derive
+from routerd.reconcile.slots import slot_holders, slots_of
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
+CLAIM = Claim(
+    name="c",
+    policy_ref="SAMEnrollmentPolicy/fullmesh-leaves",
+    leaf_id="aws-leaf",
+    tunnel_address="10.255.16.11",
+)
+SLOT = IPv4Network("10.255.10.156/31")
+
+
+def intent(edit: tuple[str, str] = ("", "")) -> Intent:
+    text = (EXAMPLES / "fullmesh-rr.yaml").read_text()
+    text = text.replace("REPLACE-WITH-THE-PUBLIC-KEY-OF-wg-sam", KEY)
+    assert edit[0] in text
+    return config.load_text(text.replace(*edit) if edit[0] else text, file="rr.yaml").intent
+
+
+def policy(of: Intent) -> Named[SAMEnrollmentPolicySpec]:
+    found = of.first(SAMEnrollmentPolicySpec)
+    assert found is not None
+    return found
+
+
+def claim(leaf: str) -> Claim:
+    return attrs.evolve(CLAIM, name=leaf.strip(), leaf_id=leaf, policy_ref=policy(intent()).ref)
+
+
+def test_a_leaf_takes_the_slot_of_its_pair_with_us() -> None:
+    (slot,) = slots_of(intent(), policy(intent()), "aws-leaf")
+    assert (slot.network, slot.own) == (SLOT, "routerd-fullmesh-rr")
+    assert slot.profile.startswith("SAMTransportProfile/")
+
+
+def test_it_is_the_slot_that_derivation_uses() -> None:
+    now = datetime(2026, 6, 29, tzinfo=UTC)
+    admitted = AdmittedClaim(claim=claim("aws-leaf"), admitted_at=now, expires_at=None)
+    (tunnel,) = (
+        derive(Inputs(intent=intent(), now=now, claims=(admitted,))).table("tunnels/ipip").values.values()
+    )
+    assert tunnel.addresses[0].network == SLOT
+
+
+def test_the_first_of_two_claims_holds_the_slot() -> None:
+    assert slot_holders(intent(), [claim("aws-leaf")]) == {SLOT: "aws-leaf"}
+    both = slot_holders(intent(), [claim(" aws-leaf "), claim("aws-leaf")])
+    assert both == {SLOT: "aws-leaf"}
+
+
+def test_a_claim_under_a_policy_of_another_router_holds_nothing() -> None:
+    other = attrs.evolve(claim("aws-leaf"), policy_ref="SAMEnrollmentPolicy/elsewhere")
+    assert slot_holders(intent(), [other]) == {}
+
+
+def test_edges_have_no_slots_of_their_own() -> None:
+    edges = intent(("addressingMode: pair-stable", "addressingMode: edge-index"))
+    assert slots_of(edges, policy(edges), "aws-leaf") == ()
