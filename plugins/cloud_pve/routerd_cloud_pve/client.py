@@ -1,28 +1,39 @@
 """The Proxmox VE API as this plugin uses it; the only module that imports the SDK.
 
-Paths are those of the API viewer: `/cluster/resources`, `/nodes/{node}/qemu/{vmid}/agent/exec`,
-`.../agent/exec-status`, `.../firewall/options`.
+Paths are those of the API viewer: `/cluster/resources`, `/nodes/{node}/qemu/{vmid}/config`,
+`.../agent/exec`, `.../agent/exec-status`, `.../firewall/options`, `.../firewall/ipset`. Calls
+block, so each runs in a thread, one after another: the SDK's session is not made to be shared.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
+import requests
 from proxmoxer import ProxmoxAPI
+from proxmoxer.core import AuthenticationError, ResourceException
 
 from routerd.errors import PermanentError, TransientError
 from routerd.spi import Clock
 from routerd_cloud_pve.config import PveOptions
-from routerd_cloud_pve.faults import SDK_ERRORS, translate
+from routerd_cloud_pve.faults import nonsense, service_error, silent, untrusted
 
 CALL_SECONDS = 10
-EXEC_SECONDS = 30.0
+"""Seconds to connect, and to wait for each part of an answer."""
+
+DEADLINE_SECONDS = 30.0
+"""Seconds for one call as a whole."""
+
+EXEC_SECONDS = 10.0
+"""Seconds that a command in a guest may take; reading a table takes some thousandths."""
+
 _POLL_SECONDS = 0.2
+_SET = "ipfilter-"
 
 # The SDK logs every request with its data; ours says what matters.
 logging.getLogger("proxmoxer").setLevel(logging.WARNING)
@@ -30,20 +41,41 @@ logging.getLogger("proxmoxer").setLevel(logging.WARNING)
 
 @attrs.frozen(kw_only=True)
 class Done:
-    """How a command in a guest ended."""
+    """How a command in a guest ended; `truncated` when the agent kept only a part of its output."""
 
     status: int
     out: str
     err: str
+    truncated: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Filter:
+    """What in a guest's firewall drops packets from addresses that are not the guest's own.
+
+    `option` is the switch `ipfilter`; `sets` are the IP sets `ipfilter-netN`, which filter a NIC
+    whether the switch is on or not. Both are empty where the guest has no firewall, or no NIC
+    with one.
+    """
+
+    option: bool = False
+    sets: tuple[str, ...] = ()
+
+    @property
+    def drops(self) -> bool:
+        """Say whether what the guest forwards is dropped."""
+        return self.option or bool(self.sets)
 
 
 class Api:
-    """One host or cluster. Calls run one after another in a thread: the SDK's session is not shared."""
+    """One host or cluster."""
 
     def __init__(self, options: PveOptions, clock: Clock) -> None:
         self._clock = clock
         self._turn = asyncio.Lock()
         user, name, value = _token(options.token_file)
+        if options.ca_file is not None and not options.ca_file.is_file():
+            raise PermanentError(f"pve caFile {options.ca_file}: there is no such file")
         self._sdk = ProxmoxAPI(
             options.host,
             port=options.port,
@@ -54,9 +86,14 @@ class Api:
             timeout=CALL_SECONDS,
         )
 
+    async def aclose(self) -> None:
+        """Close the connections."""
+        session = self._sdk._store["session"]  # noqa: SLF001 - the SDK has no other way to close it
+        await asyncio.to_thread(session.close)
+
     async def nodes(self) -> dict[int, str]:
         """Return the node of each guest that the token may see, by its number."""
-        listed = await self._call("pve resources", lambda: self._sdk.cluster.resources.get(type="vm"))
+        listed = await self._call("pve guests", list, lambda: self._sdk.cluster.resources.get(type="vm"))
         return {int(each["vmid"]): str(each["node"]) for each in listed if each.get("type") == "qemu"}
 
     async def run(self, node: str, vmid: int, command: Sequence[str], text: str = "") -> Done:
@@ -64,47 +101,101 @@ class Api:
         what = f"pve guest {vmid}"
         agent = self._sdk.nodes(node).qemu(vmid).agent
         given = {"command": list(command)} | ({"input-data": text} if text else {})
-        started = await self._call(what, lambda: agent("exec").post(**given))
+        started = await self._call(what, dict, lambda: agent("exec").post(**given))
+        if "pid" not in started:
+            raise nonsense(what)
         end = self._clock.monotonic() + EXEC_SECONDS
-        while self._clock.monotonic() < end:
-            state = await self._call(what, lambda: agent("exec-status").get(pid=started["pid"]))
+        while True:
+            state = await self._call(what, dict, lambda: agent("exec-status").get(pid=started["pid"]))
             if int(state.get("exited", 0)):
                 return Done(
                     status=int(state.get("exitcode", -1)),
                     out=str(state.get("out-data", "")),
                     err=str(state.get("err-data", "")),
+                    truncated=bool(int(state.get("out-truncated", 0))),
+                )
+            if self._clock.monotonic() >= end:
+                raise TransientError(
+                    f"{what}: {command[0]} did not end within {EXEC_SECONDS:g} s; is the guest overloaded?"
                 )
             await self._clock.sleep(_POLL_SECONDS)
-        raise TransientError(f"{what}: {command[0]} did not end within {EXEC_SECONDS:g} s")
 
-    async def ip_filter(self, node: str, vmid: int) -> bool:
-        """Say whether the guest's firewall drops packets from addresses that are not its own."""
-        found = await self._call(
-            f"pve guest {vmid} firewall", self._sdk.nodes(node).qemu(vmid).firewall.options.get
+    async def filter(self, node: str, vmid: int) -> Filter:
+        """Return what drops the packets that a guest forwards."""
+        what, guest = f"pve guest {vmid} firewall", self._sdk.nodes(node).qemu(vmid)
+        options = await self._call(what, dict, guest.firewall.options.get)
+        if not int(options.get("enable", 0)):
+            return Filter()
+        config = await self._call(f"pve guest {vmid} config", dict, guest.config.get)
+        guarded = _guarded(config)
+        if not guarded:
+            return Filter()
+        listed = await self._call(what, list, guest.firewall.ipset.get)
+        sets = sorted(str(each["name"]) for each in listed)
+        return Filter(
+            option=bool(int(options.get("ipfilter", 0))),
+            sets=tuple(name for name in sets if name.removeprefix(_SET) in guarded),
         )
-        return bool(int(found.get("enable", 0))) and bool(int(found.get("ipfilter", 0)))
 
     async def set_ip_filter(self, node: str, vmid: int, enabled: bool) -> None:
         """Switch the IP filter; a guest without a firewall gets none by this."""
         options = self._sdk.nodes(node).qemu(vmid).firewall.options
-        await self._call(f"pve guest {vmid} firewall", lambda: options.put(ipfilter=int(enabled)))
+        await self._call(f"pve guest {vmid} firewall", type(None), lambda: options.put(ipfilter=int(enabled)))
 
-    async def _call(self, what: str, request: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON of the API
-        async with self._turn:
-            try:
-                return await asyncio.to_thread(request)
-            except SDK_ERRORS as error:
-                raise translate(what, error) from error
+    async def _call(self, what: str, shape: type, request: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
+        try:
+            async with self._turn, asyncio.timeout(DEADLINE_SECONDS):
+                answer = await asyncio.to_thread(request)
+        except ResourceException as error:
+            raise service_error(what, int(error.status_code), _message(error)) from error
+        except AuthenticationError as error:
+            raise service_error(what, 401, str(error)) from error
+        except requests.exceptions.SSLError as error:
+            raise untrusted(what, _brief(error)) from error
+        except (requests.exceptions.RequestException, OSError) as error:
+            reason = f"{DEADLINE_SECONDS:g} s passed" if isinstance(error, TimeoutError) else _brief(error)
+            raise silent(what, reason) from error
+        if not isinstance(answer, shape):
+            # The SDK gives what is no JSON as it is, wrapped: that is some other server.
+            raise nonsense(what)
+        return answer
+
+
+def _guarded(config: Mapping[str, object]) -> set[str]:
+    """Return the NICs (`net0`) whose traffic the firewall sees."""
+    return {
+        name
+        for name, value in config.items()
+        if name.startswith("net") and name[3:].isdigit() and "firewall=1" in str(value).split(",")
+    }
+
+
+def _message(error: ResourceException) -> str:
+    """Return the reason, and which parameters were wrong when the API says so."""
+    details = error.errors if isinstance(error.errors, dict) else {}
+    named = [f"{name}: {text}" for name, text in details.items() if isinstance(text, str)]
+    return " ".join([str(error.content), *named])
+
+
+def _brief(error: BaseException) -> str:
+    """Return the innermost reason of an error on one line; requests and urllib3 wrap several deep."""
+    inner: object = error
+    while isinstance(inner, BaseException) and inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    text = " ".join(str(getattr(inner, "reason", None) or inner).split())
+    return text[-200:] if text else type(error).__name__
 
 
 def _token(path: Path) -> tuple[str, str, str]:
     """Return user, name and value of the token in a file; the value never shows in an error."""
     try:
         text = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeError) as error:
-        raise PermanentError(f"pve token {path}: cannot be read: {error}") from error
+    except UnicodeError:
+        text = ""  # the error itself would show what is in the file
+    except OSError as error:
+        raise PermanentError(f"pve tokenFile {path}: cannot be read, {error.strerror}") from error
     user, mark, rest = text.partition("!")
     name, equals, value = rest.partition("=")
-    if not (mark and equals and "@" in user and name and value):
-        raise PermanentError(f"pve token {path}: it must hold one line USER@REALM!NAME=UUID")
+    if not (mark and equals and "@" in user and name and value) or len(text.split()) != 1:
+        raise PermanentError(f"pve tokenFile {path}: it must hold one line USER@REALM!NAME=UUID")
     return user, name, value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -9,16 +10,22 @@ import attrs
 
 API_PORT = 8006
 
+# What Linux takes as the name of a device, less what `ip` could take for an option.
+_DEVICE = re.compile(r"[A-Za-z0-9_][^\s/:]{0,14}")
+
 
 @attrs.frozen(kw_only=True)
 class Guest:
-    """A client: the guest's number, and its device on the site's network (`ens19`)."""
+    """A client: the guest's number, and its device on the site's network (`ens19`).
+
+    Without `device` the guest's own table says which device leads to the gateway.
+    """
 
     vmid: int
-    device: str
+    device: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if not self.device or any(letter.isspace() or letter in "/-" for letter in self.device[:1]):
+        if self.device is not None and not _DEVICE.fullmatch(self.device):
             raise ValueError(f'device: "{self.device}" is no name of a network device')
 
 
@@ -42,6 +49,10 @@ class PveOptions:
     vmid: int | None = None
 
     def __attrs_post_init__(self) -> None:
+        if not self.host or "/" in self.host or "@" in self.host:
+            raise ValueError(f'host: "{self.host}" is no name of a host; write pve.example.org, not a URL')
+        if not 0 < self.port < 65536:
+            raise ValueError(f"port: {self.port} is none; Proxmox VE answers on {API_PORT}")
         numbers = [guest.vmid for guest in self.guests]
         for number in numbers:
             if numbers.count(number) > 1:

@@ -1,50 +1,75 @@
-"""What the Proxmox VE API means by its errors, in ours. Imported with the SDK and not before.
+"""What an answer of the Proxmox VE API means for us. Pure: knows statuses and words, not the SDK.
 
-The API puts its message into the HTTP reason and has few codes: 500 is everything from a stopped
+The API puts its message into the HTTP reason and has few statuses: 500 is everything from a stopped
 guest to a missing agent, 595 to 599 are failures between the nodes of a cluster.
 """
 
 from __future__ import annotations
 
-import requests
-from proxmoxer.core import AuthenticationError, ResourceException
+from datetime import timedelta
 
 from routerd.errors import PermanentError, ProviderError, TransientError
 
-SDK_ERRORS = (ResourceException, AuthenticationError, requests.exceptions.RequestException)
+
+class SilentError(TransientError):
+    """The host itself gives no answer, so that asking it for the next guest is in vain."""
+
+
+_LATER = timedelta(seconds=5)
 
 _PRIVILEGES = (
-    "the token's role needs VM.Audit, VM.Config.Network and VM.GuestAgent.Unrestricted "
-    "(VM.Monitor before 9.0)"
+    "the token's role needs VM.Audit and VM.GuestAgent.Unrestricted (VM.Monitor before 9.0) on the client "
+    "guests, VM.Audit and VM.Config.Network on the router's own"
+)
+
+_ADVICE = (
+    # Sentences of qemu-server and of the guest agent, in lower case; the first that is found counts.
+    ("has been disabled", "allow guest-exec in the agent's settings in the guest (block-rpcs, blacklist)"),
+    ("failed to execute child process", "install iproute2 in the guest"),
+    ("no qemu guest agent configured", "enable it: qm set VMID --agent enabled=1, and restart the guest"),
+    ("guest agent is not running", "install and start qemu-guest-agent in the guest"),
+    ("got timeout", "the guest or its agent hangs; restart qemu-guest-agent in the guest"),
+    ("is not running", "start the guest"),
+    ("does not exist", "the guest was removed or moves to another node; look again"),
 )
 
 
-def translate(what: str, error: Exception) -> ProviderError:
-    """Return our error for one of `SDK_ERRORS`; `what` names the operation and its object."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return PermanentError(f"{what}: the certificate is not trusted ({error}); set caFile")
-    if isinstance(error, requests.exceptions.RequestException):
-        return TransientError(f"{what}: the host does not answer: {_short(error)}")
-    if isinstance(error, AuthenticationError):
-        return PermanentError(f"{what}: the API token is refused; see tokenFile")
-    if not isinstance(error, ResourceException):
-        return TransientError(f"{what}: {_short(error)}")
-    words = " ".join(str(error.content).split()).rstrip(".")
-    if error.status_code == 401:
-        return PermanentError(f"{what}: the API token is refused ({words}); see tokenFile")
-    if error.status_code == 403:
-        return PermanentError(f"{what}: not permitted ({words}); {_PRIVILEGES}")
-    if "guest agent" in words.lower():
-        return TransientError(
-            f"{what}: {words}; install qemu-guest-agent in the guest and enable it in the VM's options"
+def service_error(what: str, status: int, message: str) -> ProviderError:
+    """Return our error for an answer with an error status; `what` names the operation and its object."""
+    said = f"{status} {' '.join(message.split()).rstrip('.!')}".rstrip()
+    if status == 401:
+        return PermanentError(
+            f"{what}: the API token is refused, {said}; put a token that is valid into tokenFile"
         )
-    if "not running" in words.lower():
-        return TransientError(f"{what}: {words}; start the guest")
-    if error.status_code in (400, 404, 501):
-        return PermanentError(f"{what}: {words}")
-    return TransientError(f"{what}: {error.status_code} {words}")
+    if status == 403:
+        return PermanentError(f"{what}: not permitted, {said}; {_PRIVILEGES}")
+    if status in (400, 404, 501):
+        return PermanentError(f"{what}: refused, {said}; check the options, and the host's version")
+    if 595 <= status <= 599:
+        return TransientError(
+            f"{what}: the guest's node does not answer within its cluster, {said}; check that node",
+            retry_after=_LATER,
+        )
+    low = said.lower()
+    advice = next((advice for words, advice in _ADVICE if words in low), None)
+    if advice is not None:
+        return TransientError(f"{what}: {said}; {advice}", retry_after=_LATER)
+    return TransientError(f"{what}: failed, {said}", retry_after=_LATER)
 
 
-def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[-200:] if text else type(error).__name__
+def silent(what: str, reason: str) -> ProviderError:
+    """Return our error for a call that got no answer."""
+    return SilentError(
+        f"{what}: the host does not answer, {reason}; check host and port, and the way to them",
+        retry_after=_LATER,
+    )
+
+
+def untrusted(what: str, reason: str) -> ProviderError:
+    """Return our error for a certificate that nobody vouches for."""
+    return PermanentError(f"{what}: the certificate is not trusted, {reason}; set caFile, and host as in it")
+
+
+def nonsense(what: str) -> ProviderError:
+    """Return our error for an answer of another shape than the API's."""
+    return PermanentError(f"{what}: the answer is not one of Proxmox VE; check host and port")

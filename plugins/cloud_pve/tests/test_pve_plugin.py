@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
+import yaml
 
+from routerd.config.structure import structure_options
 from routerd.testing.contracts import PluginContract
 from routerd_cloud_pve import guest
 from routerd_cloud_pve.config import Guest, PveOptions
@@ -32,31 +35,123 @@ def test_a_guest_is_named_once_and_is_not_the_router() -> None:
         options(guests=(Guest(vmid=100, device="ens18"),), vmid=100)
 
 
-@pytest.mark.parametrize("name", ["", "-batch", "/dev", " ens19"])
+@pytest.mark.parametrize("name", ["", "-batch", "/dev", " ens19", "a b", "a/b", "a" * 16])
 def test_a_device_that_could_be_an_option_of_ip_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no name of a network device"):
         Guest(vmid=101, device=name)
 
 
+@pytest.mark.parametrize("host", ["", "https://pve.example", "root@pve.example"])
+def test_a_host_is_a_name(host: str) -> None:
+    with pytest.raises(ValueError, match="is no name of a host"):
+        PveOptions(host=host, token_file=Path("token"), gateway=GATEWAY)
+
+
+def read(text: str) -> tuple[object, list[str]]:
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    value, problems = structure_options(node, PveOptions, file="f", resource="r", path="spec.options")
+    return value, [str(problem) for problem in problems]
+
+
+def test_the_options_are_those_of_the_example() -> None:
+    example = Path(__file__).parents[3] / "examples" / "fullmesh-leaf-pve.yaml"
+    document = yaml.safe_load(example.read_text())
+    (profile,) = [each for each in document["spec"]["resources"] if each["kind"] == "CloudProviderProfile"]
+    value, problems = read(yaml.safe_dump(profile["spec"]["options"]))
+    assert problems == []
+    assert isinstance(value, PveOptions)
+    assert value.guests == (Guest(vmid=101, device="ens19"),)
+
+
+def test_all_options_can_be_written_in_a_file() -> None:
+    text = "{host: h, tokenFile: /t, gateway: 10.0.0.1, port: 443, caFile: /c, vmid: 7, guests: [{vmid: 8}]}"
+    value, problems = read(text)
+    assert problems == []
+    assert value == PveOptions(
+        host="h",
+        token_file=Path("/t"),
+        gateway=IPv4Address("10.0.0.1"),
+        port=443,
+        ca_file=Path("/c"),
+        vmid=7,
+        guests=(Guest(vmid=8),),
+    )
+
+
+def test_a_misspelt_option_is_named() -> None:
+    _, problems = read("{host: h, tokenfile: /t, gateway: 10.0.0.1}")
+    assert any("tokenfile" in problem for problem in problems)
+
+
+SHOWN = """[{"type":"6","dst":"10.1.1.1","flags":[]},
+{"dst":"default","gateway":"192.168.1.1","dev":"ens18","protocol":"16","flags":[]},
+{"dst":"10.7.7.7","metric":50,"flags":[],"nexthops":[{"gateway":"10.99.9.1","dev":"ens19","weight":1},
+{"gateway":"10.99.9.2","dev":"ens19","weight":1,"flags":[]}]},
+{"dst":"10.7.7.8","via":{"family":"inet6","host":"fe80::1"},"dev":"ens19","protocol":"147","flags":[]},
+{"dst":"10.81.10.20","gateway":"10.99.9.1","dev":"ens19","protocol":"147","flags":[]},
+{"dst":"10.83.10.20","gateway":"10.99.9.77","dev":"ens19","flags":[]},
+{"dst":"10.99.9.0/24","dev":"ens19","protocol":"2","scope":"253","prefsrc":"10.99.9.10","flags":[]}]"""
+"""What iproute2 6.1 prints, the kinds of routes that are never ours included."""
+
+
 def test_the_routes_of_a_guest_are_read_as_ip_prints_them() -> None:
-    text = """[{"dst":"default","gateway":"192.168.1.1","dev":"ens18","protocol":"16","flags":[]},
-    {"dst":"10.99.9.0/24","dev":"ens19","protocol":"2","scope":"253","prefsrc":"10.99.9.10","flags":[]},
-    {"dst":"10.81.10.20","gateway":"10.99.9.1","dev":"ens19","protocol":"147","flags":[]}]"""
-    default, connected, ours = guest.parse(text)
-    assert default.prefix == IPv4Network("0.0.0.0/0")
-    assert connected.gateway is None
-    assert [route.is_ours(GATEWAY) for route in (default, connected, ours)] == [False, False, True]
-    assert guest.parse("") == []
+    routes = guest.parse(SHOWN)
+    assert [route.prefix for route in routes if route.is_ours(GATEWAY)] == [IPv4Network("10.81.10.20/32")]
+    assert [str(route) for route in routes] == [
+        "without a device, protocol 0",
+        "via 192.168.1.1, protocol 16",
+        "without a device, protocol 0",
+        "dev ens19, protocol 147",
+        "via 10.99.9.1, protocol 147",
+        "via 10.99.9.77, protocol 0",
+        "dev ens19, protocol 2",
+    ]
+    assert guest.parse("") == guest.parse("[ ]\n") == []
 
 
-def test_names_of_protocols_are_never_taken_for_ours() -> None:
-    text = '[{"dst":"10.81.10.20","gateway":"10.99.9.1","dev":"ens19","protocol":"static"}]'
-    assert not guest.parse(text)[0].is_ours(GATEWAY)
+@pytest.mark.parametrize(
+    "text", ["{}", "[1]", '[{"dst":"nowhere"}]', "[{}]", "[", '[{"dst":"1.2.3.4","gateway":"x"}]']
+)
+def test_what_is_no_list_of_routes_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are of json and ipaddress
+        guest.parse(text)
+
+
+@pytest.mark.parametrize(("name", "is_ours"), [("static", False), ("bird", False), ("routerd", True)])
+def test_names_of_protocols_are_not_taken_for_ours_but_our_own(name: str, is_ours: bool) -> None:
+    text = f'[{{"dst":"10.81.10.20","gateway":"10.99.9.1","dev":"ens19","protocol":"{name}"}}]'
+    assert guest.parse(text)[0].is_ours(GATEWAY) is is_ours
 
 
 def test_what_goes_stands_before_what_comes() -> None:
     one, other = IPv4Network("10.1.0.1/32"), IPv4Network("10.1.0.2/32")
-    assert guest.batch([one], [other], GATEWAY, "ens19").splitlines() == [
-        "route del 10.1.0.2/32 via 10.99.9.1 dev ens19 proto 147",
+    assert guest.script(guest.steps([one], [other], GATEWAY, "ens19")).splitlines() == [
+        "route del 10.1.0.2/32 via 10.99.9.1 proto 147",
         "route add 10.1.0.1/32 via 10.99.9.1 dev ens19 proto 147",
     ]
+    assert guest.steps([one], [], GATEWAY, None)[0].line == "route add 10.1.0.1/32 via 10.99.9.1 proto 147"
+
+
+def test_portions_keep_the_order_and_fit_into_a_request() -> None:
+    many = [IPv4Network((int(IPv4Address("10.64.0.0")) + number, 32)) for number in range(3000)]
+    wanted = guest.steps(many, [], GATEWAY, "enp0s31f6")
+    portions = list(guest.portions(wanted))
+    assert [step for portion in portions for step in portion] == wanted
+    assert max(len(quote_plus(guest.script(portion))) for portion in portions) <= 48 * 1024
+    assert len(portions) < 7
+    assert list(guest.portions([])) == []
+
+
+def test_each_complaint_goes_to_the_line_that_failed() -> None:
+    prefixes = [IPv4Network(f"10.1.0.{number}/32") for number in range(1, 5)]
+    portion = guest.steps(prefixes, [], GATEWAY, "ens19")
+    said = (
+        "Error: Nexthop has invalid gateway.\nCommand failed -:2\n"
+        "Command failed -:3\nRTNETLINK answers: File exists\nCommand failed -:4\nCommand failed -:9\n"
+    )
+    assert guest.complaints(portion, said) == {
+        prefixes[1]: "Error: Nexthop has invalid gateway.",
+        prefixes[2]: "ip refused it",
+        prefixes[3]: "RTNETLINK answers: File exists",
+    }
+    assert guest.complaints(portion, "") == {}

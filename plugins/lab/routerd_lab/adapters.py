@@ -9,7 +9,8 @@ from typing import Protocol
 import attrs
 from aiohttp import web
 
-from routerd_lab.clouds.pve import Ended, Guest, PveHost
+from routerd_lab.clouds.pve import PveHost
+from routerd_lab.clouds.pve_guest import Ended, Guest
 from routerd_lab.clouds.state import Machine as CloudMachine
 from routerd_lab.enforce import Controls, Port
 from routerd_lab.namespaces import Machine

@@ -1,9 +1,10 @@
 """An emulated Proxmox VE host: the part of its API that touches running guests.
 
-Paths, parameters and answers are those of the Proxmox VE API viewer (`/cluster/resources`,
-`/nodes/{node}/qemu/{vmid}/...`): everything is below `/api2/json`, wrapped into `data`, and an
-error is an HTTP status whose reason is the message. The guest agent's `exec` follows the QEMU guest
-agent protocol (`guest-exec`, `guest-exec-status`): it starts the command and is asked later. The
+Paths, parameters, privileges and answers are those of the Proxmox VE API viewer (9.0), sentences
+those of qemu-server (`PVE/API2/Qemu/Agent.pm`, `PVE/QemuServer/Agent.pm`), and the envelope that of
+pve-http-server: everything is below `/api2/json`, wrapped into `data`, and an error is an HTTP
+status whose reason is the message. The guest agent's `exec` follows the QEMU guest agent protocol
+(`guest-exec`, `guest-exec-status`, qemu-ga-ref(7)): it starts the command and is asked later. The
 command really runs in the guest, through `GuestSystem`.
 """
 
@@ -11,63 +12,48 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
-import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from routerd_lab.clouds.pve_guest import Ended, Guest, Json, interfaces
 from routerd_lab.clouds.state import FailurePlan
+from routerd_lab.namespaces import LabError
 
-Json = dict[str, Any]  # Any: JSON of the API
 Operation = Callable[[web.Request], Awaitable[Json | list[Json] | None]]
 
 _PREFIX = "/api2/json"
+_INPUT_LIMIT = 64 * 1024
+_POST_LIMIT = 64 * 1024
 _FIREWALL_OPTIONS = frozenset(
-    {"enable", "ipfilter", "macfilter", "dhcp", "ndp", "radv", "policy_in", "policy_out"}
+    {"dhcp", "enable", "ipfilter", "log_level_in", "log_level_out", "macfilter", "ndp", "policy_in"}
+    | {"policy_out", "radv"}
 )
+_FLAGS = frozenset({"dhcp", "enable", "ipfilter", "macfilter", "ndp", "radv"})
 
-
-@attrs.frozen(kw_only=True)
-class Ended:
-    """How a command in a guest ended."""
-
-    status: int
-    out: str = ""
-    err: str = ""
-
-
-class GuestSystem(Protocol):
-    """The operating system in a guest, as far as its agent needs it."""
-
-    async def run(self, command: Sequence[str], text: str) -> Ended:
-        """Run a command with `text` as its input."""
-        ...
-
-
-@attrs.define(kw_only=True)
-class Guest:
-    """A guest; `agent` is whether its guest agent runs."""
-
-    name: str
-    system: GuestSystem
-    running: bool = True
-    agent: bool = True
-    firewall: Json = attrs.field(factory=dict)
+AUDIT = "VM.Audit"
+NETWORK = "VM.Config.Network"
+AGENT_AUDIT = "VM.GuestAgent.Audit"
+AGENT = "VM.GuestAgent.Unrestricted"
 
 
 class PveError(Exception):
-    """An answer with an error status; the reason is what the API says."""
+    """An answer with an error status; the reason is what the API says, `errors` what by parameter."""
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, errors: Json | None = None) -> None:
         self.status = status
         self.reason = reason
+        self.errors = errors
         super().__init__(reason)
 
 
 class PveHost:
-    """One host with its guests. `on_change` is called after every write."""
+    """One host with its guests. `on_change` is called after every write.
+
+    `privileges` are those of the token by guest; without them it may do everything, as root may.
+    """
 
     def __init__(
         self,
@@ -75,10 +61,12 @@ class PveHost:
         token: str,
         guests: dict[int, Guest],
         node: str = "pve",
+        privileges: dict[int, frozenset[str]] | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
         self.guests = guests
+        self.privileges = privileges
         self.failures = FailurePlan()
         self.on_change = on_change
         self._token = token
@@ -89,142 +77,221 @@ class PveHost:
         """Return the API."""
         app = web.Application()
         guest = f"{_PREFIX}/nodes/{{node}}/qemu/{{vmid}}"
-        app.router.add_route("GET", f"{_PREFIX}/version", self._wrapped(self._version))
-        app.router.add_route("GET", f"{_PREFIX}/cluster/resources", self._wrapped(self._resources))
-        app.router.add_route("GET", f"{guest}/status/current", self._wrapped(self._status))
-        app.router.add_route("POST", f"{guest}/agent/exec", self._wrapped(self._exec))
-        app.router.add_route("GET", f"{guest}/agent/exec-status", self._wrapped(self._exec_status))
-        app.router.add_route("GET", f"{guest}/firewall/options", self._wrapped(self._firewall))
-        app.router.add_route("PUT", f"{guest}/firewall/options", self._wrapped(self._set_firewall))
-        app.router.add_route("*", "/{path:.*}", self._wrapped(_not_there))
+        for method, path, operation, privilege in (
+            ("GET", f"{_PREFIX}/version", self._version, ""),
+            ("GET", f"{_PREFIX}/cluster/resources", self._resources, ""),
+            ("GET", f"{_PREFIX}/nodes/{{node}}/qemu", self._list, ""),
+            ("GET", f"{guest}/config", self._config, AUDIT),
+            ("GET", f"{guest}/status/current", self._status, AUDIT),
+            ("POST", f"{guest}/agent/ping", self._ping, AGENT_AUDIT),
+            ("GET", f"{guest}/agent/network-get-interfaces", self._interfaces, AGENT_AUDIT),
+            ("POST", f"{guest}/agent/exec", self._exec, AGENT),
+            ("GET", f"{guest}/agent/exec-status", self._exec_status, AGENT),
+            ("GET", f"{guest}/firewall/options", self._firewall, AUDIT),
+            ("PUT", f"{guest}/firewall/options", self._set_firewall, NETWORK),
+            ("GET", f"{guest}/firewall/ipset", self._ipsets, AUDIT),
+            ("*", "/{path:.*}", _not_there, ""),
+        ):
+            app.router.add_route(method, path, self._wrapped(operation, privilege))
         app.on_cleanup.append(self._stop)
         return app
 
     async def _stop(self, _: web.Application) -> None:
         for task in self._commands.values():
             task.cancel()
+        await asyncio.gather(*self._commands.values(), return_exceptions=True)
 
     # --- around every request ---------------------------------------------------------------------
 
-    def _wrapped(self, operation: Operation) -> Handler:
+    def _wrapped(self, operation: Operation, privilege: str) -> Handler:
         """Return a handler that lets in, answers in the API's envelope, and gives errors as it does."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
-                self._admit(request)
+                self._admit(request, privilege)
                 return web.json_response({"data": await operation(request)})
             except PveError as error:
-                return web.json_response({"data": None}, status=error.status, reason=error.reason)
+                body: Json = {"data": None, "message": f"{error.reason}\n"}
+                body |= {"errors": error.errors} if error.errors else {}
+                return web.json_response(body, status=error.status, reason=error.reason)
 
         return handle
 
-    def _admit(self, request: web.Request) -> None:
-        if request.headers.get("Authorization") != f"PVEAPIToken={self._token}":
+    def _admit(self, request: web.Request, privilege: str) -> None:
+        given = request.headers.get("Authorization", "")
+        if not given.startswith("PVEAPIToken="):
+            raise PveError(401, "No ticket")
+        name, _, _ = self._token.partition("=")
+        if not given.startswith(f"PVEAPIToken={name}="):
+            raise PveError(401, "no such token")
+        if given != f"PVEAPIToken={self._token}":
             raise PveError(401, "invalid token value!")
         failure = self.failures.reach(f"{request.method} {request.path.rpartition('/')[2]}")
         if failure is not None:
-            raise PveError(failure.status, failure.message)
+            raise PveError(failure.status, failure.code or failure.message)
+        if (request.content_length or 0) > _POST_LIMIT:
+            raise PveError(501, "for data too large")
+        if privilege and not self._may(int(_number(request)), privilege):
+            raise PveError(403, f"Permission check failed (/vms/{_number(request)}, {privilege})")
+
+    def _may(self, vmid: int, privilege: str) -> bool:
+        if self.privileges is None:
+            return True
+        granted = self.privileges.get(vmid, frozenset())
+        return privilege in granted or (privilege == AGENT_AUDIT and AGENT in granted)
 
     def _guest(self, request: web.Request) -> tuple[int, Guest]:
-        vmid = int(request.match_info["vmid"])
-        if request.match_info["node"] != self.node:
-            raise PveError(596, f"hostname lookup '{request.match_info['node']}' failed")
+        vmid, node = int(_number(request)), request.match_info["node"]
+        if node != self.node:
+            raise PveError(596, f"hostname lookup '{node}' failed - failed to get address info for: {node}")
         if vmid not in self.guests:
-            raise PveError(500, f"Configuration file 'nodes/{self.node}/{vmid}.conf' does not exist")
+            raise PveError(500, f"Configuration file 'nodes/{node}/qemu-server/{vmid}.conf' does not exist")
         return vmid, self.guests[vmid]
 
-    # --- operations -----------------------------------------------------------------------------------
+    def _agent(self, request: web.Request, command: str) -> tuple[int, Guest]:
+        vmid, guest = self._guest(request)
+        if not guest.configured:
+            raise PveError(500, "No QEMU guest agent configured")
+        if not guest.running:
+            raise PveError(500, f"VM {vmid} is not running")
+        if not guest.agent:
+            raise PveError(500, "QEMU guest agent is not running")
+        if command in guest.blocked:
+            raise PveError(500, f"Agent error: Command {command} has been disabled")
+        return vmid, guest
+
+    # --- the host and its guests ------------------------------------------------------------------
 
     async def _version(self, _: web.Request) -> Json:
-        return {"version": "9.0.3", "release": "9.0", "repoid": "0"}
+        return {"version": "9.0.3", "release": "9.0", "repoid": "025864202ebb6109"}
 
     async def _resources(self, request: web.Request) -> list[Json]:
         if request.query.get("type", "vm") != "vm":
             return []
         return [
-            {
-                "id": f"qemu/{vmid}",
-                "type": "qemu",
-                "vmid": vmid,
-                "node": self.node,
-                "name": guest.name,
-                "status": "running" if guest.running else "stopped",
-                "template": 0,
-            }
-            for vmid, guest in self.guests.items()
+            {"id": f"qemu/{vmid}", "type": "qemu", "node": self.node, "template": 0, **shown}
+            for vmid, shown in self._shown()
         ]
+
+    async def _list(self, _: web.Request) -> list[Json]:
+        return [shown for _, shown in self._shown()]
+
+    def _shown(self) -> Iterable[tuple[int, Json]]:
+        """Yield the guests that the token may see."""
+        for vmid, guest in self.guests.items():
+            if self._may(vmid, AUDIT):
+                status = "running" if guest.running else "stopped"
+                yield vmid, {"vmid": vmid, "name": guest.name, "status": status}
+
+    async def _config(self, request: web.Request) -> Json:
+        _, guest = self._guest(request)
+        agent = {"agent": "enabled=1"} if guest.configured else {}
+        return {"name": guest.name, "ostype": "l26", **agent, **guest.config, "digest": "0" * 40}
 
     async def _status(self, request: web.Request) -> Json:
         vmid, guest = self._guest(request)
-        return {
-            "vmid": vmid,
-            "name": guest.name,
-            "status": "running" if guest.running else "stopped",
-            "agent": 1,
-        }
+        status = "running" if guest.running else "stopped"
+        return {"vmid": vmid, "name": guest.name, "status": status, "agent": int(guest.configured)}
 
-    def _agent(self, request: web.Request) -> tuple[int, Guest]:
-        vmid, guest = self._guest(request)
-        if not guest.running:
-            raise PveError(500, f"VM {vmid} is not running")
-        if not guest.agent:
-            raise PveError(500, "QEMU guest agent is not running")
-        return vmid, guest
+    # --- the guest agent --------------------------------------------------------------------------
+
+    async def _ping(self, request: web.Request) -> Json:
+        self._agent(request, "guest-ping")
+        return {"result": {}}
+
+    async def _interfaces(self, request: web.Request) -> Json:
+        _, guest = self._agent(request, "guest-network-get-interfaces")
+        ended = await guest.system.run(("ip", "-j", "address", "show"), "")
+        return {"result": interfaces(ended.out)}
 
     async def _exec(self, request: web.Request) -> Json:
-        vmid, guest = self._agent(request)
+        vmid, guest = self._agent(request, "guest-exec")
         form = await request.post()
-        command = [str(word) for word in form.getall("command", [])]
+        command, text = [str(word) for word in form.getall("command", [])], str(form.get("input-data", ""))
+        _only(form, {"command", "input-data"})
         if not command:
-            raise PveError(400, "Parameter verification failed.")
+            raise _wrong(command="property is missing and it is not optional")
+        if len(text) > _INPUT_LIMIT:
+            raise _wrong(**{"input-data": f"value may only be {_INPUT_LIMIT} characters long"})
         number = next(self._numbers)
-        work = guest.system.run(command, str(form.get("input-data", "")))
-        self._commands[vmid, number] = asyncio.create_task(self._run(work))
+        task = asyncio.create_task(self._run(guest, command, text))
+        # Let the start, and no more, happen: a program that is not there is an error of `exec` itself.
+        await asyncio.sleep(0)
+        if task.done() and isinstance(task.exception(), FileNotFoundError):
+            said = f"Failed to execute child process “{command[0]}” (No such file or directory)"
+            raise PveError(500, f"Agent error: Guest agent command failed, error was '{said}'")
+        self._commands[vmid, number] = task
         return {"pid": number}
 
-    async def _run(self, work: Any) -> Ended:  # noqa: ANN401 - an awaitable
-        ended: Ended = await work
+    async def _run(self, guest: Guest, command: list[str], text: str) -> Ended:
+        ended = await guest.system.run(command, text)
         self.on_change()
         return ended
 
     async def _exec_status(self, request: web.Request) -> Json:
-        vmid, _ = self._agent(request)
-        number = int(request.query.get("pid", "0"))
-        task = self._commands.get((vmid, number))
+        vmid, _ = self._agent(request, "guest-exec-status")
+        given = request.query.get("pid", "")
+        if not given.isdigit():
+            raise _wrong(pid="type check ('integer') failed")
+        task = self._commands.get((vmid, int(given)))
         if task is None:
-            raise PveError(500, f"Agent error: PID {number} does not exist")
+            raise PveError(500, f"Agent error: PID {given} does not exist")
         if not task.done():
             return {"exited": 0}
         # The agent forgets a command once its end has been told.
-        del self._commands[vmid, number]
+        del self._commands[vmid, int(given)]
+        if isinstance(task.exception(), LabError):
+            return {"exited": 1, "signal": 9}  # it took too long, and was killed
         ended = task.result()
         answer: Json = {"exited": 1, "exitcode": ended.status}
-        if ended.out:
-            answer["out-data"] = ended.out
-        if ended.err:
-            answer["err-data"] = ended.err
+        answer |= {"out-data": ended.out} if ended.out else {}
+        answer |= {"err-data": ended.err} if ended.err else {}
         return answer
 
+    # --- the firewall -----------------------------------------------------------------------------
+
     async def _firewall(self, request: web.Request) -> Json:
-        return dict(self._guest(request)[1].firewall)
+        return {**self._guest(request)[1].firewall, "digest": "0" * 40}
 
     async def _set_firewall(self, request: web.Request) -> None:
         _, guest = self._guest(request)
         form = await request.post()
-        for key, value in form.items():
-            if key not in {
-                "enable",
-                "ipfilter",
-                "macfilter",
-                "dhcp",
-                "ndp",
-                "radv",
-                "policy_in",
-                "policy_out",
-            }:
-                raise PveError(400, "Parameter verification failed.")
-            guest.firewall[key] = int(str(value)) if str(value).isdigit() else str(value)
+        _only(form, _FIREWALL_OPTIONS | {"delete", "digest"})
+        for name, value in form.items():
+            if name in _FLAGS and value not in ("0", "1"):
+                raise _wrong(**{name: f"type check ('boolean') failed - got '{value!s}'"})
+        for name in str(form.get("delete", "")).replace(",", " ").split():
+            guest.firewall.pop(name, None)
+        for name, value in form.items():
+            if name in _FIREWALL_OPTIONS:
+                guest.firewall[name] = int(str(value)) if name in _FLAGS else str(value)
         self.on_change()
+
+    async def _ipsets(self, request: web.Request) -> list[Json]:
+        return [{"name": name, "digest": "0" * 40} for name in self._guest(request)[1].ipsets]
+
+
+def _number(request: web.Request) -> str:
+    """Return the guest's number in a path."""
+    given = request.match_info["vmid"]
+    if not given.isdigit():
+        raise _wrong(vmid="invalid format - value does not look like a valid VM ID")
+    return given
+
+
+def _only(form: Any, known: Iterable[str]) -> None:  # noqa: ANN401 - a multidict of aiohttp
+    unknown = [name for name in form if name not in set(known)]
+    if unknown:
+        raise _wrong(
+            **dict.fromkeys(
+                unknown,
+                "property is not defined in schema and the schema does not allow additional properties",
+            )
+        )
+
+
+def _wrong(**errors: str) -> PveError:
+    return PveError(400, "Parameter verification failed.", dict(errors))
 
 
 async def _not_there(request: web.Request) -> None:
