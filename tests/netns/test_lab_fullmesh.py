@@ -287,3 +287,71 @@ def test_every_command_says_what_is(lab: Lab) -> None:
         shown = lab.execute("oci-leaf", ROUTERD, *command.split())
         assert (shown.returncode, shown.stderr) == (0, ""), command
         assert shown.stdout.strip()
+
+
+CHECK_AGAIN = """
+import boto3
+ec2 = boto3.client("ec2", region_name="ap-northeast-1")
+ec2.modify_network_interface_attribute(NetworkInterfaceId="{nic}", SourceDestCheck={{"Value": True}})
+"""
+DELETE_ROUTE = """
+from azure.identity import ManagedIdentityCredential
+from azure.mgmt.network import NetworkManagementClient
+table = "{table}".split("/")
+client = NetworkManagementClient(ManagedIdentityCredential(), table[2])
+for route in client.routes.list(table[4], table[-1]):
+    if route.address_prefix == "10.99.9.10/32":
+        client.routes.begin_delete(table[4], table[-1], route.name).result()
+"""
+
+
+def both_ways(*ends: str) -> set[tuple[str, str]]:
+    """Return the pairs of two clients, or of one with all others."""
+    clients = [f"{site}-client" for site in ("aws", "azure", "oci", "pve")]
+    first, others = f"{ends[0]}-client", [f"{end}-client" for end in ends[1:]] or clients
+    return {pair for other in others if other != first for pair in ((first, other), (other, first))}
+
+
+def test_a_control_taken_away_cuts_exactly_its_pairs_and_a_retry_gives_it_back(lab: Lab) -> None:
+    for machine in ("aws-leaf", "azure-leaf", "oci-leaf", "pve-leaf"):
+        until(lambda machine=machine: lab.ready(machine))
+    authority = str(lab.place / "tls" / "ca.pem")
+    trusting = [
+        "env",
+        *(f"{name}={authority}" for name in ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")),
+    ]
+
+    def sdk(machine: str, script: str) -> None:
+        done = lab.execute(machine, *trusting, sys.executable, "-c", script)
+        assert done.returncode == 0, done.stderr
+
+    aws, azure = (lab.status(machine)["fabrics"][0] for machine in ("aws-leaf", "azure-leaf"))
+    ours = "iptables -S FORWARD | grep routerd | sed 's/^-A/-D/'"
+    forward = f"{ours} | while read -r rule; do eval iptables $rule; done"
+    cases = {
+        "aws-leaf": (
+            lambda: sdk("aws-leaf", CHECK_AGAIN.format(nic=aws["nics"][0]["ref"])),
+            both_ways("aws"),
+        ),
+        "azure-leaf": (
+            lambda: sdk("azure-leaf", DELETE_ROUTE.format(table=azure["routeTables"][0])),
+            both_ways("azure", "pve"),
+        ),
+        "oci-leaf": (lambda: lab.execute("oci-leaf", "sh", "-c", forward), both_ways("oci")),
+        "pve-leaf": (
+            lambda: lab.execute("pve-client", "ip", "route", "del", "10.81.10.20"),
+            both_ways("pve", "aws"),
+        ),
+    }
+    for machine, (take_away, expected) in cases.items():
+        take_away()
+        verdict = json.loads(run("lab", "status", "--json", "--run-dir", str(lab.place)).stdout)
+        assert failing(verdict) == expected, machine
+        done = lab.execute(machine, ROUTERD, "retry")
+        assert done.returncode == 0, done.stderr
+        until(lambda: failing(json.loads(_status_of(lab))) == set())
+    lab.judged()
+
+
+def _status_of(lab: Lab) -> str:
+    return run("lab", "status", "--json", "--run-dir", str(lab.place)).stdout

@@ -13,7 +13,19 @@ from routerd import __version__
 from routerd.cli.settings import Settings, with_settings
 from routerd.errors import ConfigError, PluginError, RouterdError
 
-COMMANDS = ("apply", "down", "get", "peers", "plan", "plugins", "reload", "routes", "status", "validate")
+COMMANDS = (
+    "apply",
+    "down",
+    "get",
+    "peers",
+    "plan",
+    "plugins",
+    "reload",
+    "retry",
+    "routes",
+    "status",
+    "validate",
+)
 
 
 class _Group(click.Group):
