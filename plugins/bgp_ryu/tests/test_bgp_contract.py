@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from routerd.testing.contracts.table import fill
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.plugin import routerd_routings
 
-LISTEN = IPv4Address(f"127.{random.randint(1, 250)}.251.1")
+LISTEN = IPv4Address(f"127.{1 + secrets.randbelow(250)}.251.{1 + secrets.randbelow(250)}")
 SPEAKER = Speaker(asn=64577, router_id=LISTEN, owner="BGPRouter/a", port=17901, listen=LISTEN)
 SESSION = Session(peer_asn=64577, owner="BGPPeer/a", passive=True)
 ADVERTISEMENT = Advertisement(owner="SAMClaim/a")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -165,8 +165,9 @@ def short_path() -> Iterator[Path]:
 async def nodes(short_path: Path) -> AsyncIterator[Nodes]:
     """Make nodes; their speakers end with the test."""
     made: list[Node] = []
-    # Another block for each test, so that runs at the same time do not meet.
-    block = f"127.{random.randint(1, 250)}.{random.randint(0, 250)}"  # noqa: S311 - no secret
+    # Another block for each test, so that runs at the same time do not meet; not from `random`, which
+    # a test run seeds alike in all of its processes.
+    block = f"127.{1 + secrets.randbelow(250)}.{secrets.randbelow(250)}"
     numbers = itertools.count(1)
 
     def make(like: Node | None = None, **options: Any) -> Node:  # noqa: ANN401 - Any: passed on
