@@ -15,7 +15,8 @@ class OciOptions:
     With `auth: instance_principal` the instance signs by its own certificate; with `config_file`
     by the key that `configFile` names in its section `profile`. `region`, `vnics` (the OCIDs of
     our own VNICs, the primary one first) and `routeTables` (OCIDs) replace what the metadata
-    service and the API say: without them, our VNICs and the route tables of their subnets.
+    service and the API say: without them, our VNICs and the route tables of their subnets. An
+    explicit empty list of route tables means that no route is written.
     """
 
     auth: Literal["instance_principal", "config_file"] = "instance_principal"
@@ -23,12 +24,12 @@ class OciOptions:
     profile: str = "DEFAULT"
     region: str = ""
     vnics: tuple[str, ...] = ()
-    route_tables: tuple[str, ...] = ()
+    route_tables: tuple[str, ...] | None = None
 
     def __attrs_post_init__(self) -> None:
         for key, values, kind in (
             ("vnics", self.vnics, "vnic"),
-            ("routeTables", self.route_tables, "routetable"),
+            ("routeTables", self.route_tables or (), "routetable"),
         ):
             for value in values:
                 if not value.startswith(f"ocid1.{kind}."):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
@@ -19,7 +19,7 @@ from routerd.spi import PluginContext, Table
 from routerd_cloud_oci import metadata
 from routerd_cloud_oci.client import Api, connect
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.faults import RejectedError, StaleError
+from routerd_cloud_oci.faults import FullError, RejectedError, StaleError
 from routerd_cloud_oci.metadata import Identity
 from routerd_cloud_oci.rules import destination, merge, ours
 
@@ -85,7 +85,9 @@ class OciFabric:
             if self._identity
             else await api.instance_of(primary.ref, primary.compartment)
         )
-        tables = self._options.route_tables or dict.fromkeys(subnet.route_table for subnet in subnets)
+        tables: Iterable[str] | None = self._options.route_tables
+        if tables is None:
+            tables = dict.fromkeys(subnet.route_table for subnet in subnets)
         self._facts = InstanceFacts(
             provider="oci",
             instance=instance,
@@ -193,7 +195,8 @@ class _RoutesTable:
     async def apply(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
         failures: dict[FabricRouteKey, ProviderError] = {}
         by_table: dict[RouteTableRef, list[RouteChange]] = {}
-        for change in changes:
+        # Deletions first: where a table is full they make room.
+        for change in sorted(changes, key=lambda each: each.after is not None):
             by_table.setdefault(change.key.table, []).append(change)
         for ref, part in by_table.items():
             failures |= await self._write(ref, part)
@@ -210,6 +213,10 @@ class _RoutesTable:
                 return {changes[0].key: error}
             middle = len(changes) // 2
             first = await self._write(ref, changes[:middle])
+            full = next((each for each in first.values() if isinstance(each, FullError)), None)
+            if full is not None:
+                # What follows are creations too, and there is room for none of them.
+                return {**first, **{change.key: full for change in changes[middle:]}}
             return {**first, **await self._write(ref, changes[middle:])}
         except ProviderError as error:
             return {change.key: error for change in changes}
@@ -219,6 +226,10 @@ class _RoutesTable:
     ) -> Mapping[FabricRouteKey, ProviderError]:
         _refuse_dry_run(self._fabric)
         facts = await self._fabric.facts()
+        if ref not in facts.route_tables:
+            raise NotOwnedError(
+                f"oci route table {ref}: is none of this instance's; set routeTables to use it"
+            )
         attempt = 0
         while True:
             table = await self._fabric.api.route_table(ref)

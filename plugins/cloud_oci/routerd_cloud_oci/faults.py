@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from routerd.errors import PermanentError, ProviderError, TransientError
 
-# Permissions that each operation needs, as statements of an IAM policy. From the reference
-# "Details for the Core Services" (corepolicyreference) of the OCI documentation.
-STATEMENTS = {
-    "GetVnic": "use vnics",
-    "UpdateVnic": "use vnics",
-    "ListVnicAttachments": "inspect vnic-attachments",
-    "ListPrivateIps": "use private-ips",
-    "GetSubnet": "read subnets",
-    "GetVcn": "read vcns",
-    "GetRouteTable": "read route-tables",
-    "UpdateRouteTable": "manage route-tables",
+# What each operation needs, as an IAM policy says it. From the reference "Details for the Core
+# Services" of the OCI documentation: permissions by operation, and by verb and resource type.
+PERMISSIONS: Mapping[str, tuple[str, ...]] = {
+    "GetVnic": ("inspect vnics",),
+    "UpdateVnic": ("use vnics",),
+    "ListVnicAttachments": ("inspect vnic-attachments", "inspect instances"),
+    "ListPrivateIps": ("inspect private-ips",),
+    "GetSubnet": ("inspect subnets",),
+    "GetVcn": ("inspect vcns",),
+    "GetRouteTable": ("inspect route-tables",),
+    # PRIVATE_IP_ROUTE_TABLE_ATTACH, which a rule to a private IP needs, comes with `manage` alone.
+    "UpdateRouteTable": ("manage route-tables", "manage private-ips"),
 }
 
 
@@ -26,6 +28,10 @@ class StaleError(TransientError):
 
 class RejectedError(PermanentError):
     """The content of a request is wrong (400): a smaller one may do."""
+
+
+class FullError(RejectedError):
+    """The request would go beyond a service limit, such as that of rules in a route table."""
 
 
 _THROTTLED = timedelta(seconds=10)
@@ -62,13 +68,18 @@ def service_error(
             "and that the host's clock is right"
         )
     if status in (403, 404):
-        statement = STATEMENTS.get(operation, "manage virtual-network-family")
+        statements = " and ".join(
+            f'"Allow dynamic-group ROUTERS to {permission} in compartment NETWORK"'
+            for permission in PERMISSIONS.get(operation, ("manage virtual-network-family",))
+        )
         return PermanentError(
-            f"{what}: not authorized or not found, {said}{trace}; if it exists, add the policy statement "
-            f'"allow dynamic-group <routers> to {statement} in compartment <compartment>"'
+            f"{what}: not authorized or not found, {said}{trace}; if it exists, add the policy {statements}"
         )
     if code in ("LimitExceeded", "QuotaExceeded"):
-        return PermanentError(f"{what}: limit reached, {said}{trace}; ask for a higher service limit")
+        return FullError(
+            f"{what}: limit reached, {said}{trace}; remove some rules, or ask for a higher service limit "
+            "(a route table holds 200 by default)"
+        )
     if status == 400:
         return RejectedError(f"{what}: rejected, {said}{trace}")
     return PermanentError(f"{what}: refused, {said}{trace}")

@@ -14,6 +14,7 @@ from routerd.errors import PermanentError, TransientError
 
 BASE = "http://169.254.169.254/opc/v2"
 _SECONDS = 5.0
+_DEADLINE = 30.0
 _LATER = timedelta(seconds=5)
 
 
@@ -32,9 +33,15 @@ async def identify(base: str = BASE) -> Identity:
     Raises `TransientError` when the service does not answer, `PermanentError` when it refuses or
     makes no sense (IMDSv2 documentation, "Getting Instance Metadata").
     """
-    instance, vnics = await asyncio.gather(
-        asyncio.to_thread(_fetch, f"{base}/instance/"), asyncio.to_thread(_fetch, f"{base}/vnics/")
-    )
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            instance, vnics = await asyncio.gather(
+                asyncio.to_thread(_fetch, f"{base}/instance/"), asyncio.to_thread(_fetch, f"{base}/vnics/")
+            )
+    except TimeoutError as exc:
+        raise TransientError(
+            f"oci metadata {base}: no answer within {_DEADLINE:.0f} s", retry_after=_LATER
+        ) from exc
     if not isinstance(instance, dict) or not isinstance(vnics, list):
         raise PermanentError(f"oci metadata {base}: the answer has not the shape of an OCI instance")
     found = tuple(str(each["vnicId"]) for each in vnics if isinstance(each, dict) and "vnicId" in each)

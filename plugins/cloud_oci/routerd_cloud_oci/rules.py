@@ -17,9 +17,6 @@ from routerd.model.fabric import FabricRoute, FabricRouteKey
 
 Rule = Mapping[str, object]
 
-MAX_RULES = 200
-"""Rules in one route table, OCI's service limit; it can be raised by request."""
-
 DESCRIPTION = "routerd"
 
 
@@ -76,7 +73,7 @@ def merge(
         if change.after is None:
             rules = [rule for rule in rules if not (destination(rule) == prefix and ours(rule, next_hop))]
             continue
-        error = _refusal(table, prefix, change.after, standing, len(rules), next_hop, networks)
+        error = _refusal(table, prefix, change.after, standing, next_hop, networks)
         if error is not None:
             failures[change.key] = error
         elif not standing:
@@ -89,7 +86,6 @@ def _refusal(
     prefix: IPv4Network,
     after: FabricRoute,
     standing: Sequence[Rule],
-    count: int,
     next_hop: str,
     networks: Sequence[IPv4Network],
 ) -> ProviderError | None:
@@ -110,10 +106,6 @@ def _refusal(
                 f"{where} lies inside the VCN's own {network}, where OCI routes locally; "
                 "give the remote host an address outside the VCN"
             )
-    if count >= MAX_RULES:
-        return PermanentError(
-            f"{where}: the table holds {count} of {MAX_RULES} rules; remove some or ask for a higher limit"
-        )
     return None
 
 

@@ -1,11 +1,19 @@
-"""The plugin cloud_oci as a whole: its hooks, and its options."""
+"""The plugin cloud_oci as a whole: its hooks, its options, and the permissions that it asks for."""
 
 from __future__ import annotations
 
-import pytest
+import re
+from datetime import timedelta
+from pathlib import Path
 
+import pytest
+import yaml
+
+from routerd.config.structure import structure_options
+from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.testing.contracts import PluginContract
 from routerd_cloud_oci.config import OciOptions
+from routerd_cloud_oci.faults import PERMISSIONS, FullError, RejectedError, StaleError, service_error
 
 
 class TestPlugin(PluginContract):
@@ -14,6 +22,95 @@ class TestPlugin(PluginContract):
     name = "cloud_oci"
 
 
+def read(text: str) -> OciOptions:
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    value, problems = structure_options(node, OciOptions, file="f", resource="r", path="spec.options")
+    assert problems == []
+    assert value is not None
+    return value
+
+
+def test_an_empty_list_of_route_tables_is_not_the_default() -> None:
+    assert read("{}").route_tables is None
+    assert read("routeTables: []").route_tables == ()
+
+
+def test_all_options_can_be_written_in_a_file() -> None:
+    text = """
+    {auth: config_file, configFile: /etc/oci, profile: P, region: eu-zurich-1,
+     vnics: [ocid1.vnic.oc1..a], routeTables: [ocid1.routetable.oc1..b]}
+    """
+    assert read(text) == OciOptions(
+        auth="config_file",
+        config_file=Path("/etc/oci"),
+        profile="P",
+        region="eu-zurich-1",
+        vnics=("ocid1.vnic.oc1..a",),
+        route_tables=("ocid1.routetable.oc1..b",),
+    )
+
+
 def test_an_identifier_of_another_kind_is_refused() -> None:
     with pytest.raises(ValueError, match="routeTables"):
         OciOptions(route_tables=("ocid1.vnic.oc1..a",))
+    with pytest.raises(ValueError, match="vnics"):
+        OciOptions(vnics=("ocid1.routetable.oc1..a",))
+
+
+VERBS = ("inspect", "read", "use", "manage")
+
+
+def test_the_policy_of_the_readme_covers_every_operation() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    granted = {
+        kind: verb
+        for verb, kind in re.findall(
+            r"^Allow dynamic-group routerd to (\w+) ([\w-]+) in", readme, re.MULTILINE
+        )
+    }
+    for permission in {each for needed in PERMISSIONS.values() for each in needed}:
+        verb, kind = permission.split()
+        assert VERBS.index(granted[kind]) >= VERBS.index(verb), permission
+
+
+def fault(status: int, code: str, retry_after: str = "") -> ProviderError:
+    return service_error(
+        operation="UpdateRouteTable",
+        resource="ocid1.routetable.oc1..b",
+        status=status,
+        code=code,
+        message="Said.",
+        request_id="r1",
+        retry_after=retry_after,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "InvalidParameter", RejectedError),
+        (400, "LimitExceeded", FullError),
+        (400, "QuotaExceeded", FullError),
+        (401, "NotAuthenticated", PermanentError),
+        (403, "NotAuthorized", PermanentError),
+        (404, "NotAuthorizedOrNotFound", PermanentError),
+        (405, "MethodNotAllowed", PermanentError),
+        (409, "IncorrectState", TransientError),
+        (409, "InvalidatedRetryToken", PermanentError),
+        (412, "NoEtagMatch", StaleError),
+        (429, "TooManyRequests", TransientError),
+        (500, "InternalServerError", TransientError),
+        (503, "ServiceUnavailable", TransientError),
+    ],
+)
+def test_each_answer_says_what_which_and_why(status: int, code: str, kind: type[ProviderError]) -> None:
+    error = fault(status, code)
+    assert type(error) is kind
+    assert str(error).startswith("oci UpdateRouteTable ocid1.routetable.oc1..b: ")
+    assert f"{status} {code}: Said (opc-request-id r1)" in str(error)
+
+
+def test_a_time_to_wait_is_taken_from_the_answer() -> None:
+    assert fault(429, "TooManyRequests", "7").retry_after == timedelta(seconds=7)
+    assert fault(429, "TooManyRequests", "soon").retry_after == timedelta(seconds=10)
+    assert fault(503, "ServiceUnavailable", "3").retry_after == timedelta(seconds=3)
