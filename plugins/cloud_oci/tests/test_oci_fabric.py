@@ -280,7 +280,8 @@ async def test_in_a_full_table_what_goes_makes_room_for_what_comes(
 ) -> None:
     assert await fabric.routes.apply([create(region, REMOTE[0])]) == {}
     fill(region, 200)
-    assert await fabric.routes.apply([create(region, REMOTE[1]), delete(region, REMOTE[0])]) == {}
+    changes = [create(region, REMOTE[1]), create(region, REMOTE[2]), delete(region, REMOTE[0])]
+    assert set(await fabric.routes.apply(changes)) == {key(region, REMOTE[2])}
     assert REMOTE[1] in region.routes()
     assert REMOTE[0] not in region.routes()
 

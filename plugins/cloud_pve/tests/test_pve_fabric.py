@@ -61,6 +61,9 @@ class Home:
 
     def __init__(self) -> None:
         self.answer_with_pages = False
+        self.mute = ""
+        self.released = asyncio.Event()
+        self.asked = 0
         self.client = GuestKernel({"ens18": "192.168.1.47/24", "ens19": "10.99.9.10/24"})
         self.other = GuestKernel({"ens18": "192.168.1.48/24", "ens19": "10.99.9.11/24"})
         self.host = PveHost(
@@ -115,6 +118,12 @@ async def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
 
     @web.middleware
     async def another_server(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if home.mute and request.path.endswith("/exec"):
+            home.asked += 1
+            if home.mute == "hangs":
+                await home.released.wait()
+            assert request.transport is not None
+            request.transport.abort()
         if home.answer_with_pages:
             return web.Response(text="<html>It works!</html>", content_type="text/html")
         return await handler(request)
@@ -281,6 +290,15 @@ async def test_a_foreign_route_is_named_and_left_alone(fabric: PveFabric, home: 
     assert standing.gateway == IPv4Address("10.99.9.77")
 
 
+async def test_of_two_routes_to_a_prefix_the_one_that_is_used_counts(fabric: PveFabric, home: Home) -> None:
+    assert await fabric.routes.apply([create(REMOTE[0])]) == {}
+    home.place_foreign(REMOTE[0], metric=50)
+    assert await fabric.routes.observe() == {key(REMOTE[0]): ROUTE}
+    assert await fabric.routes.apply([delete(REMOTE[0])]) == {}
+    (left,) = [route for route in home.client.routes if route.prefix == REMOTE[0]]
+    assert left.metric == 50
+
+
 async def test_a_route_to_us_without_our_mark_is_foreign(fabric: PveFabric, home: Home) -> None:
     home.client.routes.append(KernelRoute(prefix=REMOTE[0], device="ens19", gateway=GATEWAY, protocol=4))
     assert await fabric.routes.observe() == {}
@@ -341,6 +359,7 @@ TROUBLES = [
     ("blocked", "Command guest-exec has been disabled; allow guest-exec"),
     ("iproute2", "install iproute2 in the guest"),
     ("garbage", "its ip prints no JSON"),
+    ("part", "kept only a part of its routes"),
     ("status", "ended with status 1, Dump terminated"),
 ]
 
@@ -354,9 +373,11 @@ def trouble(home: Home, what: str) -> None:
     home.client.installed = what != "iproute2"
 
     async def odd(command: Sequence[str], text: str) -> Ended:
-        return Ended(status=0, out="{") if what == "garbage" else Ended(status=1, err="Dump terminated\n")
+        if what == "status":
+            return Ended(status=1, err="Dump terminated\n")
+        return Ended(status=0, out="{", truncated=what == "part")
 
-    if what in ("garbage", "status"):
+    if what in ("garbage", "part", "status"):
         home.client.run = odd  # type: ignore[method-assign] - a guest with an odd `ip`
 
 
@@ -454,6 +475,8 @@ async def test_an_ip_set_that_filters_is_named_and_left_alone(fabric: PveFabric,
     assert "IP set ipfilter-net1 drops" in str(failures[NIC])
     assert home.host.guests[100].firewall["ipfilter"] == 0
     assert await fabric.forwarding.observe() == {NIC: OFF}
+    assert set(await fabric.forwarding.apply([Change(key=NIC, before=OFF, after=ON)])) == {NIC}
+    assert home.host.failures.calls.count("PUT options") == 1
     assert len(home.host.guests[100].ipsets) == 3
 
 
@@ -546,6 +569,43 @@ async def test_a_host_that_does_not_answer_is_asked_once_and_not_for_each_guest(
         failures = await fabric.routes.apply([create(REMOTE[0]), Change(key=other, before=None, after=ROUTE)])
         assert set(failures) == {key(REMOTE[0]), other}
         assert len(asked) == 1
+
+
+async def test_a_host_that_falls_silent_is_not_asked_for_the_next_guest(home: Home, tmp_path: Path) -> None:
+    async with started(tmp_path, options(tmp_path, guests=(101, 102))) as fabric:
+        await fabric.instance()
+        home.mute = "aborts"
+        with pytest.raises(TransientError, match="guest 101: the host does not answer"):
+            await fabric.routes.observe()
+        assert home.asked == 1
+        home.mute = ""
+        assert await fabric.routes.observe() == {}
+
+
+async def test_a_call_that_takes_too_long_is_given_up(
+    fabric: PveFabric, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fabric.instance()
+    home.mute = "hangs"
+    monkeypatch.setattr("routerd_cloud_pve.client.DEADLINE_SECONDS", 0.2)
+    failures = await fabric.routes.apply([create(REMOTE[0])])
+    assert "the host does not answer, 0.2 s passed" in str(failures[key(REMOTE[0])])
+    home.released.set()
+
+
+async def test_closing_ends_the_connections(home: Home, tmp_path: Path) -> None:
+    fabric = PveFabric(make_context(tmp_path, clock=SteppingClock()), options(tmp_path))
+    await fabric.start()
+    first = fabric.api
+    closed = []
+    first._sdk._store["session"].close = lambda: closed.append(True)
+    await fabric.start()
+    assert closed == [True]
+    assert fabric.api is not first
+    await fabric.aclose()
+    await fabric.aclose()
+    with pytest.raises(TransientError, match="not started yet"):
+        await fabric.routes.observe()
 
 
 async def test_another_kind_of_server_is_told_apart(home: Home, tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ class PveHost:
         answer: Json = {"exited": 1, "exitcode": ended.status}
         answer |= {"out-data": ended.out} if ended.out else {}
         answer |= {"err-data": ended.err} if ended.err else {}
+        answer |= {"out-truncated": 1} if ended.truncated else {}
         return answer
 
     # --- the firewall -----------------------------------------------------------------------------

@@ -19,11 +19,12 @@ Json = dict[str, Any]  # Any: JSON of the API
 
 @attrs.frozen(kw_only=True)
 class Ended:
-    """How a command in a guest ended."""
+    """How a command in a guest ended; `truncated` when the agent kept only a part of its output."""
 
     status: int
     out: str = ""
     err: str = ""
+    truncated: bool = False
 
 
 class GuestSystem(Protocol):
