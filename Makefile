@@ -6,7 +6,9 @@ RUN := $(VENV)/bin/routerd
 PLUGINS := $(notdir $(wildcard plugins/*))
 STAMP := $(VENV)/.installed
 # Tiers that a run must not skip; `make test REQUIRE=` lets every tier be skipped with a reason.
-REQUIRE ?= netns,cloud,interop,thirdparty
+REQUIRE ?= live,netns,cloud,interop,thirdparty
+
+FAST := not live and not netns and not vm and not cloud and not interop and not thirdparty and not bench
 
 .PHONY: help setup system lab test check bench fmt clean
 
@@ -29,7 +31,7 @@ check: $(STAMP)  ## lint, types, import rules and the fast tests
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary core/routerd $(foreach p,$(PLUGINS),plugins/$(p)/routerd_$(p))
 	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q -n 4 -m "not netns and not vm and not cloud and not interop and not thirdparty and not bench"
+	@$(PY) -m pytest -q -n 4 -m "$(FAST)"
 
 test: setup  ## every tier that this machine can run; says what it skipped and why
 	@$(PY) -m pytest -q -m "not bench" --require=$(REQUIRE)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import pytest
 
-TIERS = ("netns", "vm", "cloud", "interop", "thirdparty", "bench")
+TIERS = ("live", "netns", "vm", "cloud", "interop", "thirdparty", "bench")
 
 
 class _Counts:

@@ -30,6 +30,7 @@ ADVERTISEMENT = Advertisement(owner="SAMClaim/a")
 ONE, TWO = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
+@pytest.mark.live
 class TestBgp(RoutingContract):
     @pytest.fixture
     def provider(self) -> Provider[Routing]:

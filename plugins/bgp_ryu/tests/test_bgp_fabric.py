@@ -20,6 +20,8 @@ from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.routing import BgpRouting
 from routerd_bgp_ryu.testing.nodes import FAST, OWNER, PORT, Node, Nodes, alive, established, host, put, until
 
+pytestmark = pytest.mark.live
+
 A, B, C = "10.88.1.1/32", "10.88.2.1/32", "10.88.3.1/32"
 
 
