@@ -46,5 +46,5 @@ def _names(items: list[Document], kind: str) -> str:
 
 def _standing(item: Document) -> tuple[str, str]:
     status = cast("Document", item.get("status") or {})
-    reasons = cast("list[str]", status.get("reasons") or [])
-    return str(status.get("phase", "")), "; ".join(reasons) or str(status.get("message") or "")
+    said = [*cast("list[str]", status.get("reasons") or []), *cast("list[str]", status.get("notes") or [])]
+    return str(status.get("phase", "")), "; ".join(said) or str(status.get("message") or "")

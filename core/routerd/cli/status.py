@@ -60,6 +60,7 @@ def render(status: Document) -> RenderableType:
         )
     ]  # fmt: skip
     parts += [Text(f"  {reason}", style="yellow") for reason in cast("list[str]", status["reasons"])]
+    parts += [Text(f"  note: {note}") for note in cast("list[str]", status.get("notes") or [])]
     for part in (_sessions, _enrollment, _claims, _tunnels, _tables, _fabrics):
         made = part(status)
         if made is not None:

@@ -15,7 +15,7 @@ from routerd.errors import Problem
 from routerd.model import specs
 from routerd.model.names import MAX_LINK_NAME
 from routerd.model.resource import Resource
-from routerd.model.specs.common import PolicySpec, SecretSource
+from routerd.model.specs.common import PeerSource, PolicySpec, SecretSource
 
 S = TypeVar("S")
 AnyResource = Resource[Any]  # Any: rules are looked up by the type of the spec
@@ -193,9 +193,14 @@ def secret(c: Checker, r: AnyResource, path: str, source: SecretSource | None) -
         c.report(r, path, f"file and env {what}; give exactly one")
 
 
-def peers_source(c: Checker, r: AnyResource, path: str, ref: str) -> None:
+def peers_source(c: Checker, r: AnyResource, where: str, source: PeerSource) -> None:
     """Check a source of peers; a set of route reflectors may be one that is fetched."""
-    kind, _, name = ref.strip().rpartition("/")
+    ref, path = source.resource, f"{where}.resource"
+    kind, _, name = ref.rpartition("/")
+    if source.direct:
+        c.report(r, f"{where}.direct", "direct tunnels between leaves are not made", "remove the source")
+        if kind == "SAMPeerGroup":
+            return
     if not kind:
         c.report(r, path, f'expected Kind/name such as SAMRRSet/rrs, got "{ref}"')
         return
@@ -211,6 +216,13 @@ def peers_source(c: Checker, r: AnyResource, path: str, ref: str) -> None:
             c.report(r, path, message, "set the claim's rrSetRef")
         return
     if kind == "SAMPeerGroup":
+        # Nothing fetches a group, so one that is required would be waited for without end.
+        message = f'"{ref}" makes no peers: routerd does not exchange peer groups'
+        hint = "name a SAMRRSet, a SAMNodeSet or a SAMEnrollmentPolicy"
+        if source.optional:
+            c.warn(r, path, message, hint)
+        else:
+            c.report(r, path, message, f"{hint}, or set optional: true")
         return
     c.refer(r, path, ref, "SAMNodeSet", "SAMEnrollmentPolicy", "SAMRRSet")
 

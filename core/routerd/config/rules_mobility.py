@@ -49,10 +49,7 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
     if not s.peers_from and not s.publish_peer_group:
         c.report(r, "spec.peersFrom", "is required")
     for index, source in enumerate(s.peers_from):
-        path = f"spec.peersFrom[{index}]"
-        peers_source(c, r, f"{path}.resource", source.resource)
-        if source.direct:
-            c.report(r, f"{path}.direct", "direct tunnels between leaves are not made", "remove the source")
+        peers_source(c, r, f"spec.peersFrom[{index}]", source)
     if s.bgp is not None:
         _profile_bgp(c, r, s.bgp)
 

@@ -67,7 +67,7 @@ def wireguard_interface(c: Checker, r: Resource[specs.WireGuardInterfaceSpec]) -
     elif s.private_key_file is None:
         c.report(r, "spec.privateKeyFile", "is required", "a missing file is made with a new key")
     for index, source in enumerate(s.peers_from):
-        peers_source(c, r, f"spec.peersFrom[{index}].resource", source.resource)
+        peers_source(c, r, f"spec.peersFrom[{index}]", source)
 
 
 def wireguard_peer(c: Checker, r: Resource[specs.WireGuardPeerSpec]) -> None:

@@ -12,7 +12,11 @@ Status = Literal["True", "False", "Unknown"]
 
 @attrs.frozen(kw_only=True)
 class Condition:
-    """One statement about a resource; `reason` is a stable CamelCase code, `message` for people."""
+    """One statement about a resource; `reason` is a stable CamelCase code, `message` for people.
+
+    One whose status is not `True` keeps the router from being ready. One of the type `Note` is
+    something to know that needs no mending.
+    """
 
     type: str
     status: Status

@@ -95,6 +95,16 @@ def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str]
     return found
 
 
+def notes(desired: Desired) -> list[str]:
+    """Return in words what is worth knowing and keeps nothing from being ready."""
+    return [
+        f"{ref}: {each.message}"
+        for ref, conditions in desired.conditions.items()
+        for each in conditions
+        if each.type == "Note"
+    ]
+
+
 def _unsettled(report: TableReport) -> str:
     failed = next(iter(report.pending.items()), None)
     if failed is not None:
@@ -128,6 +138,7 @@ def status_document(
         "version": __version__,
         "phase": "Ready" if not why else "Degraded" if live.sessions else "Pending",
         "reasons": why_list,
+        "notes": _texts(notes(desired)),
         "configFile": configuration.file,
         "plugins": plugins,
         "time": _stamp(clock.now()),

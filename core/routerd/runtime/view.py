@@ -154,6 +154,8 @@ class View:
                 why.append(f"session {neighbour}: {state.state if state else 'not there yet'}")
         phase = "Pending" if why else "Ready"
         facts: Document = {"phase": phase, "reasons": why, "objects": owned}
+        if notes := [each.message for each in desired.conditions.get(ref, ()) if each.type == "Note"]:
+            facts["notes"] = list(notes)
         if isinstance(resource.spec, specs.BGPDynamicPeerSpec):
             facts |= self._discovered(ref, desired, live)
         return facts

@@ -131,6 +131,16 @@ def test_a_second_document_is_ignored_with_a_warning() -> None:
     assert "only the first YAML document is read" in warning.message
 
 
+def test_an_optional_peer_group_is_accepted_with_a_warning() -> None:
+    text = SMALL.replace("kind: Interface", "kind: WireGuardInterface").replace(
+        "{ifname: eth0, mtuu: 1500}",
+        "{privateKeyFile: /k, peersFrom: [{resource: SAMPeerGroup/x, optional: true}]}",
+    )
+    (warning,) = config.load_text(text, file="r.yaml").warnings
+    assert (warning.path, warning.severity) == ("spec.peersFrom[0].resource", "warning")
+    assert "does not exchange peer groups" in warning.message
+
+
 def test_a_field_without_effect_is_said_to_have_none() -> None:
     text = SMALL.replace("kind: Interface", "kind: BGPRouter").replace(
         "{ifname: eth0, mtuu: 1500}",

@@ -14,6 +14,7 @@ from routerd.model.names import pair_slot
 from routerd.model.route import RouteKey
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.desired import Desired
+from routerd.runtime.status import notes
 
 NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)
 INNER = "10.255.1.0/24"
@@ -24,6 +25,18 @@ kind: Router
 metadata: {name: m}
 spec:
   resources:
+"""
+
+
+FETCHED = """\
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentClaim
+      metadata: {name: c}
+      spec: {policyRef: SAMEnrollmentPolicy/x, rrSetRef: SAMRRSet/far, leafID: m, tunnelAddress: 10.254.0.9}
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentClient
+      metadata: {name: c}
+      spec: {claimRef: SAMEnrollmentClaim/c, bootstrapEndpoints: ["http://192.0.2.1:65432"]}
 """
 
 
@@ -134,12 +147,21 @@ def test_blanks_around_names_and_addresses_mean_nothing() -> None:
 def test_only_a_source_that_may_be_missing_does_not_keep_things_from_being_deleted(
     optional: str, complete: bool
 ) -> None:
-    peers = f"[{{resource: SAMNodeSet/all}}, {{resource: SAMPeerGroup/direct, optional: {optional}}}]"
-    desired = derived(node_set("m", "a"), profile(peers=peers))
+    peers = f"[{{resource: SAMNodeSet/all}}, {{resource: SAMRRSet/far, optional: {optional}}}]"
+    desired = derived(node_set("m", "a"), FETCHED, profile(peers=peers))
     assert remotes(desired) == ["192.0.2.2"]
     assert desired.table("tunnels/ipip").complete is complete
     assert desired.table("firewall").complete is complete
     assert desired.table("sysctls").complete is complete
+
+
+def test_an_optional_peer_group_makes_no_peers_and_the_status_says_so() -> None:
+    peers = "[{resource: SAMNodeSet/all}, {resource: ' SAMPeerGroup/direct', optional: true}]"
+    desired = derived(node_set("m", "a"), profile(peers=peers))
+    said = "SAMPeerGroup/direct makes no peers: routerd does not exchange peer groups"
+    assert notes(desired) == [f"SAMTransportProfile/p: {said}"]
+    assert remotes(desired) == ["192.0.2.2"]
+    assert all(each.status == "True" for found in desired.conditions.values() for each in found)
 
 
 @pytest.mark.parametrize(

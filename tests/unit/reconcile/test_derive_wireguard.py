@@ -154,6 +154,13 @@ def test_a_static_peer_is_on_its_own_device_alone() -> None:
     assert [found.link for found in peers(desired)] == ["wg1"]
 
 
+def test_a_device_says_that_a_peer_group_makes_no_peers() -> None:
+    desired = derived(device("[{resource: SAMPeerGroup/x, optional: true}]"), static_peer())
+    assert [found.public_key for found in peers(desired)] == [PEER]
+    (note,) = desired.conditions["WireGuardInterface/wg0"]
+    assert (note.type, note.status, note.reason) == ("Note", "True", "PeerGroupNotExchanged")
+
+
 @pytest.mark.parametrize(("optional", "complete"), [("false", False), ("true", True)])
 def test_a_set_that_is_not_fetched_keeps_the_peers_unless_it_is_optional(
     optional: str, complete: bool

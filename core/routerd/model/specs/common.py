@@ -68,6 +68,10 @@ class CommunitiesSpec:
     set: CommunitySetSpec = CommunitySetSpec()
 
 
+def _stripped(text: str) -> str:
+    return text.strip()
+
+
 @attrs.frozen(kw_only=True)
 class PeerSource:
     """A resource from which peers are taken, such as `SAMRRSet/rrs`.
@@ -75,7 +79,7 @@ class PeerSource:
     `optional` sources may be missing; `node_refs` limits the peers to the named nodes.
     """
 
-    resource: str
+    resource: str = attrs.field(converter=_stripped)
     optional: bool = False
     direct: bool = False
     node_refs: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import attrs
@@ -99,8 +99,20 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
             notes.append(
                 Condition(type="Ready", status="True", reason="Derived", message=f"{count} tunnels derived")
             )
-        conditions[profile.ref] = tuple(notes)
+        conditions[profile.ref] = (*notes, *without_peers(profile.spec.peers_from))
     return Adjacencies(items=tuple(items), complete=complete, conditions=conditions)
+
+
+def without_peers(sources: Iterable[PeerSource]) -> Iterator[Condition]:
+    """Yield a note for each source that never makes a peer; validation lets only optional ones by."""
+    for source in sources:
+        if source.resource.startswith("SAMPeerGroup/"):
+            yield Condition(
+                type="Note",
+                status="True",
+                reason="PeerGroupNotExchanged",
+                message=f"{source.resource} makes no peers: routerd does not exchange peer groups",
+            )
 
 
 def _slot_fault(adjacency: Adjacency, taken: dict[IPv4Network, str]) -> Condition | None:

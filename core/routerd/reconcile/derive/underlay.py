@@ -24,7 +24,7 @@ from routerd.model.specs import (
 )
 from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.reconcile.derive.inputs import Inputs
-from routerd.reconcile.derive.overlay import Adjacencies
+from routerd.reconcile.derive.overlay import Adjacencies, without_peers
 from routerd.reconcile.desired import DesiredTable
 
 
@@ -60,13 +60,15 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
             for source in found.spec.peers_from
             if not source.optional and _source_peers(inputs, found, source.resource) is None
         ]
+        notes = list(without_peers(found.spec.peers_from))
         if found.name not in inputs.public_keys:
-            note = ("PrivateKeyMissing", f"the key in {found.spec.private_key_file} cannot be used yet")
+            text = f"the key in {found.spec.private_key_file} cannot be used yet"
+            notes.append(Condition(type="Ready", status="False", reason="PrivateKeyMissing", message=text))
         elif missing:
-            note = ("PeersFromPending", f"{', '.join(missing)} has not been fetched yet")
-        else:
-            continue
-        result[found.ref] = (Condition(type="Ready", status="False", reason=note[0], message=note[1]),)
+            text = f"{', '.join(missing)} has not been fetched yet"
+            notes.append(Condition(type="Ready", status="False", reason="PeersFromPending", message=text))
+        if notes:
+            result[found.ref] = tuple(notes)
     return result
 
 
