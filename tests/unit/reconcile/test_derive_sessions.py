@@ -106,6 +106,13 @@ def test_a_leaf_that_no_dynamic_peer_accepts_is_named() -> None:
     assert not [c for each in reflector(CLAIM).conditions.values() for c in each if c.status == "False"]
 
 
+@pytest.mark.parametrize(("named", "peers"), [("leaf1", 1), ("leaf2", 0)])
+def test_a_reflectors_device_takes_only_the_leaves_that_its_source_names(named: str, peers: int) -> None:
+    source = "          - resource: SAMEnrollmentPolicy/leaves\n"
+    desired = reflector(CLAIM, edit=(source, f"{source}            nodeRefs: [{named}]\n"))
+    assert len(desired.table("peers/wireguard").values) == peers
+
+
 def test_without_a_router_there_is_no_routing_and_nothing_to_wait_for() -> None:
     text = "apiVersion: routerd.net/v1alpha1\nkind: Router\nmetadata: {name: m}\nspec: {resources: []}\n"
     desired = derive(Inputs(intent=config.load_text(text, file="m.yaml").intent, now=NOW))

@@ -133,7 +133,7 @@ def test_edges_are_those_of_the_whole_topology_where_it_is_given() -> None:
 
 
 def test_only_the_nodes_that_a_source_names_are_taken() -> None:
-    peers = "[{resource: SAMNodeSet/all, nodeRefs: [b]}]"
+    peers = "[{resource: SAMNodeSet/all, nodeRefs: [' b']}]"
     assert remotes(derived(node_set("m", "a", "b"), profile(peers=peers))) == ["192.0.2.3"]
 
 

@@ -143,6 +143,18 @@ def test_we_are_no_peer_of_ourselves() -> None:
     assert [found.public_key for found in peers(desired)] == [PEER]
 
 
+@pytest.mark.parametrize(
+    ("source", "resource"), [("SAMNodeSet/all", NODES), ("SAMRRSet/rrs", MEMBERS)], ids=["nodes", "members"]
+)
+@pytest.mark.parametrize(("names", "found"), [("a", [PEER]), ("m, b", []), ("' a '", [PEER])])
+def test_only_the_nodes_that_a_source_names_are_peers(
+    source: str, resource: str, names: str, found: list[PublicKey]
+) -> None:
+    desired = derived(device(f"[{{resource: {source}, nodeRefs: [{names}]}}]"), resource)
+    assert [each.public_key for each in peers(desired)] == found
+    assert desired.table("peers/wireguard").complete
+
+
 def test_what_the_file_says_of_a_peer_comes_before_what_is_derived() -> None:
     desired = derived(device("[{resource: SAMRRSet/rrs}]"), MEMBERS, static_peer())
     (peer,) = peers(desired).values()

@@ -84,5 +84,9 @@ class PeerSource:
     direct: bool = False
     node_refs: tuple[str, ...] = ()
 
+    def takes(self, node: str) -> bool:
+        """Say whether a node of this name is among those that the source may give."""
+        return not self.node_refs or node.strip() in {name.strip() for name in self.node_refs}
+
 
 ZERO = timedelta()

@@ -184,7 +184,7 @@ def _peers(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> tuple[lis
                 missing.append(source.resource)
             continue
         for peer in found:
-            if peer.node != own and (not source.node_refs or peer.node in source.node_refs):
+            if peer.node != own and source.takes(peer.node):
                 peers.setdefault(peer.node, peer)
     return list(peers.values()), missing
 

@@ -17,6 +17,7 @@ from routerd.model.specs import (
     IPv4StaticAddressSpec,
     IPv4StaticRouteSpec,
     NodeSpec,
+    PeerSource,
     SAMEnrollmentPolicySpec,
     SAMNodeSetSpec,
     WireGuardInterfaceSpec,
@@ -58,7 +59,7 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
         missing = [
             source.resource
             for source in found.spec.peers_from
-            if not source.optional and _source_peers(inputs, found, source.resource) is None
+            if not source.optional and _source_peers(inputs, found, source) is None
         ]
         notes = list(without_peers(found.spec.peers_from))
         if found.name not in inputs.public_keys:
@@ -102,7 +103,7 @@ def _peers(inputs: Inputs) -> tuple[dict[PeerKey, WireGuardPeer], bool]:
     complete = True
     for link, found in inputs.wireguard_devices().items():
         for source in found.spec.peers_from:
-            derived = _source_peers(inputs, found, source.resource)
+            derived = _source_peers(inputs, found, source)
             if derived is None:
                 complete = complete and source.optional
                 continue
@@ -133,9 +134,10 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def _source_peers(
-    inputs: Inputs, device: Named[WireGuardInterfaceSpec], source: str
+    inputs: Inputs, device: Named[WireGuardInterfaceSpec], source: PeerSource
 ) -> list[tuple[PeerKey, WireGuardPeer]] | None:
-    kind, _, name = source.rpartition("/")
+    """Return the peers that a source gives, or none when it is not known yet."""
+    kind, _, name = source.resource.rpartition("/")
     link = LinkName(device.spec.ifname or device.name)
     if kind == "SAMEnrollmentPolicy":
         policy = inputs.intent.get(name, SAMEnrollmentPolicySpec)
@@ -147,21 +149,22 @@ def _source_peers(
         return [
             peer
             for admitted in inputs.active_claims()
-            if inputs.policy_of(admitted.claim) == policy
+            if inputs.policy_of(admitted.claim) == policy and source.takes(admitted.claim.leaf_id)
             for peer in _claim_peer(link, admitted.claim, wireguard.persistent_keepalive)
         ]
     if kind == "SAMRRSet":
         reflectors = inputs.reflectors(name)
         if reflectors is None:
             return None
-        return [peer for reflector in reflectors for peer in _reflector_peer(link, reflector)]
+        members = (reflector for reflector in reflectors if source.takes(reflector.node))
+        return [peer for reflector in members for peer in _reflector_peer(link, reflector)]
     if kind == "SAMNodeSet":
         node_set = inputs.intent.get(name, SAMNodeSetSpec)
         own = (device.spec.self_node_ref or inputs.intent.node).strip()
         if node_set is None:
             return None
-        nodes = node_set.spec.nodes
-        return [peer for node in nodes if node.node_ref.strip() != own for peer in _node_peer(link, node)]
+        nodes = (node for node in node_set.spec.nodes if node.node_ref.strip() != own)
+        return [peer for node in nodes if source.takes(node.node_ref) for peer in _node_peer(link, node)]
     return None
 
 
