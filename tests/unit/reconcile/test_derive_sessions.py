@@ -34,10 +34,11 @@ CLAIM = Claim(
 )
 
 
-def reflector(*claims: Claim, edit: tuple[str, str] = ("", ""), **more: Any) -> Desired:
+def reflector(*claims: Claim, edit: tuple[str, str] = ("", ""), extra: str = "", **more: Any) -> Desired:
     text = (EXAMPLES / "rr.yaml").read_text().replace("REPLACE-WITH-THE-PUBLIC-KEY-OF-wg-sam", OWN)
     assert edit[0] in text
-    intent = config.load_text(text.replace(*edit) if edit[0] else text, file="rr.yaml").intent
+    text = (text.replace(*edit) if edit[0] else text) + extra
+    intent = config.load_text(text, file="rr.yaml").intent
     admitted = tuple(
         AdmittedClaim(claim=claim, admitted_at=NOW - timedelta(minutes=9 - number), expires_at=None)
         for number, claim in enumerate(claims)
@@ -111,6 +112,56 @@ def test_a_reflectors_device_takes_only_the_leaves_that_its_source_names(named: 
     source = "          - resource: SAMEnrollmentPolicy/leaves\n"
     desired = reflector(CLAIM, edit=(source, f"{source}            nodeRefs: [{named}]\n"))
     assert len(desired.table("peers/wireguard").values) == peers
+
+
+UNACCEPTED = "sourcePrefixes: [10.99.0.0/16]"
+STATIC = """\
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: BGPPeer
+      metadata: {{name: static}}
+      spec:
+        routerRef: BGPRouter/fabric
+        peerASN: 64577
+        peers: [{peers}]
+        importPolicy: {{allowedPrefixes: [10.80.0.0/16]}}
+"""
+
+
+def with_static_peers(
+    *addresses: str, sources: str = UNACCEPTED, claims: tuple[Claim, ...] = (CLAIM,)
+) -> Any:
+    """Return the import filters of a reflector whose file has a static peer at `addresses`."""
+    edit = ("sourcePrefixes: [10.255.0.0/20]", sources)
+    extra = STATIC.format(peers=", ".join(addresses))
+    return reflector(*claims, edit=edit, extra=extra).table("bgp/admission").values
+
+
+@pytest.mark.parametrize("sources", [UNACCEPTED, "sourcePrefixes: [10.255.0.0/16]"])
+@pytest.mark.parametrize("which", ["inner", "tunnel", "endpoint", "allowed"])
+def test_a_leaf_at_a_static_peers_address_speaks_for_its_claim_alone(which: str, sources: str) -> None:
+    (inner,) = reflector(CLAIM).table("bgp/sessions").values
+    claim = attrs.evolve(
+        CLAIM, wireguard=ClaimWireGuard(public_key=KEY, allowed_ips=("10.20.0.11/32", "10.20.0.64/28"))
+    )
+    address = {
+        "inner": str(inner), "tunnel": "10.255.16.11", "endpoint": "10.20.0.11", "allowed": "10.20.0.70"
+    }[which]  # fmt: skip
+    policy = with_static_peers(address, sources=sources, claims=(claim,))[IPv4Address(address)]
+    assert policy.hosts == {IPv4Network("10.80.1.20/32")}
+    assert not policy.within
+
+
+def test_a_static_peer_that_is_no_leaf_keeps_its_own_filter() -> None:
+    policy = with_static_peers("192.0.2.7")[IPv4Address("192.0.2.7")]
+    assert (policy.hosts, policy.within) == (frozenset(), {IPv4Network("10.80.0.0/16")})
+
+
+def test_a_leaf_without_a_tunnel_is_still_held_to_its_claim() -> None:
+    # The second of two leaves of one name gets no tunnel, and its WireGuard peer is there all the same.
+    other = attrs.evolve(CLAIM, name="other", tunnel_address="10.255.16.12", owned_addresses=())
+    policies = with_static_peers("10.255.16.12", claims=(CLAIM, other))
+    assert policies[IPv4Address("10.255.16.12")].hosts == frozenset()
+    assert not policies[IPv4Address("10.255.16.12")].within
 
 
 def test_without_a_router_there_is_no_routing_and_nothing_to_wait_for() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+from routerd.model.claim import Claim
 from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
@@ -37,6 +38,7 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
         for neighbour in found.spec.peers:
             sessions[neighbour] = _static_session(router, found)
             admission[neighbour] = _within(inputs, found.spec.import_policy or router.spec.import_policy)
+    admission |= _claimed(inputs, router, links)
     for adjacency in links:
         if adjacency.claim is not None:
             _add_leaf(inputs, router, adjacency, sessions, admission)
@@ -128,10 +130,41 @@ def _add_leaf(
         password=spec.password,
         leaf=claim.leaf_id,
     )
+    admission[adjacency.neighbour] = _hosts(inputs, claim, spec.import_policy or router.spec.import_policy)
+
+
+def _claimed(
+    inputs: Inputs, router: Named[BGPRouterSpec], links: Adjacencies
+) -> dict[IPv4Address, ImportPolicy]:
+    """Return the filters of static peers that are admitted leaves: a claim's /32s before any pool.
+
+    Whatever the file says of a session, a leaf must not announce what another one owns.
+    """
+    inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
+    claims = [admitted.claim for admitted in inputs.active_claims()]
+    result: dict[IPv4Address, ImportPolicy] = {}
+    for found in inputs.intent.of(BGPPeerSpec):
+        bounds = found.spec.import_policy or router.spec.import_policy
+        for neighbour in found.spec.peers:
+            claim = inner.get(neighbour) or next((each for each in claims if _holds(each, neighbour)), None)
+            if claim is not None:
+                result[neighbour] = _hosts(inputs, claim, bounds)
+    return result
+
+
+def _holds(claim: Claim, address: IPv4Address) -> bool:
+    """Say whether packets to an address go to the leaf of a claim, or to somebody behind it."""
+    return address in (claim.tunnel_host, claim.endpoint_host) or (
+        claim.wireguard is not None and any(address in prefix for prefix in claim.wireguard.allowed)
+    )
+
+
+def _hosts(inputs: Inputs, claim: Claim, within: PolicySpec | None) -> ImportPolicy:
+    """Return the filter that lets in a claim's own /32s, as far as the policies authorise them."""
     policy = inputs.policy_of(claim)
     pools = authorised(inputs, policy.spec) if policy is not None else ()
-    bounds = (spec.import_policy or router.spec.import_policy or PolicySpec()).allowed_prefixes
-    admission[adjacency.neighbour] = ImportPolicy(
+    bounds = within.allowed_prefixes if within is not None else ()
+    return ImportPolicy(
         hosts=frozenset(
             prefix
             for prefix in claim.owned
