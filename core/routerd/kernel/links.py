@@ -9,7 +9,7 @@ takes that one, and no other, for its own unfinished work.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface
 from socket import AF_INET
 from typing import Any
@@ -24,7 +24,10 @@ from routerd.spi.kernel import ALIAS_PREFIX, Link, LinkSpec
 
 _IFF_UP = 1
 _ENCAP_FOU = 1
-_GRE_KEY = 32  # pyroute2 wants the high byte of GRE_KEY (0x2000)
+_GRE_KEY = 0x2000
+ODD_KEY = -1
+"""The key of a GRE device whose directions differ, or which has checksums or sequence numbers."""
+
 _PREFIXES = {"ipip": "ipip", "gre": "gre"}
 _IMPOSSIBLE_NAME = "rd/probe"
 """No device may have a slash in its name, so a request with it never makes one."""
@@ -165,7 +168,7 @@ def _is_unfinished(link: Link, spec: LinkSpec) -> bool:
         not link.alias
         and not link.up
         and not link.addresses
-        and (link.kind, link.local, link.remote) == (spec.kind, spec.local, spec.remote)
+        and (link.kind, link.local, link.remote, link.key) == (spec.kind, spec.local, spec.remote, spec.key)
     )
 
 
@@ -220,12 +223,23 @@ def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: 
         local=_address_or_none(field("LOCAL")),
         remote=_address_or_none(field("REMOTE")),
         ttl=field("TTL") or 0,
-        key=field("IKEY") or None,
+        key=_key(field) if kind == "gre" else None,
         encapsulation=encapsulation,
         addresses=addresses,
         rx_bytes=stats.get("rx_bytes", 0),
         tx_bytes=stats.get("tx_bytes", 0),
     )
+
+
+def _key(field: Callable[[str], Any]) -> int | None:
+    """Return the key of a GRE device; one that no key describes differs from every tunnel of ours."""
+    # Flags decide: the kernel reports a key of zero where there is none.
+    flags, key = field("IFLAGS") or 0, field("IKEY") or 0
+    if (field("OFLAGS") or 0, field("OKEY") or 0) != (flags, key):
+        return ODD_KEY
+    if flags == _GRE_KEY:
+        return int(key)
+    return ODD_KEY if flags else None
 
 
 def _address_or_none(text: str | None) -> IPv4Address | None:

@@ -21,7 +21,11 @@ ALIAS_PREFIX = "routerd:"
 
 @attrs.frozen(kw_only=True)
 class Link:
-    """A network device as the kernel reports it; `kind` is `IFLA_INFO_KIND`, empty for hardware."""
+    """A network device as the kernel reports it; `kind` is `IFLA_INFO_KIND`, empty for hardware.
+
+    `key` is that of a GRE device, and negative when it has not the same one in both directions and
+    nothing else: no tunnel is like that.
+    """
 
     name: LinkName
     index: int
