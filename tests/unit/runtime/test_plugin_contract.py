@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 import gc
-import itertools
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from tests.unit.runtime.plugin_world import World, refused
 
-from routerd.errors import PluginError
-from routerd.runtime import host
 from routerd.runtime.host import PluginHost, installed_plugins
-from routerd.spi import ENTRY_POINT_GROUP
-
-Install = Callable[..., None]
-
-_NUMBERS = itertools.count()
 
 HEAD = """
 import attrs, click, routerd
@@ -51,35 +42,7 @@ def kind(name: str, *, api: str = "x.example/v1", teardown: str = "the thing", s
     )
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Install distributions of one module each; nothing else is installed."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    real = host.metadata.distributions
-
-    def only_ours() -> object:
-        return real(path=[str(tmp_path)])
-
-    monkeypatch.setattr(host.metadata, "distributions", only_ours)
-
-    def add(name: str, code: str, *, group: str = ENTRY_POINT_GROUP) -> None:
-        module = f"contract_{name}_{next(_NUMBERS)}"
-        (tmp_path / f"{module}.py").write_text(code)
-        directory = tmp_path / f"{module}-1.0.dist-info"
-        directory.mkdir()
-        (directory / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
-        (directory / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
-
-    return add
-
-
-def refused(*names: str) -> str:
-    with pytest.raises(PluginError) as caught:
-        PluginHost.load(names)
-    return str(caught.value)
-
-
-def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: Install) -> None:
+def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: World) -> None:
     families = ("transports", "routings", "enrollments", "fabrics")
     install(
         "all",
@@ -100,18 +63,18 @@ def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: Instal
     assert [each.name for each in loaded.plugins[0].commands] == ["do"]
 
 
-def test_no_plugin_at_all_is_core_alone(install: Install) -> None:
+def test_no_plugin_at_all_is_core_alone(install: World) -> None:
     install("other", "raise AssertionError")
     assert PluginHost.load([]).plugins == ()
 
 
-def test_a_plugin_of_another_major_version_is_not_installed_for_us(install: Install) -> None:
+def test_a_plugin_of_another_major_version_is_not_installed_for_us(install: World) -> None:
     install("p", plugin("p"), group="routerd.plugins.v2")
     assert installed_plugins() == {}
     assert refused("p") == "plugin p is not installed (installed: none)"
 
 
-def test_plugins_stand_in_the_order_of_the_allow_list(install: Install) -> None:
+def test_plugins_stand_in_the_order_of_the_allow_list(install: World) -> None:
     for name in ("a", "b", "c"):
         install(name, plugin(name))
     assert [each.info.name for each in PluginHost.load(["c", "a", "b"]).plugins] == ["c", "a", "b"]
@@ -149,7 +112,7 @@ PROVIDER = "Provider(kind='k', create=made)"
     ],
 )  # fmt: skip
 def test_a_breach_of_the_contract_names_the_plugin_and_the_breach(
-    install: Install, code: str, words: str
+    install: World, code: str, words: str
 ) -> None:
     install("p", code)
     text = refused("p")
@@ -158,14 +121,14 @@ def test_a_breach_of_the_contract_names_the_plugin_and_the_breach(
     gc.collect()  # would say that a coroutine was never awaited
 
 
-def test_one_bad_plugin_does_not_keep_the_faults_of_another_secret(install: Install) -> None:
+def test_one_bad_plugin_does_not_keep_the_faults_of_another_secret(install: World) -> None:
     install("a", "raise OSError('a')")
     install("b", plugin("c"))
     assert len(refused("a", "b").splitlines()) == 2
 
 
 @pytest.mark.parametrize("other", ["x.example/v1", "y.example/v1"])
-def test_two_plugins_for_one_kind_of_resource_are_refused(install: Install, other: str) -> None:
+def test_two_plugins_for_one_kind_of_resource_are_refused(install: World, other: str) -> None:
     install("a", plugin("a", hook("resource_kinds", f"[{kind('Thing')}]")))
     install("b", plugin("b", hook("resource_kinds", f"[{kind('Thing', api=other)}]")))
     assert refused("a", "b") == "resource kind Thing is defined by both a and b; enable one of them"
@@ -176,14 +139,14 @@ def test_two_plugins_for_one_kind_of_resource_are_refused(install: Install, othe
     [("routings", "routing protocol"), ("enrollments", "join method"), ("fabrics", "cloud")],
 )
 def test_two_providers_of_one_name_are_refused_in_every_family(
-    install: Install, family: str, noun: str
+    install: World, family: str, noun: str
 ) -> None:
     for name in ("a", "b"):
         install(name, plugin(name, hook(family, f"[{PROVIDER}]")))
     assert refused("a", "b") == f"{noun} k is provided by both a and b; enable one of them"
 
 
-def test_an_interrupt_while_a_plugin_is_imported_is_no_fault_of_the_plugin(install: Install) -> None:
+def test_an_interrupt_while_a_plugin_is_imported_is_no_fault_of_the_plugin(install: World) -> None:
     install("p", "raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
         PluginHost.load(["p"])

@@ -1,0 +1,53 @@
+"""Plugins written to disk as distributions of one module each, and nothing else installed."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from routerd.errors import PluginError
+from routerd.runtime import host
+from routerd.runtime.host import PluginHost
+from routerd.spi import ENTRY_POINT_GROUP
+
+_NUMBERS = itertools.count()
+
+
+class World:
+    """A directory of distributions; `world("p", code)` installs the plugin `p`."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path = path
+        monkeypatch.syspath_prepend(str(path))
+        real = host.metadata.distributions
+        monkeypatch.setattr(host.metadata, "distributions", lambda: real(path=[str(path)]))
+
+    def __call__(
+        self, name: str, code: str, *, distribution: str = "", group: str = ENTRY_POINT_GROUP
+    ) -> None:
+        module = self.module(name, code)
+        self.distribution(distribution or f"dist-{name}", f"[{group}]\n{name} = {module}\n")
+
+    def module(self, name: str, code: str) -> str:
+        """Write a module that can be imported, and return its name."""
+        # A name of its own: a module stays imported for the rest of the run.
+        module = f"plugin_{name}_{next(_NUMBERS)}"
+        (self.path / f"{module}.py").write_text(code)
+        return module
+
+    def distribution(self, name: str, entry_points: str | bytes) -> None:
+        """Install a distribution with these entry points."""
+        directory = self.path / f"{name.replace('-', '_')}-1.0.dist-info"
+        directory.mkdir()
+        (directory / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        content = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
+        (directory / "entry_points.txt").write_bytes(content)
+
+
+def refused(*names: str) -> str:
+    """Return why plugins of these names cannot be loaded."""
+    with pytest.raises(PluginError) as caught:
+        PluginHost.load(names)
+    return str(caught.value)
