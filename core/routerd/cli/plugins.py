@@ -10,7 +10,7 @@ from routerd import config
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console, table
 from routerd.errors import ConfigError, PluginError
-from routerd.runtime.host import LoadedPlugin, PluginHost, installed_plugins
+from routerd.runtime.host import LoadedPlugin, PluginHost, installation
 from routerd.spi import API_VERSION, JSONValue
 
 
@@ -24,8 +24,11 @@ def command(settings: Settings, *, as_document: bool, load_all: bool) -> None:
     Only enabled ones are loaded, because loading runs their code; `--all` asks the others as well.
     """
     loaded = {plugin.info.name: plugin for plugin in PluginHost.load(_enabled(settings)).plugins}
+    found = installation()
+    for warning in found.warnings:
+        click.echo(f"warning: {warning}", err=True)
     rows: list[dict[str, JSONValue]] = []
-    for name, candidates in sorted(installed_plugins().items()):
+    for name, candidates in sorted(found.plugins.items()):
         for installed in candidates:
             plugin, fault = loaded.get(name), ""
             enabled = plugin is not None

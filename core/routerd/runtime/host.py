@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any, TypeVar, cast
 
@@ -63,48 +63,83 @@ class LoadedPlugin:
     commands: tuple[click.Command, ...] = ()
 
 
-def installed_plugins() -> dict[str, list[InstalledPlugin]]:
-    """Return what is installed by name; a name with two entries is ambiguous and cannot be used."""
+@attrs.frozen(kw_only=True)
+class Installation:
+    """What is installed: plugins by name, and which distributions could not be asked.
+
+    A name with two entries is ambiguous and cannot be used.
+    """
+
+    plugins: Mapping[str, Sequence[InstalledPlugin]]
+    warnings: tuple[str, ...] = ()
+
+
+def installation() -> Installation:
+    """Look at every distribution; one that is damaged costs a warning that names it, and no more."""
     found: dict[str, list[InstalledPlugin]] = {}
+    warnings: list[str] = []
     for distribution in metadata.distributions():
-        for entry in distribution.entry_points:
-            if entry.group != ENTRY_POINT_GROUP:
-                continue
-            plugin = InstalledPlugin(
-                name=entry.name,
-                distribution=distribution.metadata["Name"],
-                version=distribution.version,
-                entry_point=entry,
-            )
-            others = found.setdefault(entry.name, [])
-            if all(other.distribution != plugin.distribution for other in others):
-                others.append(plugin)
-    return found
+        try:
+            offered = _offered(distribution)
+        except Exception as error:  # noqa: BLE001 - anybody's files, read by a parser that checks nothing
+            name = _name_of(distribution)
+            words = f"distribution {name}: its entry points cannot be read: {_words(error)}; reinstall it"
+            warnings.append(words)
+            continue
+        earlier = {(name, each.distribution) for name, others in found.items() for each in others}
+        for plugin in offered:
+            # A distribution that is found in two places is the first of them, as it is for Python's import.
+            if (plugin.name, plugin.distribution) not in earlier:
+                found.setdefault(plugin.name, []).append(plugin)
+    return Installation(plugins=found, warnings=tuple(warnings))
+
+
+def _offered(distribution: metadata.Distribution) -> list[InstalledPlugin]:
+    entries = dict.fromkeys(entry for entry in distribution.entry_points if entry.group == ENTRY_POINT_GROUP)
+    return [
+        InstalledPlugin(
+            name=entry.name,
+            distribution=distribution.metadata["Name"],
+            version=distribution.version,
+            entry_point=entry,
+        )
+        for entry in entries
+    ]
+
+
+def _name_of(distribution: metadata.Distribution) -> str:
+    try:
+        return f"{distribution.metadata['Name']} {distribution.version}"
+    except Exception:  # noqa: BLE001 - as above; then the place is all that can be said
+        return f"in {distribution.locate_file('')}"
 
 
 class PluginHost:
     """The enabled plugins."""
 
-    def __init__(self, plugins: Sequence[LoadedPlugin]) -> None:
+    def __init__(self, plugins: Sequence[LoadedPlugin], *, warnings: Sequence[str] = ()) -> None:
         self.plugins = tuple(plugins)
+        self.warnings = tuple(warnings)
 
     @classmethod
     def load(cls, names: Sequence[str]) -> PluginHost:
         """Import and question the plugins `names`, or raise one `PluginError` that names every fault."""
-        available = installed_plugins()
+        found = installation()
         faults: list[str] = []
         repeated = sorted({name for name in names if names.count(name) > 1})
         faults += [f"plugin {name} is named twice" for name in repeated]
         loaded: list[LoadedPlugin] = []
         for name in dict.fromkeys(names):
             try:
-                loaded.append(_load(_find(name, available)))
+                loaded.append(_load(_find(name, found.plugins)))
             except PluginError as error:
                 faults.append(str(error))
         faults += _conflicts(loaded)
         if faults:
+            if any(name not in found.plugins for name in names):
+                faults += found.warnings
             raise PluginError("\n".join(faults))
-        return cls(loaded)
+        return cls(loaded, warnings=found.warnings)
 
     def _described(self, family: str) -> Iterable[tuple[LoadedPlugin, Any]]:
         # Any: the families differ in the type of their providers; the typed methods below narrow it.
@@ -133,8 +168,15 @@ class PluginHost:
         return tuple(kind for _, kind in self._described("resource_kinds"))
 
 
-def _find(name: str, available: dict[str, list[InstalledPlugin]]) -> InstalledPlugin:
+def _find(name: str, available: Mapping[str, Sequence[InstalledPlugin]]) -> InstalledPlugin:
     candidates = available.get(name, [])
+    if len(candidates) > 1 and len({each.distribution for each in candidates}) == 1:
+        first = candidates[0]
+        values = " and ".join(each.entry_point.value for each in candidates)
+        raise PluginError(
+            f"plugin {name} is given twice by {first.distribution} {first.version}, as {values}; "
+            "uninstall it or mend it"
+        )
     if len(candidates) > 1:
         owners = " and ".join(sorted(f"{c.distribution} {c.version}" for c in candidates))
         raise PluginError(f"plugin {name} is offered by {owners}; uninstall one of them")

@@ -49,8 +49,15 @@ def prepare(path: Path, *, plugins: Sequence[str] | None = None, lenient: bool =
     if errors := [problem for problem in problems if problem.severity == "error"]:
         raise ConfigError(errors)
     # What is lenient about the plugins' own options is said where the rest of the warnings is.
+    problems += [_warning(configuration, text) for text in host.warnings]
     configuration = attrs.evolve(configuration, warnings=(*configuration.warnings, *problems))
     return Prepared(configuration=configuration, host=host, options=options, profile_options=profile_options)
+
+
+def _warning(configuration: config.Configuration, text: str) -> Problem:
+    return Problem(
+        file=configuration.file, line=0, resource="", path="plugins", message=text, severity="warning"
+    )
 
 
 def _plugin_options(

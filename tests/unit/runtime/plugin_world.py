@@ -22,7 +22,9 @@ class World:
         self.path = path
         monkeypatch.syspath_prepend(str(path))
         real = host.metadata.distributions
-        monkeypatch.setattr(host.metadata, "distributions", lambda: real(path=[str(path)]))
+        monkeypatch.setattr(
+            host.metadata, "distributions", lambda: real(path=[str(path), str(path / "later")])
+        )
 
     def __call__(
         self, name: str, code: str, *, distribution: str = "", group: str = ENTRY_POINT_GROUP
@@ -37,10 +39,11 @@ class World:
         (self.path / f"{module}.py").write_text(code)
         return module
 
-    def distribution(self, name: str, entry_points: str | bytes) -> None:
-        """Install a distribution with these entry points."""
-        directory = self.path / f"{name.replace('-', '_')}-1.0.dist-info"
-        directory.mkdir()
+    def distribution(self, name: str, entry_points: str | bytes, *, later: bool = False) -> None:
+        """Install a distribution with these entry points, `later` in a place that is searched last."""
+        place = self.path / "later" if later else self.path
+        directory = place / f"{name.replace('-', '_')}-1.0.dist-info"
+        directory.mkdir(parents=True)
         (directory / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
         content = entry_points if isinstance(entry_points, bytes) else entry_points.encode()
         (directory / "entry_points.txt").write_bytes(content)

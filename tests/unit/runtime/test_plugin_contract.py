@@ -7,7 +7,7 @@ import gc
 import pytest
 from tests.unit.runtime.plugin_world import World, refused
 
-from routerd.runtime.host import PluginHost, installed_plugins
+from routerd.runtime.host import PluginHost, installation
 
 HEAD = """
 import attrs, click, routerd
@@ -70,7 +70,7 @@ def test_no_plugin_at_all_is_core_alone(install: World) -> None:
 
 def test_a_plugin_of_another_major_version_is_not_installed_for_us(install: World) -> None:
     install("p", plugin("p"), group="routerd.plugins.v2")
-    assert installed_plugins() == {}
+    assert installation().plugins == {}
     assert refused("p") == "plugin p is not installed (installed: none)"
 
 

@@ -8,6 +8,7 @@ import pytest
 from tests.unit.runtime.plugin_world import World, refused
 
 from routerd.runtime.host import PluginHost
+from routerd.spi import ENTRY_POINT_GROUP
 
 INFO = """
 import routerd
@@ -59,6 +60,63 @@ def test_two_distributions_that_offer_one_name_are_refused(install: World) -> No
     install("same", INFO.format(name="same"), distribution="first")
     install("same", INFO.format(name="same"), distribution="second")
     assert refused("same") == "plugin same is offered by first 1.0 and second 1.0; uninstall one of them"
+
+
+MALFORMED = {
+    "no value": "[console_scripts]\nbroken\n",
+    "not text": b"[console_scripts]\nx = \xff\xfe\n",
+}
+
+
+@pytest.mark.parametrize("entry_points", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_distribution_that_cannot_be_read_costs_one_warning_that_names_it(
+    install: World, entry_points: str | bytes
+) -> None:
+    install("a_good", GOOD.replace('"p"', '"a_good"'))
+    install("z_good", GOOD.replace('"p"', '"z_good"'))
+    install.distribution("m-unrelated", entry_points)
+    host = PluginHost.load(["a_good", "z_good"])
+    assert [each.info.name for each in host.plugins] == ["a_good", "z_good"]
+    (warning,) = host.warnings
+    assert warning.startswith("distribution m-unrelated 1.0: its entry points cannot be read: ")
+    assert warning.endswith("; reinstall it")
+
+
+def test_a_plugin_that_is_missing_may_be_in_what_cannot_be_read(install: World) -> None:
+    install.distribution("m-unrelated", MALFORMED["no value"])
+    missing, unreadable = refused("p").splitlines()
+    assert missing == "plugin p is not installed (installed: none)"
+    assert "m-unrelated 1.0" in unreadable
+
+
+def test_a_bad_distribution_is_no_fault_of_a_plugin_that_is_refused_for_another_reason(
+    install: World,
+) -> None:
+    install.distribution("m-unrelated", MALFORMED["no value"])
+    install("p", "")
+    assert "m-unrelated" not in refused("p")
+
+
+def test_a_name_that_one_distribution_gives_twice_is_refused(install: World) -> None:
+    one, two = install.module("one", GOOD), install.module("two", GOOD)
+    install.distribution("twice", f"[{ENTRY_POINT_GROUP}]\np = {one}\np = {two}\n")
+    assert (
+        refused("p") == f"plugin p is given twice by twice 1.0, as {one} and {two}; uninstall it or mend it"
+    )
+
+
+def test_a_name_that_is_given_twice_the_same_is_given_once(install: World) -> None:
+    module = install.module("p", GOOD)
+    install.distribution("twice", f"[{ENTRY_POINT_GROUP}]\np = {module}\np = {module}\n")
+    assert [each.info.name for each in PluginHost.load(["p"]).plugins] == ["p"]
+
+
+def test_a_distribution_that_is_found_twice_is_the_one_that_is_found_first(install: World) -> None:
+    first, second = install.module("p", GOOD), install.module("p", "raise OSError")
+    install.distribution("mine", f"[{ENTRY_POINT_GROUP}]\np = {first}\n")
+    install.distribution("mine", f"[{ENTRY_POINT_GROUP}]\np = {second}\n", later=True)
+    (loaded,) = PluginHost.load(["p"]).plugins
+    assert loaded.installed.entry_point.value == first
 
 
 @pytest.mark.parametrize(

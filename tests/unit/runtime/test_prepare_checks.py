@@ -87,12 +87,13 @@ class Desk:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = path
         self.named: list[str] = []
+        self.warnings: tuple[str, ...] = ()
         self.installed = {"example": EXAMPLE}
         monkeypatch.setattr(PluginHost, "load", self._load)
 
     def _load(self, names: Any) -> PluginHost:
         self.named = list(names)
-        return PluginHost([self.installed[name] for name in names])
+        return PluginHost([self.installed[name] for name in names], warnings=self.warnings)
 
     def prepare(self, *resources: str, plugins: str = "plugins: [example]", **more: Any) -> Any:
         body = f"spec:\n  resources:\n{''.join(resources)}" if resources else "spec: {resources: []}\n"
@@ -163,6 +164,13 @@ def test_an_option_of_the_wrong_type_and_a_missing_one_are_told_together(desk: D
 def test_what_is_lenient_about_options_is_still_said(desk: Desk) -> None:
     made = desk.prepare(CLOUD, plugins="plugins: {example: {bakend: user}}", lenient=True)
     (warning,) = [each for each in made.configuration.warnings if "bakend" in str(each)]
+    assert warning.severity == "warning"
+
+
+def test_what_is_wrong_with_an_unrelated_distribution_is_a_warning(desk: Desk) -> None:
+    desk.warnings = ("distribution x 1.0: its entry points cannot be read",)
+    (warning,) = desk.prepare().configuration.warnings
+    assert str(warning) == f"{desk.path}: plugins: {desk.warnings[0]}"
     assert warning.severity == "warning"
 
 
