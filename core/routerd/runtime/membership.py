@@ -18,6 +18,11 @@ from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Store
 
+PATIENCE = 10.0
+"""Seconds that an enroller has to end."""
+
+_STUCK = "what ran for it before does not end, and nothing runs beside it; restart routerd if that stays so"
+
 
 @attrs.frozen(kw_only=True)
 class _Member:
@@ -27,7 +32,12 @@ class _Member:
 
 
 class Memberships:
-    """Starts, replaces and ends enrollers."""
+    """Starts, replaces and ends enrollers.
+
+    One that does not end within `patience` seconds (a join method that ignores cancellation) is
+    told so again and again, and its successor begins when it has ended: two would contradict each
+    other before the reflectors.
+    """
 
     def __init__(
         self,
@@ -39,6 +49,7 @@ class Memberships:
         log: Logger,
         on_change: Callable[[], None],
         on_claim: Callable[[Claim], None],
+        patience: float = PATIENCE,
     ) -> None:
         self._store = store
         self._enrollment = enrollment
@@ -47,24 +58,47 @@ class Memberships:
         self._log = log
         self._on_change = on_change
         self._on_claim = on_claim
+        self._patience = patience
+        self._intent: Intent | None = None
         self._members: dict[str, _Member] = {}
+        self._stuck: set[str] = set()
         self._turn = asyncio.Lock()
 
     async def follow(self, intent: Intent) -> None:
         """Run exactly the enrollers that `intent` asks for; one that did not change goes on."""
         async with self._turn:
+            self._intent = intent
             wanted = dict(_wanted(intent)) if self._enrollment is not None else {}
             for name, member in list(self._members.items()):
                 if wanted.get(name) != (member.client, member.claim):
-                    await self._supervisor.cancel(f"enroller {name}")
                     del self._members[name]
+                    await self._end(name)
             for name, (client, claim) in wanted.items():
-                if name not in self._members:
+                if name not in self._members and name not in self._stuck:
                     self._start(name, client, claim)
+
+    async def _end(self, name: str) -> None:
+        await self._supervisor.cancel(_task(name), self._patience)
+        if self._supervisor.running(_task(name)):
+            self._stuck.add(name)
+            self._supervisor.spawn(f"end of {_task(name)}", self._outlast(name))
+
+    async def _outlast(self, name: str) -> None:
+        """Start what is wanted by then as soon as an enroller that would not end has ended."""
+        while self._supervisor.running(_task(name)):
+            await self._supervisor.cancel(_task(name), self._patience)
+        self._stuck.discard(name)
+        if self._intent is not None:
+            await self.follow(self._intent)
 
     def _start(self, name: str, client: Named[SAMEnrollmentClientSpec], claim: Claim) -> None:
         if self._enrollment is None:
             return
+
+        def speaks() -> bool:
+            member = self._members.get(name)
+            return member is not None and member.enroller is enroller
+
         enroller = Enroller(
             client,
             claim,
@@ -73,10 +107,10 @@ class Memberships:
             clock=self._clock,
             log=self._log,
             on_change=self._on_change,
-            on_claim=self._on_claim,
+            on_claim=lambda signed: self._on_claim(signed) if speaks() else None,
         )
         self._members[name] = _Member(client=client, claim=claim, enroller=enroller)
-        self._supervisor.keep(f"enroller {name}", enroller.run)
+        self._supervisor.keep(_task(name), enroller.run)
 
     def hurry(self) -> None:
         """Ask every reflector again at once."""
@@ -85,7 +119,7 @@ class Memberships:
 
     def reasons(self) -> list[str]:
         """Return in words why a membership does not stand."""
-        return [
+        return [f"{_ref(name)}: {_STUCK}" for name in sorted(self._stuck)] + [
             f"{member.client.ref}: {status.message}"
             for member in self._members.values()
             if (status := member.enroller.status).phase != "Ready"
@@ -93,7 +127,11 @@ class Memberships:
 
     def document(self) -> list[JSONValue]:
         """Return how every membership stands, for the status."""
-        return [self._describe(member) for member in self._members.values()]
+        waiting: list[JSONValue] = [
+            {"name": _ref(name), "phase": "Pending", "reason": "Stuck", "message": _STUCK, "endpoints": []}
+            for name in sorted(self._stuck)
+        ]
+        return waiting + [self._describe(member) for member in self._members.values()]
 
     def _describe(self, member: _Member) -> JSONValue:
         status = member.enroller.status
@@ -109,6 +147,14 @@ class Memberships:
             "nextAttempt": _stamp(status.next_attempt),
             "endpoints": [_endpoint(each, status.claim_digest) for each in status.endpoints],
         }
+
+
+def _task(name: str) -> str:
+    return f"enroller {name}"
+
+
+def _ref(name: str) -> str:
+    return f"SAMEnrollmentClient/{name}"
 
 
 def _wanted(intent: Intent) -> list[tuple[str, tuple[Named[SAMEnrollmentClientSpec], Claim]]]:

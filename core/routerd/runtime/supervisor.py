@@ -25,6 +25,7 @@ class Supervisor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failed: dict[str, str] = {}
         self._began: dict[str, float] = {}
+        self._stuck: set[str] = set()
 
     @property
     def failures(self) -> dict[str, str]:
@@ -46,7 +47,10 @@ class Supervisor:
         return name in self._tasks
 
     async def cancel(self, name: str, deadline: float = 10.0) -> None:
-        """End one task and wait for it; one that does not run is a success."""
+        """End one task and wait for it; one that does not run is a success.
+
+        One that does not end in time is logged, once, and is still `running`.
+        """
         task = self._tasks.get(name)
         if task is not None:
             await self._end({name: task}, deadline)
@@ -61,7 +65,8 @@ class Supervisor:
             task.cancel()
         _, stuck = await asyncio.wait(tasks.values(), timeout=deadline)
         for name, task in tasks.items():
-            if task in stuck:
+            if task in stuck and name not in self._stuck:
+                self._stuck.add(name)
                 self._log.error("task.stuck", task=name, seconds=deadline)
 
     def _start(self, name: str, work: Work, inner: Work | None = None) -> None:
@@ -78,6 +83,7 @@ class Supervisor:
     def _ended(self, name: str, unused: list[Work]) -> None:
         self._tasks.pop(name, None)
         self._began.pop(name, None)
+        self._stuck.discard(name)
         for each in unused:
             each.close()
 
