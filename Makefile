@@ -7,10 +7,14 @@ PLUGINS := $(notdir $(wildcard plugins/*))
 STAMP := $(VENV)/.installed
 # Tiers that a run must not skip; `make test REQUIRE=` lets every tier be skipped with a reason.
 REQUIRE ?= live,netns,cloud,interop,thirdparty
+# The tests for Debian's own kernel; `make test-vm VM_TESTS=...` runs some of them.
+VM_TESTS ?= $(shell grep -rlE '\bmark\.vm\b' --include='test_*.py' tests plugins)
+CMD ?= bash
+export CMD
 
 FAST := not live and not netns and not vm and not cloud and not interop and not thirdparty and not bench
 
-.PHONY: help setup system lab test check bench fmt clean
+.PHONY: help setup system lab test test-vm vm check bench fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,7 +38,14 @@ check: $(STAMP)  ## lint, types, import rules and the fast tests
 	@$(PY) -m pytest -q -n 4 -m "$(FAST)"
 
 test: setup  ## every tier that this machine can run; says what it skipped and why
-	@$(PY) -m pytest -q -m "not bench" --require=$(REQUIRE)
+	@$(PY) -m pytest -q -m "not bench and not vm" --require=$(REQUIRE)
+	@$(MAKE) -s test-vm
+
+test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
+	@$(PY) -m tests.vm --seconds 2400 -- $(abspath $(PY)) -m pytest -q -n 2 -m vm --require=vm $(VM_TESTS)
+
+vm: setup  ## run CMD='...' in that virtual machine, a shell without it
+	@$(PY) -m tests.vm --seconds 7200 -- "$$CMD"
 
 bench: setup  ## measure speed, memory and growth; prints ratios against peers of the same run
 	@$(PY) -m tests.bench

@@ -7,6 +7,7 @@ set -euo pipefail
 needed=(
   "ip iproute2" "ping iputils-ping" "nft nftables" "iptables iptables" "wireguard-go wireguard-go"
   "wg wireguard-tools" "sshd openssh-server" "ssh openssh-client" "nsenter util-linux" "bird bird2"
+  "iperf3 iperf3" "qemu-system-x86_64 qemu-system-x86" "depmod kmod" "dpkg-deb dpkg"
 )
 
 missing=()

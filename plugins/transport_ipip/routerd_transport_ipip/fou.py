@@ -98,16 +98,33 @@ class FouListeners:
 
 
 class NetlinkFou:
-    """Implements `FouPort` by generic netlink, with a socket for each request."""
+    """Implements `FouPort` by generic netlink, with a socket for each request.
+
+    Loads the kernel's module the first time that it is missing: `ipip` comes by itself when it is
+    asked for, but Debian's `fou` has no alias by which the kernel would find it.
+    """
+
+    def __init__(self) -> None:
+        self._tried = False
 
     async def listeners(self) -> Mapping[int, int]:
         """Return the protocol by port."""
-        messages = await _ask("read the fou listeners", _GET, NLM_F_REQUEST | NLM_F_DUMP)
+        try:
+            messages = await self._dump()
+        except UnsupportedError:
+            if self._tried:
+                raise
+            self._tried = True
+            await _load_module()
+            messages = await self._dump()
         return {
             message.get_attr("FOU_ATTR_PORT"): message.get_attr("FOU_ATTR_IPPROTO") or 0
             for message in messages
             if message.get_attr("FOU_ATTR_AF") == AF_INET
         }
+
+    async def _dump(self) -> list[Any]:  # Any: pyroute2 is untyped
+        return await _ask("read the fou listeners", _GET, NLM_F_REQUEST | NLM_F_DUMP)
 
     async def add(self, port: int) -> None:
         """Listen for IPv4 on `port`."""
@@ -182,6 +199,27 @@ async def _ask(what: str, command: int, flags: int, **values: int) -> list[Any]:
         raise TransientError(text) from error
     except (OSError, TimeoutError) as error:
         raise TransientError(f"{what}: the kernel does not answer: {error}") from error
+
+
+async def _load_module() -> None:
+    """Ask modprobe(8) for it; whether that worked shows in the next answer of the kernel."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            process = await asyncio.create_subprocess_exec(
+                *("modprobe", "-q", _FAMILY),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+            )
+            try:
+                await process.wait()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+    except (OSError, TimeoutError):
+        return
 
 
 def _errno_of(error: Exception) -> int:

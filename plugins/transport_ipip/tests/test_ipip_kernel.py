@@ -24,10 +24,14 @@ sys.exit(not asyncio.run(main()))
 """
 
 
+# Root keeps its own user namespace: only from there can the daemon load the module fou.
+NAMESPACES = "-nmpf" if os.geteuid() == 0 else "-Urnmpf"
+
+
 def _inside(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *("unshare", "-Urnmpf", "--mount-proc", "--kill-child", "sh", "-c"),
+            *("unshare", NAMESPACES, "--mount-proc", "--kill-child", "sh", "-c"),
             *('mount -t tmpfs none /run && ip link set lo up && exec "$@"', "sh", sys.executable, *words),
         ],
         capture_output=True,

@@ -19,16 +19,10 @@ sys.exit(not asyncio.run(NetlinkKernel().supports("wireguard")))
 """
 
 
-def _namespaces() -> str:
-    """Return the flags of unshare; a root whose / is a chroot may make no user namespace, and needs none."""
-    done = subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False, timeout=10)
-    return "-Urnmpf" if done.returncode == 0 else "-nmpf"
-
-
 def _inside(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *("unshare", _namespaces(), "--mount-proc", "--kill-child", "sh", "-c"),
+            *("unshare", "-Urnmpf", "--mount-proc", "--kill-child", "sh", "-c"),
             *(
                 'mount -t tmpfs none /run && ip link set lo up && "$@"; exit $?',
                 "sh",

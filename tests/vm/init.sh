@@ -1,0 +1,41 @@
+#!/bin/busybox sh
+# The first process of the machine, in its first file system. It makes the host's tree its root,
+# read-only below and a tmpfs above, and hands over to `guest.sh` there. Both directories of the
+# host come by 9p: `host` is its whole tree, `exchange` takes the results back.
+set -e
+export PATH=/bin
+/bin/busybox --install -s /bin
+
+fail() {
+  echo "init: $*"
+  # -no-reboot makes of this the end of the emulator.
+  reboot -f
+}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in /modules/*; do
+  insmod "$module" || fail "$module cannot be loaded"
+done
+
+shared=trans=virtio,version=9p2000.L,msize=262144
+mount -t 9p -o ro,$shared,cache=loose host /lower || fail "the host's tree cannot be mounted"
+mount -t tmpfs -o size=75%,mode=755 tmpfs /upper
+mkdir /upper/changes /upper/work
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/changes,workdir=/upper/work overlay /root \
+  || fail "the writable layer cannot be mounted"
+
+mount --move /proc /root/proc
+mount --move /sys /root/sys
+mount --move /dev /root/dev
+mkdir -p /root/dev/pts /root/dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
+mount -t tmpfs -o mode=755 tmpfs /root/run
+mkdir -p /root/run/vm /root/run/lock
+# Uncached: what was written is on the host when the machine ends, however it ends.
+mount -t 9p -o $shared,cache=none exchange /root/run/vm || fail "the exchange cannot be mounted"
+
+# From here on the root is the whole tree, not a chroot: in a chroot no user namespace can be made.
+exec switch_root /root /bin/sh /run/vm/guest.sh
