@@ -69,7 +69,7 @@ def _enabled(settings: Settings) -> tuple[str, ...]:
     if not settings.config.exists():
         return ()
     try:
-        return config.plugin_names(settings.config) or ()
+        return config.plugin_names(config.read_document(settings.config)) or ()
     except ConfigError as error:
         raise PluginError(f"the list of plugins cannot be read: {error}") from error
 

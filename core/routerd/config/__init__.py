@@ -5,10 +5,12 @@ written, `validate` (with `checker` and the `rules_*`) checks what the types can
 them together, `render` writes a resource back.
 """
 
+from routerd.config.document import Document, read_document
 from routerd.config.loader import (
     Configuration,
     PluginSection,
     ReconcileSettings,
+    examine,
     load,
     load_text,
     plugin_names,
@@ -18,11 +20,14 @@ from routerd.config.structure import structure_options
 
 __all__ = [
     "Configuration",
+    "Document",
     "PluginSection",
     "ReconcileSettings",
+    "examine",
     "load",
     "load_text",
     "plugin_names",
+    "read_document",
     "structure_options",
     "to_document",
     "to_json",

@@ -5,12 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import yaml
 
 from routerd.errors import ConfigError, Problem
 
 MAX_BYTES = 8 << 20
 MERGE_TAG = "tag:yaml.org,2002:merge"
+
+
+@attrs.frozen(kw_only=True)
+class Document:
+    """The mapping of a file's first YAML document; `file` is what messages call it."""
+
+    file: str
+    root: yaml.MappingNode = attrs.field(eq=False, repr=False)
+    warnings: tuple[Problem, ...] = ()
+
+
+def read_document(path: Path) -> Document:
+    """Read the file at `path`, once; `ConfigError` says why it cannot be used at all."""
+    return parse_document(read(path), str(path))
+
+
+def parse_document(text: str, file: str) -> Document:
+    """Return the document in `text`; `ConfigError` says why there is none."""
+    root, warnings = compose(text, file)
+    return Document(file=file, root=root, warnings=tuple(warnings))
 
 
 def read(path: Path) -> str:

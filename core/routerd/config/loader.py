@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import attrs
 import yaml
 
-from routerd.config.document import compose, line_of, read
+from routerd.config.document import Document, line_of, parse_document, read_document
 from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS, without_effect
 from routerd.config.structure import INVALID, Structurer, describe
 from routerd.config.validate import validate
@@ -77,27 +77,49 @@ class Configuration:
 
 def load(path: Path, *, kinds: Sequence[ResourceKind] = (), lenient: bool = False) -> Configuration:
     """Read the file at `path`; `kinds` are those that plugins add. Raises `ConfigError`."""
-    return load_text(read(path), file=str(path), kinds=kinds, lenient=lenient)
+    return _refuse_errors(*examine(read_document(path), kinds=kinds, lenient=lenient))
 
 
 def load_text(
     text: str, *, file: str, kinds: Sequence[ResourceKind] = (), lenient: bool = False
 ) -> Configuration:
     """Read a configuration from `text`; `file` is what messages call it. Raises `ConfigError`."""
-    root, warnings = compose(text, file)
-    reader = _Reader(Structurer(file=file, lenient=lenient, problems=warnings), (*BUILTIN, *kinds))
-    return reader.read(root)
+    return _refuse_errors(*examine(parse_document(text, file), kinds=kinds, lenient=lenient))
+
+
+def examine(
+    document: Document,
+    *,
+    kinds: Sequence[ResourceKind] = (),
+    lenient: bool = False,
+    all_kinds: bool = True,
+) -> tuple[Configuration, list[Problem]]:
+    """Return what is right in a document and everything that is not, errors and warnings.
+
+    The configuration may be used when none of the problems is an error; else it is for who looks
+    for more of them. `all_kinds` false says that plugins are missing from `kinds`, so that nothing
+    is known of a kind that nobody has heard of.
+    """
+    structurer = Structurer(file=document.file, lenient=lenient, problems=list(document.warnings))
+    return _Reader(structurer, (*BUILTIN, *kinds), all_kinds=all_kinds).read(document.root)
+
+
+def _refuse_errors(configuration: Configuration, problems: list[Problem]) -> Configuration:
+    if errors := [problem for problem in problems if problem.severity == "error"]:
+        raise ConfigError(errors)
+    return attrs.evolve(configuration, warnings=tuple(problems))
 
 
 class _Reader:
-    def __init__(self, structurer: Structurer, kinds: Sequence[ResourceKind]) -> None:
+    def __init__(self, structurer: Structurer, kinds: Sequence[ResourceKind], *, all_kinds: bool) -> None:
         self._s = structurer
+        self._all_kinds = all_kinds
         self._kinds = {kind.kind: kind for kind in kinds}
         self._options: dict[str, yaml.Node] = {}
         self._broken: set[str] = set()
         self._reconcile = ReconcileSettings()
 
-    def read(self, root: yaml.MappingNode) -> Configuration:
+    def read(self, root: yaml.MappingNode) -> tuple[Configuration, list[Problem]]:
         s = self._s
         known = dict.fromkeys(("apiVersion", "kind", "metadata", "plugins", "spec"))
         top = s.entries(root, "", known)
@@ -110,17 +132,15 @@ class _Reader:
         for resource in resources:
             s.problems += without_effect(resource)
         problems = sorted(s.problems, key=lambda problem: (problem.line, problem.path))
-        if any(problem.severity == "error" for problem in problems):
-            raise ConfigError(problem for problem in problems if problem.severity == "error")
-        return Configuration(
+        configuration = Configuration(
             file=s.file,
             node=NodeName(name),
             plugins=plugins,
             resources=tuple(resources),
             options=self._options,
             reconcile=self._reconcile,
-            warnings=tuple(problems),
         )
+        return configuration, problems
 
     def _expect(self, root: yaml.Node, top: dict[str, yaml.Node], key: str, value: str) -> None:
         node = top.get(key)
@@ -250,6 +270,8 @@ class _Reader:
         kind = self._kinds.get(name)
         if kind is None:
             close = difflib.get_close_matches(name, self._kinds, n=1)
+            if not close and not self._all_kinds:
+                return None
             hint = f"did you mean {close[0]}?" if close else "routerd plugins lists what plugins add"
             s.report(entries["kind"], "kind", f'unknown kind "{name}"', hint)
             return None
@@ -285,14 +307,13 @@ def _empty(node: yaml.Node) -> yaml.MappingNode:
     return yaml.MappingNode("tag:yaml.org,2002:map", [], node.start_mark, node.end_mark)
 
 
-def plugin_names(path: Path) -> tuple[str, ...] | None:
-    """Return the plugins that the file names, before anything else of it is looked at.
+def plugin_names(document: Document) -> tuple[str, ...] | None:
+    """Return the plugins that a document names, before anything else of it is looked at.
 
-    Plugins add kinds of resource, so their names are needed to read the rest. None when the file
-    has no `plugins:`; what is wrong with the section is reported by `load`.
+    Plugins add kinds of resource, so their names are needed to read the rest. None when there is
+    no `plugins:`; what is wrong with the section is reported by `examine`.
     """
-    root, _ = compose(read(path), str(path))
-    node = _child(root, "plugins")
+    node = _child(document.root, "plugins")
     if isinstance(node, yaml.SequenceNode):
         names = [each.value for each in node.value]
     elif isinstance(node, yaml.MappingNode):

@@ -35,7 +35,7 @@ class Command:
     lenient: bool = False
 
     def prepare(self) -> Prepared:
-        """Read and check the file and the plugins; raises `ConfigError` or `PluginError`."""
+        """Read and check the file and the plugins; raises `ConfigError`."""
         return prepare(self.config, plugins=self.plugins, lenient=self.lenient)
 
 

@@ -114,6 +114,14 @@ def _name_of(distribution: metadata.Distribution) -> str:
         return f"in {distribution.locate_file('')}"
 
 
+@attrs.frozen
+class PluginFault:
+    """Why a plugin cannot be used; `plugin` is empty for what belongs to none in particular."""
+
+    plugin: str
+    text: str
+
+
 class PluginHost:
     """The enabled plugins."""
 
@@ -124,22 +132,27 @@ class PluginHost:
     @classmethod
     def load(cls, names: Sequence[str]) -> PluginHost:
         """Import and question the plugins `names`, or raise one `PluginError` that names every fault."""
+        host, faults = cls.attempt(names)
+        if faults:
+            raise PluginError("\n".join(fault.text for fault in faults))
+        return host
+
+    @classmethod
+    def attempt(cls, names: Sequence[str]) -> tuple[PluginHost, tuple[PluginFault, ...]]:
+        """Import and question the plugins `names`; return those that can be used, and every fault."""
         found = installation()
-        faults: list[str] = []
         repeated = sorted({name for name in names if names.count(name) > 1})
-        faults += [f"plugin {name} is named twice" for name in repeated]
+        faults = [PluginFault(name, f"plugin {name} is named twice") for name in repeated]
         loaded: list[LoadedPlugin] = []
         for name in dict.fromkeys(names):
             try:
                 loaded.append(_load(_find(name, found.plugins)))
             except PluginError as error:
-                faults.append(str(error))
+                faults.append(PluginFault(name, str(error)))
         faults += _conflicts(loaded)
-        if faults:
-            if any(name not in found.plugins for name in names):
-                faults += found.warnings
-            raise PluginError("\n".join(faults))
-        return cls(loaded, warnings=found.warnings)
+        if any(name not in found.plugins for name in names):
+            faults += [PluginFault("", text) for text in found.warnings]
+        return cls(loaded, warnings=found.warnings), tuple(faults)
 
     def _described(self, family: str) -> Iterable[tuple[LoadedPlugin, Any]]:
         # Any: the families differ in the type of their providers; the typed methods below narrow it.
@@ -293,8 +306,8 @@ def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> N
         )
 
 
-def _conflicts(plugins: Sequence[LoadedPlugin]) -> list[str]:
-    faults: list[str] = []
+def _conflicts(plugins: Sequence[LoadedPlugin]) -> list[PluginFault]:
+    faults: list[PluginFault] = []
     families = {"transports": "transport mode", "routings": "routing protocol",
                 "enrollments": "join method", "fabrics": "cloud"}  # fmt: skip
     for family, noun in families.items():
@@ -303,24 +316,26 @@ def _conflicts(plugins: Sequence[LoadedPlugin]) -> list[str]:
             for provider in getattr(plugin, family):
                 first = owners.setdefault(provider.kind, plugin.info.name)
                 if first != plugin.info.name:
-                    faults.append(
+                    text = (
                         f"{noun} {provider.kind} is provided by both {first} and {plugin.info.name}; "
                         "enable one of them"
                     )
+                    faults.append(PluginFault(plugin.info.name, text))
                 elif [p.kind for p in getattr(plugin, family)].count(provider.kind) > 1:
-                    faults.append(f"plugin {first} provides {noun} {provider.kind} twice")
+                    faults.append(PluginFault(first, f"plugin {first} provides {noun} {provider.kind} twice"))
     # By the bare kind, because resources refer to each other by `Kind/name`.
     kinds: dict[str, str] = {}
     for plugin in plugins:
         for kind in plugin.resource_kinds:
             first = kinds.setdefault(kind.kind, plugin.info.name)
             if first != plugin.info.name:
-                faults.append(
+                text = (
                     f"resource kind {kind.kind} is defined by both {first} and {plugin.info.name}; "
                     "enable one of them"
                 )
+                faults.append(PluginFault(plugin.info.name, text))
             elif [each.kind for each in plugin.resource_kinds].count(kind.kind) > 1:
-                faults.append(f"plugin {first} defines resource kind {kind.kind} twice")
+                faults.append(PluginFault(first, f"plugin {first} defines resource kind {kind.kind} twice"))
     return list(dict.fromkeys(faults))
 
 

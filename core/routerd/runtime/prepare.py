@@ -11,7 +11,7 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
-from routerd.runtime.host import PluginHost
+from routerd.runtime.host import PluginFault, PluginHost
 from routerd.spi import Capability
 
 
@@ -36,27 +36,48 @@ class Prepared:
 def prepare(path: Path, *, plugins: Sequence[str] | None = None, lenient: bool = False) -> Prepared:
     """Read the file, load the plugins that `plugins` (else the file) allows, and check all of it.
 
-    Raises `ConfigError` or `PluginError`, each with everything that was found.
+    Raises `ConfigError` with everything that was found, what is wrong with plugins among it.
     """
-    names = plugins if plugins is not None else config.plugin_names(path) or ()
-    host = PluginHost.load(names)
-    configuration = config.load(path, kinds=host.resource_kinds(), lenient=lenient)
-    problems: list[Problem] = []
+    document = config.read_document(path)
+    named = plugins if plugins is not None else config.plugin_names(document) or ()
+    host, faults = PluginHost.attempt(named)
+    configuration, problems = config.examine(
+        document, kinds=host.resource_kinds(), lenient=lenient, all_kinds=not faults
+    )
+    problems += _faults(configuration, faults, of_file=plugins is None)
     options = _plugin_options(configuration, host, problems, lenient=lenient)
     profile_options = _profile_options(configuration, host, problems, lenient=lenient)
-    problems += _needs(configuration, host)
+    if not faults:
+        # What a plugin would provide is not known when it cannot be loaded.
+        problems += _needs(configuration, host)
+        problems += [_of_plugins(configuration, text, severity="warning") for text in host.warnings]
     problems.sort(key=lambda problem: problem.line)
     if errors := [problem for problem in problems if problem.severity == "error"]:
         raise ConfigError(errors)
-    # What is lenient about the plugins' own options is said where the rest of the warnings is.
-    problems += [_warning(configuration, text) for text in host.warnings]
-    configuration = attrs.evolve(configuration, warnings=(*configuration.warnings, *problems))
-    return Prepared(configuration=configuration, host=host, options=options, profile_options=profile_options)
+    return Prepared(
+        configuration=attrs.evolve(configuration, warnings=tuple(problems)),
+        host=host,
+        options=options,
+        profile_options=profile_options,
+    )
 
 
-def _warning(configuration: config.Configuration, text: str) -> Problem:
+def _faults(
+    configuration: config.Configuration, faults: Sequence[PluginFault], *, of_file: bool
+) -> Iterator[Problem]:
+    lines = {section.name: section.line for section in configuration.plugins or ()}
+    for fault in faults:
+        if of_file:
+            yield _of_plugins(configuration, fault.text, line=lines.get(fault.plugin, 0))
+        else:
+            yield Problem(file="--plugins", line=0, resource="", path="", message=fault.text)
+
+
+def _of_plugins(
+    configuration: config.Configuration, text: str, *, line: int = 0, severity: str = "error"
+) -> Problem:
     return Problem(
-        file=configuration.file, line=0, resource="", path="plugins", message=text, severity="warning"
+        file=configuration.file, line=line, resource="", path="plugins", message=text, severity=severity
     )
 
 

@@ -35,7 +35,8 @@ def test_the_example_is_right_and_nothing_is_to_be_warned_of(name: Path) -> None
 def test_the_example_names_its_plugins_and_can_be_read_for_them_alone(name: Path) -> None:
     sections = loaded(name).plugins
     assert sections is not None
-    assert config.plugin_names(EXAMPLES / name) == tuple(section.name for section in sections)
+    document = config.read_document(EXAMPLES / name)
+    assert config.plugin_names(document) == tuple(section.name for section in sections)
 
 
 @pytest.mark.parametrize("name", REFLECTORS, ids=str)

@@ -11,7 +11,7 @@ import pytest
 
 from routerd.errors import PluginError, StoreError
 from routerd.runtime.directories import Directories, fault
-from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginHost
+from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import prepare
 from routerd.runtime.providers import Made, Workshop
@@ -101,13 +101,13 @@ class Bench:
         self.contexts: list[PluginContext] = []
         self.woken: list[str | None] = []
         self.providers: tuple[Provider[Any], ...] = ()
-        monkeypatch.setattr(PluginHost, "load", self._load)
+        monkeypatch.setattr(PluginHost, "attempt", self._attempt)
 
-    def _load(self, names: Any) -> PluginHost:
+    def _attempt(self, names: Any) -> tuple[PluginHost, tuple[PluginFault, ...]]:
         entry = EntryPoint(name="p", value="p", group="")
         installed = InstalledPlugin(name="p", distribution="p", version="1", entry_point=entry)
         info = PluginInfo(name="p", summary="")
-        return PluginHost([LoadedPlugin(info=info, installed=installed, transports=self.providers)])
+        return PluginHost([LoadedPlugin(info=info, installed=installed, transports=self.providers)]), ()
 
     def create(self, context: PluginContext, options: object) -> Any:
         self.contexts.append(context)

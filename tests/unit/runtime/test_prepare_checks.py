@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 import pytest
 
-from routerd.errors import ConfigError, PluginError
-from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginHost
+from routerd.config import document
+from routerd.errors import ConfigError
+from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
 from routerd.runtime.prepare import prepare
 from routerd.spi import Capability, NoOptions, PluginInfo, Provider
 
@@ -89,11 +90,13 @@ class Desk:
         self.named: list[str] = []
         self.warnings: tuple[str, ...] = ()
         self.installed = {"example": EXAMPLE}
-        monkeypatch.setattr(PluginHost, "load", self._load)
+        monkeypatch.setattr(PluginHost, "attempt", self._attempt)
 
-    def _load(self, names: Any) -> PluginHost:
+    def _attempt(self, names: Any) -> tuple[PluginHost, tuple[PluginFault, ...]]:
         self.named = list(names)
-        return PluginHost([self.installed[name] for name in names], warnings=self.warnings)
+        there = [self.installed[name] for name in names if name in self.installed]
+        faults = [PluginFault(name, f"no {name}") for name in names if name not in self.installed]
+        return PluginHost(there, warnings=self.warnings), tuple(faults)
 
     def prepare(self, *resources: str, plugins: str = "plugins: [example]", **more: Any) -> Any:
         body = f"spec:\n  resources:\n{''.join(resources)}" if resources else "spec: {resources: []}\n"
@@ -196,8 +199,62 @@ def test_without_a_list_it_is_core_alone(desk: Desk) -> None:
     assert desk.named == []
 
 
-def test_a_plugin_fault_comes_before_the_file_is_judged(tmp_path: Path) -> None:
+def test_an_unknown_plugin_has_its_line_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "router.yaml"
-    path.write_text(f"{TOP}plugins: [no_such_plugin]\nspec: {{resources: []}}\n")
-    with pytest.raises(PluginError, match="plugin no_such_plugin is not installed"):
+    path.write_text(f"{TOP}plugins:\n  - no_such_plugin\nspec: {{resources: []}}\n")
+    with pytest.raises(ConfigError) as caught:
         prepare(path)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(f"{path}:5: plugins: plugin no_such_plugin is not installed")
+
+
+def test_a_plugin_of_the_command_line_has_no_line(desk: Desk) -> None:
+    desk.prepare()
+    with pytest.raises(ConfigError) as caught:
+        prepare(desk.path, plugins=["missing"])
+    assert str(caught.value) == "--plugins: no missing"
+
+
+UNKNOWN = """\
+    - apiVersion: {api}
+      kind: {kind}
+      metadata: {{name: u}}
+      spec: {{}}
+"""
+
+
+def test_faults_of_plugins_hide_nothing_else_that_is_wrong_with_the_file(desk: Desk) -> None:
+    wrong = TUNNEL.replace("192.0.2.2", "192.0.2.1")
+    plugins = "plugins: {example: {port: x}, missing: {}, gone: {}}"
+    problems = desk.refused(wrong, ROUTER.replace("64577", "0"), plugins=plugins)
+    assert [problem.split(": ", 1)[1].split(":")[0] for problem in problems] == [
+        "plugins", "plugins", "plugin example plugins.example.port",
+        "TunnelInterface/t1 spec.remote", "BGPRouter/b spec.asn",
+    ]  # fmt: skip
+
+
+def test_bad_options_hide_nothing_else_that_is_wrong_with_the_file(desk: Desk) -> None:
+    problems = desk.refused(ROUTER.replace("64577", "0"), plugins="plugins: {example: {port: x}}")
+    assert [("plugins.example.port" in each, "spec.asn" in each) for each in problems] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_nothing_is_guessed_of_what_a_plugin_that_cannot_be_loaded_would_bring(desk: Desk) -> None:
+    unheard = UNKNOWN.format(api="x.example/v1", kind="Gadget")
+    misspelt = UNKNOWN.format(api="net.routerd.net/v1alpha1", kind="BGPRoutr")
+    problems = desk.refused(TUNNEL, unheard, misspelt, plugins="plugins: [missing]")
+    assert [each.split(": ", 1)[1] for each in problems] == [
+        "plugins: no missing",
+        'BGPRoutr/u kind: unknown kind "BGPRoutr"; did you mean BGPRouter?',
+    ]
+    (problem,) = desk.refused(unheard)
+    assert "unknown kind" in problem
+
+
+def test_the_file_is_read_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, read = document.read, []
+    monkeypatch.setattr(document, "read", lambda path: (read.append(path), real(path))[1])
+    desk.prepare(TUNNEL)
+    assert read == [desk.path]
