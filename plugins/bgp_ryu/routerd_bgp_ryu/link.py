@@ -146,6 +146,10 @@ class SpeakerLink:
             raise TransientError("the BGP speaker's process has gone") from error
         finally:
             connection.waiting.pop(number, None)
+            if not future.cancel() and not future.cancelled():
+                # It may have been told that the process has gone while the request was still being
+                # sent; an exception that nobody fetches would be complained about much later.
+                future.exception()
 
     async def _read(self, connection: _Connection) -> None:
         try:

@@ -1,0 +1,68 @@
+"""The conversation with the speaker's process, where it breaks off."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from routerd.errors import TransientError
+from routerd.testing.context import make_context
+from routerd_bgp_ryu.config import BgpOptions
+from routerd_bgp_ryu.link import SpeakerLink, _Connection
+
+
+class FullSocket:
+    """A writer whose buffer is full until `end`, which says how the drain ends."""
+
+    def __init__(self) -> None:
+        self.draining = asyncio.Event()
+        self.end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def write(self, _: bytes) -> None: ...
+
+    async def drain(self) -> None:
+        self.draining.set()
+        await self.end
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("fault", [ConnectionResetError("reset"), None], ids=["reset", "cancelled"])
+async def test_a_request_that_is_still_being_sent_when_the_process_goes_leaves_nothing_unsaid(
+    tmp_path: Path, fault: Exception | None
+) -> None:
+    unsaid: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unsaid.append(context["message"]))
+    link = SpeakerLink(make_context(tmp_path), BgpOptions(), lambda: None)
+    writer: Any = FullSocket()
+    connection = _Connection(asyncio.StreamReader(), writer)
+    request = asyncio.ensure_future(link._request(connection, "state", {}))
+    await writer.draining.wait()
+    connection.close()
+    if fault is not None:
+        writer.end.set_exception(fault)
+        with pytest.raises(TransientError, match="has gone"):
+            await request
+    else:
+        request.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await request
+    del request
+    gc.collect()
+    assert unsaid == []
+    assert connection.waiting == {}
+
+
+async def test_an_answer_that_comes_while_the_request_is_still_being_sent_is_not_lost(tmp_path: Path) -> None:
+    link = SpeakerLink(make_context(tmp_path), BgpOptions(), lambda: None)
+    writer: Any = FullSocket()
+    connection = _Connection(asyncio.StreamReader(), writer)
+    request = asyncio.ensure_future(link._request(connection, "state", {}))
+    await writer.draining.wait()
+    link._dispatch(connection, {"id": 1, "result": 7})
+    writer.end.set_result(None)
+    assert await request == 7
