@@ -31,9 +31,18 @@ class FullSocket:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("fault", [ConnectionResetError("reset"), None], ids=["reset", "cancelled"])
+async def ended(request: asyncio.Future[object]) -> type[BaseException] | None:
+    # In a frame of its own: an exception's traceback would keep alive what must be collected.
+    try:
+        await request
+    except (asyncio.CancelledError, TransientError) as error:
+        return type(error)
+    return None
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_request_that_is_still_being_sent_when_the_process_goes_leaves_nothing_unsaid(
-    tmp_path: Path, fault: Exception | None
+    tmp_path: Path, cancelled: bool
 ) -> None:
     unsaid: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unsaid.append(context["message"]))
@@ -43,15 +52,13 @@ async def test_a_request_that_is_still_being_sent_when_the_process_goes_leaves_n
     request = asyncio.ensure_future(link._request(connection, "state", {}))
     await writer.draining.wait()
     connection.close()
-    if fault is not None:
-        writer.end.set_exception(fault)
-        with pytest.raises(TransientError, match="has gone"):
-            await request
-    else:
+    if cancelled:
         request.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await request
-    del request
+    else:
+        writer.end.set_exception(ConnectionResetError())
+    assert await ended(request) is (asyncio.CancelledError if cancelled else TransientError)
+    del request, writer.end
+    await asyncio.sleep(0)  # the loop itself holds what woke us until its next turn
     gc.collect()
     assert unsaid == []
     assert connection.waiting == {}
