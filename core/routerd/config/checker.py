@@ -238,6 +238,14 @@ def encapsulation(c: Checker, r: AnyResource) -> None:
             port(c, r, f"spec.{path}", number)
 
 
+def tunnel_key(c: Checker, r: AnyResource) -> None:
+    """Check that a key is given only where the mode has one, and that it has 32 bits."""
+    if r.spec.key is not None and r.spec.mode != "gre":
+        c.report(r, "spec.key", "only gre tunnels have a key")
+    else:
+        c.within(r, "spec.key", r.spec.key, 0, 4294967295)
+
+
 def host(c: Checker, r: AnyResource, path: str, text: str) -> None:
     """Check an IPv4 address, bare or with /32."""
     try:

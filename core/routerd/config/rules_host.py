@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from routerd.config.checker import Checker, encapsulation, link_name, mtu, port, secret
+from routerd.config.checker import Checker, encapsulation, link_name, mtu, port, secret, tunnel_key
 from routerd.model import specs
 from routerd.model.resource import Resource
 
@@ -34,10 +34,7 @@ def tunnel(c: Checker, r: Resource[specs.TunnelInterfaceSpec]) -> None:
     mtu(c, r, s.mtu)
     encapsulation(c, r)
     c.within(r, "spec.ttl", s.ttl, 1, 255)
-    if s.key is not None and s.mode != "gre":
-        c.report(r, "spec.key", "only gre tunnels have a key")
-    else:
-        c.within(r, "spec.key", s.key, 0, 4294967295)
+    tunnel_key(c, r)
     if not s.trusted_underlay:
         message = "must be true: the tunnel carries clear text and the underlay is trusted with it"
         c.report(r, "spec.trustedUnderlay", message)

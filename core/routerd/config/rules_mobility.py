@@ -19,6 +19,7 @@ from routerd.config.checker import (
     policy,
     secret,
     time,
+    tunnel_key,
     unique,
 )
 from routerd.model import specs
@@ -42,6 +43,7 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
     if s.local_endpoint_from is not None:
         c.refer(r, "spec.localEndpointFrom.resource", s.local_endpoint_from.resource, "CloudProviderProfile")
     encapsulation(c, r)
+    tunnel_key(c, r)
     underlay = c.refer(r, "spec.underlayInterface", s.underlay_interface, "WireGuardInterface", "Interface")
     if s.encrypted and underlay is not None and not _is_wireguard(c, underlay):
         message = f'encryption is wireguard, but "{s.underlay_interface}" is no WireGuardInterface'

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from routerd import config
-from routerd.model.firewall import Accept
-from routerd.model.names import pair_slot
+from routerd.model.firewall import Accept, MssClamp
+from routerd.model.names import LinkName, pair_slot
 from routerd.model.route import RouteKey
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.desired import Desired
@@ -180,16 +180,23 @@ def test_the_mtu_is_what_is_left_of_the_underlays(mode: str, more: str, mtu: int
     assert tunnel.mtu == mtu
 
 
-@pytest.mark.parametrize(("mode", "mtu"), [("ipip", 1400), ("fou", 1392)])
-def test_the_mtu_over_wireguard(mode: str, mtu: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "more", "mtu"),
+    [
+        ("ipip", "", 1400),
+        ("fou", ", encapSport: 5555, encapDport: 5555", 1392),
+        ("gre", "", 1396),
+        ("gre", ", key: 0", 1392),
+    ],
+)
+def test_the_mtu_over_wireguard(mode: str, more: str, mtu: int) -> None:
     wireguard = """\
     - apiVersion: net.routerd.net/v1alpha1
       kind: WireGuardInterface
       metadata: {name: wg0}
       spec: {privateKeyFile: /etc/wg0.key, listenPort: 51820}
 """
-    ports = ", encapSport: 5555, encapDport: 5555" if mode == "fou" else ""
-    made = profile(mode=mode, more=f", underlayInterface: wg0{ports}")
+    made = profile(mode=mode, more=f", underlayInterface: wg0{more}")
     (tunnel,) = derived(wireguard, node_set("m", "a"), made).table(f"tunnels/{mode}").values.values()
     assert tunnel.mtu == mtu
 
@@ -204,6 +211,49 @@ def test_an_explicit_tunnel_with_a_key_and_its_mtu() -> None:
 """
     (made,) = derived(tunnel).table("tunnels/gre").values.values()
     assert (made.link, made.mtu, made.key, made.owner) == ("t1", 1472, 7, "TunnelInterface/t1")
+
+
+def explicit(name: str, more: str) -> str:
+    return f"""\
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: TunnelInterface
+      metadata: {{name: {name}}}
+      spec: {{local: 192.0.2.1, remote: 192.0.2.2, trustedUnderlay: true, {more}}}
+"""
+
+
+def test_two_tunnels_between_the_same_ends_have_different_keys() -> None:
+    desired = derived(explicit("t1", "mode: gre, key: 7"), explicit("t2", "mode: gre, key: 0"))
+    made = desired.table("tunnels/gre").values.values()
+    assert {(each.link, each.key, each.mtu) for each in made} == {("t1", 7, 1472), ("t2", 0, 1472)}
+
+
+def test_two_profiles_between_the_same_ends_have_different_keys() -> None:
+    desired = derived(
+        node_set("m", "a"),
+        profile("p", mode="gre"),
+        profile("q", mode="gre", inner="10.254.0.0/24", more=", key: 4294967295"),
+    )
+    made = desired.table("tunnels/gre").values.values()
+    assert {(each.key, each.mtu) for each in made} == {(None, 1476), (4294967295, 1472)}
+
+
+def test_a_host_opens_for_an_explicit_tunnel_what_it_opens_for_any_other() -> None:
+    source, link = IPv4Network("192.0.2.2/32"), LinkName("t1")
+    for more, protocol, port in (
+        ("mode: ipip", "4", 0),
+        ("mode: gre, key: 7", "47", 0),
+        ("mode: fou, encapSport: 5555, encapDport: 5556", "udp", 5555),
+    ):
+        desired = derived(explicit("t1", more))
+        rules = desired.table("firewall").values
+        assert set(rules) == {
+            Accept(chain="input", protocol=protocol, port=port, source=source),
+            Accept(chain="forward", in_link=link),
+            Accept(chain="forward", out_link=link),
+            MssClamp(link=link),
+        }
+        assert set(desired.table("firewall").owners.values()) == {"TunnelInterface/t1"}
 
 
 def test_a_clear_tunnel_is_let_in_from_its_peer_alone() -> None:

@@ -71,6 +71,7 @@ class SAMTransportProfileSpec:
     underlay_interface: str | None = None
     local_endpoint: IPv4Address | None = None
     local_endpoint_from: StatusValueSource | None = None
+    key: int | None = None
     encap_sport: int | None = None
     encap_dport: int | None = None
     publish_peer_group: bool = False

@@ -8,7 +8,7 @@ from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
 from routerd.model.specs import BGPRouterSpec, ControlAPISpec, SysctlProfileSpec, SysctlSpec
 from routerd.model.tunnel import Tunnel
 from routerd.reconcile.derive.inputs import Inputs
-from routerd.reconcile.derive.overlay import Adjacencies
+from routerd.reconcile.derive.overlay import Adjacencies, explicit
 from routerd.reconcile.desired import DesiredTable
 
 _ROUTER_LINUX = {"net.ipv4.ip_forward": "1"}
@@ -51,10 +51,10 @@ def _rules(inputs: Inputs, links: Adjacencies) -> dict[FirewallKey, FirewallRule
             key = Accept(chain="input", protocol="udp", port=device.spec.listen_port)
             rules[key] = FirewallRule(owner=device.ref)
     router = inputs.intent.first(BGPRouterSpec)
-    for adjacency in links:
-        link = adjacency.tunnel.link
-        rule = FirewallRule(owner=adjacency.tunnel.owner)
-        rules[_underlay(adjacency.tunnel)] = rule
+    for tunnel in (*(adjacency.tunnel for adjacency in links), *explicit(inputs)):
+        link = tunnel.link
+        rule = FirewallRule(owner=tunnel.owner)
+        rules[_underlay(tunnel)] = rule
         if router is not None:
             rules[Accept(chain="input", protocol="tcp", port=router.spec.listen.port, in_link=link)] = rule
         rules[Accept(chain="forward", in_link=link)] = rule

@@ -143,10 +143,8 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     by_mode: dict[str, dict[LinkName, Tunnel]] = {mode: {} for mode in TUNNEL_MODES}
     for adjacency in links:
         by_mode[adjacency.tunnel.mode][adjacency.tunnel.link] = adjacency.tunnel
-    for found in inputs.intent.of(TunnelInterfaceSpec):
-        tunnel = _explicit(inputs, found)
-        if tunnel is not None:
-            by_mode[tunnel.mode][tunnel.link] = tunnel
+    for tunnel in explicit(inputs):
+        by_mode[tunnel.mode][tunnel.link] = tunnel
     return {
         f"tunnels/{mode}": DesiredTable(
             values=values,
@@ -155,6 +153,14 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
         )
         for mode, values in by_mode.items()
     }
+
+
+def explicit(inputs: Inputs) -> Iterator[Tunnel]:
+    """Yield the tunnels that the file itself describes."""
+    for found in inputs.intent.of(TunnelInterfaceSpec):
+        tunnel = _explicit(inputs, found)
+        if tunnel is not None:
+            yield tunnel
 
 
 def _pending(reason: str, message: str) -> Condition:
@@ -261,6 +267,7 @@ def _adjacency(
         addresses=(address,),
         local=local,
         remote=peer.endpoint,
+        key=spec.key,
         encapsulation=_encapsulation(spec.encap_sport, spec.encap_dport),
     )
     mtu = inputs.underlay_mtu(spec.underlay_interface) - inputs.overhead(tunnel)
