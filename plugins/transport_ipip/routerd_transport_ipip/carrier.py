@@ -13,9 +13,16 @@ import os
 import socket
 import struct
 
-from routerd_transport_ipip import packets
+from routerd_transport_ipip import gre, packets
 
-PROTOCOL_IPIP = 4
+PROTOCOLS = {"ipip": 4, "gre": gre.PROTOCOL_GRE}
+"""Of the raw sockets; foo-over-UDP has none."""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # The real one costs memory in a process that should stay small.
+    from collections.abc import Callable
+
 BURST = 64
 """Packets taken from one side before the others get their turn."""
 
@@ -42,8 +49,10 @@ _SPACE_OF_TOS = socket.CMSG_SPACE(4)
 _INNER = 20
 """Where in the buffer a packet begins: a raw socket puts the outer header before it."""
 
-Wire = tuple[str, str, int, int, int]
-"""Local address, remote address, TTL, and the UDP ports, 0 without UDP."""
+_NO_PACKET = packets.PLAIN + b"\0"
+
+Wire = tuple[str, str, int, int, int, int | None]
+"""Local address, remote address, TTL, the UDP ports, 0 without UDP, and the key, none without one."""
 
 
 class DeviceGone(Exception):
@@ -61,6 +70,8 @@ class Carrier:
         self._outgoing = bytearray(ROOM)
         self._incoming = bytearray(ROOM)
         self._ecn = 0
+        self._header = _header(mode, wire)
+        self._others: frozenset[int | None] = frozenset()
         self.socket = _connected(mode, wire)
         try:
             self.device = _make_device(name)
@@ -81,6 +92,13 @@ class Carrier:
         made = _connected(self._mode, wire)
         self.socket.close()
         self.socket, self.wire, self._ecn = made, wire, 0
+        self._header, self._others = _header(self._mode, wire), frozenset()
+
+    def leave(self, keys: frozenset[int | None]) -> None:
+        """Do not hear what has these keys: other tunnels between the same ends take it."""
+        if keys != self._others:
+            gre.attach(self.socket, gre.filter_without(list(keys)) if keys else b"")
+            self._others = keys
 
     def close(self) -> None:
         """Let go of both sides; the device goes with its descriptor."""
@@ -93,7 +111,9 @@ class Carrier:
         """Carry packets from the device to the far end."""
         buffer = self._outgoing
         view, vector = memoryview(buffer), [buffer]
-        device, send = self.device, self.socket.send
+        device, send, header = self.device, self.socket.send, self._header
+        # What the kernel has put before the packet says nothing; a header of ours takes its place.
+        before = packets.VIRTIO_BYTES - len(header)
         for _ in range(BURST):
             try:
                 size = os.readv(device, vector)
@@ -106,24 +126,26 @@ class Carrier:
             if ecn != self._ecn:
                 self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, ecn)
                 self._ecn = ecn
-            inner = view[packets.VIRTIO_BYTES : size]
+            if header:
+                buffer[before : packets.VIRTIO_BYTES] = header
+            packet = view[before:size]
             try:
-                send(inner)
+                send(packet)
             except OSError as error:
-                self._unsent(error, inner)
+                self._unsent(error, packet)
 
-    def _unsent(self, error: OSError, inner: memoryview) -> None:
+    def _unsent(self, error: OSError, packet: memoryview) -> None:
         """Do what can be done; what the underlay cannot take is lost, as everywhere in IP."""
         with contextlib.suppress(OSError):
             if error.errno == errno.EMSGSIZE:
-                self._refuse(bytes(inner))
+                self._refuse(bytes(packet[len(self._header) :]))
             elif not isinstance(error, BlockingIOError):
                 # An ICMP error about an earlier packet is told in place of sending this one.
-                self.socket.send(inner)
+                self.socket.send(packet)
 
     def _refuse(self, inner: bytes) -> None:
         """Tell the sender what fits: the path to the far end is narrower than its own link."""
-        mtu = self.socket.getsockopt(socket.IPPROTO_IP, _IP_MTU) - packets.OVERHEAD[self._mode]
+        mtu = self.socket.getsockopt(socket.IPPROTO_IP, _IP_MTU) - packets.overhead(self._mode, self.wire[-1])
         message = packets.too_big(inner, mtu)
         if message is not None and self._errors is not None:
             self._errors.sendto(message, (socket.inet_ntoa(inner[12:16]), 0))
@@ -134,7 +156,7 @@ class Carrier:
         """Carry packets from the far end to the device."""
         buffer = self._incoming
         view = memoryview(buffer)
-        receive = self._receive_datagram if self._mode == "fou" else self._receive_raw
+        receive = self._receive
         for _ in range(BURST):
             try:
                 start, end, tos = receive(buffer, view)
@@ -143,8 +165,9 @@ class Carrier:
             except OSError:
                 # An ICMP error that belongs to something sent before; it says nothing about this packet.
                 continue
-            end = packets.accept(buffer, start, end, tos)
+            end = packets.accept(buffer, start, end, tos) if start else 0
             if not end:
+                self._count_drop()
                 continue
             before = start - packets.VIRTIO_BYTES
             buffer[before:start] = (
@@ -157,9 +180,20 @@ class Carrier:
             except OSError as error:
                 _check_device(error)
 
+    @property
+    def _receive(self) -> Callable[[bytearray, memoryview], tuple[int, int, int]]:
+        """Return what reads a packet into the buffer and says where it begins and ends, and its outer TOS."""
+        if self._mode == "fou":
+            return self._receive_datagram
+        return self._receive_gre if self._mode == "gre" else self._receive_raw
+
     def _receive_raw(self, buffer: bytearray, _view: memoryview) -> tuple[int, int, int]:
         size = self.socket.recv_into(buffer)
         return (buffer[0] & 0x0F) * 4, size, buffer[1]
+
+    def _receive_gre(self, buffer: bytearray, _view: memoryview) -> tuple[int, int, int]:
+        size = self.socket.recv_into(buffer)
+        return gre.opened(buffer, (buffer[0] & 0x0F) * 4, size, self._header), size, buffer[1]
 
     def _receive_datagram(self, _buffer: bytearray, view: memoryview) -> tuple[int, int, int]:
         size, extra, _, _ = self.socket.recvmsg_into([view[_INNER:]], _SPACE_OF_TOS)
@@ -169,8 +203,19 @@ class Carrier:
                 tos = data[0]
         return _INNER, _INNER + size, tos
 
+    def _count_drop(self) -> None:
+        """Have the kernel count it among the packets that the device has dropped, where one looks for it."""
+        try:
+            os.write(self.device, _NO_PACKET)
+        except OSError as error:
+            _check_device(error)
+
     def _mtu(self) -> int:
         return _interface_mtu(self.socket, self.name)
+
+
+def _header(mode: str, wire: Wire) -> bytes:
+    return gre.header(wire[-1]) if mode == "gre" else b""
 
 
 def _check_device(error: OSError) -> None:
@@ -203,11 +248,11 @@ def _interface_mtu(asking: socket.socket, name: str) -> int:
 
 
 def _connected(mode: str, wire: Wire) -> socket.socket:
-    local, remote, ttl, sport, dport = wire
+    local, remote, ttl, sport, dport, _ = wire
     if mode == "fou":
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     else:
-        made = socket.socket(socket.AF_INET, socket.SOCK_RAW, PROTOCOL_IPIP)
+        made = socket.socket(socket.AF_INET, socket.SOCK_RAW, PROTOCOLS[mode])
     try:
         made.setblocking(False)
         if mode == "fou":

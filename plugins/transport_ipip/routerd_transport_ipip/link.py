@@ -40,6 +40,7 @@ class Relayed:
     remote: IPv4Address
     ttl: int
     encapsulation: UdpEncapsulation | None
+    key: int | None
 
 
 class _NotRunning(TransientError):
@@ -92,6 +93,7 @@ class RelayLink:
                 ttl=tunnel.ttl,
                 sport=ports.sport if ports is not None else 0,
                 dport=ports.dport if ports is not None else 0,
+                key=tunnel.key,
             )
 
     async def remove(self, link: LinkName) -> None:
@@ -256,6 +258,8 @@ class RelayLink:
             remote=IPv4Address(each["remote"]),
             ttl=int(each["ttl"]),
             encapsulation=ports if self._mode == "fou" else None,
+            # One that an earlier routerd has started knows of no keys, and has none.
+            key=each.get("key"),
         )
 
 
@@ -271,7 +275,7 @@ _PERMANENT = {
     errno.EACCES: "routerd may not send to that address; is it a broadcast address?",
     errno.ENOENT: "/dev/net/tun is missing; load the module tun",
     errno.ENODEV: "/dev/net/tun does not work; load the module tun",
-    errno.EEXIST: "give each tunnel its own pair of ends",
+    errno.EEXIST: "give each tunnel its own pair of ends, or with gre its own key",
     errno.EINVAL: "",
 }
 

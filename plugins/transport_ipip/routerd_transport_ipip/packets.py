@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import struct
 
-OVERHEAD = {"ipip": 20, "fou": 28}
-"""Bytes that each mode adds: an IPv4 header, and for foo-over-UDP a UDP header too."""
+_OVERHEAD = {"ipip": 20, "fou": 28, "gre": 24}
+_KEY_BYTES = 4
 
 HEADER = struct.Struct("!BBHHHBBHII")
 HEADER_BYTES = HEADER.size
@@ -40,10 +40,25 @@ _QUOTED_BYTES = 548  # RFC 1812, 4.3.2.3: an ICMP error has at most 576 bytes
 _INTERNETWORK_CONTROL = 0xC0
 
 
+def overhead(mode: str, key: int | None) -> int:
+    """Return the bytes that a mode adds: an IPv4 header, and that of UDP, or of GRE with or without a key."""
+    return _OVERHEAD[mode] + (0 if key is None else _KEY_BYTES)
+
+
 def outer_ecn(inner_tos: int) -> int:
     """Return the outer congestion bits: the inner ones, but a mark set before the tunnel stays inside."""
     bits = inner_tos & _ECN
     return _ECT_0 if bits == _CE else bits
+
+
+def end_of(buffer: bytearray, start: int, end: int) -> int:
+    """Return where the packet ends according to its own header, 0 when it is no whole IPv4 packet."""
+    if end - start < HEADER_BYTES:
+        return 0
+    first, total = buffer[start], buffer[start + 2] << 8 | buffer[start + 3]
+    if first >> 4 != 4 or not HEADER_BYTES <= (first & 0x0F) * 4 <= total <= end - start:
+        return 0
+    return start + total
 
 
 def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
@@ -51,19 +66,17 @@ def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
 
     It must be whole; congestion marked on the way is marked in it (RFC 6040, figure 4).
     """
-    if end - start < HEADER_BYTES:
+    end = end_of(buffer, start, end)
+    if not end:
         return 0
-    first, tos, total = buffer[start], buffer[start + 1], buffer[start + 2] << 8 | buffer[start + 3]
-    if first >> 4 != 4 or not HEADER_BYTES <= (first & 0x0F) * 4 <= total <= end - start:
-        return 0
-    mark = outer_tos & _ECN
+    tos, mark = buffer[start + 1], outer_tos & _ECN
     if mark in (_CE, _ECT_1) and tos & _ECN != mark:
         if mark == _CE and not tos & _ECN:
             # Its sender does not understand marks: only loss tells it of congestion.
             return 0
         if mark == _CE or tos & _ECN == _ECT_0:
             _set_tos(buffer, start, tos & ~_ECN | mark)
-    return start + total
+    return end
 
 
 def is_finished(buffer: bytearray, start: int) -> bool:

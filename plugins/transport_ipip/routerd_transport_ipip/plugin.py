@@ -1,4 +1,4 @@
-"""What the plugin offers: the transport modes `ipip` and `fou`."""
+"""What the plugin offers: the transport modes `ipip`, `fou` and `gre`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from routerd_transport_ipip.config import IpipOptions
 from routerd_transport_ipip.fou import NetlinkFou
 from routerd_transport_ipip.transport import IpipTransport
 
-MODES = ("ipip", "fou")
+MODES = ("ipip", "fou", "gre")
 
 
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is."""
     return PluginInfo(
-        name="transport_ipip", summary="IPv4 in IPv4 (RFC 2003), bare or in UDP", config=IpipOptions
+        name="transport_ipip",
+        summary="IPv4 in IPv4 (RFC 2003), bare or in UDP, and in GRE (RFC 2784)",
+        config=IpipOptions,
     )
 
 
 @routerd.hookimpl
 def routerd_transports() -> Sequence[Provider[Transport]]:
-    """Describe both modes."""
+    """Describe the modes."""
     return [
         Provider(
             kind=mode,

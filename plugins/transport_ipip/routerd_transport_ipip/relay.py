@@ -228,7 +228,11 @@ class Relay:
     def _add(self, request: Request) -> int:
         name = str(request["name"])
         local, remote = str(request["local"]), str(request["remote"])
-        wire = (local, remote, int(request["ttl"]), int(request["sport"]), int(request["dport"]))
+        ports = int(request["sport"]), int(request["dport"])
+        key = request.get("key")
+        if key is not None and not 0 <= key < 1 << 32:
+            raise ValueError(f"key {key}")
+        wire = (local, remote, int(request["ttl"]), *ports, key)
         for other in self._carriers.values():
             if other.name != name and _ends(other.wire) == _ends(wire):
                 raise FileExistsError(errno.EEXIST, f"tunnel {other.name} has the same two ends")
@@ -248,14 +252,26 @@ class Relay:
             self._carriers[name] = made
             self._watch(made.device, made.out)
             self._watch(made.socket.fileno(), made.back)
+        self._tell_apart()
         return len(self._carriers)
 
     def _remove(self, name: str) -> None:
         carrier = self._carriers.get(name)
         if carrier is not None:
             self._detach(carrier)
+            self._tell_apart()
         if not self._carriers:
             self._leave()
+
+    def _tell_apart(self) -> None:
+        """Let no tunnel read what is for another one between the same ends; only their keys differ."""
+        if self._mode != "gre":
+            return
+        keys: dict[tuple[str, str], set[int | None]] = {}
+        for carrier in self._carriers.values():
+            keys.setdefault(carrier.wire[:2], set()).add(carrier.wire[-1])
+        for carrier in self._carriers.values():
+            carrier.leave(frozenset(keys[carrier.wire[:2]] - {carrier.wire[-1]}))
 
     def _detach(self, carrier: Carrier) -> None:
         del self._carriers[carrier.name]
@@ -264,12 +280,12 @@ class Relay:
         carrier.close()
 
 
-_FIELDS = ("name", "local", "remote", "ttl", "sport", "dport")
+_FIELDS = ("name", "local", "remote", "ttl", "sport", "dport", "key")
 
 
-def _ends(wire: Wire) -> tuple[str, str, int, int]:
-    local, remote, _, sport, dport = wire
-    return local, remote, sport, dport
+def _ends(wire: Wire) -> tuple[object, ...]:
+    """Return what tells a tunnel from others: everything but its TTL."""
+    return wire[:2] + wire[3:]
 
 
 def _error_sender() -> socket.socket | None:

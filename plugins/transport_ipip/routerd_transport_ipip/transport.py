@@ -11,22 +11,25 @@ from routerd.spi import PluginContext
 from routerd_transport_ipip.config import IpipOptions
 from routerd_transport_ipip.fou import FouListeners, FouPort
 from routerd_transport_ipip.link import RelayLink
-from routerd_transport_ipip.packets import OVERHEAD
+from routerd_transport_ipip.packets import overhead
 from routerd_transport_ipip.tunnels import TunnelTable
 
 WATCH_SECONDS = 1.0
 _NOTE = "userspace: slower than the kernel's own tunnel, which this kernel lacks"
 _NOTE_CHOSEN = "userspace: slower than the kernel's own tunnel (`backend: userspace`)"
 _NOTE_DISTURBED = (
-    "; the kernel's ipip module is loaded too and answers each packet with an ICMP error:"
-    " use `backend: auto` and make the tunnel anew, or unload ipip and tunnel4"
+    "; the kernel's {} module is loaded too and answers each packet with an ICMP error:"
+    " use `backend: auto` and make the tunnel anew, or unload {}"
 )
-_TUNNEL4 = Path("/sys/module/tunnel4")
-"""The kernel's receiver of protocol 4. It gets what a raw socket gets, and finds no tunnel for it."""
+_DISTURBERS = {
+    "ipip": (Path("/sys/module/tunnel4"), _NOTE_DISTURBED.format("ipip", "ipip and tunnel4")),
+    "gre": (Path("/sys/module/ip_gre"), _NOTE_DISTURBED.format("gre", "ip_gre")),
+}
+"""The kernel's receiver of a protocol. It gets what a raw socket gets, and finds no tunnel for it."""
 
 
 class IpipTransport:
-    """Implements `spi.Transport` for `ipip` or `fou`."""
+    """Implements `spi.Transport` for one of the modes."""
 
     def __init__(self, mode: str, context: PluginContext, options: IpipOptions, fou: FouPort) -> None:
         self._mode = mode
@@ -56,15 +59,15 @@ class IpipTransport:
 
     def overhead(self, tunnel: Tunnel) -> int:
         """Return how many bytes the encapsulation adds to a packet."""
-        del tunnel
-        return OVERHEAD[self._mode]
+        return overhead(self._mode, tunnel.key)
 
     async def states(self) -> Sequence[TunnelState]:
         """Return how each tunnel does, and which backend runs it."""
         found = await self._tunnels.read()
         note = self._note
-        if self._mode == "ipip" and _TUNNEL4.exists():
-            note += _NOTE_DISTURBED
+        if self._mode in _DISTURBERS:
+            receiver, disturbed = _DISTURBERS[self._mode]
+            note += disturbed if receiver.exists() else ""
         return [
             TunnelState(
                 link=name,

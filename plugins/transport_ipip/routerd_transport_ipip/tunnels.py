@@ -14,6 +14,9 @@ from routerd.spi import Kernel, Link, LinkSpec
 from routerd_transport_ipip.fou import FouListeners
 from routerd_transport_ipip.link import Relayed, RelayLink
 
+_MODULES = {"ipip": "ipip", "fou": "fou", "gre": "ip_gre"}
+"""What the kernel's own tunnels are called by modprobe(8)."""
+
 
 @attrs.define(kw_only=True)
 class World:
@@ -31,6 +34,7 @@ class TunnelTable:
         self, mode: str, kernel: Kernel, backend: str, relay: RelayLink, listeners: FouListeners
     ) -> None:
         self._mode = mode
+        self._kind = "gre" if mode == "gre" else "ipip"
         self._kernel = kernel
         self._backend = backend
         self._relay = relay
@@ -48,7 +52,10 @@ class TunnelTable:
         ours = {
             name: link
             for name, link in links.items()
-            if link.owner is not None and link.kind == "ipip" and name not in relayed and self._is_mode(link)
+            if link.owner is not None
+            and link.kind == self._kind
+            and name not in relayed
+            and self._is_mode(link)
         }
         ports = await self._listeners.ports() if self._mode == "fou" and ours else frozenset()
         tunnels = {name: self._from_kernel(link, ports) for name, link in ours.items()}
@@ -84,14 +91,14 @@ class TunnelTable:
         wanted = [change.key for change in changes if change.after is not None]
         if self._backend == "userspace" or not wanted:
             return False
-        able = await self._kernel.supports("ipip")
+        able = await self._kernel.supports(self._kind)
         if able and self._mode == "fou":
             able = await self._listeners.supported()
         if not able and self._backend == "kernel":
             for key in wanted:
                 failures[key] = UnsupportedError(
                     f"tunnel {key}: this kernel makes no {self._mode} tunnels and `backend: kernel` is set;"
-                    f" load the module {self._mode}, or use `backend: auto`"
+                    f" load the module {_MODULES[self._mode]}, or use `backend: auto`"
                 )
         return able
 
@@ -105,7 +112,7 @@ class TunnelTable:
             return
         link = world.links.get(wanted.link)
         if wanted.link not in world.tunnels and link is not None:
-            _refuse_foreign(link)
+            _refuse_foreign(link, self._kind)
         if in_kernel:
             await self._make_in_kernel(wanted, world)
         else:
@@ -128,13 +135,14 @@ class TunnelTable:
         await self._kernel.add_link(
             LinkSpec(
                 name=wanted.link,
-                kind="ipip",
+                kind=self._kind,
                 owner=wanted.owner,
                 mtu=wanted.mtu,
                 addresses=wanted.addresses,
                 local=wanted.local,
                 remote=wanted.remote,
                 ttl=wanted.ttl,
+                key=wanted.key,
                 encapsulation=wanted.encapsulation,
             )
         )
@@ -163,7 +171,7 @@ class TunnelTable:
             failures.setdefault(changes[0].key, error)
 
     def _is_mode(self, link: Link) -> bool:
-        return (link.encapsulation is not None) == (self._mode == "fou")
+        return self._mode == "gre" or (link.encapsulation is not None) == (self._mode == "fou")
 
     def _from_kernel(self, link: Link, ports: Collection[int]) -> Tunnel:
         ends = link.encapsulation
@@ -176,8 +184,9 @@ class TunnelTable:
             local=link.local,
             remote=link.remote,
             ttl=link.ttl,
+            key=link.key,
             # A device whose listener is gone sends and hears nothing: it is not what was asked for.
-            encapsulation=ends if ends is not None and ends.sport in ports else None,
+            encapsulation=ends if ends is None or self._mode == "gre" or ends.sport in ports else None,
         )
 
     def _from_relay(self, link: Link, relayed: Relayed | None) -> Tunnel:
@@ -191,23 +200,24 @@ class TunnelTable:
             local=relayed.local if relayed is not None else None,
             remote=relayed.remote if relayed is not None else None,
             ttl=relayed.ttl if relayed is not None else 0,
+            key=relayed.key if relayed is not None else None,
             encapsulation=relayed.encapsulation if relayed is not None else None,
         )
 
 
 def _wire(one: Tunnel | Link) -> tuple[object, ...]:
     """Return what is on the wire; what else differs can be set in place."""
-    return one.local, one.remote, one.ttl, one.encapsulation
+    return one.local, one.remote, one.ttl, one.key, one.encapsulation
 
 
 def _same_wire(one: Tunnel | None, other: Tunnel) -> bool:
     return one is not None and _wire(one) == _wire(other)
 
 
-def _refuse_foreign(link: Link) -> None:
+def _refuse_foreign(link: Link, kind: str) -> None:
     if link.owner is not None:
         return  # of another of our providers, which removes it, or makes the failure known
-    if link.kind == "ipip" and not link.alias and not link.up and not link.addresses:
+    if link.kind == kind and not link.alias and not link.up and not link.addresses:
         return  # what a crash of ours leaves; the kernel port looks closer
     alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
     raise NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")
@@ -218,7 +228,11 @@ def _check(tunnel: Tunnel) -> None:
         raise PermanentError(f"tunnel {tunnel.link}: local and remote address are both needed; set both")
     if tunnel.mode == "fou" and tunnel.encapsulation is None:
         raise PermanentError(f"tunnel {tunnel.link}: fou needs UDP ports; set encapSport and encapDport")
-    if tunnel.mode == "ipip" and tunnel.encapsulation is not None:
-        raise PermanentError(f"tunnel {tunnel.link}: ipip has no UDP ports; use mode fou, or remove them")
-    if tunnel.key is not None:
+    if tunnel.mode != "fou" and tunnel.encapsulation is not None:
+        raise PermanentError(
+            f"tunnel {tunnel.link}: {tunnel.mode} has no UDP ports; use mode fou, or remove them"
+        )
+    if tunnel.key is not None and not 0 <= tunnel.key < 1 << 32:
+        raise PermanentError(f"tunnel {tunnel.link}: key {tunnel.key} is not between 0 and 4294967295")
+    if tunnel.key is not None and tunnel.mode != "gre":
         raise PermanentError(f"tunnel {tunnel.link}: {tunnel.mode} has no key; remove it, or use mode gre")

@@ -20,4 +20,9 @@ class TestUserspaceFou(RealContract):
     backend: ClassVar[IpipOptions] = USERSPACE
 
 
+class TestUserspaceGre(RealContract):
+    mode: ClassVar[str] = "gre"
+    backend: ClassVar[IpipOptions] = USERSPACE
+
+
 del RealContract

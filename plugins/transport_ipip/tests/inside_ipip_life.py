@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 from ipip_world import (
+    MODES,
     PROVIDERS,
     USERSPACE,
     Host,
@@ -38,8 +39,6 @@ from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.spi import Link
 from routerd.testing.context import as_read_only
-
-MODES = ("ipip", "fou")
 
 
 @pytest.fixture
@@ -67,7 +66,7 @@ async def test_a_device_is_ours_up_and_as_wanted(mode: str, hosts: tuple[Host, H
     await join(mode, a, b)
     link = (await links(a))[LinkName(f"t-{mode}")]
     assert (link.kind, link.up, link.alias) == ("tun", True, "routerd:TunnelInterface/to-b")
-    assert link.mtu == 1500 - {"ipip": 20, "fou": 28}[mode]
+    assert link.mtu == 1500 - {"ipip": 20, "fou": 28, "gre": 24}[mode]
 
 
 async def test_the_status_names_userspace_with_a_note(mode: str, hosts: tuple[Host, Host]) -> None:

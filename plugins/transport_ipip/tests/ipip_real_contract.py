@@ -50,6 +50,7 @@ class RealContract(TransportContract):
             addresses=(IPv4Interface(f"10.255.{number}.1/30"),),
             local=IPv4Address("192.0.2.1"),
             remote=IPv4Address(f"192.0.2.{10 + number}"),
+            key=number if self.mode == "gre" and number > 1 else None,
             encapsulation=UdpEncapsulation(sport=5555, dport=6000) if self.mode == "fou" else None,
         )
         return attrs.evolve(made, **changes)
@@ -69,7 +70,8 @@ class RealContract(TransportContract):
                 replacement={
                     LinkName("t1"): self.value(1, mtu=1300, addresses=(IPv4Interface("10.255.9.1/30"),)),
                     LinkName("t2"): self.value(2, remote=IPv4Address("192.0.2.99"), ttl=5),
-                },
+                }
+                | ({LinkName("t3"): self.value(3, key=0)} if self.mode == "gre" else {}),
                 refused={LinkName("t" * 16): self.value(9, link=LinkName("t" * 16))},
                 foreign=Foreign(key=LinkName("t0"), value=self.value(0), place=place, read=read),
             )

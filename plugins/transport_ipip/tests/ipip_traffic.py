@@ -17,12 +17,14 @@ TOS = [(0x00, "00"), (0xB9, "01"), (0x02, "02"), (0xBB, "02")]
 DATA = os.urandom(1 << 20) * 8
 
 # What Linux sends from 192.0.2.1 for `ip link add ... type ipip local 192.0.2.1 remote 192.0.2.2 ttl 64`,
-# and with `encap fou encap-sport 5555 encap-dport 5555`: version 4, 20 bytes, TOS 0 or the inner
-# packet's congestion bits, "don't fragment", TTL 64, protocol 4 or 17; UDP without a checksum.
-# The identification and the checksum over it are free.
+# with `encap fou encap-sport 5555 encap-dport 5555`, and for `type gre` without and with `key 0xc0ffee`:
+# version 4, 20 bytes, TOS 0 or the inner packet's congestion bits, "don't fragment", TTL 64, protocol 4,
+# 17 or 47; UDP without a checksum. The identification and the checksum over it are free.
 GOLDEN = {
     "ipip": "45 {tos} {length} .... 40 00 40 04 .... c0 00 02 01 c0 00 02 02",
     "fou": "45 {tos} {length} .... 40 00 40 11 .... c0 00 02 01 c0 00 02 02 15 b3 15 b3 {udp} 00 00",
+    "gre": "45 {tos} {length} .... 40 00 40 2f .... c0 00 02 01 c0 00 02 02 00 00 08 00",
+    "gre+key": "45 {tos} {length} .... 40 00 40 2f .... c0 00 02 01 c0 00 02 02 20 00 08 00 00 c0 ff ee",
 }
 
 

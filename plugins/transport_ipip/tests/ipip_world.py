@@ -36,6 +36,10 @@ from routerd_transport_ipip.transport import IpipTransport
 USERSPACE = IpipOptions(backend="userspace")
 KERNEL = IpipOptions(backend="kernel")
 PROVIDERS: dict[str, Provider[Transport]] = {each.kind: each for each in plugin.routerd_transports()}
+MODES = ("ipip", "fou", "gre")
+VARIANTS = (*MODES, "gre+key")
+"""The modes, and that with a key beside that without one."""
+KEY = 0xC0FFEE
 ETH_P_IP = 0x0800
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -65,6 +69,10 @@ def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> 
     while not condition():
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
         time.sleep(0.01)
+
+
+def kind(variant: str) -> str:
+    return variant.removesuffix("+key")
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +118,7 @@ class Host:
         return done.stdout.decode()
 
     def ask(self, mode: str, **request: object) -> object:
-        return ask(self.directory / "run" / f"{mode}.sock", **request)
+        return ask(self.directory / "run" / f"{kind(mode)}.sock", **request)
 
     def pid(self, mode: str) -> int:
         return int(self.ask(mode, do="hello")["pid"])  # type: ignore[index]
@@ -179,18 +187,20 @@ def two_hosts() -> Iterator[tuple[Host, Host]]:
 
 
 def tunnel(mode: str, here: Host, there: Host, **changes: object) -> Tunnel:
-    """The tunnel from one host to the other, as its daemon would want it."""
+    """The tunnel from one host to the other, as its daemon would want it; the mode may be a variant."""
     made = Tunnel(
         link=LinkName(f"t-{mode}"),
-        mode=mode,
+        mode=kind(mode),
         owner=f"TunnelInterface/to-{there.name}",
-        mtu=1500 - PROVIDERS[mode].create(here.context, USERSPACE).overhead(None),  # type: ignore[arg-type]
+        mtu=1500,
+        key=KEY if mode.endswith("+key") else None,
         addresses=(IPv4Interface(f"{here.inner}/30"),),
         local=IPv4Address(here.address),
         remote=IPv4Address(there.address),
         encapsulation=UdpEncapsulation(sport=5555, dport=5555) if mode == "fou" else None,
     )
-    return attrs.evolve(made, **changes)
+    overhead = PROVIDERS[made.mode].create(here.context, USERSPACE).overhead(made)
+    return attrs.evolve(made, **{"mtu": 1500 - overhead, **changes})
 
 
 @contextlib.asynccontextmanager
@@ -198,7 +208,7 @@ async def daemon(host: Host, mode: str, backend: IpipOptions = USERSPACE) -> Asy
     """A daemon's provider on a host; at its end the data plane stays."""
     context = host.context
     with host.here():
-        made = PROVIDERS[mode].create(context, backend)
+        made = PROVIDERS[kind(mode)].create(context, backend)
         await made.start()
     try:
         yield made
@@ -235,6 +245,12 @@ async def join(
 
 def ping(here: Host, there: Host, options: str = "-c 3 -i 0.01 -W 2") -> str:
     return here.sh(f"ping -q {options} {there.inner}")
+
+
+def dropped(host: Host, link: str) -> int:
+    """How many packets a device has received and dropped."""
+    (seen,) = json.loads(host.sh(f"ip -s -j link show {link}"))
+    return int(seen["stats64"]["rx"]["dropped"])
 
 
 @contextlib.contextmanager

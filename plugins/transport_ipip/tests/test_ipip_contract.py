@@ -71,6 +71,7 @@ def value(mode: str, number: int, **changes: object) -> Tunnel:
         addresses=(IPv4Interface(f"10.255.{number}.1/30"),),
         local=IPv4Address("192.0.2.1"),
         remote=IPv4Address(f"192.0.2.{10 + number}"),
+        key=number if mode == "gre" and number > 1 else None,
         encapsulation=UdpEncapsulation(sport=5000 + number, dport=6000) if mode == "fou" else None,
     )
     return attrs.evolve(made, **changes)
@@ -106,7 +107,8 @@ class TestKernelIpip(TransportContract):
     @pytest.fixture
     def samples(self, kernel: FakeKernel) -> Mapping[str, Samples[Any, Any]]:
         one = partial(value, self.mode)
-        foreign = Link(name=LinkName("t0"), index=90, kind="ipip", up=True, mtu=1480, alias="of others")
+        kind = "gre" if self.mode == "gre" else "ipip"
+        foreign = Link(name=LinkName("t0"), index=90, kind=kind, up=True, mtu=1480, alias="of others")
 
         async def place() -> None:
             kernel.place(foreign)
@@ -120,7 +122,8 @@ class TestKernelIpip(TransportContract):
                 replacement={
                     LinkName("t1"): one(1, mtu=1300, addresses=(IPv4Interface("10.255.9.1/30"),)),
                     LinkName("t2"): one(2, remote=IPv4Address("192.0.2.99"), ttl=5),
-                },
+                }
+                | ({LinkName("t3"): one(3, key=0)} if self.mode == "gre" else {}),
                 refused={LinkName(ANY_NAME): one(9, link=LinkName(ANY_NAME))},
                 foreign=Foreign(key=LinkName("t0"), value=one(0), place=place, read=read),
             )
@@ -129,6 +132,10 @@ class TestKernelIpip(TransportContract):
 
 class TestKernelFou(TestKernelIpip):
     mode: ClassVar[str] = "fou"
+
+
+class TestKernelGre(TestKernelIpip):
+    mode: ClassVar[str] = "gre"
 
 
 @pytest.fixture
@@ -147,11 +154,16 @@ def make(
     return IpipTransport(mode, context, options or IpipOptions(), fou or FakeFou())
 
 
-@pytest.mark.parametrize(("mode", "overhead"), [("ipip", 20), ("fou", 28)])
-def test_each_mode_is_described_with_its_overhead(mode: str, overhead: int, context: PluginContext) -> None:
+@pytest.mark.parametrize(
+    ("mode", "changes", "overhead"),
+    [("ipip", {}, 20), ("fou", {}, 28), ("gre", {}, 24), ("gre", {"key": 0}, 28)],
+)
+def test_each_mode_is_described_with_its_overhead(
+    mode: str, changes: dict[str, object], overhead: int, context: PluginContext
+) -> None:
     (described,) = [each for each in plugin.routerd_transports() if each.kind == mode]
     assert described.capabilities == {Capability.USERSPACE}
-    assert described.create(context, IpipOptions()).overhead(value(mode, 1)) == overhead
+    assert described.create(context, IpipOptions()).overhead(value(mode, 1, **changes)) == overhead
 
 
 def test_options_of_another_class_are_named(context: PluginContext) -> None:
@@ -189,6 +201,10 @@ async def test_a_kernel_without_foo_over_udp_makes_none(context: PluginContext) 
         ("ipip", {"encapsulation": UdpEncapsulation(sport=1, dport=2)}, "tunnel t1: ipip has no UDP ports"),
         ("ipip", {"key": 7}, "tunnel t1: ipip has no key"),
         ("fou", {"encapsulation": None}, "tunnel t1: fou needs UDP ports"),
+        ("fou", {"key": 7}, "tunnel t1: fou has no key; remove it, or use mode gre"),
+        ("gre", {"encapsulation": UdpEncapsulation(sport=1, dport=2)}, "tunnel t1: gre has no UDP ports"),
+        ("gre", {"key": -1}, "tunnel t1: key -1 is not between 0 and 4294967295"),
+        ("gre", {"key": 1 << 32}, "tunnel t1: key 4294967296 is not between 0 and 4294967295"),
     ],
 )
 async def test_what_makes_no_tunnel_is_said(
@@ -199,11 +215,54 @@ async def test_what_makes_no_tunnel_is_said(
     assert kernel.writes == []
 
 
-async def test_a_kernel_tunnel_of_one_mode_is_not_seen_by_the_other(context: PluginContext) -> None:
-    ipip, fou = make("ipip", context), make("fou", context)
-    await ipip.tunnels.apply([create(value("ipip", 1))])
-    await fou.tunnels.apply([create(value("fou", 2))])
-    assert set(await ipip.tunnels.observe()) == {LinkName("t1")}
+async def test_a_kernel_tunnel_of_one_mode_is_not_seen_by_the_others(context: PluginContext) -> None:
+    fou = FakeFou()
+    made = [make(mode, context, fou) for mode in plugin.MODES]
+    for number, (mode, transport) in enumerate(zip(plugin.MODES, made, strict=True), 1):
+        assert await transport.tunnels.apply([create(value(mode, number))]) == {}
+    assert [set(await each.tunnels.observe()) for each in made] == [{"t1"}, {"t2"}, {"t3"}]
+
+
+async def test_another_key_makes_another_device(context: PluginContext, kernel: FakeKernel) -> None:
+    made, before = make("gre", context), value("gre", 1)
+    await made.tunnels.apply([create(before)])
+    for key in (0, 7, None):
+        kernel.writes.clear()
+        after = attrs.evolve(before, key=key)
+        assert await made.tunnels.apply([Change(key=before.link, before=before, after=after)]) == {}
+        assert await made.tunnels.observe() == {before.link: after}
+        assert kernel.writes == ["delete t1", "add t1"]
+        before = after
+
+
+async def test_two_tunnels_between_the_same_ends_differ_in_their_keys(context: PluginContext) -> None:
+    made, one = make("gre", context), value("gre", 1)
+    two = attrs.evolve(one, link=LinkName("t2"), key=0)
+    assert await made.tunnels.apply([create(one), create(two)]) == {}
+    assert await made.tunnels.observe() == {one.link: one, two.link: two}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"key": -1}, {"key": 8}, {"encapsulation": UdpEncapsulation(sport=5555, dport=5555)}]
+)
+async def test_a_device_that_somebody_changed_is_made_anew(
+    changes: dict[str, object], context: PluginContext, kernel: FakeKernel
+) -> None:
+    """Other keys in the two directions, another key, or the whole of it in UDP."""
+    made, one = make("gre", context), value("gre", 1, key=7)
+    await made.tunnels.apply([create(one)])
+    kernel.place(attrs.evolve((await kernel.links())[one.link], **changes))
+    observed = (await made.tunnels.observe())[one.link]
+    assert observed != one
+    assert await made.tunnels.apply([Change(key=one.link, before=observed, after=one)]) == {}
+    assert await made.tunnels.observe() == {one.link: one}
+
+
+async def test_a_kernel_without_gre_is_told_which_module_to_load(tmp_path: Path) -> None:
+    context = make_context(tmp_path, kernel=FakeKernel(kinds=["tun", "ipip"]))
+    made = make("gre", context, options=IpipOptions(backend="kernel"))
+    failures = await made.tunnels.apply([create(value("gre", 1))])
+    assert "load the module ip_gre, or use `backend: auto`" in str(failures[LinkName("t1")])
 
 
 async def test_mtu_and_addresses_are_changed_in_place(context: PluginContext, kernel: FakeKernel) -> None:

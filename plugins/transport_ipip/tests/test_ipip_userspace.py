@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("suite", ["contract", "traffic", "life"])
+@pytest.mark.parametrize("suite", ["contract", "traffic", "gre", "life"])
 def test_userspace(suite: str) -> None:
     inside = HERE / f"inside_ipip_{suite}.py"
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(inside)]
