@@ -46,6 +46,12 @@ ROUTE = """\
       metadata: {name: branch}
       spec: {destination: 10.50.0.0/16, via: 10.1.0.2}
 """
+TUNNEL = """\
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: TunnelInterface
+      metadata: {name: t1}
+      spec: {mode: ipip, local: 10.1.0.1, remote: 10.1.0.2, address: 10.9.0.1/31, trustedUnderlay: true}
+"""
 
 
 def prepare() -> None:
@@ -126,3 +132,16 @@ def listen_for_systemd() -> socket.socket:
     made.settimeout(20)
     os.environ["NOTIFY_SOCKET"] = "/run/notify"
     return made
+
+
+def processor(process: subprocess.Popen[bytes]) -> float:
+    """Return the seconds of processor time that the daemon has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def passes() -> int:
+    """Return how often the daemon has looked at the host."""
+    lanes = status()["lanes"]
+    assert isinstance(lanes, dict)
+    return int(lanes["host"]["passes"])

@@ -12,6 +12,7 @@ import attrs
 
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
+from routerd.kernel.events import KernelEvents
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.directories import Directories
@@ -82,6 +83,7 @@ class _Daemon:
             log=self._log,
             on_change=self._router.refresh,
         )
+        self._events = KernelEvents(lambda: self._router.wake("host"), clock=assembly.clock, log=self._log)
         self._view = View(assembly, self._admission, self._memberships, reload=self._reload)
 
     async def main(self) -> None:
@@ -102,6 +104,7 @@ class _Daemon:
             await self._router.start()
             await self._memberships.follow(self._router.prepared.intent)
             supervisor.keep("enrollment listener", self._admission.run)
+            supervisor.keep("kernel events", self._events.run)
             supervisor.keep("phase", self._watch_phase)
             supervisor.keep("expiry", self._watch_expiry)
             supervisor.keep("watchdog", self._feed_watchdog)

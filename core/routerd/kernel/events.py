@@ -1,0 +1,189 @@
+"""The kernel's own word that links, addresses, routes or packet filter rules have changed.
+
+A notification is only a reason to look, so none is read further than to see that it can concern
+us. How often is looked is bounded, whoever changes things and however often: what happens at the
+same time is one event, and under a steady stream the pauses grow. A stream that overflows the
+socket is an event too, and then as good as any.
+
+IPv4 routes that vanish with their link or address are not announced by the kernel, but the link or
+the address is. The rules of iptables' legacy variant are announced by nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from routerd.errors import ProviderError
+from routerd.kernel.netlink import translate
+from routerd.kernel.ownership import is_our_route
+from routerd.model.route import ROUTE_PROTOCOL
+from routerd.spi import Clock, Logger
+
+SETTLE = 0.1
+"""Seconds for what belongs to one change to arrive."""
+
+PAUSE = 0.5
+"""Seconds between two looks, at least."""
+
+LOOKS, REFILL = 10, 5.0
+"""Looks that may follow each other, and the seconds after which one more may: the rate of a stream."""
+
+_AT_ONCE = 512
+"""Datagrams read at a time; a buffer that holds more is emptied at the next look."""
+
+_RECEIVE_BUFFER = 256 << 10
+_DATAGRAM = 64 << 10
+_NETLINK_NETFILTER = 12
+_RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV4_ROUTE = 1, 5, 7
+_NFNLGRP_NFTABLES = 7
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_TYPE_OFFSET, _PROTOCOL_OFFSET = 4, 16 + 5
+"""Where struct nlmsghdr has its type, and struct rtmsg, which follows it, the route's protocol."""
+
+_SO_ATTACH_FILTER = 26
+_LOAD_HALF, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
+
+
+class KernelEvents:
+    """Calls `on_event` soon after something has changed that can concern us; `run` never ends."""
+
+    def __init__(
+        self,
+        on_event: Callable[[], None],
+        *,
+        clock: Clock,
+        log: Logger,
+        listen: Callable[[Logger], Sequence[socket.socket]] | None = None,
+    ) -> None:
+        self._on_event = on_event
+        self._clock = clock
+        self._log = log
+        self._listen = listen or open_sockets
+
+    async def run(self) -> None:
+        """Listen until cancelled; `ProviderError` when the kernel does not let us."""
+        sockets = self._listen(self._log)
+        try:
+            # Something may have changed before we listened.
+            self._on_event()
+            await self._follow(sockets)
+        finally:
+            for each in sockets:
+                each.close()
+
+    async def _follow(self, sockets: Sequence[socket.socket]) -> None:
+        looks, counted = float(LOOKS), self._clock.monotonic()
+        while True:
+            await _readable(sockets)
+            found = _drain(sockets)
+            await self._clock.sleep(SETTLE)
+            if not found:
+                continue
+            _drain(sockets)
+            self._on_event()
+            now = self._clock.monotonic()
+            looks = min(float(LOOKS), looks + (now - counted) / REFILL) - 1
+            counted = now
+            # Nothing is read meanwhile, so a stream costs no more than its looks. Our own answer to
+            # the event comes in here too, and is one more of them: it must find nothing to do.
+            await self._clock.sleep(max(PAUSE, (1 - looks) * REFILL))
+
+
+def open_sockets(log: Logger) -> list[socket.socket]:
+    """Return sockets that are told of changes; without nftables' one, drift there is seen by the resync."""
+    groups = (_RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV4_ROUTE)
+    try:
+        sockets = [_subscribed(socket.NETLINK_ROUTE, groups)]
+    except OSError as error:
+        raise translate("listen to rtnetlink", error.errno or 0) from error
+    # A kernel that has no such filters lacks only the thrift: see `_concerns_us`.
+    with contextlib.suppress(OSError):
+        _attach_filter(sockets[0])
+    try:
+        sockets.append(_subscribed(_NETLINK_NETFILTER, (_NFNLGRP_NFTABLES,)))
+    except OSError as error:
+        fault: ProviderError = translate("listen to nftables", error.errno or 0)
+        log.info("kernel.events.partial", error=str(fault))
+    return sockets
+
+
+def _subscribed(family: int, groups: Sequence[int]) -> socket.socket:
+    made = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, family
+    )
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        made.bind((0, sum(1 << (group - 1) for group in groups)))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _attach_filter(sock: socket.socket) -> None:
+    """Have the kernel drop the routes of others, so that a routing daemon's churn costs us nothing."""
+    # BPF loads are big-endian, and the header is in the order of the host: hence htons.
+    program = (
+        (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
+        (_JUMP_EQUAL, 1, 0, socket.htons(_RTM_NEWROUTE)),
+        (_JUMP_EQUAL, 0, 2, socket.htons(_RTM_DELROUTE)),
+        (_LOAD_BYTE, 0, 0, _PROTOCOL_OFFSET),
+        (_JUMP_EQUAL, 0, 1, ROUTE_PROTOCOL),
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+        (_RETURN, 0, 0, 0),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in program))
+    descriptor = struct.pack("HP", len(program), ctypes.addressof(code))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
+
+
+def _drain(sockets: Sequence[socket.socket]) -> bool:
+    """Read what is there; return whether any of it can concern us."""
+    found = False
+    for each in sockets:
+        for _ in range(_AT_ONCE):
+            try:
+                data = each.recv(_DATAGRAM)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise translate("listen to the kernel", error.errno or 0) from error
+                # More happened than the socket holds, so anything may have.
+                found = True
+                continue
+            found = found or _concerns_us(data)
+    return found
+
+
+def _concerns_us(data: bytes) -> bool:
+    if len(data) <= _PROTOCOL_OFFSET:
+        return True
+    (kind,) = struct.unpack_from("=H", data, _TYPE_OFFSET)
+    return kind not in {_RTM_NEWROUTE, _RTM_DELROUTE} or is_our_route(data[_PROTOCOL_OFFSET])
+
+
+async def _readable(sockets: Sequence[socket.socket]) -> None:
+    """Wait until one of the sockets has something to read."""
+    ready = asyncio.Event()
+    with _watched(sockets, ready.set):
+        await ready.wait()
+
+
+@contextmanager
+def _watched(sockets: Sequence[socket.socket], call: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    try:
+        for each in sockets:
+            loop.add_reader(each, call)
+        yield
+    finally:
+        for each in sockets:
+            loop.remove_reader(each)

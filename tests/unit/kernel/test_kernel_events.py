@@ -1,0 +1,157 @@
+"""The kernel's notifications: what is a reason to look, and how often there can be one."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import struct
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from routerd.errors import TransientError
+from routerd.kernel.events import LOOKS, PAUSE, REFILL, SETTLE, KernelEvents
+from routerd.testing.clock import FakeClock
+from routerd.testing.context import RecordingLogger
+
+NEW_LINK, NEW_ROUTE, DEL_ROUTE = 16, 24, 25
+OURS, BIRD = 147, 12
+
+
+def message(kind: int, protocol: int = 0) -> bytes:
+    header = struct.pack("=IHHII", 28, kind, 0, 0, 0)
+    return header + struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, protocol, 0, 1, 0)
+
+
+class Scene:
+    """Listens on one end of a pair; `tell` is the kernel at the other."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.looks: list[float] = []
+        self.heard, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.heard.setblocking(False)
+        self.events = KernelEvents(
+            lambda: self.looks.append(self.clock.monotonic()),
+            clock=self.clock,
+            log=RecordingLogger(),
+            listen=lambda _: [self.heard],
+        )
+
+    def tell(self, *messages: bytes) -> None:
+        for each in messages:
+            self._kernel.send(each)
+
+    async def pass_time(self, seconds: float) -> None:
+        # The loop has to see the socket before time moves.
+        await self.clock.settle()
+        await self.clock.advance(seconds)
+
+    def close(self) -> None:
+        self.heard.close()
+        self._kernel.close()
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    made = Scene()
+    task = asyncio.create_task(made.events.run())
+    await made.clock.settle()
+    assert made.looks == [0.0]
+    made.looks.clear()
+    yield made
+    task.cancel()
+    await asyncio.wait([task])
+    assert made.heard.fileno() == -1
+    made.close()
+
+
+async def test_a_change_is_looked_at_at_once(scene: Scene) -> None:
+    scene.tell(message(NEW_LINK))
+    await scene.pass_time(SETTLE)
+    assert scene.looks == [SETTLE]
+
+
+async def test_what_happens_together_is_one_reason(scene: Scene) -> None:
+    scene.tell(message(NEW_LINK), message(NEW_LINK))
+    await scene.pass_time(SETTLE / 2)
+    scene.tell(message(NEW_LINK))
+    await scene.pass_time(100)
+    assert scene.looks == [SETTLE]
+
+
+async def test_what_happens_during_the_pause_is_looked_at_after_it(scene: Scene) -> None:
+    scene.tell(message(NEW_LINK))
+    await scene.pass_time(SETTLE)
+    scene.tell(message(NEW_LINK))
+    await scene.pass_time(PAUSE)
+    await scene.pass_time(SETTLE)
+    assert scene.looks == [SETTLE, pytest.approx(SETTLE + PAUSE + SETTLE)]
+
+
+async def test_the_routes_of_others_are_no_reason(scene: Scene) -> None:
+    scene.tell(message(NEW_ROUTE, BIRD), message(DEL_ROUTE, BIRD))
+    await scene.pass_time(10)
+    assert scene.looks == []
+    scene.tell(message(DEL_ROUTE, OURS))
+    await scene.pass_time(10)
+    assert len(scene.looks) == 1
+
+
+async def test_a_stream_without_end_is_looked_at_now_and_then_and_a_lone_event_after_it_at_once(
+    scene: Scene,
+) -> None:
+    for _ in range(1000):
+        scene.tell(*[message(NEW_LINK)] * 3)
+        await scene.pass_time(0.1)
+    assert 100 / REFILL < len(scene.looks) <= LOOKS + 100 / REFILL + 1
+    await scene.pass_time(LOOKS * REFILL)
+    before = scene.clock.monotonic()
+    scene.tell(message(NEW_LINK))
+    await scene.pass_time(1)
+    assert scene.looks[-1] == pytest.approx(before + SETTLE)
+
+
+class Overflowing:
+    """A socket whose first datagrams were lost, or which fails otherwise."""
+
+    def __init__(self, sock: socket.socket, code: int) -> None:
+        self._sock = sock
+        self._code = code
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def recv(self, size: int) -> bytes:
+        code, self._code = self._code, 0
+        if code:
+            raise OSError(code, "no")
+        return self._sock.recv(size)
+
+
+async def test_an_overflow_is_a_reason_to_look_once() -> None:
+    scene = Scene()
+    lost: Any = Overflowing(scene.heard, errno.ENOBUFS)
+    scene.events._listen = lambda _: [lost]
+    task = asyncio.create_task(scene.events.run())
+    scene.tell(message(NEW_ROUTE, BIRD))
+    await scene.pass_time(100)
+    assert scene.looks == [0.0, SETTLE]
+    task.cancel()
+    await asyncio.wait([task])
+    scene.close()
+
+
+async def test_a_socket_that_fails_is_an_error_for_the_tasks_owner() -> None:
+    scene = Scene()
+    broken: Any = Overflowing(scene.heard, errno.EIO)
+    scene.events._listen = lambda _: [broken]
+    scene.tell(message(NEW_LINK))
+    with pytest.raises(TransientError, match="listen to the kernel"):
+        await scene.events.run()
+    scene.close()
