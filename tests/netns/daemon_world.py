@@ -46,6 +46,12 @@ ROUTE = """\
       metadata: {name: branch}
       spec: {destination: 10.50.0.0/16, via: 10.1.0.2}
 """
+FORWARDING = """\
+    - apiVersion: system.routerd.net/v1alpha1
+      kind: Sysctl
+      metadata: {name: forwarding}
+      spec: {key: net.ipv4.ip_forward, value: "1"}
+"""
 TUNNEL = """\
     - apiVersion: hybrid.routerd.net/v1alpha1
       kind: TunnelInterface

@@ -122,14 +122,16 @@ assert "10.50.0.0/16" not in routes()
 """)
 
 
-def test_what_somebody_removed_comes_back() -> None:
+def test_what_the_kernel_does_not_announce_is_seen_by_a_plan_and_mended_by_a_reload() -> None:
     _on_a_host("""
-write(LAN, ROUTE)
+write(LAN, FORWARDING)
+setting = Path("/proc/sys/net/ipv4/ip_forward")
 with daemon():
-    sh("ip route del 10.50.0.0/16")
-    assert routerd("plan").returncode == 2
+    setting.write_text("0")
+    done = routerd("plan")
+    assert done.returncode == 2 and "net.ipv4.ip_forward" in done.stdout, done
     assert routerd("reload").returncode == 0
-    until(lambda: "10.50.0.0/16" in routes())
+    until(lambda: setting.read_text() == "1\\n")
 """)
 
 
