@@ -69,11 +69,15 @@ def _opened_slowly(buffer: bytearray, start: int, end: int, wanted: bytes) -> in
 
 
 def _is_right(buffer: bytearray, start: int, inner: int, end: int) -> bool:
-    """Say whether the checksum is right, or cannot be seen to be (see `packets.is_finished`).
+    """Say whether the checksum is right, or cannot be seen to be.
 
-    It covers the packet as it is on the wire. A sender on this machine has not finished it yet,
-    and of merged segments the kernel has seen to it before it merged them (`gre_gro_receive`).
+    It covers the packet as it is on the wire. A kernel on this machine or behind virtio leaves it
+    to hardware, with zero in its place (`gre_build_header`), or the one inside, which it covers
+    (see `packets.is_finished`); and of merged segments the kernel has seen to it before it merged
+    them (`gre_gro_receive`).
     """
+    if not (buffer[start + 4] or buffer[start + 5]):
+        return True
     words = bytes(buffer[start:end]) + bytes((end - start) & 1)
     if int.from_bytes(words, "big") % 65535 == 0:
         return True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from typing import ClassVar
 
 import attrs
@@ -13,23 +15,27 @@ from ipip_real_contract import RealContract
 from ipip_traffic import TOS, check_the_wire, retransmitted, transfer
 from ipip_world import (
     KERNEL,
+    KEY,
     USERSPACE,
+    VARIANTS,
     Host,
+    capture,
     daemon,
+    dropped,
     join,
     merge_received_segments,
     ping,
     tunnel,
     two_hosts,
+    until,
     want,
 )
 
 from routerd.model.change import Change
 from routerd.model.names import LinkName
-from routerd.model.tunnel import UdpEncapsulation
+from routerd.model.tunnel import Tunnel, UdpEncapsulation
 from routerd_transport_ipip.config import IpipOptions
 
-MODES = ("ipip", "fou")
 PAIRS = {
     "kernel-relay": (KERNEL, USERSPACE),
     "relay-kernel": (USERSPACE, KERNEL),
@@ -47,6 +53,11 @@ class TestKernelFou(RealContract):
     backend: ClassVar[IpipOptions] = KERNEL
 
 
+class TestKernelGre(RealContract):
+    mode: ClassVar[str] = "gre"
+    backend: ClassVar[IpipOptions] = KERNEL
+
+
 del RealContract
 
 
@@ -61,7 +72,7 @@ def hosts() -> Iterator[tuple[Host, Host]]:
 
 @pytest.mark.parametrize("merged", [False, True])
 @pytest.mark.parametrize("pair", PAIRS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", VARIANTS)
 async def test_the_backends_understand_each_other(
     mode: str, pair: str, merged: bool, hosts: tuple[Host, Host]
 ) -> None:
@@ -79,7 +90,7 @@ async def test_the_backends_understand_each_other(
 
 
 @pytest.mark.parametrize(("inner_tos", "outer_tos"), TOS)
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", VARIANTS)
 async def test_the_golden_bytes_are_the_kernels(
     mode: str, inner_tos: int, outer_tos: str, hosts: tuple[Host, Host]
 ) -> None:
@@ -123,7 +134,7 @@ async def test_a_busy_port_is_named(hosts: tuple[Host, Host]) -> None:
     assert "another program has the UDP port" in str(failures[wanted.link])
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", VARIANTS)
 async def test_another_backend_takes_over_when_the_tunnel_is_made_anew(
     mode: str, hosts: tuple[Host, Host]
 ) -> None:
@@ -134,9 +145,158 @@ async def test_another_backend_takes_over_when_the_tunnel_is_made_anew(
         with a.here():
             (state,) = await made.states()
             assert state.backend == "userspace"
-            assert ("the kernel's ipip module is loaded too" in state.note) == (mode == "ipip")
+            assert ("module is loaded too" in state.note) == (mode != "fou")
         await want(a, made)
         await want(a, made, tunnel(mode, a, b))
         with a.here():
             assert [state.backend for state in await made.states()] == ["kernel"]
     assert " 0% packet loss" in ping(a, b)
+
+
+GRE = ("gre", "gre+key")
+
+
+@contextlib.contextmanager
+def by_hand(variant: str, here: Host, there: Host, more: str = "") -> Iterator[None]:
+    """A device that somebody makes with ip(8)."""
+    wanted = tunnel(variant, here, there)
+    key = f"key {KEY}" if wanted.key is not None else ""
+    here.sh(
+        f"ip link add hand type gre local {here.address} remote {there.address} ttl 64 {key} {more}"
+        f" && ip link set hand mtu {wanted.mtu} up && ip addr add {here.inner}/30 dev hand"
+    )
+    try:
+        yield
+    finally:
+        here.sh("ip link del hand")
+
+
+@pytest.mark.parametrize("backend", [KERNEL, USERSPACE], ids=["kernel", "relay"])
+@pytest.mark.parametrize("variant", GRE)
+async def test_a_device_made_by_hand_understands_us(
+    variant: str, backend: IpipOptions, hosts: tuple[Host, Host]
+) -> None:
+    a, b = hosts
+    with by_hand(variant, b, a):
+        async with daemon(a, variant, backend) as made:
+            await want(a, made, tunnel(variant, a, b))
+        assert " 0% packet loss" in ping(a, b)
+        assert " 0% packet loss" in ping(b, a, "-c 3 -i 0.01 -W 2 -M do -s 1444")
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("variant", GRE)
+async def test_the_relay_takes_a_kernels_checksums(
+    variant: str, merged: bool, hosts: tuple[Host, Host]
+) -> None:
+    """What the neighbour left to hardware, and what was merged, has a checksum that nobody can check here."""
+    a, b = hosts
+    with by_hand(variant, b, a, "ocsum"):
+        async with daemon(a, variant) as made:
+            await want(a, made, tunnel(variant, a, b, mtu=1400))
+        b.sh("ip link set hand mtu 1400")
+        if merged:
+            for host in hosts:
+                merge_received_segments(host)
+        with capture(a) as first:
+            assert " 0% packet loss" in ping(b, a)
+            assert first(lambda packet: packet[9] == 47)[20] & 0x80, "it has a checksum"
+        transfer(b, a)
+        assert dropped(a, f"t-{variant}") == 0
+
+
+@pytest.mark.parametrize("variant", GRE)
+async def test_the_relay_drops_a_kernels_sequence_numbers(variant: str, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    with by_hand(variant, b, a, "oseq"):
+        async with daemon(a, variant) as made:
+            await want(a, made, tunnel(variant, a, b))
+        with b.here(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+            sending.sendto(b"numbered", (a.inner, 2000))
+        until(lambda: dropped(a, f"t-{variant}") == 1, "the packet is counted")
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("gre", "gre+key"), ("gre+key", "gre")])
+async def test_the_relay_does_not_hear_a_kernel_with_another_key(
+    ours: str, theirs: str, hosts: tuple[Host, Host]
+) -> None:
+    a, b = hosts
+    with by_hand(theirs, b, a):
+        async with daemon(a, ours) as made:
+            await want(a, made, tunnel(ours, a, b))
+        with b.here(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+            sending.sendto(b"to nobody", (a.inner, 2000))
+        until(lambda: dropped(a, f"t-{ours}") == 1, "the packet is counted")
+
+
+@pytest.mark.parametrize("key", [None, 0, 7, 2**32 - 1])
+async def test_the_device_is_as_ip_would_have_made_it(key: int | None, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    async with daemon(a, "gre", KERNEL) as made:
+        await want(a, made, tunnel("gre", a, b, key=key))
+    words = f"type gre local {a.address} remote {b.address} ttl 64" + (
+        f" key {key}" if key is not None else ""
+    )
+    (found,) = json.loads(a.sh("ip -d -j link show t-gre"))
+    a.sh(f"ip link del t-gre && ip link add t-gre {words}")
+    (hand,) = json.loads(a.sh("ip -d -j link show t-gre"))
+    assert found["linkinfo"] == hand["linkinfo"]
+
+
+async def test_kernel_tunnels_between_the_same_ends_are_told_apart_by_their_keys(
+    hosts: tuple[Host, Host],
+) -> None:
+    """And each by a relay at the other end, or by the kernel."""
+    a, b = hosts
+
+    def wanted(here: Host, there: Host) -> list[Tunnel]:
+        return [
+            tunnel(
+                "gre",
+                here,
+                there,
+                link=LinkName(f"t{number}"),
+                key=key,
+                addresses=(IPv4Interface(f"10.{number}.0.{here.address[-1]}/30"),),
+            )
+            for number, key in enumerate((None, 0, 7), 11)
+        ]
+
+    for backend in (KERNEL, USERSPACE):
+        async with daemon(a, "gre", KERNEL) as made:
+            await want(a, made, *wanted(a, b))
+        async with daemon(b, "gre", backend) as made:
+            await want(b, made)
+            await want(b, made, *wanted(b, a))
+        for number in (11, 12, 13):
+            assert " 0% packet loss" in ping(a, attrs.evolve(b, inner=f"10.{number}.0.2"))
+
+
+@pytest.mark.parametrize(
+    "change", ["key 8", "ikey 8", "okey 8", "nokey", "csum", "seq", "ttl 9", "remote 192.0.2.9"]
+)
+async def test_a_device_that_somebody_changed_is_made_anew(change: str, hosts: tuple[Host, Host]) -> None:
+    a, b = hosts
+    one = tunnel("gre", a, b, key=7)
+    async with daemon(a, "gre", KERNEL) as made:
+        await want(a, made, one)
+        before = f"type gre local {a.address} remote {b.address} ttl 64 key 7 {change}"
+        if change == "nokey":
+            before = before.replace("key 7 nokey", "")
+        a.sh(f"ip link set t-gre {before}")
+        with a.here():
+            assert (await made.tunnels.observe())[one.link] != one
+        await want(a, made, one)
+
+
+@pytest.mark.parametrize("mode", ["ipip", "gre"])
+async def test_a_loaded_module_answers_what_a_relay_hears(mode: str, hosts: tuple[Host, Host]) -> None:
+    """That is what the note in the status is about."""
+    a, b = hosts
+    b.sh(f"ip link add x type {mode} local 192.0.2.77 remote 192.0.2.78 && ip link del x")
+    b.sh("sysctl -qw net.ipv4.icmp_ratelimit=0")
+    await join(mode, a, b)
+    with capture(a) as first:
+        assert " 0% packet loss" in ping(a, b)
+        answer = first(lambda packet: packet[9] == 1)
+    assert answer[20] == 3

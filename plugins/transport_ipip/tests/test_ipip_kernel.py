@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
 
 HERE = Path(__file__).parent
 PROBE = """
@@ -19,7 +19,8 @@ from routerd_transport_ipip.fou import FouListeners, NetlinkFou
 from pathlib import Path
 async def main():
     fou = FouListeners(Path("/run"), NetlinkFou())
-    return await NetlinkKernel().supports("ipip") and await fou.supported()
+    kernel = NetlinkKernel()
+    return await kernel.supports("ipip") and await kernel.supports("gre") and await fou.supported()
 sys.exit(not asyncio.run(main()))
 """
 
@@ -36,17 +37,19 @@ def _inside(*words: str) -> subprocess.CompletedProcess[str]:
         ],
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=1190,
         check=False,
         cwd=HERE.parents[2],
         env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(HERE)},
     )
 
 
-def test_tunnels_of_the_kernel() -> None:
+@pytest.mark.parametrize("part", ["gre", "not gre"])
+def test_tunnels_of_the_kernel(part: str) -> None:
     if _inside("-c", PROBE).returncode:
-        pytest.skip("this kernel has no ipip or no fou")
-    done = _inside("-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "inside_ipip_kernel.py"))
+        pytest.skip("this kernel has no ipip, no gre or no fou")
+    inside = str(HERE / "inside_ipip_kernel.py")
+    done = _inside("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", part, inside)
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
