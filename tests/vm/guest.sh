@@ -16,16 +16,12 @@ hostname vm
 if [ "$INTERACTIVE" = 1 ]; then
   setsid -c timeout --foreground -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh </dev/hvc0 >/dev/hvc0 2>&1 &
 else
-  stty raw -echo </dev/hvc0
-  setsid timeout -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh </dev/null >/dev/hvc0 2>&1 &
+  # Not a terminal: programs see that they write to a file.
+  setsid timeout -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh </dev/null >/dev/vport0p1 2>&1 &
 fi
 # Waiting for one reaps all: what a command leaves behind becomes a child of process 1.
 wait $!
 echo $? >/run/vm/status.new
 mv /run/vm/status.new /run/vm/status
-stty sane </dev/hvc0 2>/dev/null
-# What is still in the terminal's queue goes out before the end.
-tcdrain() { python3 -c 'import os, termios; termios.tcdrain(os.open("/dev/hvc0", os.O_WRONLY))'; }
-tcdrain
 echo b >/proc/sysrq-trigger
 while :; do sleep 1; done

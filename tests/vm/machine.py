@@ -56,7 +56,8 @@ def run(
         first = Path(scratch) / "initramfs.gz"
         first.write_bytes(initramfs.build(made))
         words = _emulator(made.kernel, first, results, memory, interactive=interactive)
-        with subprocess.Popen(words) as emulator:
+        # An input at its end would make the emulator close the output too.
+        with subprocess.Popen(words, stdin=None if interactive else subprocess.PIPE) as emulator:
             try:
                 emulator.wait(seconds + STARTING)
             except subprocess.TimeoutExpired:
@@ -82,7 +83,7 @@ def _emulator(kernel: Path, first: Path, results: Path, memory: int, *, interact
         where = str(path.absolute()).replace(",", ",,")
         return "-virtfs", f"local,path={where},mount_tag={tag},security_model=none,multidevs=remap{mode}"
 
-    signals = "off" if interactive else "on"
+    signals, terminal = ("off", "virtconsole") if interactive else ("on", "virtserialport,nr=1")
     return [
         # However this process ends, the emulator ends with it.
         *("setpriv", "--pdeathsig", "KILL", "--"),
@@ -90,10 +91,10 @@ def _emulator(kernel: Path, first: Path, results: Path, memory: int, *, interact
         *("-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max", "-smp", "2", "-m", str(memory)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-nic", "none", "-display", "none"),
         *("-kernel", str(kernel), "-initrd", str(first)),
-        *("-append", "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on"),
+        *("-append", "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on mitigations=off audit=0"),
         *("-serial", f"file:{results / 'console.log'}"),
         *("-chardev", f"stdio,id=terminal,signal={signals}"),
-        *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=terminal"),
+        *("-device", "virtio-serial-pci", "-device", f"{terminal},chardev=terminal"),
         *share(Path("/"), "host", ",readonly=on"),
         *share(results, "exchange", ""),
     ]

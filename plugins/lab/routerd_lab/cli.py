@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from routerd.errors import RouterdError
-from routerd_lab import launch, screen
+from routerd_lab import launch, patience, screen
 from routerd_lab.events import Event, Verdict
 from routerd_lab.graph import draw
 from routerd_lab.requirements import missing
@@ -25,6 +25,16 @@ _RUN_DIR = click.option(
     help="Where files go; default /tmp/routerd-TOPOLOGY-TIME for run, /tmp/routerd-lab-UID for up.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON, nothing else.")
+_PATIENCE = click.option(
+    "--patience",
+    type=click.FloatRange(min=1),
+    default=1,
+    envvar=patience.VARIABLE,
+    metavar="FACTOR",
+    callback=lambda _context, _option, factor: os.environ.update({patience.VARIABLE: str(factor)}),
+    expose_value=False,
+    help="Multiply every deadline, on a slow machine.",
+)
 _TOPOLOGY = click.argument("topology", type=click.Choice(sorted(TOPOLOGIES)), default="fullmesh")
 
 
@@ -37,6 +47,7 @@ def lab() -> None:
 @_TOPOLOGY
 @_RUN_DIR
 @click.option("--keep", is_flag=True, help="Leave the lab running after the verdict; end it with `lab down`.")
+@_PATIENCE
 @_JSON
 def run(topology: str, run_dir: Path | None, *, keep: bool, as_json: bool) -> None:
     """Bring a fabric up, check every assertion, write the evidence, and take it down."""
@@ -46,6 +57,7 @@ def run(topology: str, run_dir: Path | None, *, keep: bool, as_json: bool) -> No
 @lab.command()
 @_TOPOLOGY
 @_RUN_DIR
+@_PATIENCE
 @_JSON
 def up(topology: str, run_dir: Path | None, *, as_json: bool) -> None:
     """Bring a fabric up and leave it running in the background."""
@@ -58,6 +70,7 @@ def up(topology: str, run_dir: Path | None, *, as_json: bool) -> None:
 
 @lab.command()
 @_RUN_DIR
+@_PATIENCE
 @_JSON
 def status(run_dir: Path | None, *, as_json: bool) -> None:
     """Judge a running fabric again: sessions, routes, clouds, pairs."""

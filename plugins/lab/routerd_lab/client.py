@@ -16,6 +16,7 @@ import attrs
 
 from routerd_lab.build import NodeFiles
 from routerd_lab.namespaces import LabError, Machine
+from routerd_lab.patience import patient
 
 USER = "lab"
 _USER_ID = 1000
@@ -88,7 +89,7 @@ async def start_sshd(machine: Machine, log: Path) -> asyncio.subprocess.Process:
             stderr=out,
             start_new_session=True,
         )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(patient(20)):
         while ":22" not in await machine.run("ss", "-tlnH", "sport", "=", ":22"):
             if process.returncode is not None:
                 raise LabError(f"{machine.name}: sshd ended: {log.read_text(errors='replace').strip()}")

@@ -14,6 +14,7 @@ import attrs
 
 from routerd_lab.certificates import Authority
 from routerd_lab.namespaces import LabError, Machine
+from routerd_lab.patience import patient
 from routerd_lab.topology import Site, Topology
 
 _START_SECONDS = 45.0
@@ -92,11 +93,12 @@ async def start_cloud(
         )
     if process.stdout is None:
         raise LabError(f"{site.fabric}: its process has no output")
+    allowed = patient(_START_SECONDS)
     try:
-        async with asyncio.timeout(_START_SECONDS):
+        async with asyncio.timeout(allowed):
             ready = await process.stdout.readline()
     except TimeoutError as exc:
-        raise LabError(f"{site.fabric}: not ready after {_START_SECONDS:.0f} s; see {log_path}") from exc
+        raise LabError(f"{site.fabric}: not ready after {allowed:.0f} s; see {log_path}") from exc
     if not ready:
         raise LabError(f"{site.fabric}: ended before it was ready; see {log_path}")
     return process

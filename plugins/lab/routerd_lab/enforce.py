@@ -17,6 +17,7 @@ from typing import Protocol
 import attrs
 
 from routerd_lab.namespaces import LabError
+from routerd_lab.patience import patient
 from routerd_lab.topology import UPLINK
 
 _FIRST_TABLE = 1000
@@ -157,7 +158,7 @@ async def feed_here(*command: str, text: str) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    async with asyncio.timeout(_SECONDS):
+    async with asyncio.timeout(patient(_SECONDS)):
         _, err = await process.communicate(text.encode())
     if process.returncode:
         raise LabError(f"fabric: {' '.join(command)}: {err.decode(errors='replace').strip()}")

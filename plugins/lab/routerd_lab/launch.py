@@ -18,6 +18,7 @@ import attrs
 from routerd_lab import linux, sandbox, supervisor
 from routerd_lab.events import Event, Pipe, Reporter, Verdict, read_events
 from routerd_lab.namespaces import LabError
+from routerd_lab.patience import patient
 
 KEEPER_FILE = "keeper.json"
 _LAB_LOG = "lab.log"
@@ -188,11 +189,11 @@ def end(run_dir: Path) -> None:
     """End a running lab and wait until nothing of it is left."""
     keeper = find(run_dir)
     os.kill(keeper.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _END_SECONDS
+    deadline = time.monotonic() + patient(_END_SECONDS)
     while keeper.alive:
         if time.monotonic() > deadline:
             # Process 1 takes its whole PID namespace with it.
             os.kill(keeper.init, signal.SIGKILL)
-            deadline += _END_SECONDS
+            deadline += patient(_END_SECONDS)
         time.sleep(0.05)
     (run_dir / KEEPER_FILE).unlink(missing_ok=True)

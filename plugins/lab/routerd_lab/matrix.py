@@ -9,6 +9,7 @@ import attrs
 
 from routerd_lab.client import ssh_command
 from routerd_lab.namespaces import Machine
+from routerd_lab.patience import patient
 from routerd_lab.topology import Node, Topology
 
 
@@ -52,6 +53,7 @@ async def measure(
 
 async def _measure_pair(machine: Machine, source: Node, target: Node, *, seconds: int, ssh: bool) -> Pair:
     address = str(target.owned)
+    seconds = int(patient(seconds))
     ping = await machine.execute("ping", "-n", "-q", "-c", "1", "-w", str(seconds), address)
     if ping.status:
         lines = (ping.out + ping.err).splitlines()

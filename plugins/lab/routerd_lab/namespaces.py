@@ -19,6 +19,7 @@ import attrs
 
 from routerd.errors import RouterdError
 from routerd_lab import linux
+from routerd_lab.patience import patient
 
 _HELD = Path("/run/host")
 _COMMAND_SECONDS = 20.0
@@ -75,11 +76,12 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        allowed = patient(seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(allowed):
                 out, err = await process.communicate(text.encode())
         except TimeoutError as exc:
-            raise LabError(f"{self.name}: {' '.join(command)}: no end after {seconds:.0f} s") from exc
+            raise LabError(f"{self.name}: {' '.join(command)}: no end after {allowed:.0f} s") from exc
         finally:
             if process.returncode is None:
                 process.kill()

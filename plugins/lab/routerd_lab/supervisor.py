@@ -21,6 +21,7 @@ from routerd_lab.clouds_run import CloudFiles, start_cloud
 from routerd_lab.events import Check, Reporter, Verdict
 from routerd_lab.matrix import Pair, measure
 from routerd_lab.namespaces import LabError, Machine
+from routerd_lab.patience import patient
 from routerd_lab.requirements import SBIN
 from routerd_lab.routers import Disks, start_daemon
 from routerd_lab.topology import Topology
@@ -175,7 +176,7 @@ class Lab:
 
     async def _converge(self) -> None:
         """Look at the world until everything is there; `LabError` when a process ends before that."""
-        deadline = time.monotonic() + _CONVERGE_SECONDS
+        deadline = time.monotonic() + patient(_CONVERGE_SECONDS)
         with self._reporter.stage("sessions and routes"):
             while True:
                 world = await self._look()
@@ -239,7 +240,7 @@ class Lab:
                 with contextlib.suppress(ProcessLookupError):
                     process.terminate()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(patient(3)):
                 await asyncio.gather(*(process.wait() for process in self._processes.values()))
         (self._plan.run_dir / SOCKET).unlink(missing_ok=True)
 
