@@ -27,7 +27,7 @@ class NextHop:
     onlink: bool = False
 
 
-@attrs.frozen(kw_only=True, order=True)
+@attrs.frozen(kw_only=True, order=True, cache_hash=True)
 class RouteKey:
     """What the kernel tells routes apart by; `table` 254 is `main`."""
 
