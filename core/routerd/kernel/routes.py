@@ -42,6 +42,8 @@ class RouteTable:
         """Keys of the last observation by identity: to make one costs more than to read its route."""
         self._written: list[RouteChange] = []
         """Changes since then; a key that is asked for will be observed."""
+        self._compared: dict[tuple[int, int], tuple[Route, Route, bool]] = {}
+        """What was compared since then: pairs of few objects, asked about once for each prefix."""
 
     async def observe(self) -> Mapping[RouteKey, Route]:
         """Return our routes as the kernel has them."""
@@ -49,7 +51,12 @@ class RouteTable:
 
     def agrees(self, desired: Route, observed: Route) -> bool:
         """Say whether `observed` is `desired` with the links filled in that were left to the kernel."""
-        return _agrees(desired, observed)
+        pair = id(desired), id(observed)
+        known = self._compared.get(pair)
+        if known is None:
+            # The entry keeps both alive, so no other object gets their numbers.
+            known = self._compared[pair] = desired, observed, _agrees(desired, observed)
+        return known[2]
 
     async def apply(self, changes: Sequence[RouteChange]) -> Mapping[RouteKey, ProviderError]:
         """Delete, create, then replace."""
@@ -69,6 +76,7 @@ class RouteTable:
                 key = keys[name] = known.get(name) or form.key(destination)
                 routes[key] = form.route
         self._keys = keys
+        self._compared = {}
         return routes
 
 

@@ -25,11 +25,13 @@ def diff(
     `agrees(desired, observed)` says when a value needs no change.
     """
     changes: list[Change[K, V]] = []
+    met = 0
     for key, value in desired.items():
         present = observed.get(key)
+        met += present is not None
         if present is None or not agrees(value, present):
             changes.append(Change(key=key, before=present, after=value))
-    if deletable:
+    if deletable and met < len(observed):
         changes.extend(
             Change(key=key, before=value, after=None) for key, value in observed.items() if key not in desired
         )

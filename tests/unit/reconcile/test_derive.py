@@ -215,6 +215,14 @@ def test_at_most_sixteen_next_hops() -> None:
     assert len(desired.table("routes").values[RouteKey(prefix=IPv4Network("10.82.10.20/32"))].next_hops) == 16
 
 
+def test_kernel_routes_stand_in_order_and_share_what_is_equal() -> None:
+    prefixes = ["10.82.10.100/32", "10.82.10.20/32", "10.82.9.0/24", "10.82.9.0/32"]
+    routes = leaf(learned=learned(*prefixes)).table("routes").values
+    ours = [key.prefix for key in routes if str(key.prefix) in prefixes]
+    assert [str(prefix) for prefix in ours] == ["10.82.9.0/24", "10.82.9.0/32", *prefixes[1::-1]]
+    assert len({id(routes[key]) for key in routes if key.prefix in ours}) == 1
+
+
 def test_a_cloud_that_has_not_answered_keeps_what_it_has() -> None:
     desired = leaf(learned=learned("10.82.10.20/32"))
     assert desired.table("routes/aws").values == {}
