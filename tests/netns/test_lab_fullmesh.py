@@ -73,6 +73,14 @@ def test_one_command_proves_the_fabric_and_leaves_nothing_behind(place: Path) ->
     _assert_evidence(Path(str(verdict["tarball"])), str(verdict["sha256"]))
 
 
+def test_three_kinds_of_tunnels_make_one_fabric(place: Path) -> None:
+    verdict = assert_passed(run("lab", "run", "mixed", "--json", "--run-dir", str(place)))
+    assert failing(verdict) == set()
+    links = (place / "evidence" / "links.txt").read_text()
+    for name, mtu in (("sam-transport-fullmesh", 1400), ("wan-fou", 1472), ("wan-gre", 1472)):
+        assert any(name in line and f"mtu {mtu}" in line for line in links.splitlines()), links
+
+
 def _assert_evidence(tarball: Path, sha256: str) -> None:
     shown = subprocess.run(["sha256sum", str(tarball)], capture_output=True, text=True, check=True).stdout
     assert shown.split()[0] == sha256
@@ -89,6 +97,7 @@ def _assert_evidence(tarball: Path, sha256: str) -> None:
         "convergence-status.txt",
         "client-matrix.txt",
         "assertions.txt",
+        "links.txt",
         "final-routerd-status.txt",
         "provider-routing-summary.txt",
         "routerd-fullmesh-rr.yaml",

@@ -23,19 +23,19 @@ shared=trans=virtio,version=9p2000.L,msize=262144
 mount -t 9p -o ro,$shared,cache=loose host /lower || fail "the host's tree cannot be mounted"
 mount -t tmpfs -o size=75%,mode=755 tmpfs /upper
 mkdir /upper/changes /upper/work
-mount -t overlay -o lowerdir=/lower,upperdir=/upper/changes,workdir=/upper/work overlay /root \
+mount -t overlay -o lowerdir=/lower,upperdir=/upper/changes,workdir=/upper/work overlay /newroot \
   || fail "the writable layer cannot be mounted"
 
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-mount --move /dev /root/dev
-mkdir -p /root/dev/pts /root/dev/shm
-mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /root/dev/pts
-mount -t tmpfs -o mode=1777 tmpfs /root/dev/shm
-mount -t tmpfs -o mode=755 tmpfs /root/run
-mkdir -p /root/run/vm /root/run/lock
+mount --move /proc /newroot/proc
+mount --move /sys /newroot/sys
+mount --move /dev /newroot/dev
+mkdir -p /newroot/dev/pts /newroot/dev/shm
+mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /newroot/dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /newroot/dev/shm
+mount -t tmpfs -o mode=755 tmpfs /newroot/run
+mkdir -p /newroot/run/vm /newroot/run/lock
 # Uncached: what was written is on the host when the machine ends, however it ends.
-mount -t 9p -o $shared,cache=none exchange /root/run/vm || fail "the exchange cannot be mounted"
+mount -t 9p -o $shared,cache=none exchange /newroot/run/vm || fail "the exchange cannot be mounted"
 
 # From here on the root is the whole tree, not a chroot: in a chroot no user namespace can be made.
-exec switch_root /root /bin/sh /run/vm/guest.sh
+exec switch_root /newroot /bin/sh /run/vm/guest.sh

@@ -19,7 +19,7 @@ WANTED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 def build(parts: Parts) -> bytes:
     """Return an archive that the kernel unpacks (cpio newc, compressed by gzip)."""
     archive = _Archive()
-    for directory in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "root"):
+    for directory in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "newroot"):
         archive.add(directory, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
     archive.add("bin/busybox", stat.S_IFREG | 0o755, parts.busybox.read_bytes())

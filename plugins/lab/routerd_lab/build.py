@@ -20,6 +20,7 @@ from routerd_lab.underlay import (
     internet_rules,
     node_commands,
     public_rules,
+    wan_commands,
     wire_commands,
 )
 
@@ -37,6 +38,8 @@ def make_machines(topology: Topology, disks: Mapping[str, NodeFiles]) -> dict[st
     machines = {INTERNET: make_machine(MachineSpec(name=INTERNET, sysctls=FABRIC_SYSCTLS))}
     for site in topology.sites:
         machines[site.fabric] = make_machine(MachineSpec(name=site.fabric, sysctls=FABRIC_SYSCTLS))
+    for wan in topology.wans:
+        machines[wan.name] = make_machine(MachineSpec(name=wan.name, sysctls=FABRIC_SYSCTLS))
     for _, node in topology.nodes():
         disk = disks.get(node.name, NodeFiles())
         machines[node.name] = make_machine(
@@ -53,12 +56,14 @@ async def lay_underlay(topology: Topology, machines: Mapping[str, Machine]) -> N
     async with asyncio.TaskGroup() as group:
         group.create_task(_batch(internet, internet_commands(topology)))
         group.create_task(_nft(internet, internet_rules()))
+        for wan in topology.wans:
+            group.create_task(_batch(machines[wan.name], wan_commands(wan)))
         for site in topology.sites:
             fabric = machines[site.fabric]
             group.create_task(_batch(fabric, fabric_commands(site)))
             group.create_task(_nft(fabric, public_rules(site)))
             for node in site.nodes:
-                group.create_task(_batch(machines[node.name], node_commands(node)))
+                group.create_task(_batch(machines[node.name], node_commands(node, topology.wans)))
             if settings := fabric_sysctls(site):
                 group.create_task(_sysctl(fabric, settings))
             if site.name == "oci":

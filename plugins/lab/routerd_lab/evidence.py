@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -114,6 +115,7 @@ async def collect(
     _write(evidence / "client-matrix.txt", (_pair_line(pair) for pair in pairs))
     lines = [f"{'PASS' if check.passed else 'FAIL'} {check.name} {check.detail}".rstrip() for check in checks]
     _write(evidence / "assertions.txt", [*lines, *([f"ERROR {error}"] if error else [])])
+    _write(evidence / "links.txt", await _links(topology, machines))
     _write(evidence / "convergence-status.txt", await _convergence(topology, machines, disks))
     _write(evidence / "provider-routing-summary.txt", await _provider_summary(topology, machines, disks))
     statuses = await asyncio.gather(*(_status(machines[node.name], node) for node in topology.routers))
@@ -135,6 +137,18 @@ async def _convergence(topology: Topology, machines: Mapping[str, Machine], disk
             lines.append(f"{name}: BGP established, {session.local} {verb} {session.remote}")
     for name, routes in world.routes.items():
         lines += [f"{name}: {route.prefix} via {route.gateway} dev {route.device}" for route in routes]
+    return lines
+
+
+async def _links(topology: Topology, machines: Mapping[str, Machine]) -> list[str]:
+    """Return every device of every router by the kind that the kernel gives it: `tun` is a program's."""
+    lines = []
+    for node in topology.routers:
+        text = await machines[node.name].run("ip", "-d", "-j", "link", "show")
+        for link in json.loads(text):
+            kind = link.get("linkinfo", {}).get("info_kind", "")
+            owner = link.get("ifalias", "")
+            lines.append(f"{node.name}: {link['ifname']} {kind} mtu {link['mtu']} {owner}".rstrip())
     return lines
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape
 
 import attrs
 
-from routerd_lab.topology import Node, Site, Topology
+from routerd_lab.topology import Node, Site, Topology, Wan
 
 _WIDTH, _MARGIN, _GAP = 1180, 30, 40
 _SITE_WIDTH = (_WIDTH - 2 * _MARGIN - _GAP) // 2
@@ -31,6 +31,7 @@ _STYLE = """
   .client { fill: #ffffff; stroke: #9aa5b1; }
   .wire { stroke: #9aa5b1; stroke-width: 2; fill: none; }
   .tunnel { stroke: #8719e0; stroke-width: 2; stroke-dasharray: 7 5; fill: none; opacity: .75; }
+  .clear { stroke: #0b7285; stroke-width: 2; stroke-dasharray: 2 4; fill: none; opacity: .85; }
 """
 
 
@@ -71,11 +72,11 @@ def draw(topology: Topology) -> str:
     ]
     for box in boxes:
         parts += _site(box)
-    parts += _tunnels(boxes)
+    parts += _tunnels(boxes, topology.wans)
     for box in boxes:
         for index, node in enumerate(box.site.nodes):
-            parts += _card(node, *box.card(index))
-    parts += _legend(height)
+            parts += _card(node, topology.wans, *box.card(index))
+    parts += _legend(height, topology.wans)
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -126,12 +127,13 @@ def _site(box: _Box) -> Iterator[str]:
         yield f'<path class="wire" d="M{middle} {start} V{end}"/>'
 
 
-def _card(node: Node, left: int, top: int) -> Iterator[str]:
+def _card(node: Node, wans: Iterable[Wan], left: int, top: int) -> Iterator[str]:
     yield _rect(node.role, left, top, _CARD_WIDTH, _CARD_HEIGHT, 10)
     middle = left + _CARD_WIDTH // 2
     label = {"rr": "route reflector", "leaf": "leaf", "client": "client"}[node.role]
     lines = [(node.name, "name"), (label, "dim")]
     lines += [(f"{nic.device} {nic.address.ip}", "") for nic in node.nics]
+    lines += [(f"{wan.device} {wan.members[node.name].ip}", "") for wan in wans if node.name in wan.members]
     lines += [(f"public {nic.public}", "dim") for nic in node.nics if nic.public]
     if node.owned:
         lines.append((f"carried: {node.owned}/32", "dim"))
@@ -139,7 +141,7 @@ def _card(node: Node, left: int, top: int) -> Iterator[str]:
         yield _text(middle, top + 20 + 18 * number, text, style, anchor="middle")
 
 
-def _tunnels(boxes: list[_Box]) -> Iterator[str]:
+def _tunnels(boxes: list[_Box], wans: Iterable[Wan]) -> Iterator[str]:
     """Draw each leaf's tunnel to each route reflector as a curve through the internet."""
     ends = [
         (node, box, *box.card(index))
@@ -156,13 +158,18 @@ def _tunnels(boxes: list[_Box]) -> Iterator[str]:
             x2, y2 = hub_left + _CARD_WIDTH // 2 - 14, hub_top + (_CARD_HEIGHT if hub_box.above else 0)
             bend1 = middle + (40 if box.above else -40)
             bend2 = middle + (40 if hub_box.above else -40)
-            yield f'<path class="tunnel" d="M{x1} {y1} C{x1} {bend1} {x2} {bend2} {x2} {y2}"/>'
+            inside = any({hub.name, leaf.name} <= set(wan.members) for wan in wans)
+            style = "clear" if inside else "tunnel"
+            yield f'<path class="{style}" d="M{x1} {y1} C{x1} {bend1} {x2} {bend2} {x2} {y2}"/>'
 
 
-def _legend(height: int) -> Iterator[str]:
+def _legend(height: int, wans: Iterable[Wan]) -> Iterator[str]:
     y = height - 22
     yield f'<path class="tunnel" d="M{_MARGIN} {y - 4} h44"/>'
     yield _text(_MARGIN + 54, y, "ipip in WireGuard, with a BGP session; all traffic between sites", "dim")
+    for wan in wans:
+        yield f'<path class="clear" d="M{_WIDTH - 340} {y - 4} h44"/>'
+        yield _text(_WIDTH - 286, y, f"fou or gre in clear, on the {wan.name}", "dim")
     yield f'<path class="wire" d="M{_WIDTH // 2 + 40} {y - 4} h44"/>'
     yield _text(_WIDTH // 2 + 94, y, "wire", "dim")
 

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from routerd_lab.build import NodeFiles
 from routerd_lab.namespaces import LabError, Machine
-from routerd_lab.topology import Node, Site, Topology
+from routerd_lab.topology import Node, Topology
 
 PLACEHOLDER = "REPLACE-WITH-THE-PUBLIC-KEY-OF-wg-sam"
 STATE_DIR = Path("/var/lib/routerd")
@@ -46,9 +46,11 @@ def make_keys() -> Keys:
     return Keys(private=base64.b64encode(private).decode(), public=base64.b64encode(public).decode())
 
 
-def example(node: Node, site: Site) -> str:
+def example(topology: Topology, node: Node) -> str:
     """Return the text of the example that a node is configured by."""
-    name = "fullmesh-rr.yaml" if node.role == "rr" else f"fullmesh-leaf-{site.name}.yaml"
+    site = topology.site_of(node.name)
+    usual = "fullmesh-rr.yaml" if node.role == "rr" else f"fullmesh-leaf-{site.name}.yaml"
+    name = topology.configs.get(node.name, usual)
     return resources.files("routerd_lab").joinpath("configs", name).read_text(encoding="utf-8")
 
 
@@ -92,8 +94,8 @@ class Disks:
             _secret(own / "etc/secrets/join-token", token)
             if site.name == "pve":
                 _secret(own / "etc/secrets/pve-token", pve_token)
-            text = example(node, site)
-            if PLACEHOLDER not in text:
+            text = example(topology, node)
+            if "WireGuardInterface" in text and PLACEHOLDER not in text:
                 raise LabError(f"{node.name}: its example has no place for a public key ({PLACEHOLDER})")
             self.config(node).write_text(text.replace(PLACEHOLDER, keys.public), encoding="utf-8")
 

@@ -7,7 +7,7 @@ documentation ranges (RFC 5737), the links into the emulated internet from the b
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import permutations
 from typing import Literal
@@ -108,11 +108,29 @@ class Site:
 
 
 @attrs.frozen(kw_only=True)
+class Wan:
+    """A private network of a carrier between routers of several sites: one Ethernet.
+
+    `members` are the routers' addresses on it by node, `device` is their NIC towards it.
+    """
+
+    name: str
+    device: str
+    members: Mapping[str, IPv4Interface]
+
+
+@attrs.frozen(kw_only=True)
 class Topology:
-    """All sites. The order of the sites is the order in which they are shown."""
+    """All sites. The order of the sites is the order in which they are shown.
+
+    `configs` names the example that a router is configured by, where it is not that of the
+    fabric `fullmesh`.
+    """
 
     name: str
     sites: tuple[Site, ...]
+    wans: tuple[Wan, ...] = ()
+    configs: Mapping[str, str] = attrs.field(factory=dict)
 
     def nodes(self) -> Iterator[tuple[Site, Node]]:
         """Yield every node with its site."""
@@ -283,4 +301,26 @@ PVE = Site(
 FULLMESH = Topology(name="fullmesh", sites=(AWS, AZURE, OCI, PVE))
 """One route reflector, four leaves, four clients: the topology of the recorded live test."""
 
-TOPOLOGIES = {FULLMESH.name: FULLMESH}
+MIXED = Topology(
+    name="mixed",
+    sites=FULLMESH.sites,
+    wans=(
+        Wan(
+            name="private-wan",
+            device="wan0",
+            members={
+                "routerd-fullmesh-rr": IPv4Interface("10.30.0.10/24"),
+                "azure-leaf": IPv4Interface("10.30.0.22/24"),
+                "oci-leaf": IPv4Interface("10.30.0.23/24"),
+            },
+        ),
+    ),
+    configs={
+        "routerd-fullmesh-rr": "mixed-rr.yaml",
+        "azure-leaf": "mixed-leaf-azure.yaml",
+        "oci-leaf": "mixed-leaf-oci.yaml",
+    },
+)
+"""The same machines in a fabric of three tunnels: ipip in WireGuard, and fou and gre on a private WAN."""
+
+TOPOLOGIES = {topology.name: topology for topology in (FULLMESH, MIXED)}

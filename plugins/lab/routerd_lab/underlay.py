@@ -8,7 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from routerd_lab.topology import INTERNET, METADATA_ADDRESS, PUBLIC_RANGES, UPLINK, Nic, Node, Site, Topology
+from routerd_lab.topology import (
+    INTERNET,
+    METADATA_ADDRESS,
+    PUBLIC_RANGES,
+    UPLINK,
+    Nic,
+    Node,
+    Site,
+    Topology,
+    Wan,
+)
 
 FABRIC_SYSCTLS: Mapping[str, str] = {
     "net/ipv4/ip_forward": "1",
@@ -45,7 +55,25 @@ def wires(topology: Topology) -> list[tuple[str, str, str, str]]:
     found += [
         (site.fabric, nic.port, node.name, nic.device) for site, node in topology.nodes() for nic in node.nics
     ]
+    found += [
+        (wan.name, _wan_port(number), node, wan.device)
+        for wan in topology.wans
+        for number, node in enumerate(wan.members)
+    ]
     return found
+
+
+def _wan_port(number: int) -> str:
+    return f"port{number}"
+
+
+def wan_commands(wan: Wan) -> list[str]:
+    """Return the `ip` commands for a carrier's network: a bridge, as far as its customers can tell."""
+    lines = ["link set lo up", "link add wan type bridge forward_delay 0 stp_state 0", "link set wan up"]
+    for number in range(len(wan.members)):
+        port = _wan_port(number)
+        lines += [f"link set {port} master wan", f"link set {port} up"]
+    return lines
 
 
 def wire_commands(topology: Topology, holders: Mapping[str, int]) -> list[str]:
@@ -56,13 +84,17 @@ def wire_commands(topology: Topology, holders: Mapping[str, int]) -> list[str]:
     ]
 
 
-def node_commands(node: Node) -> list[str]:
+def node_commands(node: Node, wans: Iterable[Wan] = ()) -> list[str]:
     """Return the `ip` commands for a node's own addresses and default route."""
     lines = ["link set lo up"]
     for nic in node.nics:
         lines += [f"address add {nic.address} dev {nic.device}", f"link set {nic.device} up"]
         if nic.gateway is not None:
             lines.append(f"route add default via {nic.gateway} dev {nic.device} src {nic.address.ip}")
+    for wan in wans:
+        if node.name in wan.members:
+            address = wan.members[node.name]
+            lines += [f"address add {address} dev {wan.device}", f"link set {wan.device} up"]
     return lines
 
 

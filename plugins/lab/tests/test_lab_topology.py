@@ -6,12 +6,13 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import pytest
 import yaml
 
 from routerd_lab.evidence import check_boundary
 from routerd_lab.graph import draw
 from routerd_lab.routers import PLACEHOLDER, Disks, example, make_keys
-from routerd_lab.topology import FULLMESH, PUBLIC_RANGES, UPLINK
+from routerd_lab.topology import FULLMESH, MIXED, PUBLIC_RANGES, TOPOLOGIES, UPLINK, Topology
 from routerd_lab.underlay import internet_rules, node_commands, public_rules, wires
 
 
@@ -58,17 +59,20 @@ def test_a_clouds_public_addresses_are_mapped_without_state() -> None:
     assert "type nat" not in rules
 
 
-def test_every_router_has_an_example_that_takes_its_key() -> None:
-    for site, node in FULLMESH.nodes():
+@pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+def test_every_router_has_an_example_that_takes_its_key(topology: Topology) -> None:
+    for _, node in topology.nodes():
         if node.is_router:
-            document = yaml.safe_load(example(node, site))
+            document = yaml.safe_load(example(topology, node))
             assert document["metadata"]["name"] == node.name
-            assert PLACEHOLDER in example(node, site)
+            kinds = {each["kind"] for each in document["spec"]["resources"]}
+            assert (PLACEHOLDER in example(topology, node)) == ("WireGuardInterface" in kinds)
 
 
-def test_examples_and_topology_agree_on_what_each_leaf_owns() -> None:
-    for site in FULLMESH.sites:
-        document = yaml.safe_load(example(site.leaf, site))
+@pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
+def test_examples_and_topology_agree_on_what_each_leaf_owns(topology: Topology) -> None:
+    for site in topology.sites:
+        document = yaml.safe_load(example(topology, site.leaf))
         (claim,) = [each for each in document["spec"]["resources"] if each["kind"] == "SAMEnrollmentClaim"]
         assert claim["spec"]["mobility"]["ownedAddresses"] == [str(IPv4Network(site.client.owned or 0))]
 
@@ -85,6 +89,18 @@ def test_the_boundary_check_finds_a_leaf_in_the_reflectors_file(tmp_path: Path) 
     check = check_boundary(FULLMESH, disks)
     assert not check.passed
     assert "1 BGPPeer" in check.detail
+
+
+def test_routers_of_a_private_network_are_on_one_wire_with_their_own_addresses() -> None:
+    (wan,) = MIXED.wans
+    laid = {(there, device) for here, _, there, device in wires(MIXED) if here == wan.name}
+    assert laid == {(name, "wan0") for name in wan.members}
+    picture = draw(MIXED)
+    for _, node in MIXED.nodes():
+        if node.name in wan.members:
+            assert f"address add {wan.members[node.name]} dev wan0" in node_commands(node, MIXED.wans)
+            assert f"wan0 {wan.members[node.name].ip}" in picture
+    assert picture.count('class="clear"') == 3  # two tunnels and the legend
 
 
 def test_secrets_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
