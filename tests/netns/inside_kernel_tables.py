@@ -378,3 +378,25 @@ async def test_a_value_that_the_kernel_refuses_is_reported(sysctls: SysctlTable)
     failures = await sysctls.apply([Change(key=key, before=None, after="many")])
     assert isinstance(failures[key], PermanentError)
     assert "refuses many" in str(failures[key])
+
+
+async def test_undoing_forwarding_undoes_what_the_kernel_changed_with_it(sysctls: SysctlTable) -> None:
+    # Whoever writes ip_forward writes the forwarding of every device, and the redirects of `all`.
+    shell("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
+    shell("sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.v0.forwarding=1")
+    shell("sysctl -qw net.ipv6.conf.v1.forwarding=1")
+    everything = "sysctl -a -r '^net.ipv[46].(conf|ip_forward)' 2>/dev/null"
+    settings = {
+        "net.ipv4.conf.all.accept_redirects": "1",
+        "net.ipv4.ip_forward": "1",
+        "net.ipv6.conf.all.forwarding": "1",
+    }
+    was = shell(everything)
+    wanted = [Change(key=key, before=None, after=value) for key, value in settings.items()]
+    assert await sysctls.apply(wanted) == {}
+    assert "net.ipv4.conf.all.accept_redirects = 1" in shell(everything)
+    observed = await sysctls.observe()
+    assert observed == settings
+    undone = [Change(key=key, before=value, after=None) for key, value in observed.items()]
+    assert await sysctls.apply(undone) == {}
+    assert shell(everything) == was

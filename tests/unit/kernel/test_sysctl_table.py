@@ -145,3 +145,47 @@ async def test_blanks_in_values_do_not_matter(
     await table.apply(create("net.ipv4.tcp_rmem", "4096 131072 6291456"))
     assert path.read_text() == "4096\t131072\t6291456\n"
     assert await table.observe() == {"net.ipv4.tcp_rmem": "4096 131072 6291456"}
+
+
+async def test_what_moves_with_forwarding_is_kept_with_it_and_put_back(
+    table: SysctlTable, originals: KeptOriginals, root: Path
+) -> None:
+    redirects, device, other = (
+        root / f"net/ipv4/conf/{name}"
+        for name in ("all/accept_redirects", "eth0/forwarding", "eth1/forwarding")
+    )
+    for path in (redirects, device, other):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    redirects.write_text("0\n")
+    device.write_text("1\n")
+    other.write_text("1\n")
+    await table.apply(create(FORWARD, "1"))
+    other.unlink()  # its device goes; what the kernel would do to the rest is done here
+    redirects.write_text("1\n")
+    device.write_text("0\n")
+    assert await table.observe() == {FORWARD: "1"}
+    # The next daemon knows of it too.
+    assert await SysctlTable(originals, root=root).apply(delete(FORWARD, "1")) == {}
+    assert (redirects.read_text(), device.read_text()) == ("0\n", "1\n")
+    assert not other.exists()
+    assert originals.values == {}
+
+
+async def test_forwarding_that_moves_nothing_keeps_its_value_alone(
+    table: SysctlTable, originals: KeptOriginals
+) -> None:
+    await table.apply(create(FORWARD, "1"))
+    assert originals.values == {FORWARD: "0"}
+
+
+async def test_all_originals_of_a_batch_are_read_before_anything_is_written(
+    originals: KeptOriginals, root: Path
+) -> None:
+    class Watching(KeptOriginals):
+        def record(self, key: str, value: str) -> None:
+            super().record(key, value)
+            seen.append((root / "net/ipv4/ip_forward").read_text())
+
+    seen: list[str] = []
+    await SysctlTable(Watching(), root=root).apply([*create(FORWARD, "1"), *create(FILTER, "2")])
+    assert seen == ["0\n", "0\n"]
