@@ -300,6 +300,46 @@ async def test_somebody_elses_equal_rule_is_not_taken_for_ours() -> None:
     assert "-A FORWARD -o v0 -j ACCEPT" in shell("iptables-nft -S FORWARD")
 
 
+@pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])
+async def test_rules_of_others_with_comments_like_ours_stay(program: str) -> None:
+    alike = ["routerd2", "routerd accept input protocol=47", "the routerd", "routerd-gw"]
+    for comment in alike:
+        shell(f"{program} -A INPUT -p gre -m comment --comment '{comment}' -j ACCEPT")
+    shell(f"{program} -P INPUT DROP")
+    for family, name in (("ip", "routerd2"), ("inet", "routerd"), ("ip", "my-routerd"), ("ip6", "routerd")):
+        rule = 'udp dport 7 accept comment "routerd accept input for the web"'
+        shell(
+            f"nft 'table {family} {name} {{ chain input {{ type filter hook input priority 0; {rule}; }}; }}'"
+        )
+    everything = f"nft -s list ruleset | grep -v policy; {program} -S"
+    before = shell(everything)
+    table = FirewallTable()
+    assert await table.observe() == {}
+    assert await table.apply(opened(RULES)) == {}
+    assert await table.observe() == dict.fromkeys(RULES, HERE)
+    assert await table.apply([Change(key=key, before=HERE, after=None) for key in RULES]) == {}
+    assert shell(everything) == before
+
+
+VERDICTS = {
+    "a verdict map": "ct state vmap { established : accept, invalid : drop }",
+    "a map that jumps": 'iifname vmap { "lo" : accept, "v0" : jump bad }',
+    "a named map": "ip saddr vmap @verdicts",
+}
+
+
+@pytest.mark.parametrize("rule", VERDICTS.values(), ids=VERDICTS)
+async def test_a_chain_that_drops_by_a_verdict_map_is_opened(rule: str) -> None:
+    script = (
+        "table inet filter { chain bad { reject; }; "
+        "map verdicts { type ipv4_addr : verdict; elements = { 192.0.2.9 : jump bad }; }; "
+        f"chain arriving {{ type filter hook input priority 0; {rule}; }}; }}"
+    )
+    shell(f"printf '%s' '{script}' | tr ';' '\\n' | sed 's/priority 0/priority 0;/' | nft -f -")
+    assert await FirewallTable().apply(opened((WIREGUARD,))) == {}
+    assert "udp dport 51820 accept" in shell("nft list chain inet filter arriving")
+
+
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the only directory in which programs are found."""

@@ -15,7 +15,7 @@ import asyncio
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -198,15 +198,19 @@ class _Chain:
 
 @attrs.frozen(kw_only=True)
 class _Ruleset:
-    """What `nft -j list ruleset` says."""
+    """What `nft -j list ruleset` says; `maps` are the elements of the named ones."""
 
     chains: tuple[_Chain, ...] = ()
+    maps: Mapping[tuple[str, str, str], object] = attrs.field(factory=dict)
 
     @classmethod
     def read(cls, text: str) -> _Ruleset:
         chains: dict[tuple[str, str, str], _Chain] = {}
+        maps: dict[tuple[str, str, str], object] = {}
         for item in json.loads(text)["nftables"]:
-            chain, rule = item.get("chain"), item.get("rule")
+            chain, rule, named = item.get("chain"), item.get("rule"), item.get("map")
+            if named is not None:
+                maps[named["family"], named["table"], named["name"]] = named.get("elem", [])
             if chain is not None:
                 chains[chain["family"], chain["table"], chain["name"]] = _Chain(
                     family=chain["family"], table=chain["table"], name=chain["name"],
@@ -217,7 +221,7 @@ class _Ruleset:
                 where = rule["family"], rule["table"], rule["chain"]
                 entry = rule["handle"], rule.get("comment", ""), rule.get("expr", [])
                 chains[where] = attrs.evolve(chains[where], rules=(*chains[where].rules, entry))
-        return cls(chains=tuple(chains.values()))
+        return cls(chains=tuple(chains.values()), maps=maps)
 
     @property
     def has_iptables(self) -> bool:
@@ -252,18 +256,35 @@ class _Ruleset:
         if chain.name in seen:
             return False
         seen.add(chain.name)
-        for _, _, statements in chain.rules:
-            for statement in statements:
-                target = (statement.get("xt") or {}).get("name")
-                if "drop" in statement or "reject" in statement or target in _BARRIERS:
+        for verb, target in self._verdicts(chain, [statements for _, _, statements in chain.rules]):
+            if verb in {"drop", "reject"}:
+                return True
+            for other in self.chains:
+                same_table = (other.family, other.table) == (chain.family, chain.table)
+                if same_table and other.name == target and self._stops(other, seen):
                     return True
-                follow = statement.get("jump") or statement.get("goto")
-                named = follow["target"] if follow else None
-                for other in self.chains:
-                    same_table = (other.family, other.table) == (chain.family, chain.table)
-                    if same_table and other.name == named and self._stops(other, seen):
-                        return True
         return False
+
+    def _verdicts(self, chain: _Chain, found: object) -> Iterator[tuple[str, str]]:
+        """Yield what statements can do to a packet, and to which chain they can send it.
+
+        A verdict may stand in a map, by itself or by its name: `ct state vmap { invalid : drop }`.
+        """
+        if isinstance(found, str) and found.startswith("@"):
+            yield from self._verdicts(chain, self.maps.get((chain.family, chain.table, found[1:])))
+        elif isinstance(found, list):
+            for each in found:
+                yield from self._verdicts(chain, each)
+        elif isinstance(found, dict):
+            for name, value in found.items():
+                if name in {"drop", "reject"}:
+                    yield name, ""
+                elif name in {"jump", "goto"}:
+                    yield name, value["target"]
+                elif name == "xt":
+                    yield "drop" if value.get("name") in _BARRIERS else "", ""
+                else:
+                    yield from self._verdicts(chain, value)
 
 
 @attrs.frozen(kw_only=True)

@@ -51,16 +51,16 @@ def describe(key: FirewallKey) -> str:
 
 
 def parse_description(comment: str) -> FirewallKey | None:
-    """Return the key in the comment of an nft rule, or none when the rule is not ours."""
+    """Return the key in the comment of an nft rule, or none when we would not write this comment."""
     words = comment.split()
     if not is_our_comment(comment) or len(words) < 3:
         return None
+    key: FirewallKey | None = None
     if words[1] == "mss":
-        return MssClamp(link=LinkName(words[2]))
-    if words[1] != "accept" or words[2] not in {"input", "forward"}:
-        return None
-    found = dict(word.partition("=")[::2] for word in words[3:])
-    return _accept(words[2], found)
+        key = MssClamp(link=LinkName(words[2]))
+    elif words[1] == "accept" and words[2] in {"input", "forward"}:
+        key = _accept(words[2], dict(word.partition("=")[::2] for word in words[3:]))
+    return key if key is not None and comment == f"{FIREWALL_COMMENT} {describe(key)}" else None
 
 
 def nft_rule(key: FirewallKey) -> str:
@@ -153,7 +153,7 @@ def _saved(chain: str, words: list[str]) -> SavedRule:
             plain = False
         position += 2
     key: FirewallKey | None = None
-    if is_our_comment(comment) and plain:
+    if comment == FIREWALL_COMMENT and plain:
         if target == "TCPMSS" and "out_link" in options:
             key = MssClamp(link=LinkName(options["out_link"]))
         elif target == "ACCEPT" and chain in {"INPUT", "FORWARD"}:

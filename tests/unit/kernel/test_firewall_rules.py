@@ -59,6 +59,7 @@ def test_a_rule_of_iptables_is_known_again(key: FirewallKey) -> None:
         "-A INPUT -p udp -m udp --dport 51820 -j ACCEPT",
         "-A INPUT -p udp -m comment --comment somebody -j ACCEPT",
         "-A INPUT -p udp -m comment --comment routerdx -j ACCEPT",
+        '-A INPUT -p udp -m comment --comment "routerd accept input protocol=udp" -j ACCEPT',
         "-A INPUT -p udp -m comment --comment routerd -j DROP",
         "-A INPUT ! -s 10.0.0.0/8 -m comment --comment routerd -j ACCEPT",
         "-A CUSTOM -p udp -m comment --comment routerd -j ACCEPT",
@@ -67,6 +68,23 @@ def test_a_rule_of_iptables_is_known_again(key: FirewallKey) -> None:
 def test_a_rule_that_we_would_not_write_is_not_ours(line: str) -> None:
     (saved,) = parse_saved(line)
     assert saved.key is None
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "routerd",
+        "routerd accept",
+        "routerd accept input for the web",
+        "routerd accept input protocol=tcp port=80 please",
+        "routerd  accept input protocol=tcp",
+        "routerd accept input port=80 protocol=tcp",
+        "routerd mss eth0 and more",
+        "routerd: accept input",
+    ],
+)
+def test_a_comment_that_we_would_not_write_is_not_ours(comment: str) -> None:
+    assert parse_description(comment) is None
 
 
 @pytest.mark.parametrize(("number", "name"), [("4", "ipencap"), ("47", "gre"), ("udp", "17")])
