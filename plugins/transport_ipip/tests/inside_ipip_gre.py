@@ -120,7 +120,7 @@ async def test_tunnels_between_the_same_ends_are_told_apart_by_their_keys(hosts:
             await want(here, made, *(keyed(here, there, key) for key in SUBNETS))
     for number, key in enumerate(SUBNETS, 3):
         before = {each: received(b, each) for each in SUBNETS}
-        assert " 0% packet loss" in ping(a, inside(b, key), f"-c {number} -i 0.01 -W 2")
+        assert " 0% packet loss" in ping(a, inside(b, key), count=number)
         assert {each: received(b, each) - before[each] for each in SUBNETS} == {
             each: number if each == key else 0 for each in SUBNETS
         }

@@ -82,7 +82,7 @@ async def test_the_backends_understand_each_other(
         for host in hosts:
             merge_received_segments(host)
     assert " 0% packet loss" in ping(a, b)
-    assert " 0% packet loss" in ping(b, a, "-c 3 -i 0.01 -W 2 -M do -s 1444")
+    assert " 0% packet loss" in ping(b, a, "-M do -s 1444")
     transfer(a, b)
     transfer(b, a)
     assert retransmitted(a) < 0.3
@@ -181,7 +181,7 @@ async def test_a_device_made_by_hand_understands_us(
         async with daemon(a, variant, backend) as made:
             await want(a, made, tunnel(variant, a, b))
         assert " 0% packet loss" in ping(a, b)
-        assert " 0% packet loss" in ping(b, a, "-c 3 -i 0.01 -W 2 -M do -s 1444")
+        assert " 0% packet loss" in ping(b, a, "-M do -s 1444")
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -280,10 +280,7 @@ async def test_a_device_that_somebody_changed_is_made_anew(change: str, hosts: t
     one = tunnel("gre", a, b, key=7)
     async with daemon(a, "gre", KERNEL) as made:
         await want(a, made, one)
-        before = f"type gre local {a.address} remote {b.address} ttl 64 key 7 {change}"
-        if change == "nokey":
-            before = before.replace("key 7 nokey", "")
-        a.sh(f"ip link set t-gre {before}")
+        a.sh(f"ip link set t-gre type gre local {a.address} remote {b.address} ttl 64 key 7 {change}")
         with a.here():
             assert (await made.tunnels.observe())[one.link] != one
         await want(a, made, one)

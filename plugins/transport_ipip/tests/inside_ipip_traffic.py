@@ -70,7 +70,7 @@ async def test_ping_and_tcp_in_both_directions(mode: str, hosts: tuple[Host, Hos
     a, b = hosts
     await join(mode, a, b)
     assert " 0% packet loss" in ping(a, b)
-    assert " 0% packet loss" in ping(b, a, "-c 3 -i 0.01 -W 2 -M do -s 1444")
+    assert " 0% packet loss" in ping(b, a, "-M do -s 1444")
     transfer(a, b)
     transfer(b, a)
 
