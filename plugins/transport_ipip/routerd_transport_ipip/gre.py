@@ -73,7 +73,7 @@ def _is_right(buffer: bytearray, start: int, inner: int, end: int) -> bool:
 
     It covers the packet as it is on the wire. A kernel on this machine or behind virtio leaves it
     to hardware, with zero in its place (`gre_build_header`), or the one inside, which it covers
-    (see `packets.is_finished`); and of merged segments the kernel has seen to it before it merged
+    (see `packets.looks_unfinished`); and of merged segments the kernel has seen to it before it merged
     them (`gre_gro_receive`).
     """
     if not (buffer[start + 4] or buffer[start + 5]):
@@ -81,7 +81,7 @@ def _is_right(buffer: bytearray, start: int, inner: int, end: int) -> bool:
     words = bytes(buffer[start:end]) + bytes((end - start) & 1)
     if int.from_bytes(words, "big") % 65535 == 0:
         return True
-    return bool(packets.end_of(buffer, inner, end)) and not packets.is_finished(buffer, inner)
+    return bool(packets.end_of(buffer, inner, end)) and packets.looks_unfinished(buffer, inner)
 
 
 def filter_without(keys: Sequence[int | None]) -> bytes:

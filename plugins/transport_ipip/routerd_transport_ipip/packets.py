@@ -79,8 +79,8 @@ def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
     return end
 
 
-def is_finished(buffer: bytearray, start: int) -> bool:
-    """Say whether the checksum of TCP or UDP inside is one.
+def looks_unfinished(buffer: bytearray, start: int) -> bool:
+    """Say whether the checksum of TCP or UDP inside may be none; of one in 65535 it only seems so.
 
     A kernel that leaves the checksum to hardware (CHECKSUM_PARTIAL: a neighbour on this machine,
     virtio) or has merged segments on receipt (GRO) puts the pseudo-header's sum in its place. A
@@ -89,18 +89,25 @@ def is_finished(buffer: bytearray, start: int) -> bool:
     first, _, total, _, fragment, _, protocol, _, source, target = HEADER.unpack_from(buffer, start)
     offset = _CHECKSUM_AT.get(protocol)
     if offset is None or fragment & _IS_FRAGMENT:
-        return True
-    body = start + (first & 0x0F) * 4
-    end = start + total
-    at = body + offset
-    if at + 2 > end:
-        return True
+        return False
+    body = (first & 0x0F) * 4
+    if body + offset + 2 > total:
+        return False
+    at = start + body + offset
     found: int = buffer[at] << 8 | buffer[at + 1]
     # Sums of 16-bit words in ones' complement are remainders by 65535, whatever the word's size.
-    pseudo: int = source + target + protocol + end - body
-    if (found - pseudo) % 65535 or (protocol == _UDP and not found):
+    pseudo: int = source + target + protocol + total - body
+    return not (found - pseudo) % 65535 and (protocol != _UDP or found != 0)
+
+
+def is_finished(buffer: bytearray, start: int) -> bool:
+    """Say whether the checksum of TCP or UDP inside is one."""
+    if not looks_unfinished(buffer, start):
         return True
+    first, _, total, _, _, _, protocol, _, source, target = HEADER.unpack_from(buffer, start)
+    body, end = start + (first & 0x0F) * 4, start + total
     words = bytes(buffer[body:end]) + bytes((end - body) & 1)
+    pseudo: int = source + target + protocol + end - body
     return (pseudo + int.from_bytes(words, "big")) % 65535 == 0
 
 
