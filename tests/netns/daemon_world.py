@@ -58,6 +58,12 @@ TUNNEL = """\
       metadata: {name: t1}
       spec: {mode: ipip, local: 10.1.0.1, remote: 10.1.0.2, address: 10.9.0.1/31, trustedUnderlay: true}
 """
+LOOSE = """\
+    - apiVersion: system.routerd.net/v1alpha1
+      kind: Sysctl
+      metadata: {name: loose}
+      spec: {key: net.ipv4.conf.lan0.rp_filter, value: "2"}
+"""
 
 
 def prepare() -> None:

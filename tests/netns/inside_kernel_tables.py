@@ -321,6 +321,37 @@ async def test_rules_of_others_with_comments_like_ours_stay(program: str) -> Non
     assert shell(everything) == before
 
 
+OUT_DROPS = {
+    "nftables": (
+        "nft 'table inet mine { chain out { type filter hook output priority 0; policy drop; }; }'",
+        "chain inet mine out (hook output)",
+    ),
+    "iptables-nft": ("iptables-nft -P OUTPUT DROP", "chain ip filter OUTPUT (hook output)"),
+    "iptables-legacy": ("iptables-legacy -P OUTPUT DROP", "chain OUTPUT of iptables-legacy"),
+}
+
+
+@pytest.mark.parametrize(("command", "name"), OUT_DROPS.values(), ids=OUT_DROPS)
+async def test_a_chain_of_another_hook_that_drops_by_policy_is_named_and_left_alone(
+    command: str, name: str
+) -> None:
+    table = FirewallTable()
+    everything = "nft -s list ruleset; iptables-legacy -S"
+    shell(everything)
+    assert await table.observe() == {}
+    assert table.closed == ()
+    shell(command)
+    try:
+        before = shell(everything)
+        assert await table.apply(opened(RULES)) == {}
+        assert await table.observe() == dict.fromkeys(RULES, HERE)
+        assert table.closed == (name,)
+        assert await table.apply([Change(key=key, before=HERE, after=None) for key in RULES]) == {}
+        assert shell(everything) == before
+    finally:
+        shell("iptables-legacy -P OUTPUT ACCEPT")
+
+
 VERDICTS = {
     "a verdict map": "ct state vmap { established : accept, invalid : drop }",
     "a map that jumps": 'iifname vmap { "lo" : accept, "v0" : jump bad }',

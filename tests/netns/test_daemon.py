@@ -135,6 +135,47 @@ with daemon():
 """)
 
 
+def test_a_strict_device_is_named_with_a_remedy_that_works_and_tunnels_are_loose_by_themselves() -> None:
+    _on_a_host("""
+def settings():
+    return sh("sysctl -a -r '^net.ipv4.conf.*rp_filter' 2>/dev/null")
+def asymmetric():
+    # Nobody answers: the way back is another one, and this is about the way here.
+    before = counters()
+    sh("ip netns exec far ping -q -c 1 -W 1 -I 10.77.0.5 10.1.0.1 || true")
+    return {name: value - before[name] for name, value in counters().items()}
+def counters():
+    wanted = ("IcmpInEchos", "TcpExtIPReversePathFilter")
+    return {name: int(sh(f"nstat -asz {name}").split(name)[1].split()[0]) for name in wanted}
+sh("ip netns add far && ip link add p0 type veth peer name e0 netns far && ip link set p0 master lan0 up")
+sh("ip -n far link set e0 up; ip -n far addr add 10.1.0.2/24 dev e0; ip -n far addr add 10.77.0.5/32 dev e0")
+sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.conf.lan0.rp_filter=0")
+before = settings()
+write(LAN, TUNNEL, plugins="transport_ipip")
+with daemon() as process:
+    assert "net.ipv4.conf.t1.rp_filter = 2" in settings()
+    sh("ip route add 10.77.0.5 dev t1; ip netns exec far ping -q -c 1 -W 5 10.1.0.1")  # it is a neighbour now
+    seen = asymmetric()
+    assert seen == {"IcmpInEchos": 0, "TcpExtIPReversePathFilter": 1}, seen
+    said = "lan0: reverse path filtering is strict (net.ipv4.conf.all.rp_filter is 1"
+    shown = routerd("status")
+    assert shown.returncode == 0 and said in shown.stdout, shown
+    assert "t1: reverse" not in shown.stdout, shown.stdout
+    assert said in routerd("get", "Interface/lan", "-o", "json").stdout
+    until(lambda: "host.obstacle" in log())
+    write(LAN, TUNNEL, LOOSE, plugins="transport_ipip")
+    assert routerd("reload").returncode == 0
+    until(lambda: "net.ipv4.conf.lan0.rp_filter = 2" in settings())
+    seen = asymmetric()
+    assert seen == {"IcmpInEchos": 1, "TcpExtIPReversePathFilter": 0}, seen
+    assert said not in routerd("status").stdout
+    assert log().count("lan0: reverse path") == 1, log()
+done = routerd("down")
+assert done.returncode == 0, done
+assert settings() == before, settings()
+""")
+
+
 def test_systemd_is_told_of_readiness_reload_and_end() -> None:
     _on_a_host("""
 notifications = listen_for_systemd()

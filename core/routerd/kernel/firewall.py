@@ -39,6 +39,7 @@ from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
 _LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 _BARRIERS = frozenset({"DROP", "REJECT"})
 _CHAINS = {"input": "input", "forward": "forward"}
+_CLOSED_FAMILIES = frozenset({"ip", "inet", "netdev"})
 _OWN = f"""\
 table ip {FIREWALL_TABLE} {{
   chain input {{ type filter hook input priority 0; policy accept; }}
@@ -62,6 +63,11 @@ class Place(Protocol):
         """Say whether the rule has to stand here."""
         ...
 
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Name chains that drop by policy and take no rules of ours."""
+        ...
+
     async def change(self, add: Sequence[FirewallKey], remove: Sequence[FirewallKey]) -> Failures:
         """Add and remove rules and return the failures by key."""
         ...
@@ -72,11 +78,17 @@ class FirewallTable:
 
     A rule that stands in some of its places only is observed with `everywhere=False`. On a host
     with neither nft nor iptables every creation is an `UnsupportedError`.
+
+    `closed` names, as of the last look, the chains of other hooks than input and forward that drop
+    by policy: nothing is opened there, for what a host may send is not ours to say.
     """
+
+    closed: tuple[str, ...] = ()
 
     async def observe(self) -> Mapping[FirewallKey, FirewallRule]:
         """Return our rules, read from every place."""
         places = await _places()
+        self.closed = tuple(chain for place in places for chain in place.closed)
         keys = {key for place in places for key in place.present}
         return {
             key: FirewallRule(
@@ -234,7 +246,15 @@ class _Ruleset:
     def own(self) -> _Nft:
         """Return our own table."""
         mine = [c for c in self.chains if (c.family, c.table) == ("ip", FIREWALL_TABLE)]
-        return _Nft(chains=tuple(mine), own=True)
+        closed = tuple(
+            f"chain {chain.address} (hook {chain.hook})"
+            for chain in self.chains
+            if chain.family in _CLOSED_FAMILIES
+            and chain.hook
+            and chain.hook not in _CHAINS
+            and chain.policy == "drop"
+        )
+        return _Nft(chains=tuple(mine), own=True, closed=closed)
 
     def barriers(self, *, without_iptables: bool) -> list[_Nft]:
         """Return foreign base chains that drop or reject, and those that hold rules of ours."""
@@ -294,6 +314,7 @@ class _Nft:
     chains: tuple[_Chain, ...]
     own: bool = False
     stops: bool = True
+    closed: tuple[str, ...] = ()
 
     @property
     def present(self) -> Mapping[FirewallKey, int]:
@@ -341,19 +362,31 @@ class _Iptables:
     alone: bool
     present: Mapping[FirewallKey, int]
     barriers: frozenset[str]
+    closed: tuple[str, ...] = ()
 
     @classmethod
     async def read(cls, program: str, *, alone: bool) -> _Iptables:
         present: Counter[FirewallKey] = Counter()
         jumps: dict[str, set[str]] = {}
+        closed: list[str] = []
         for table in ("filter", "mangle") if alone else ("filter",):
             for rule in parse_saved(await run(program, "-w", "5", "-t", table, "-S")):
                 if rule.key is not None and iptables_place(rule.key)[0] == table:
                     present[rule.key] += 1
                 elif table == "filter":
                     jumps.setdefault(rule.chain, set()).add(rule.target)
+                    if rule.is_policy and rule.chain == "OUTPUT" and rule.target in _BARRIERS:
+                        closed.append(f"chain OUTPUT of {program}")
         barriers = frozenset(chain for chain in ("INPUT", "FORWARD") if _reaches(chain, jumps, set()))
-        return cls(program=program, alone=alone, present=present, barriers=barriers)
+        # What iptables-nft holds is nftables' too, and nft has named it where there is one.
+        told = program == "iptables-nft" and not alone
+        return cls(
+            program=program,
+            alone=alone,
+            present=present,
+            barriers=barriers,
+            closed=() if told else tuple(closed),
+        )
 
     def wants(self, key: FirewallKey) -> bool:
         return self.alone or (isinstance(key, Accept) and iptables_place(key)[1] in self.barriers)

@@ -119,6 +119,7 @@ class SavedRule:
     chain: str
     target: str
     key: FirewallKey | None
+    is_policy: bool = False
 
 
 def parse_saved(output: str) -> Iterator[SavedRule]:
@@ -126,7 +127,7 @@ def parse_saved(output: str) -> Iterator[SavedRule]:
     for line in output.splitlines():
         words = shlex.split(line)
         if len(words) >= 3 and words[0] == "-P":
-            yield SavedRule(chain=words[1], target=words[2], key=None)
+            yield SavedRule(chain=words[1], target=words[2], key=None, is_policy=True)
         if len(words) >= 3 and words[0] == "-A":
             yield _saved(words[1], words[2:])
 

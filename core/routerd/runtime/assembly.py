@@ -21,6 +21,7 @@ from routerd.kernel.sysctl import SysctlTable
 from routerd.runtime.clock import SystemClock
 from routerd.runtime.directories import Directories
 from routerd.runtime.log import Log
+from routerd.runtime.obstacles import Obstacles
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import Made, Workshop
 from routerd.runtime.router import HostTables, Router
@@ -43,6 +44,7 @@ class Assembly:
     store: Store
     made: Made
     router: Router
+    obstacles: Obstacles
 
 
 @contextmanager
@@ -131,10 +133,12 @@ def _join(
         if router is not None:
             router.wake(lane)
 
+    kernel = NetlinkKernel()
+    firewall = FirewallTable()
     workshop = Workshop(
         prepared=prepared,
         directories=directories,
-        kernel=NetlinkKernel(),
+        kernel=kernel,
         clock=clock,
         log=log,
         supervisor=supervisor,
@@ -149,7 +153,7 @@ def _join(
             routes=RouteTable(),
             addresses=AddressTable(),
             sysctls=SysctlTable(store.originals("sysctl")),
-            firewall=FirewallTable(),
+            firewall=firewall,
         ),
         store=store,
         supervisor=supervisor,
@@ -166,4 +170,5 @@ def _join(
         store=store,
         made=made,
         router=router,
+        obstacles=Obstacles(kernel, firewall),
     )

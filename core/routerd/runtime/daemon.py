@@ -146,8 +146,9 @@ class _Daemon:
     # --- watching ----------------------------------------------------------------------------------------
 
     async def _watch_phase(self) -> None:
-        """Tell systemd and the log when the router becomes ready, or why it is not."""
+        """Tell systemd and the log whether the router is ready, and why not; the log, what is in its way."""
         said: list[str] | None = None
+        obstacles: set[str] = set()
         while True:
             await self._passed.wait()
             self._passed.clear()
@@ -161,6 +162,10 @@ class _Daemon:
                     self._log.info("not.ready", why=why[0], reasons=len(why))
                 notify(f"STATUS={'Ready' if not why else why[0]}")
             said = why
+            found = {each.text for each in await self._view.obstacles()}
+            for text in sorted(found - obstacles):
+                self._log.warning("host.obstacle", text=text)
+            obstacles = found
             await self._assembly.clock.sleep(WATCH_SECONDS)
             if why:
                 # Sessions come up and claims are accepted without a pass of the loop.

@@ -126,9 +126,13 @@ def status_document(
     *,
     clock: Clock,
     more: Sequence[str] = (),
+    obstacles: Sequence[str] = (),
     extra: Document | None = None,
 ) -> Document:
-    """Return the whole status; `more` are reasons from outside of the router's tables."""
+    """Return the whole status; `more` are reasons from outside of the router's tables.
+
+    `obstacles` are noted: they are the host's, and nothing of ours waits for them.
+    """
     why = reasons(router, desired, live, more=more)
     configuration = router.prepared.configuration
     plugins: list[JSONValue] = [plugin.info.name for plugin in router.prepared.host.plugins]
@@ -138,7 +142,7 @@ def status_document(
         "version": __version__,
         "phase": "Ready" if not why else "Degraded" if live.sessions else "Pending",
         "reasons": why_list,
-        "notes": _texts(notes(desired)),
+        "notes": _texts([*notes(desired), *obstacles]),
         "configFile": configuration.file,
         "plugins": plugins,
         "time": _stamp(clock.now()),

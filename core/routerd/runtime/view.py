@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from routerd import config
@@ -17,6 +17,7 @@ from routerd.reconcile.wording import key_text
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly
 from routerd.runtime.membership import Memberships
+from routerd.runtime.obstacles import Obstacle
 from routerd.runtime.prepare import Prepared, prepare
 from routerd.runtime.status import Live, ask_live, planned_document, reasons, status_document
 from routerd.spi import JSONValue
@@ -50,6 +51,10 @@ class View:
         """Return in words why the router is not ready; none when it is."""
         return reasons(self._router, self._router.derive(), await self._live(), more=self._more())
 
+    async def obstacles(self) -> tuple[Obstacle, ...]:
+        """Return what stands in the way on this host and is not ours to change."""
+        return await self._assembly.obstacles.find(self._router.derive())
+
     async def status(self) -> Document:
         """Return the whole status."""
         return status_document(
@@ -58,6 +63,7 @@ class View:
             await self._live(),
             clock=self._assembly.clock,
             more=self._more(),
+            obstacles=[each.text for each in await self.obstacles()],
             extra={
                 "enrollment": self._memberships.document(),
                 "listener": {"address": self._admission.listening, "error": self._admission.trouble},
@@ -68,8 +74,12 @@ class View:
         """Return every resource of the file and every claim admitted, each with its status."""
         desired, live = self._router.derive(), await self._live()
         reports = self._router.loop.reports()
+        obstacles = await self.obstacles()
         items: list[JSONValue] = [
-            {**config.to_document(resource), "status": self._status_of(resource, desired, reports, live)}
+            {
+                **config.to_document(resource),
+                "status": self._status_of(resource, desired, reports, live, obstacles),
+            }
             for resource in self._router.prepared.configuration.resources
         ]
         now = self._assembly.clock.now()
@@ -130,6 +140,7 @@ class View:
         desired: Desired,
         reports: dict[str, TableReport],
         live: Live,
+        obstacles: Sequence[Obstacle],
     ) -> JSONValue:
         ref = resource.id.ref
         if isinstance(resource.spec, specs.SAMEnrollmentClientSpec):
@@ -154,7 +165,10 @@ class View:
                 why.append(f"session {neighbour}: {state.state if state else 'not there yet'}")
         phase = "Pending" if why else "Ready"
         facts: Document = {"phase": phase, "reasons": why, "objects": owned}
-        if notes := [each.message for each in desired.conditions.get(ref, ()) if each.type == "Note"]:
+        notes = [each.message for each in desired.conditions.get(ref, ()) if each.type == "Note"]
+        device = _device(resource)
+        notes += [each.text for each in obstacles if device and each.link == device]
+        if notes:
             facts["notes"] = list(notes)
         if isinstance(resource.spec, specs.BGPDynamicPeerSpec):
             facts |= self._discovered(ref, desired, live)
@@ -175,6 +189,19 @@ class View:
             for neighbour, session in mine.items()
         ]
         return {"discoveredPeers": peers, "discoveredPeerCount": len(peers)}
+
+
+def _device(resource: Resource[object]) -> str:
+    """Return the device that a resource stands for, or nothing."""
+    match resource.spec:
+        case specs.InterfaceSpec():
+            return resource.spec.ifname
+        case specs.WireGuardInterfaceSpec():
+            return resource.spec.ifname or resource.id.name
+        case specs.TunnelInterfaceSpec():
+            return resource.id.name
+        case _:
+            return ""
 
 
 def _name(document: JSONValue) -> JSONValue:

@@ -153,7 +153,11 @@ def test_the_host_gets_openings_and_settings_for_each_tunnel() -> None:
     assert MssClamp(link=link) in rules
     assert Accept(chain="input", protocol="4", source=IPv4Network("10.20.0.11/32")) in rules
     settings = desired.table("sysctls").values
-    assert settings == {"net.ipv4.ip_forward": "1", f"net.ipv4.conf.{link}.rp_filter": "2"}
+    assert settings == {
+        "net.ipv4.ip_forward": "1",
+        f"net.ipv4.conf.{link}.rp_filter": "2",
+        "net.ipv4.conf.wg-sam.rp_filter": "2",
+    }
 
 
 def test_a_leaf_that_has_fetched_nothing_waits_and_deletes_nothing() -> None:

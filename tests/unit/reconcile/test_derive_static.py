@@ -256,6 +256,22 @@ def test_a_host_opens_for_an_explicit_tunnel_what_it_opens_for_any_other() -> No
         assert set(desired.table("firewall").owners.values()) == {"TunnelInterface/t1"}
 
 
+def test_an_explicit_tunnel_is_filtered_loosely_and_makes_no_router_of_a_host() -> None:
+    desired = derived(explicit("t1", "mode: ipip"))
+    assert desired.table("sysctls").values == {"net.ipv4.conf.t1.rp_filter": "2"}
+
+
+def test_a_setting_of_the_file_has_the_last_word() -> None:
+    setting = """\
+    - apiVersion: system.routerd.net/v1alpha1
+      kind: Sysctl
+      metadata: {name: strict}
+      spec: {key: net.ipv4.conf.t1.rp_filter, value: "1"}
+"""
+    desired = derived(explicit("t1", "mode: ipip"), setting)
+    assert desired.table("sysctls").values == {"net.ipv4.conf.t1.rp_filter": "1"}
+
+
 def test_a_clear_tunnel_is_let_in_from_its_peer_alone() -> None:
     ports = ", encapSport: 5555, encapDport: 5556"
     source = IPv4Network("192.0.2.2/32")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
+from routerd.model.names import LinkName
 from routerd.model.specs import BGPRouterSpec, ControlAPISpec, SysctlProfileSpec, SysctlSpec
 from routerd.model.tunnel import Tunnel
 from routerd.reconcile.derive.inputs import Inputs
@@ -32,16 +34,27 @@ def _sysctls(inputs: Inputs, links: Adjacencies) -> dict[str, str]:
     settings: dict[str, str] = {}
     if links.items:
         settings["net.ipv4.ip_forward"] = "1"
-    for adjacency in links:
+    for link in _own_links(inputs, links):
         # Strict reverse-path filtering drops what arrives over another tunnel than the one that a
         # reply would take. The kernel uses the larger of this and `all`, and 2 is loose.
-        settings[f"net.ipv4.conf.{adjacency.tunnel.link}.rp_filter"] = "2"
+        settings[f"net.ipv4.conf.{link}.rp_filter"] = "2"
     for found in inputs.intent.of(SysctlProfileSpec):
         settings |= _ROUTER_LINUX | dict(found.spec.overrides)
     for sysctl in inputs.intent.of(SysctlSpec):
         if sysctl.spec.runtime:
             settings[sysctl.spec.key] = sysctl.spec.value
     return settings
+
+
+def _own_links(inputs: Inputs, links: Adjacencies) -> Iterator[LinkName]:
+    """Yield the devices that we make; a WireGuard device is not made before its key is known."""
+    for adjacency in links:
+        yield adjacency.tunnel.link
+    for tunnel in explicit(inputs):
+        yield tunnel.link
+    for link, found in inputs.wireguard_devices().items():
+        if found.name in inputs.public_keys:
+            yield link
 
 
 def _rules(inputs: Inputs, links: Adjacencies) -> dict[FirewallKey, FirewallRule]:

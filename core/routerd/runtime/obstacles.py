@@ -1,0 +1,105 @@
+"""What stands in the way of overlay traffic on this host and is not ours to change.
+
+routerd changes what is its own and what the file names; the rest of the host belongs to somebody
+else, who may have reasons. So these are said, in the status and in the log, and left as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from routerd.errors import ProviderError
+from routerd.kernel.reverse_path import StrictLink, strict_links
+from routerd.model.names import LinkName
+from routerd.reconcile.desired import Desired
+from routerd.spi import Kernel
+
+_LOOPBACK = "lo"
+_FORWARD = "net.ipv4.ip_forward"
+
+
+class Filters(Protocol):
+    """What the packet filters' table says of them."""
+
+    @property
+    def closed(self) -> tuple[str, ...]:
+        """Return the chains that drop by policy and in which no openings of ours are made."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Obstacle:
+    """An obstacle in words, and the device that it is about, if it is about one."""
+
+    text: str
+    link: LinkName | None = None
+
+
+class Obstacles:
+    """Looks for obstacles; changes nothing."""
+
+    def __init__(self, kernel: Kernel, filters: Filters, *, root: Path = Path("/proc/sys")) -> None:
+        self._kernel = kernel
+        self._filters = filters
+        self._root = root
+
+    async def find(self, desired: Desired) -> tuple[Obstacle, ...]:
+        """Return what is in the way of the tunnels that are desired; nothing where there are none."""
+        if not any(table.values for name, table in desired.tables.items() if name.startswith("tunnels/")):
+            return ()
+        found = [*await self._strict(), *self._closed()]
+        if await asyncio.to_thread(self._forwards_nothing, desired):
+            found.append(
+                Obstacle(
+                    text=f"this host forwards nothing ({_FORWARD} is 0); to route between tunnels and other"
+                    " devices, add a SysctlProfile with profile router-linux"
+                )
+            )
+        return tuple(found)
+
+    async def _strict(self) -> list[Obstacle]:
+        strict = await asyncio.to_thread(lambda: list(strict_links(self._root)))
+        if not any(each.link != _LOOPBACK for each in strict):
+            return []
+        try:
+            links = await self._kernel.links()
+        except ProviderError:
+            return []  # the tables need the same answer and say that there is none
+        return [
+            Obstacle(text=_text(each), link=each.link)
+            for each in strict
+            if (link := links.get(each.link)) is not None
+            and link.name != _LOOPBACK
+            and link.up
+            # A device without an address is a port of another one, or nobody's way to anywhere.
+            and (link.addresses or link.owner is not None)
+        ]
+
+    def _closed(self) -> Iterator[Obstacle]:
+        for chain in self._filters.closed:
+            yield Obstacle(
+                text=f"{chain} drops by its policy what no rule of it lets pass, and routerd makes openings"
+                " for input and forward alone; let pass there what the tunnels send and receive"
+            )
+
+    def _forwards_nothing(self, desired: Desired) -> bool:
+        if _FORWARD in desired.table("sysctls").values:
+            return False
+        try:
+            return (self._root / "net/ipv4/ip_forward").read_text().strip() == "0"
+        except OSError:
+            return False
+
+
+def _text(strict: StrictLink) -> str:
+    why = f"{strict.setting} is 1{', which makes every device strict' if strict.by_all else ''}"
+    return (
+        f"{strict.link}: reverse path filtering is strict ({why}), so what comes in there from an address"
+        " to which another device leads is dropped; to make it loose, add a Sysctl"
+        f' with key net.ipv4.conf.{strict.link}.rp_filter and value "2"'
+    )
