@@ -204,6 +204,11 @@ WORLDS = {
     "oracle, iptables-nft": "; ".join(f"iptables-nft {rule}" for rule in ORACLE.split("; ")),
     "oracle, iptables-legacy": "; ".join(f"iptables-legacy {rule}" for rule in ORACLE.split("; ")),
     "policy drop, iptables-legacy": "iptables-legacy -P FORWARD DROP",
+    "all at once": (
+        "iptables-nft -P INPUT DROP; iptables-nft -A FORWARD -j REJECT; "
+        "iptables-legacy -P FORWARD DROP; iptables-legacy -A INPUT -j REJECT; "
+        "nft 'table inet mine { chain f { type filter hook forward priority 0; policy drop; }; }'"
+    ),
     "nftables": r"""printf '
 table inet filter {
   chain bad { drop; }
@@ -298,6 +303,23 @@ async def test_somebody_elses_equal_rule_is_not_taken_for_ours() -> None:
     await table.apply(opened((OUT,)))
     await table.apply([Change(key=OUT, before=HERE, after=None)])
     assert "-A FORWARD -o v0 -j ACCEPT" in shell("iptables-nft -S FORWARD")
+
+
+async def test_a_table_of_ours_that_somebody_emptied_is_removed_with_nothing_else_to_change() -> None:
+    table = FirewallTable()
+    assert await table.apply(opened((OUT,))) == {}
+    shell("nft flush table ip routerd")
+    assert await table.observe() == {}
+    assert await table.apply([]) == {}
+    assert shell("nft list tables") == ""
+
+
+async def test_nothing_to_change_changes_nothing() -> None:
+    table = FirewallTable()
+    assert await table.apply(opened(RULES)) == {}
+    before = shell("nft list ruleset")
+    assert await table.apply([]) == {}
+    assert shell("nft list ruleset") == before
 
 
 @pytest.mark.parametrize("program", ["iptables-nft", "iptables-legacy"])

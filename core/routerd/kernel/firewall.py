@@ -68,6 +68,11 @@ class Place(Protocol):
         """Name chains that drop by policy and take no rules of ours."""
         ...
 
+    @property
+    def is_husk(self) -> bool:
+        """Say whether this is ours and empty: somebody took the rules away."""
+        ...
+
     async def change(self, add: Sequence[FirewallKey], remove: Sequence[FirewallKey]) -> Failures:
         """Add and remove rules and return the failures by key."""
         ...
@@ -115,7 +120,7 @@ class FirewallTable:
         for place in places:
             add = [key for key in wanted if place.wants(key) and key not in place.present]
             remove = [key for key in unwanted if key in place.present]
-            if add or remove:
+            if add or remove or (not wanted and place.is_husk):
                 failures |= await place.change(add, remove)
         if not places:
             text = "neither nft nor iptables is installed; install nftables"
@@ -320,6 +325,10 @@ class _Nft:
     def present(self) -> Mapping[FirewallKey, int]:
         return Counter(key for chain in self.chains for _, key in chain.ours)
 
+    @property
+    def is_husk(self) -> bool:
+        return self.own and bool(self.chains) and not self.present
+
     def wants(self, key: FirewallKey) -> bool:
         if self.own:
             return True
@@ -327,7 +336,11 @@ class _Nft:
 
     async def change(self, add: Sequence[FirewallKey], remove: Sequence[FirewallKey]) -> Failures:
         if self.own and not add and set(self.present) <= set(remove):
-            return await _one_by_one(remove[:1], lambda _: f"delete table ip {FIREWALL_TABLE}\n", _nft)
+            try:
+                await _nft(f"delete table ip {FIREWALL_TABLE}\n")
+            except ProviderError as error:
+                return dict.fromkeys(remove, error)
+            return {}
         handles: dict[FirewallKey, list[str]] = {key: [] for key in remove}
         for chain in self.chains:
             for handle, key in chain.ours:
@@ -363,6 +376,7 @@ class _Iptables:
     present: Mapping[FirewallKey, int]
     barriers: frozenset[str]
     closed: tuple[str, ...] = ()
+    is_husk: bool = False
 
     @classmethod
     async def read(cls, program: str, *, alone: bool) -> _Iptables:

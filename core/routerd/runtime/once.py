@@ -107,7 +107,8 @@ async def _empty(assembly: Assembly, binding: Binding, done: list[str], failed: 
         async with asyncio.timeout(binding.deadline):
             observed = await binding.table.observe()
             changes = _undoing(assembly, binding, observed)
-            failures = await binding.table.apply(changes) if changes else {}
+            # Even without a change: a provider may have made what no key stands for any longer.
+            failures = await binding.table.apply(changes)
     except TimeoutError:
         failed.append(f"{binding.name}: no answer within {binding.deadline:g} s")
         return

@@ -31,7 +31,8 @@ class Table(Protocol[K, V]):
 
         The failure of one key must not keep the others from being made. A creation whose key
         exists with the desired value is a success; a deletion of what is gone too. What stands
-        in the way and is not ours is a `NotOwnedError` and is left alone.
+        in the way and is not ours is a `NotOwnedError` and is left alone. `routerd down` applies
+        even when there is no change: then only what serves no key any longer may be removed.
         """
         ...
 

@@ -63,9 +63,14 @@ class TunnelTable:
         return World(links=links, relayed=relayed, tunnels=tunnels)
 
     async def apply(self, changes: Sequence[Change[LinkName, Tunnel]]) -> Mapping[LinkName, ProviderError]:
-        """Delete, then make; what differs only in MTU and addresses is set in place."""
+        """Delete, then make; what differs only in MTU and addresses is set in place.
+
+        Without a change only listeners go whose tunnel is gone already.
+        """
         failures: dict[LinkName, ProviderError] = {}
         if not changes:
+            if self._mode == "fou":
+                await self._listeners.keep_only(await self._ports())
             return failures
         try:
             world = await self.read()
@@ -162,13 +167,13 @@ class TunnelTable:
         self, changes: Sequence[Change[LinkName, Tunnel]], failures: dict[LinkName, ProviderError]
     ) -> None:
         try:
-            links = (await self._kernel.links()).values()
-            ports = [
-                link.encapsulation.sport for link in links if link.owner and link.encapsulation is not None
-            ]
-            await self._listeners.keep_only(ports)
+            await self._listeners.keep_only(await self._ports())
         except ProviderError as error:
             failures.setdefault(changes[0].key, error)
+
+    async def _ports(self) -> list[int]:
+        links = (await self._kernel.links()).values()
+        return [link.encapsulation.sport for link in links if link.owner and link.encapsulation is not None]
 
     def _is_mode(self, link: Link) -> bool:
         return self._mode == "gre" or (link.encapsulation is not None) == (self._mode == "fou")

@@ -291,6 +291,20 @@ async def test_a_listener_is_there_while_a_tunnel_uses_its_port(context: PluginC
     assert not list(context.state_dir.glob("listener-*"))
 
 
+async def test_a_listener_whose_tunnel_is_gone_goes_even_where_there_is_nothing_to_change(
+    context: PluginContext, kernel: FakeKernel
+) -> None:
+    fou = FakeFou()
+    fou.ports[5009] = 4
+    one = value("fou", 1)
+    await make("fou", context, fou).tunnels.apply([create(one)])
+    kernel.remove(one.link)
+    made = make("fou", context, fou)
+    assert await made.tunnels.observe() == {}
+    assert await made.tunnels.apply([]) == {}
+    assert fou.ports == {5009: 4}
+
+
 async def test_a_listener_that_others_made_is_used_and_stays(context: PluginContext) -> None:
     fou = FakeFou()
     fou.ports[5001] = 4

@@ -115,6 +115,16 @@ class TableRulesContract:
             assert_holds(table, table_samples.values, observed)
 
     @pytest.mark.asyncio
+    async def test_nothing_to_change_changes_nothing(
+        self, open_table: OpenTable, table_samples: AnySamples
+    ) -> None:
+        """`routerd down` applies even when there is no change; what keys stand for stays as it is."""
+        async with open_table() as table:
+            before = await fill(table, table_samples.values)
+            assert await apply(table, []) == {}
+            assert await observe(table) == before
+
+    @pytest.mark.asyncio
     async def test_keys_and_values_are_frozen(self, open_table: OpenTable, table_samples: AnySamples) -> None:
         """Nothing that `observe` returns can be changed, and keys can be hashed."""
         async with open_table() as table:
