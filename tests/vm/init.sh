@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # The first process of the machine, in its first file system. It makes the host's tree its root,
-# read-only below and a tmpfs above, and hands over to `guest.sh` there. Both directories of the
-# host come by 9p: `host` is its whole tree, `exchange` takes the results back.
+# read-only below and a tmpfs above, and hands over to `guest.sh` there. Two directories of
+# the host are here: `host` is its whole tree, `exchange` takes the results back.
 set -e
 export PATH=/bin
 /bin/busybox --install -s /bin
@@ -20,7 +20,10 @@ for module in /modules/*; do
 done
 
 shared=trans=virtio,version=9p2000.L,msize=262144
-mount -t 9p -o ro,$shared,cache=loose host /lower || fail "the host's tree cannot be mounted"
+case $(cat /proc/cmdline) in
+  *host=virtiofs*) mount -t virtiofs -o ro host /lower ;;
+  *) mount -t 9p -o ro,$shared,cache=loose host /lower ;;
+esac || fail "the host's tree cannot be mounted"
 mount -t tmpfs -o size=75%,mode=755 tmpfs /upper
 mkdir /upper/changes /upper/work
 mount -t overlay -o lowerdir=/lower,upperdir=/upper/changes,workdir=/upper/work overlay /newroot \

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.vm.parts import MissingPart, Parts
 
 INIT = Path(__file__).with_name("init.sh")
-WANTED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
+WANTED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "virtiofs", "overlay")
 """A bus, a terminal, the host's directories, and a writable layer above them."""
 
 

@@ -11,9 +11,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.vm import initramfs, parts
+from tests.vm import hosttree, initramfs, parts
 
 EMULATOR = "qemu-system-x86_64"
+KERNEL_PARAMETERS = (
+    "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on mitigations=off audit=0 no_timer_check"
+)
+"""Panics end the emulator; what guards against other guests costs an emulated processor much."""
 EXCHANGE = Path("/run/vm")
 """Where the machine sees the directory of results."""
 STARTING = 120.0
@@ -55,15 +59,16 @@ def run(
     with tempfile.TemporaryDirectory(prefix="routerd-vm-") as scratch:
         first = Path(scratch) / "initramfs.gz"
         first.write_bytes(initramfs.build(made))
-        words = _emulator(made.kernel, first, results, memory, interactive=interactive)
-        # An input at its end would make the emulator close the output too.
-        with subprocess.Popen(words, stdin=None if interactive else subprocess.PIPE) as emulator:
-            try:
-                emulator.wait(seconds + STARTING)
-            except subprocess.TimeoutExpired:
-                return TIMED_OUT
-            finally:
-                emulator.kill()
+        with hosttree.offered(Path(scratch), memory, results / "hosttree.log") as host:
+            words = _emulator(made.kernel, first, results, memory, host, interactive=interactive)
+            # An input at its end would make the emulator close the output too.
+            with subprocess.Popen(words, stdin=None if interactive else subprocess.PIPE) as emulator:
+                try:
+                    emulator.wait(seconds + STARTING)
+                except subprocess.TimeoutExpired:
+                    return TIMED_OUT
+                finally:
+                    emulator.kill()
     try:
         return int((results / "status").read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
@@ -77,12 +82,9 @@ def _script(command: Sequence[str], env: Mapping[str, str]) -> str:
     return f"{exports}cd {shlex.quote(str(Path.cwd()))} && exec {shlex.join(command)}\n"
 
 
-def _emulator(kernel: Path, first: Path, results: Path, memory: int, *, interactive: bool) -> list[str]:
-    def share(path: Path, tag: str, mode: str) -> tuple[str, str]:
-        # A comma in a path would end the option; doubled it is part of it (qemu(1), -virtfs).
-        where = str(path.absolute()).replace(",", ",,")
-        return "-virtfs", f"local,path={where},mount_tag={tag},security_model=none,multidevs=remap{mode}"
-
+def _emulator(
+    kernel: Path, first: Path, results: Path, memory: int, host: hosttree.Offer, *, interactive: bool
+) -> list[str]:
     signals, terminal = ("off", "virtconsole") if interactive else ("on", "virtserialport,nr=1")
     return [
         # However this process ends, the emulator ends with it.
@@ -91,10 +93,10 @@ def _emulator(kernel: Path, first: Path, results: Path, memory: int, *, interact
         *("-accel", "tcg,thread=multi,tb-size=1024", "-cpu", "max", "-smp", "2", "-m", str(memory)),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-nic", "none", "-display", "none"),
         *("-kernel", str(kernel), "-initrd", str(first)),
-        *("-append", "console=ttyS0 panic=-1 loglevel=5 random.trust_cpu=on mitigations=off audit=0"),
+        *("-append", f"{KERNEL_PARAMETERS} {host.parameter}"),
         *("-serial", f"file:{results / 'console.log'}"),
         *("-chardev", f"stdio,id=terminal,signal={signals}"),
         *("-device", "virtio-serial-pci", "-device", f"{terminal},chardev=terminal"),
-        *share(Path("/"), "host", ",readonly=on"),
-        *share(results, "exchange", ""),
+        *host.options,
+        *hosttree.nine_p(results, "exchange"),
     ]
