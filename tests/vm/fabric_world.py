@@ -143,6 +143,9 @@ def config(node: str, backend: str = "kernel") -> str:
                     publicKey=_public(leaf),
                     allowedIPs=f"[10.20.0.{number}/32]",
                 ),
+                _resource(
+                    "IPv4StaticRoute", f"outer-{leaf}", destination=f"10.20.0.{number}/32", interface=wg
+                ),
                 _tunnel(wg, f"tun{number}", "10.20.0.10", f"10.20.0.{number}", f"10.255.{number}.1/31"),
                 _resource(
                     "IPv4StaticRoute", leaf, destination=f"10.1.{number}.0/24", via=f"10.255.{number}.0"
@@ -161,6 +164,7 @@ def config(node: str, backend: str = "kernel") -> str:
                 endpoint=f"198.18.{number}.2:51820",
                 persistentKeepalive=25,
             ),
+            _resource("IPv4StaticRoute", "outer", destination="10.20.0.10/32", interface=wg),
             _tunnel(wg, "tun0", f"10.20.0.{number}", "10.20.0.10", f"10.255.{number}.0/31"),
             _resource(
                 "IPv4StaticRoute", "there", destination=f"10.1.{3 - number}.0/24", via=f"10.255.{number}.1"

@@ -32,6 +32,10 @@ def fabric() -> None:
     """Build it once; the tests leave it as they found it."""
     world.lay()
     world.by_routerd()
+    # The hub learns from the leaves' first packets where they are.
+    deadline = time.monotonic() + 60
+    while " 0% packet loss" not in ping(100, count=1):
+        assert time.monotonic() < deadline, world.inside("hub", "wg; ip route")
 
 
 def ping(size: int, *, count: int = 3) -> str:

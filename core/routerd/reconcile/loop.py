@@ -58,12 +58,14 @@ class TableReport:
     """How a table stood at the end of its last pass.
 
     `planned` are changes that were found and not made (a dry run, a provider in plan mode).
+    `surplus` counts what is there, is not desired, and is not deleted yet.
     """
 
     name: str
     desired: int = 0
     observed: int = 0
     in_sync: int = 0
+    surplus: int = 0
     pending: Mapping[Hashable, Pending] = attrs.field(factory=dict)
     planned: tuple[AnyChange, ...] = ()
     complete: bool = True
@@ -73,7 +75,8 @@ class TableReport:
     @property
     def settled(self) -> bool:
         """Say whether the world is as desired."""
-        return self.readable and not self.pending and not self.planned and self.in_sync == self.desired
+        open_ends = bool(self.pending) or bool(self.planned) or bool(self.surplus)
+        return self.readable and not open_ends and self.in_sync == self.desired
 
 
 @attrs.define
@@ -231,12 +234,13 @@ class Loop:
         lane.last_observed[binding.name] = now
         retries.reconsider({change.key: change.after for change in changes})
         retries.forget_settled({change.key for change in changes})
-        in_sync = len(want.values) - sum(change.verb != "delete" for change in changes)
+        surplus = sum(change.verb == "delete" for change in changes)
         lane.reports[binding.name] = TableReport(
             name=binding.name,
             desired=len(want.values),
             observed=len(observed),
-            in_sync=in_sync,
+            in_sync=len(want.values) - (len(changes) - surplus),
+            surplus=surplus,
             pending=dict(retries.pending),
             complete=want.complete,
         )
@@ -290,6 +294,7 @@ class Loop:
             report,
             pending=dict(retries.pending),
             in_sync=report.in_sync + len(done) - done.count("delete"),
+            surplus=report.surplus - done.count("delete"),
             observed=report.observed + done.count("create") - done.count("delete"),
         )
         return made > 0

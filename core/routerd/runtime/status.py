@@ -75,13 +75,16 @@ def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str]
     reports = router.loop.reports()
     for name in desired.tables:
         report = reports.get(name)
+        wanted_now = len(desired.tables[name].values)
         if report is None:
-            if desired.tables[name].values:
+            if wanted_now:
                 found.append(f"{name}: not looked at yet")
         elif not report.readable:
             found.append(f"{name}: {report.error}")
         elif not report.settled:
             found.append(f"{name}: {_unsettled(report)}")
+        elif report.desired != wanted_now:
+            found.append(f"{name}: {wanted_now} wanted, {report.desired} at the last look")
     for ref, conditions in desired.conditions.items():
         found += [f"{ref}: {each.message}" for each in conditions if each.status != "True"]
     wanted = desired.table("bgp/sessions").values
@@ -112,6 +115,8 @@ def _unsettled(report: TableReport) -> str:
         return f"{key_text(key)}: {pending.error}" + _and_more(len(report.pending) - 1)
     if report.planned:
         return f"{len(report.planned)} changes planned and not made (mode plan)"
+    if report.in_sync == report.desired:
+        return f"{report.surplus} not yet removed"
     return f"{report.desired - report.in_sync} of {report.desired} not yet as desired"
 
 

@@ -160,6 +160,12 @@ def test_the_host_gets_openings_and_settings_for_each_tunnel() -> None:
     }
 
 
+def test_no_setting_is_taken_back_before_the_devices_that_it_belongs_to_are_known() -> None:
+    assert reflector(admitted()).table("sysctls").complete
+    starting = Inputs(intent=intent("fullmesh-rr.yaml"), now=NOW, claims=(admitted(),))
+    assert not derive(starting).table("sysctls").complete
+
+
 def test_a_leaf_that_has_fetched_nothing_waits_and_deletes_nothing() -> None:
     desired = leaf(fetched=False)
     for table in ("tunnels/ipip", "peers/wireguard", "bgp/sessions", "routes"):

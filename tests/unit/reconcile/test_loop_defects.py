@@ -275,3 +275,20 @@ async def test_a_hurried_table_is_not_quiet() -> None:
     scene.loop.hurry()
     await scene.one_pass()
     assert scene.odd.content == {"a": 1}
+
+
+async def test_a_table_is_not_settled_while_something_waits_to_be_deleted() -> None:
+    seen: list[bool] = []
+
+    class Watched(FakeTable[str, int]):
+        async def apply(self, changes: Any) -> Any:
+            seen.append(scene.loop.reports()["odd"].settled)
+            return await super().apply(changes)
+
+    scene = Scene(Watched())
+    await scene.one_pass()
+    scene.want({})
+    await scene.one_pass()
+    assert seen == [False, False], "making, then deleting"
+    assert scene.loop.reports()["odd"].settled
+    assert await scene.odd.observe() == {}

@@ -21,7 +21,9 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     """Return the tables of sysctls and firewall rules."""
     rules = _rules(inputs, links)
     return {
-        "sysctls": DesiredTable(values=_sysctls(inputs, links), complete=links.complete),
+        "sysctls": DesiredTable(
+            values=_sysctls(inputs, links), complete=links.complete and inputs.wireguard_keys_known()
+        ),
         "firewall": DesiredTable(
             values=rules,
             complete=links.complete,

@@ -91,6 +91,10 @@ class Inputs:
             for found in self.intent.of(WireGuardInterfaceSpec)
         }
 
+    def wireguard_keys_known(self) -> bool:
+        """Say whether the own key of every WireGuard device has been read."""
+        return all(found.name in self.public_keys for found in self.wireguard_devices().values())
+
     def underlay_mtu(self, interface: str | None) -> int:
         """Return the MTU in bytes of what a tunnel runs over; 1500 where nothing is said."""
         if interface is None:

@@ -32,7 +32,7 @@ from routerd.reconcile.desired import DesiredTable
 def tables(inputs: Inputs) -> dict[str, DesiredTable]:
     """Return the tables of WireGuard devices, their peers, and addresses."""
     devices = {device.link: device for device in _devices(inputs)}
-    keys_known = len(devices) == len(inputs.wireguard_devices())
+    keys_known = inputs.wireguard_keys_known()
     peers, peers_known = _peers(inputs)
     addresses = _addresses(inputs)
     return {
