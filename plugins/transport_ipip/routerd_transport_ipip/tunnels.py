@@ -183,7 +183,7 @@ class TunnelTable:
         return Tunnel(
             link=link.name,
             mode=self._mode,
-            owner=link.owner or "",
+            owner=_owner_if_up(link),
             mtu=link.mtu,
             addresses=link.addresses,
             local=link.local,
@@ -199,7 +199,7 @@ class TunnelTable:
         return Tunnel(
             link=link.name,
             mode=self._mode,
-            owner=link.owner or "",
+            owner=_owner_if_up(link),
             mtu=link.mtu,
             addresses=link.addresses,
             local=relayed.local if relayed is not None else None,
@@ -217,6 +217,11 @@ def _wire(one: Tunnel | Link) -> tuple[object, ...]:
 
 def _same_wire(one: Tunnel | None, other: Tunnel) -> bool:
     return one is not None and _wire(one) == _wire(other)
+
+
+def _owner_if_up(link: Link) -> str:
+    """Return whose a device is; nobody's while it is down, so that it differs and is raised."""
+    return (link.owner or "") if link.up else ""
 
 
 def _refuse_foreign(link: Link, kind: str) -> None:

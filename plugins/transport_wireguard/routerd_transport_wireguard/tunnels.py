@@ -132,7 +132,7 @@ def _tunnel(device: Device) -> Tunnel:
     return Tunnel(
         link=link.name,
         mode="wireguard",
-        owner=link.owner or "",
+        owner=_owner_if_up(link),
         mtu=link.mtu,
         addresses=link.addresses,
         ttl=0,
@@ -149,3 +149,8 @@ def _is_unfinished(device: Device) -> bool:
 def _foreign(link: Link) -> NotOwnedError:
     alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
     return NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")
+
+
+def _owner_if_up(link: Link) -> str:
+    """Return whose a device is; nobody's while it is down, so that it differs and is raised."""
+    return (link.owner or "") if link.up else ""
