@@ -64,7 +64,7 @@ def _kinds(path: Path) -> list[str]:
 _MEANING = {
     "WireGuardInterface": "the encrypted underlay; the key stays in its file",
     "IPv4StaticAddress": "the router's address inside WireGuard, the outer end of its tunnels",
-    "SAMTransportProfile": "one ipip tunnel inside WireGuard for each peer that the source yields",
+    "SAMTransportProfile": "one tunnel, of the mode that it names, for each peer that the source yields",
     "BGPRouter": "the BGP speaker",
     "BGPDynamicPeer": "passive sessions with whatever leaf is admitted, as route-reflector clients",
     "SAMNodeSet": "the route reflectors as leaves learn of them",

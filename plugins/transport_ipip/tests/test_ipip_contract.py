@@ -179,6 +179,22 @@ async def test_the_kernels_module_is_taken_where_there_is_one(context: PluginCon
     assert not list(context.run_dir.iterdir())
 
 
+async def test_a_device_that_is_down_is_not_what_was_asked_for_and_is_raised(
+    context: PluginContext, kernel: FakeKernel
+) -> None:
+    made = make("ipip", context)
+    wanted = value("ipip", 1)
+    assert await made.tunnels.apply([create(wanted)]) == {}
+    link = LinkName("t1")
+    kernel.place(attrs.evolve((await kernel.links())[link], up=False))
+    observed = (await made.tunnels.observe())[link]
+    assert observed != wanted
+    change = Change(key=link, before=observed, after=wanted)
+    assert await made.tunnels.apply([change]) == {}
+    assert (await kernel.links())[link].up
+    assert (await made.tunnels.observe())[link] == wanted
+
+
 async def test_what_the_kernel_lacks_is_named_when_it_was_asked_for(tmp_path: Path) -> None:
     context = make_context(tmp_path, kernel=FakeKernel(kinds=["tun"]))
     made = make("ipip", context, options=IpipOptions(backend="kernel"))

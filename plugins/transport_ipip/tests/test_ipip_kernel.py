@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 
 HERE = Path(__file__).parent
 PROBE = """
@@ -37,7 +37,7 @@ def _inside(*words: str) -> subprocess.CompletedProcess[str]:
         ],
         capture_output=True,
         text=True,
-        timeout=1190,
+        timeout=1490,
         check=False,
         cwd=HERE.parents[2],
         env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(HERE)},

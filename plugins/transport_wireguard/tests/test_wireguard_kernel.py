@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 
 HERE = Path(__file__).parent
 PROBE = """
@@ -32,7 +32,7 @@ def _inside(*words: str) -> subprocess.CompletedProcess[str]:
         ],
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=1490,
         check=False,
         cwd=HERE.parents[2],
         env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(HERE)},
