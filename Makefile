@@ -49,6 +49,7 @@ vm: setup  ## run CMD='...' in that virtual machine, a shell without it
 
 bench: setup  ## measure speed, memory and growth; prints ratios against peers of the same run
 	@$(PY) -m tests.bench
+	@$(PY) -m tests.vm --seconds 1200 -- $(abspath $(PY)) -m tests.bench dataplane
 
 fmt: $(STAMP)  ## format the sources
 	@$(VENV)/bin/ruff format --quiet . && $(VENV)/bin/ruff check --quiet --fix .

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import fabric, inside
+from tests.bench import dataplane, fabric, inside
 
 
 def main() -> None:
-    """Print the report; `python -m tests.bench fabric|inside` prints one part."""
+    """Print the report; `python -m tests.bench fabric|inside|dataplane` prints one part.
+
+    `dataplane` needs the kernel's own tunnels and runs in the virtual machine only.
+    """
     wanted = sys.argv[1:] or ["inside", "fabric"]
     if "inside" in wanted:
         inside.report()
     if "fabric" in wanted:
         fabric.report()
+    if "dataplane" in wanted:
+        dataplane.report()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 ROUTERD = [str(Path(sys.executable).with_name("routerd"))]
 PLACE = Path("/run/fabric")
 NAMESPACES = "-nmpf" if os.geteuid() == 0 else "-Urnmpf"
+PATH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 LEAVES = ("leaf-a", "leaf-b")
 ROUTERS = (*LEAVES, "hub")
 NUMBER = {"leaf-a": 1, "leaf-b": 2}
@@ -35,19 +36,16 @@ RESOURCES = {
 }
 
 
+def entering(*command: str) -> list[str]:
+    """Return how to run `command` where a fabric may be built; what it leaves ends with it."""
+    within = 'mount -t tmpfs none /run && mount -t tmpfs none /var/lib && "$@"; exit $?'
+    unshare = ("unshare", NAMESPACES, "--mount-proc", "--kill-child")
+    return ["env", f"PATH={PATH}", *unshare, "sh", "-c", within, "sh", *command]
+
+
 def enter(*command: str, seconds: float) -> subprocess.CompletedProcess[str]:
-    """Run a command where a fabric may be built; what it leaves behind ends with it."""
-    return subprocess.run(
-        [
-            *("unshare", NAMESPACES, "--mount-proc", "--kill-child", "sh", "-c"),
-            *('mount -t tmpfs none /run && mount -t tmpfs none /var/lib && "$@"; exit $?', "sh", *command),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"},
-    )
+    """Run a command there to its end."""
+    return subprocess.run(entering(*command), capture_output=True, text=True, timeout=seconds, check=False)
 
 
 def sh(command: str) -> str:
