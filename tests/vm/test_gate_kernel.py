@@ -59,7 +59,18 @@ def test_the_fabric_stands_on_the_kernels_tunnels(
     topology: str, expected: dict[str, tuple[str, int]], count: int, place: Path
 ) -> None:
     done = subprocess.run(
-        [ROUTERD, "lab", "run", topology, "--json", "--patience", PATIENCE, "--run-dir", str(place)],
+        [
+            ROUTERD,
+            "lab",
+            "run",
+            topology,
+            "--json",
+            "--as-root",
+            "--patience",
+            PATIENCE,
+            "--run-dir",
+            str(place),
+        ],
         capture_output=True,
         text=True,
         check=False,

@@ -35,6 +35,11 @@ _PATIENCE = click.option(
     expose_value=False,
     help="Multiply every deadline, on a slow machine.",
 )
+_AS_ROOT = click.option(
+    "--as-root",
+    is_flag=True,
+    help="Make no user namespace. Only so does the kernel, not a program, carry fou.",
+)
 _TOPOLOGY = click.argument("topology", type=click.Choice(sorted(TOPOLOGIES)), default="fullmesh")
 
 
@@ -48,24 +53,26 @@ def lab() -> None:
 @_RUN_DIR
 @click.option("--keep", is_flag=True, help="Leave the lab running after the verdict; end it with `lab down`.")
 @_PATIENCE
+@_AS_ROOT
 @_JSON
-def run(topology: str, run_dir: Path | None, *, keep: bool, as_json: bool) -> None:
+def run(topology: str, run_dir: Path | None, *, keep: bool, as_root: bool, as_json: bool) -> None:
     """Bring a fabric up, check every assertion, write the evidence, and take it down."""
-    _start(topology, run_dir or launch.default_run_dir(topology), hold=keep, as_json=as_json)
+    _start(topology, run_dir or launch.default_run_dir(topology), hold=keep, as_root=as_root, as_json=as_json)
 
 
 @lab.command()
 @_TOPOLOGY
 @_RUN_DIR
 @_PATIENCE
+@_AS_ROOT
 @_JSON
-def up(topology: str, run_dir: Path | None, *, as_json: bool) -> None:
+def up(topology: str, run_dir: Path | None, *, as_root: bool, as_json: bool) -> None:
     """Bring a fabric up and leave it running in the background."""
     place = run_dir or launch.standing_run_dir()
     if run_dir is None and place.exists():
         _refuse_running(place)
         shutil.rmtree(place)
-    _start(topology, place, hold=True, as_json=as_json)
+    _start(topology, place, hold=True, as_root=as_root, as_json=as_json)
 
 
 @lab.command()
@@ -121,15 +128,18 @@ def _refuse_running(place: Path) -> None:
     raise click.ClickException(f"a lab is running already in {place}: end it with `routerd lab down`")
 
 
-def _start(topology: str, run_dir: Path, *, hold: bool, as_json: bool) -> None:
+def _start(topology: str, run_dir: Path, *, hold: bool, as_root: bool, as_json: bool) -> None:
     """Start a lab, show it, and exit with its verdict."""
+    if as_root and os.geteuid():
+        raise click.ClickException("--as-root: you are not root")
     if lacking := missing():
         raise click.ClickException("; ".join(lacking))
     try:
         launch.prepare(run_dir)
     except RouterdError as exc:
         raise click.ClickException(str(exc)) from exc
-    running = launch.Running(Plan(topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), hold=hold))
+    plan = Plan(topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), hold=hold, as_root=as_root)
+    running = launch.Running(plan)
     try:
         code = _follow(running.events(), as_json=as_json, run_dir=run_dir)
     except KeyboardInterrupt:

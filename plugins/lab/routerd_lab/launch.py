@@ -140,7 +140,7 @@ def _keep(plan: supervisor.Plan, pipe: int) -> int:
 
     reporter = Reporter(Pipe(pipe).write)
     try:
-        return sandbox.enter(lambda: supervisor.run(plan, reporter), started=started)
+        return sandbox.enter(lambda: supervisor.run(plan, reporter), started=started, as_root=plan.as_root)
     except Exception as exc:  # noqa: BLE001 - the last frame of a process: the reader must learn why it ends
         reporter.send(
             Verdict(
@@ -180,7 +180,10 @@ def enter_argv(run_dir: Path, machine: str, command: tuple[str, ...]) -> list[st
     machines: dict[str, int] = json.loads((run_dir / supervisor.MACHINES_FILE).read_text(encoding="ascii"))
     if machine not in machines:
         raise LabError(f"no machine is called {machine}: there are {', '.join(sorted(machines))}")
-    outer = ["nsenter", "-t", str(keeper.init), "-U", "-m", "-p", "--preserve-credentials", "--"]
+    # Nobody may enter the user namespace that it is in.
+    ours, its = (Path(f"/proc/{pid}/ns/user").stat().st_ino for pid in ("self", keeper.init))
+    user = [] if ours == its else ["-U", "--preserve-credentials"]
+    outer = ["nsenter", "-t", str(keeper.init), *user, "-m", "-p", "--"]
     inner = ["nsenter", "-t", str(machines[machine]), "-n", "-m", "-u", "--"]
     return [*outer, *inner, *command]
 

@@ -20,18 +20,16 @@ from routerd.errors import UnsupportedError
 from routerd_lab import linux
 
 _SANDBOX = (
-    linux.CLONE_NEWUSER
-    | linux.CLONE_NEWNS
-    | linux.CLONE_NEWPID
-    | linux.CLONE_NEWNET
-    | linux.CLONE_NEWUTS
-    | linux.CLONE_NEWIPC
+    linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWNET | linux.CLONE_NEWUTS | linux.CLONE_NEWIPC
 )
 _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 
 
-def enter(main: Callable[[], int], *, started: Callable[[int], None]) -> int:
+def enter(main: Callable[[], int], *, started: Callable[[int], None], as_root: bool = False) -> int:
     """Run `main` in a sandbox of its own and return its exit status; the caller has one thread.
+
+    With `as_root` the caller, who must be root, keeps its user namespace: a few things, such as
+    the kernel's foo-over-UDP listeners, are refused to the root of any other.
 
     `started` is called outside with the process id of the sandbox's init, as seen from outside.
     Ends the sandbox when the calling process dies, however it dies. Raises `UnsupportedError`
@@ -39,10 +37,13 @@ def enter(main: Callable[[], int], *, started: Callable[[int], None]) -> int:
     """
     uid, gid = os.getuid(), os.getgid()
     try:
-        linux.unshare(_SANDBOX)
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
+        if as_root:
+            linux.unshare(_SANDBOX)
+        else:
+            linux.unshare(_SANDBOX | linux.CLONE_NEWUSER)
+            Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+            Path("/proc/self/uid_map").write_text(f"0 {uid} 1", encoding="ascii")
+            Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
     except OSError as exc:
         raise UnsupportedError(
             f"lab: {exc.strerror}: user namespaces are needed; see user.max_user_namespaces and "

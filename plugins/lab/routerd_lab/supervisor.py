@@ -36,11 +36,12 @@ _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What to do: `prove` packs evidence and judges; `hold` keeps the lab up afterwards."""
+    """What to do: `hold` keeps the lab up afterwards, `as_root` makes no user namespace for it."""
 
     topology: Topology
     run_dir: Path
     hold: bool = False
+    as_root: bool = False
     routers: bool = True
 
 

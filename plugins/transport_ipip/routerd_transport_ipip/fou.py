@@ -53,10 +53,15 @@ class FouListeners:
         self._port = port
 
     async def supported(self) -> bool:
-        """Say whether this kernel has foo-over-UDP (asking loads the module if it may)."""
+        """Say whether this kernel has foo-over-UDP (asking loads the module if it may) and lets us use it.
+
+        Everybody may read its listeners, but only root of the first user namespace may make one:
+        in a container it may be there and refused. To remove what nobody has tells which.
+        """
         try:
             await self._port.listeners()
-        except UnsupportedError:
+            await self._port.remove(0)
+        except (UnsupportedError, PermanentError):
             return False
         return True
 

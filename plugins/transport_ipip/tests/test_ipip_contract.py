@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import attrs
 import pytest
 
-from routerd.errors import NotOwnedError, PluginError, TransientError, UnsupportedError
+from routerd.errors import NotOwnedError, PermanentError, PluginError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, UdpEncapsulation
@@ -22,6 +22,7 @@ from routerd.testing.faults import FaultPlan, every_fault
 from routerd.testing.kernel import FakeKernel
 from routerd_transport_ipip import plugin
 from routerd_transport_ipip.config import IpipOptions
+from routerd_transport_ipip.fou import FouListeners
 from routerd_transport_ipip.transport import IpipTransport
 
 ANY_NAME = "t" * 16
@@ -29,10 +30,11 @@ ANY_NAME = "t" * 16
 
 
 class FakeFou:
-    """Implements `FouPort`. `foreign` ports are held by other programs."""
+    """Implements `FouPort`. `foreign` ports are held by other programs; without `allowed` it only reads."""
 
-    def __init__(self, *, supported: bool = True) -> None:
+    def __init__(self, *, supported: bool = True, allowed: bool = True) -> None:
         self.supported = supported
+        self.allowed = allowed
         self.ports: dict[int, int] = {}
         self.foreign: set[int] = set()
 
@@ -47,6 +49,8 @@ class FakeFou:
         self.ports.setdefault(port, 4)
 
     async def remove(self, port: int) -> None:
+        if not self.allowed:
+            raise PermanentError(f"remove fou listener on UDP port {port}: operation not permitted")
         self.ports.pop(port, None)
 
 
@@ -208,6 +212,16 @@ async def test_a_kernel_without_foo_over_udp_makes_none(context: PluginContext) 
     made = make("fou", context, FakeFou(supported=False), IpipOptions(backend="kernel"))
     failures = await made.tunnels.apply([create(value("fou", 1))])
     assert "load the module fou" in str(failures[LinkName("t1")])
+
+
+async def test_a_kernel_that_refuses_us_its_foo_over_udp_is_one_without(
+    context: PluginContext,
+) -> None:
+    fou = FakeFou(allowed=False)
+    assert not await FouListeners(context.state_dir, fou).supported()
+    made = make("fou", context, fou, IpipOptions(backend="kernel"))
+    failures = await made.tunnels.apply([create(value("fou", 1))])
+    assert isinstance(failures[LinkName("t1")], UnsupportedError)
 
 
 @pytest.mark.parametrize(
