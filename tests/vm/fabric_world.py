@@ -26,6 +26,9 @@ WG = {"leaf-a": "wg1", "leaf-b": "wg2", "hub": "wg0"}
 """Different names, because the sockets of wireguard-go in /run are named by device alone."""
 CLIENTS = {"client-a": "10.1.1.2", "client-b": "10.1.2.2"}
 
+STRANGER = "stranger"
+"""Whoever has one more key."""
+
 RESOURCES = {
     "WireGuardInterface": "net.routerd.net",
     "WireGuardPeer": "net.routerd.net",
@@ -63,11 +66,12 @@ def inside(node: str, command: str) -> str:
 def lay() -> None:
     """Make the nodes, their wires and addresses: what is there before anybody builds a tunnel."""
     PLACE.mkdir()
+    for node in (*ROUTERS, *CLIENTS, STRANGER):
+        key, public = PLACE / f"{node}.key", PLACE / f"{node}.pub"
+        sh(f"umask 077; wg genkey > {key}; wg pubkey < {key} > {public}")
     for node in (*ROUTERS, *CLIENTS):
         sh(f"ip netns add {node}")
         inside(node, "ip link set lo up")
-        key, public = PLACE / f"{node}.key", PLACE / f"{node}.pub"
-        sh(f"umask 077; wg genkey > {key}; wg pubkey < {key} > {public}")
     for leaf, client in zip(LEAVES, CLIENTS, strict=True):
         number = NUMBER[leaf]
         sh(f"ip link add lan0 netns {leaf} type veth peer name eth0 netns {client}")
@@ -247,18 +251,29 @@ class Killer:
         self._process.communicate(timeout=60)
 
 
-def second_tunnel() -> str:
-    """Return one more tunnel for the hub's file, with an opening, a route and a key of its own."""
-    return _resource(
-        "TunnelInterface",
-        "tun9",
-        mode="gre",
-        key=9,
-        local="198.18.1.2",
-        remote="198.18.1.1",
-        address="10.255.9.1/31",
-        trustedUnderlay="true",
-    ) + _resource("IPv4StaticRoute", "nine", destination="10.9.0.0/16", via="10.255.9.0")
+def more() -> str:
+    """Return what makes the hub's file longer: a peer, and a tunnel with openings and a route of its own."""
+    peer = _resource(
+        "WireGuardPeer",
+        STRANGER,
+        interface=WG["hub"],
+        publicKey=_public(STRANGER),
+        allowedIPs="[10.20.0.9/32]",
+    )
+    return (
+        peer
+        + _resource(
+            "TunnelInterface",
+            "tun9",
+            mode="gre",
+            key=9,
+            local="198.18.1.2",
+            remote="198.18.1.1",
+            address="10.255.9.1/31",
+            trustedUnderlay="true",
+        )
+        + _resource("IPv4StaticRoute", "nine", destination="10.9.0.0/16", via="10.255.9.0")
+    )
 
 
 def links(node: str) -> list[str]:
