@@ -10,6 +10,7 @@ from tests.vm import machine
 from tests.vm.parts import MissingPart
 
 CONSOLE_LINES = 40
+CAUSE_LINES = 5
 
 
 def main() -> int:
@@ -29,10 +30,21 @@ def main() -> int:
     if status == machine.TIMED_OUT:
         sys.stderr.write(f"vm: it did not end in {asked.seconds:g} s\n")
     if status == machine.NO_STATUS:
-        sys.stderr.write("vm: the machine ended without a status; the last lines of its console:\n")
+        sys.stderr.write("vm: the machine ended without a status; the last words of its console:\n")
         console = (asked.results / "console.log").read_text(encoding="utf-8", errors="replace")
-        sys.stderr.write("".join(f"    {line}\n" for line in console.splitlines()[-CONSOLE_LINES:]))
+        sys.stderr.write("".join(f"    {line}\n" for line in _last_words(console.splitlines())))
     return status
+
+
+def _last_words(console: list[str]) -> list[str]:
+    """Return what a person needs of it: its end, and before that where the kernel says why it died.
+
+    The dump that follows a panic is longer on some machines than what is shown of the end.
+    """
+    died = next((at for at, line in enumerate(console) if "Kernel panic" in line), len(console))
+    end = max(0, len(console) - CONSOLE_LINES)
+    cause = console[max(0, died - CAUSE_LINES) : died + 1] if died < end else []
+    return [*cause, *(["..."] if cause else []), *console[end:]]
 
 
 if __name__ == "__main__":
