@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from aiohttp import web
 
@@ -15,6 +15,7 @@ from routerd.errors import ConfigError, ControlError, PluginError, ProviderError
 from routerd.spi import ControlRoute, JSONValue
 
 Document = dict[str, JSONValue]
+Decision = Literal["approve", "reject", "revoke"]
 
 
 class AdminView(Protocol):
@@ -38,6 +39,18 @@ class AdminView(Protocol):
 
     async def hurry(self) -> None:
         """Forget backoff and try everything again at once."""
+        ...
+
+    async def claims(self) -> list[JSONValue]:
+        """Return every claim that a route reflector knows of, by name, whatever became of it."""
+        ...
+
+    async def decide(self, name: str, verb: Decision, reason: str) -> Document:
+        """Approve, reject or revoke the claim of that name; `EnrollmentRefused` when there is none."""
+        ...
+
+    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
+        """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
         ...
 
 

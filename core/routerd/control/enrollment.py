@@ -18,7 +18,7 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from routerd.control.ports import API_VERSION, PREFIX, AdmissionDesk
+from routerd.control.ports import API_VERSION, PREFIX, AdmissionDesk, ServedTopology
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import ControlError, EnrollmentRefused, ProviderError, StoreError
 from routerd.model.specs.system import ControlTLSSpec
@@ -141,8 +141,7 @@ class _Routes:
     async def submit(self, request: web.Request) -> web.Response:
         body = await self._body(request)
         _expect(body, "SAMEnrollmentClaimSubmitRequest")
-        source = _source(request)
-        done = await self._desk.submit(body.get("claim"), source if isinstance(source, IPv4Address) else None)
+        done = await self._desk.submit(body.get("claim"), _source(request))
         return _answer(
             "SAMEnrollmentClaimSubmitResult",
             accepted=True,
@@ -155,17 +154,23 @@ class _Routes:
 
     async def rr_set(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        served = await self._desk.topology(name, request.query.get("claim", ""))
+        served = await self._topology(request, name)
         return _answer("SAMRRSetGetResult", metadata={"name": name}, rrSet=dict(served.rr_set))
 
     async def topology(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        served = await self._desk.topology(name, request.query.get("claim", ""))
+        served = await self._topology(request, name)
         return _answer(
             "SAMEnrollmentTopologyGetResult",
             metadata={"name": name},
             claimDigest=served.claim_digest,
             rrSet=dict(served.rr_set),
+        )
+
+    async def _topology(self, request: web.Request, name: str) -> ServedTopology:
+        query = request.query
+        return await self._desk.topology(
+            name, query.get("claim", ""), digest=query.get("claimDigest", ""), source=_source(request)
         )
 
     async def revoke(self, request: web.Request) -> web.Response:
@@ -179,7 +184,7 @@ class _Routes:
         given, reason = body.get("name", name), body.get("reason", "")
         if given != name or not isinstance(reason, str):
             raise EnrollmentRefused("request-invalid", f"name must be {name}, and reason must be text")
-        done = await self._desk.revoke(name, reason)
+        done = await self._desk.revoke(name, reason, _source(request))
         return _answer(
             "SAMEnrollmentClaimRevokeResult",
             revoked=True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Protocol
 
 import attrs
@@ -13,6 +13,9 @@ from routerd.spi import JSONValue
 
 API_VERSION = "control.routerd.net/v1alpha1"
 PREFIX = f"/api/{API_VERSION}"
+
+Source = IPv4Address | IPv6Address
+"""Where a request came from; none when it came by a Unix socket."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,14 +50,23 @@ class AdmissionDesk(Protocol):
     `StoreError` means that nothing was decided, because it could not be written down.
     """
 
-    async def submit(self, document: JSONValue, source: IPv4Address | None) -> Accepted:
-        """Judge the claim in a JSON document; it is on the disk when this returns."""
+    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
+        """Judge the claim in a JSON document; it is on the disk when this returns.
+
+        A claim that waits for somebody's approval is refused with `approval-pending` until then.
+        """
         ...
 
-    async def topology(self, rr_set: str, claim_ref: str) -> ServedTopology:
-        """Return the route reflectors of a set to the leaf of an admitted claim."""
+    async def topology(
+        self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
+    ) -> ServedTopology:
+        """Return the route reflectors of a set to who proves to be the leaf of an admitted claim.
+
+        `digest` is the claim's as the leaf computed it, empty when it sent none; without it the
+        proof is to come from the address that submitted the claim.
+        """
         ...
 
-    async def revoke(self, name: str, reason: str) -> Revoked:
+    async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End a claim for good."""
         ...

@@ -8,7 +8,7 @@ signed where the signature covers text (nonce, timestamp, addresses): normalisin
 from __future__ import annotations
 
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import attrs
 
@@ -104,7 +104,7 @@ class Submission:
     """A claim as it arrived, with what the listener knows of the sender."""
 
     claim: Claim
-    source: IPv4Address | None
+    source: IPv4Address | IPv6Address | None
     secret: str | None = attrs.field(default=None, repr=False)
 
 

@@ -54,6 +54,13 @@ class Admission:
         spec = self._serving
         return f"{spec.listen_address}:{spec.port}" if spec is not None else ""
 
+    @property
+    def desk(self) -> Desk:
+        """Return who decides on claims; `ControlError` when no plugin provides a join method."""
+        if self._desk is None:
+            raise ControlError("this router admits no claims: no plugin provides a join method")
+        return self._desk
+
     async def run(self) -> None:
         """Open, keep and reopen the listener until cancelled."""
         try:

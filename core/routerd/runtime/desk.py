@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from ipaddress import IPv4Address
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 
-from routerd.control.ports import Accepted, Revoked, ServedTopology
+from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
 from routerd.errors import ConfigError, EnrollmentRefused, TransientError
 from routerd.model.claim import AdmittedClaim, Claim, Submission
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
-from routerd.model.specs.claim_codec import claim_from_document
+from routerd.model.specs.claim_codec import claim_from_document, claim_to_document
 from routerd.model.specs.rr_set import topology_document
 from routerd.reconcile.admit import Ledger, admit, policy_for
 from routerd.reconcile.claim_form import check_form, normalised
@@ -23,6 +22,7 @@ from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Revocation, Store, UsedNonce
 
 T = TypeVar("T")
+Document = dict[str, JSONValue]
 
 LONGEST_MESSAGE = 400
 PROOF_DEADLINE = 5.0
@@ -56,7 +56,7 @@ class Desk:
         self._turn = asyncio.Lock()
         self._work: set[asyncio.Task[Any]] = set()  # Any: results differ by method
 
-    async def submit(self, document: JSONValue, source: IPv4Address | None) -> Accepted:
+    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
         """Judge the claim in a JSON document; it is on the disk when this returns."""
         try:
             claim = _read(document)
@@ -66,7 +66,9 @@ class Desk:
             raise self._refused(error, source) from error
         return Accepted(claim_ref=claim.ref, observed_at=self._clock.now(), expires_at=admitted.expires_at)
 
-    async def topology(self, rr_set: str, claim_ref: str) -> ServedTopology:
+    async def topology(
+        self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
+    ) -> ServedTopology:
         """Return the route reflectors of a set to the leaf of an admitted claim."""
         kind, _, name = claim_ref.strip().rpartition("/")
         if kind not in ("", "SAMEnrollmentClaim") or not name:
@@ -80,9 +82,33 @@ class Desk:
             raise EnrollmentRefused("rr-set-unknown", f"SAMRRSet/{rr_set} is not known here")
         return ServedTopology(rr_set=document, claim_digest=self._enrollment.digest(claim))
 
-    async def revoke(self, name: str, reason: str) -> Revoked:
+    async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End the claim of that name for good; doing it again changes nothing."""
         return await self._whole(self._revoke(name, reason[:LONGEST_MESSAGE]))
+
+    # --- for the administrator -----------------------------------------------------------------------
+
+    async def claims(self) -> list[JSONValue]:
+        """Return every claim that is known, by name, whatever became of it."""
+        now = self._clock.now()
+        return [
+            {
+                **claim_to_document(found.claim),
+                "status": {"phase": "Approved" if found.active(now) else "Expired"},
+            }
+            for found in await asyncio.to_thread(self._store.admitted)
+        ]
+
+    async def decide(self, name: str, verb: Literal["approve", "reject", "revoke"], reason: str) -> Document:
+        """Approve, reject or revoke the claim of that name."""
+        if verb != "revoke":
+            raise EnrollmentRefused("claim-unknown", f"no claim {name} waits for approval")
+        done = await self.revoke(name, reason, None)
+        return {"name": name, "phase": "Revoked", "reason": done.reason}
+
+    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
+        """Return the latest `limit` decisions, oldest first."""
+        return []
 
     async def aclose(self) -> None:
         """Wait for what is being decided; it ends by itself."""
@@ -91,7 +117,7 @@ class Desk:
 
     # --- deciding ----------------------------------------------------------------------------------
 
-    async def _judge(self, claim: Claim, source: IPv4Address | None) -> AdmittedClaim:
+    async def _judge(self, claim: Claim, source: Source | None) -> AdmittedClaim:
         async with self._turn:
             intent = self._intent()
             policy = policy_for(claim, intent)
@@ -120,7 +146,7 @@ class Desk:
         return admitted
 
     async def _authenticate(
-        self, claim: Claim, policy: Named[SAMEnrollmentPolicySpec], source: IPv4Address | None
+        self, claim: Claim, policy: Named[SAMEnrollmentPolicySpec], source: Source | None
     ) -> None:
         token = policy.spec.join_token_from
         if token is None:
@@ -192,7 +218,7 @@ class Desk:
         task.add_done_callback(self._work.discard)
         return await asyncio.shield(task)
 
-    def _refused(self, error: EnrollmentRefused, source: IPv4Address | None) -> EnrollmentRefused:
+    def _refused(self, error: EnrollmentRefused, source: Source | None) -> EnrollmentRefused:
         message = str(error)[:LONGEST_MESSAGE]
         self._log.warning("claim.refused", reason=error.reason, error=message, source=str(source))
         return EnrollmentRefused(error.reason, message)

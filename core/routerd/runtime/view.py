@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from routerd import config
+from routerd.control.admin import Decision
 from routerd.errors import ConfigError
 from routerd.model import specs
 from routerd.model.resource import Resource
@@ -117,6 +118,18 @@ class View:
         """Forget backoff and try everything again at once."""
         self._memberships.hurry()
         self._router.loop.hurry()
+
+    async def claims(self) -> list[JSONValue]:
+        """Return every claim that a route reflector knows of, by name, whatever became of it."""
+        return await self._admission.desk.claims()
+
+    async def decide(self, name: str, verb: Decision, reason: str) -> Document:
+        """Approve, reject or revoke the claim of that name; `EnrollmentRefused` when there is none."""
+        return await self._admission.desk.decide(name, verb, reason)
+
+    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
+        """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
+        return await self._admission.desk.audit(limit=limit, claim=claim)
 
     # --- how ---------------------------------------------------------------------------------------------
 

@@ -397,7 +397,7 @@ class TestRefusals:
                 await desk.submit(claim_to_document(made), None)
             assert refused.value.reason == "claim-revoked"
             with pytest.raises(EnrollmentRefused) as unserved:
-                await desk.topology("rrs", "SAMEnrollmentClaim/leaf-a")
+                await desk.topology("rrs", "SAMEnrollmentClaim/leaf-a", digest="", source=None)
             assert unserved.value.reason == "claim-not-accepted"
 
     async def test_a_revoked_leaf_does_not_sign_itself_back_in(
@@ -406,7 +406,7 @@ class TestRefusals:
         async with rr.up() as store:
             enroller = leaf.enroller(rr.url)
             await enroller.step()
-            await rr.desk(store).revoke("leaf-a", "stolen")
+            await rr.desk(store).revoke("leaf-a", "stolen", None)
             for _ in range(4):
                 await clock.advance(61)
                 await enroller.step()
@@ -442,13 +442,13 @@ class TestRefusals:
                 ("rrs", "leaf-b", "claim-not-accepted"),
             ):
                 with pytest.raises(EnrollmentRefused) as refused:
-                    await desk.topology(rr_set, ref)
+                    await desk.topology(rr_set, ref, digest="", source=None)
                 assert refused.value.reason == reason
 
     async def test_revoking_what_is_not_there_says_so(self, rr: Reflector) -> None:
         async with rr.up() as store:
             with pytest.raises(EnrollmentRefused) as refused:
-                await rr.desk(store).revoke("nobody", "")
+                await rr.desk(store).revoke("nobody", "", None)
         assert refused.value.reason == "claim-unknown"
 
 

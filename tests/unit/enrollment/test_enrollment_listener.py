@@ -18,7 +18,7 @@ import pytest
 from tests.unit.enrollment.enrollment_world import LOOPBACK, NOW, listening
 
 from routerd.control.enrollment import MAX_BODY, Doorkeeper, enrollment_app, serve_enrollment, server_tls
-from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology
+from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology, Source
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import ControlError, EnrollmentRefused, RouterdError, StoreError, TransientError
 from routerd.model.specs.system import ControlTLSSpec
@@ -48,11 +48,13 @@ class FakeDesk:
             claim_ref="SAMEnrollmentClaim/a", observed_at=NOW, expires_at=NOW + timedelta(seconds=1.5)
         )
 
-    async def topology(self, rr_set: str, claim_ref: str) -> ServedTopology:
+    async def topology(
+        self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
+    ) -> ServedTopology:
         self._note("topology", rr_set, claim_ref)
         return ServedTopology(rr_set={"kind": "SAMRRSet"}, claim_digest="sha256:00")
 
-    async def revoke(self, name: str, reason: str) -> Revoked:
+    async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         self._note("revoke", name, reason)
         return Revoked(claim_ref=f"SAMEnrollmentClaim/{name}", observed_at=NOW, reason=reason)
 

@@ -214,7 +214,13 @@ class DirectMeshSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMEnrollmentPolicySpec:
-    """Who may join, with which addresses, and for how long."""
+    """Who may join, with which addresses, and for how long.
+
+    `join_tokens_from` are further tokens that hold beside `join_token_from`, while tokens are
+    exchanged. With `approval: manual` a claim waits until somebody approves its leaf. A claim
+    whose joinTimestamp is further than `freshness_window` from now is refused; none allows claims
+    that were signed long ago.
+    """
 
     transport_profile_ref: str
     tunnel_address_prefixes: tuple[IPv4Network, ...]
@@ -232,6 +238,9 @@ class SAMEnrollmentPolicySpec:
     mobility_prefixes: tuple[IPv4Network, ...] = ()
     ttl: timedelta | None = None
     revoke_after_inactive: timedelta | None = None
+    join_tokens_from: tuple[SecretSource, ...] = ()
+    approval: Literal["auto", "manual"] = "auto"
+    freshness_window: timedelta | None = None
 
 
 @attrs.frozen(kw_only=True)
