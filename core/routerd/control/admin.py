@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from aiohttp import web
 
+from routerd.control.ports import PREFIX
 from routerd.errors import ConfigError, ControlError, PluginError, ProviderError, StoreError
 from routerd.spi import ControlRoute, JSONValue
 
@@ -54,9 +55,19 @@ class AdminView(Protocol):
         ...
 
 
-def admin_app(view: AdminView, plugins: Mapping[str, Sequence[ControlRoute]]) -> web.Application:
-    """Return the application; `plugins` are the routes of each plugin by its name."""
+def admin_app(
+    view: AdminView,
+    plugins: Mapping[str, Sequence[ControlRoute]],
+    *,
+    enrollment: web.Application | None = None,
+) -> web.Application:
+    """Return the application; `plugins` are the routes of each plugin by its name.
+
+    `enrollment` are the routes of leaves, for who may open this socket, if this router admits any.
+    """
     app = web.Application(middlewares=[_errors], client_max_size=1 << 20)
+    if enrollment is not None:
+        app.add_subapp(PREFIX, enrollment)
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(await view.status())

@@ -69,13 +69,23 @@ def enrollment_app(
     desk: AdmissionDesk, doorkeeper: Doorkeeper, *, clock: Clock, log: Logger, slow: float = SLOW_SECONDS
 ) -> web.Application:
     """Return the application; it has no route but those of enrollment."""
-    routes = _Routes(desk, doorkeeper, log=log, slow=slow, clock=clock)
     app = web.Application(middlewares=[_errors(log), _door(doorkeeper, log)], client_max_size=MAX_BODY)
-    app.router.add_post(f"{PREFIX}/sam-enrollment-claims", routes.submit)
-    app.router.add_get(f"{PREFIX}/sam-rrsets/{{name}}", routes.rr_set)
-    app.router.add_get(f"{PREFIX}/sam-enrollment-topologies/{{name}}", routes.topology)
-    app.router.add_post(f"{PREFIX}/sam-enrollment-claims/{{name}}/revoke", routes.revoke)
+    _add_routes(app, PREFIX, _Routes(desk, may_revoke=doorkeeper.authenticates, slow=slow))
     return app
+
+
+def enrollment_for_root(desk: AdmissionDesk, *, log: Logger) -> web.Application:
+    """Return the same routes, without PREFIX, for the admin socket: who may open it needs no other proof."""
+    app = web.Application(middlewares=[_errors(log)])
+    _add_routes(app, "", _Routes(desk, may_revoke=True, slow=SLOW_SECONDS))
+    return app
+
+
+def _add_routes(app: web.Application, prefix: str, routes: _Routes) -> None:
+    app.router.add_post(f"{prefix}/sam-enrollment-claims", routes.submit)
+    app.router.add_get(f"{prefix}/sam-rrsets/{{name}}", routes.rr_set)
+    app.router.add_get(f"{prefix}/sam-enrollment-topologies/{{name}}", routes.topology)
+    app.router.add_post(f"{prefix}/sam-enrollment-claims/{{name}}/revoke", routes.revoke)
 
 
 async def serve_enrollment(
@@ -129,14 +139,10 @@ def server_tls(spec: ControlTLSSpec) -> ssl.SSLContext:
 
 
 class _Routes:
-    def __init__(
-        self, desk: AdmissionDesk, doorkeeper: Doorkeeper, *, log: Logger, slow: float, clock: Clock
-    ) -> None:
+    def __init__(self, desk: AdmissionDesk, *, may_revoke: bool, slow: float) -> None:
         self._desk = desk
-        self._doorkeeper = doorkeeper
-        self._log = log
+        self._may_revoke = may_revoke
         self._slow = slow
-        self._clock = clock
 
     async def submit(self, request: web.Request) -> web.Response:
         body = await self._body(request)
@@ -174,7 +180,7 @@ class _Routes:
         )
 
     async def revoke(self, request: web.Request) -> web.Response:
-        if not self._doorkeeper.authenticates:
+        if not self._may_revoke:
             # Without it every neighbour in allowCIDRs could end every other leaf.
             return _error(
                 403, "revoking needs tokenFrom or tls.clientCAFile of ControlAPI", "revoke-not-authenticated"

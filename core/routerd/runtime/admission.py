@@ -6,7 +6,13 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from routerd.control.enrollment import Doorkeeper, enrollment_app, serve_enrollment, server_tls
+from routerd.control.enrollment import (
+    Doorkeeper,
+    enrollment_app,
+    enrollment_for_root,
+    serve_enrollment,
+    server_tls,
+)
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import ConfigError, ControlError
 from routerd.model.intent import Intent
@@ -60,6 +66,10 @@ class Admission:
         if self._desk is None:
             raise ControlError("this router admits no claims: no plugin provides a join method")
         return self._desk
+
+    def for_root(self) -> web.Application | None:
+        """Return the routes of leaves for the admin socket, if anybody decides on claims."""
+        return enrollment_for_root(self._desk, log=self._log) if self._desk is not None else None
 
     async def run(self) -> None:
         """Open, keep and reopen the listener until cancelled."""

@@ -98,7 +98,8 @@ class _Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         routes = {plugin.info.name: plugin.control_routes for plugin in self._router.prepared.host.plugins}
-        admin = await serve_admin(admin_app(self._view, routes), self._assembly.directories.admin_socket)
+        app = admin_app(self._view, routes, enrollment=self._admission.for_root())
+        admin = await serve_admin(app, self._assembly.directories.admin_socket)
         supervisor = self._assembly.supervisor
         try:
             await self._router.start()
