@@ -8,7 +8,7 @@ Added in 1.0.
 from routerd.spi.clock import Clock
 from routerd.spi.context import Logger, PluginContext, Spawn
 from routerd.spi.control import ControlRoute, JSONValue
-from routerd.spi.enrollment import Enrollment
+from routerd.spi.enrollment import Enrollment, PayloadEnrollment
 from routerd.spi.fabric import Fabric
 from routerd.spi.kernel import ALIAS_PREFIX, Kernel, Link, LinkSpec
 from routerd.spi.provider import (
@@ -42,6 +42,7 @@ __all__ = [
     "LinkSpec",
     "Logger",
     "NoOptions",
+    "PayloadEnrollment",
     "PluginContext",
     "PluginInfo",
     "Provider",

@@ -25,3 +25,11 @@ class Enrollment(Lifecycle, Protocol):
     def digest(self, claim: Claim) -> str:
         """Return `sha256:<hex>` over what was signed, the proof and the admission state."""
         ...
+
+
+class PayloadEnrollment(Enrollment, Protocol):
+    """A join method with `Capability.SHOWS_PAYLOAD`: what it signs can be read by a person."""
+
+    def payload(self, claim: Claim) -> bytes:
+        """Return the very bytes that are signed, without any secret."""
+        ...

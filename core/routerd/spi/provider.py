@@ -27,6 +27,8 @@ class Capability(enum.Enum):
     """A transport that can run without the kernel's module."""
     IN_GUEST_ROUTES = "in-guest-routes"
     """A fabric that has no route tables of its own and writes routes into guests."""
+    SHOWS_PAYLOAD = "shows-payload"
+    """A join method that can show what it signs: `PayloadEnrollment`."""
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from routerd_enrollment_token import payload
 
 
 class TokenEnrollment:
-    """Implements `spi.Enrollment`. It holds no secret: each call brings its own."""
+    """Implements `spi.PayloadEnrollment`. It holds no secret: each call brings its own."""
 
     async def start(self) -> None:
         """Do nothing; there is nothing to get ready."""
@@ -55,6 +55,10 @@ class TokenEnrollment:
         if not secret:
             raise PermanentError(f"claim {claim.name}: an empty join token signs nothing")
         return attrs.evolve(claim, join_hmac=payload.proof(claim, secret))
+
+    def payload(self, claim: Claim) -> bytes:
+        """Return the text that is signed; it holds no secret."""
+        return payload.canonical(claim)
 
     def digest(self, claim: Claim) -> str:
         """Return `sha256:<hex>` over what was signed, the proof and the admission state."""

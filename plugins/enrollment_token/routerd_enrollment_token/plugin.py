@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from routerd import hookimpl
 from routerd.errors import PluginError
-from routerd.spi import Enrollment, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Enrollment, PluginContext, PluginInfo, Provider
 from routerd_enrollment_token.config import TokenOptions
 from routerd_enrollment_token.enrollment import TokenEnrollment
 
@@ -22,7 +22,8 @@ def routerd_plugin_info() -> PluginInfo:
 @hookimpl
 def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
     """Describe the join method `token`."""
-    return [Provider(kind="token", options=TokenOptions, create=_create)]
+    capabilities = frozenset({Capability.SHOWS_PAYLOAD})
+    return [Provider(kind="token", options=TokenOptions, create=_create, capabilities=capabilities)]
 
 
 def _create(context: PluginContext, options: object) -> Enrollment:

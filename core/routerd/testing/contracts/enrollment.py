@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from ipaddress import IPv4Address
+from typing import cast
 
 import attrs
 import pytest
 
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim, Submission
-from routerd.spi import Enrollment, PluginContext, Provider
+from routerd.spi import Capability, Enrollment, PayloadEnrollment, PluginContext, Provider
 from routerd.testing.contracts.provider import ProviderContract, running
 from routerd.testing.contracts.table import DEADLINE
 
@@ -138,6 +139,25 @@ class EnrollmentContract(ProviderContract):
             assert digest == made.digest(signed)
             assert digest != made.digest(claim)
             assert digest != made.digest(attrs.evolve(signed, revoked=True))
+
+    @pytest.mark.asyncio
+    async def test_a_payload_that_is_shown_is_what_is_signed(
+        self,
+        provider: Provider[Enrollment],
+        context: PluginContext,
+        options: object,
+        claim: Claim,
+        secret: str,
+    ) -> None:
+        """It holds no secret, does not depend on the proof, and changes with what is signed."""
+        if Capability.SHOWS_PAYLOAD not in provider.capabilities:
+            return
+        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+            shown = cast("PayloadEnrollment", made)
+            payload = shown.payload(claim)
+            assert payload == shown.payload(await made.sign(claim, secret))
+            assert payload != shown.payload(attrs.evolve(claim, join_nonce="another"))
+            assert secret.encode() not in payload
 
 
 def _submit(claim: Claim, secret: str | None) -> Submission:
