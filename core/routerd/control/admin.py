@@ -7,16 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 from aiohttp import web
 
 from routerd.control.ports import PREFIX
-from routerd.errors import ConfigError, ControlError, PluginError, ProviderError, StoreError
+from routerd.errors import (
+    ConfigError,
+    ControlError,
+    EnrollmentRefused,
+    PluginError,
+    ProviderError,
+    StoreError,
+)
 from routerd.spi import ControlRoute, JSONValue
 
 Document = dict[str, JSONValue]
 Decision = Literal["approve", "reject", "revoke"]
+
+AUDIT_LIMIT = 100
+AUDIT_MOST = 10_000
+CLAIM_UNKNOWN = "claim-unknown"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class AdminView(Protocol):
@@ -54,6 +66,10 @@ class AdminView(Protocol):
         """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
         ...
 
+    async def metrics(self) -> str:
+        """Return how the router does in the text format of Prometheus."""
+        ...
+
 
 def admin_app(
     view: AdminView,
@@ -86,11 +102,16 @@ def admin_app(
         await view.hurry()
         return web.json_response({})
 
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(text=await view.metrics(), headers={"Content-Type": METRICS_TYPE})
+
     app.router.add_get("/v1/status", status)
     app.router.add_get("/v1/resources", resources)
     app.router.add_get("/v1/plan", plan)
     app.router.add_post("/v1/reload", reload)
     app.router.add_post("/v1/hurry", hurry)
+    app.router.add_get("/v1/metrics", metrics)
+    add_claim_routes(app, view)
     for plugin, routes in plugins.items():
         for route in routes:
             path = f"/v1/plugins/{plugin}/{route.path.lstrip('/')}"
@@ -98,13 +119,64 @@ def admin_app(
     return app
 
 
+def add_claim_routes(app: web.Application, view: AdminView) -> None:
+    """Add what a route reflector can be asked, and told, about claims."""
+
+    async def claims(_: web.Request) -> web.Response:
+        return web.json_response({"items": await view.claims()})
+
+    async def claim(request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        for found in await view.claims():
+            if _name_of(found) == name:
+                return web.json_response(found)
+        raise _unknown(name)
+
+    async def decide(request: web.Request) -> web.Response:
+        reason = (await _body(request)).get("reason", "")
+        if not isinstance(reason, str):
+            raise ConfigError.single("request", "reason must be text")
+        verb = cast("Decision", request.match_info["verb"])
+        return web.json_response(await view.decide(request.match_info["name"], verb, reason))
+
+    async def audit(request: web.Request) -> web.Response:
+        text = request.query.get("limit", str(AUDIT_LIMIT))
+        if not (text.isascii() and text.isdigit() and 0 < int(text) <= AUDIT_MOST):
+            raise ConfigError.single("request", f"limit must be from 1 to {AUDIT_MOST}")
+        claim = request.query.get("claim") or None
+        return web.json_response({"items": await view.audit(limit=int(text), claim=claim)})
+
+    app.router.add_get("/v1/claims", claims)
+    app.router.add_get("/v1/claims/{name}", claim)
+    app.router.add_post("/v1/claims/{name}/{verb:approve|reject|revoke}", decide)
+    app.router.add_get("/v1/enrollment-log", audit)
+
+
+def _name_of(document: JSONValue) -> JSONValue:
+    metadata = document.get("metadata") if isinstance(document, dict) else None
+    return metadata.get("name") if isinstance(metadata, dict) else None
+
+
+def _unknown(name: str) -> EnrollmentRefused:
+    return EnrollmentRefused(CLAIM_UNKNOWN, f"no claim {name} is known here; `routerd enroll list` has all")
+
+
+async def _body(request: web.Request) -> Document:
+    if not request.can_read_body:
+        return {}
+    try:
+        body = await request.json()
+    except ValueError as error:
+        raise ConfigError.single("request", "the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise ConfigError.single("request", "the body must be a JSON object")
+    return body
+
+
 def _plugin_handler(route: ControlRoute) -> web.Handler:  # type: ignore[name-defined]  # aiohttp exports no name for it
     async def handle(request: web.Request) -> web.Response:
         if route.method == "POST":
-            body = await request.json() if request.can_read_body else {}
-            if not isinstance(body, dict):
-                raise ConfigError.single("request", "the body must be a JSON object")
-            return web.json_response(await route.handler(body))
+            return web.json_response(await route.handler(await _body(request)))
         return web.json_response(await route.handler(dict(request.query)))
 
     return handle
@@ -120,6 +192,11 @@ async def _errors(request: web.Request, handler: web.Handler) -> web.StreamRespo
         return web.json_response({"error": str(error), "problems": problems}, status=400)
     except PluginError as error:
         return web.json_response({"error": str(error), "problems": [str(error)]}, status=400)
+    except EnrollmentRefused as error:
+        status = 404 if error.reason == CLAIM_UNKNOWN else 400
+        return web.json_response({"error": str(error), "reason": error.reason}, status=status)
+    except ControlError as error:
+        return web.json_response({"error": str(error)}, status=409)
     except (ProviderError, StoreError) as error:
         return web.json_response({"error": str(error)}, status=502)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from routerd import config
 from routerd.control.admin import Decision
-from routerd.errors import ConfigError
+from routerd.errors import ConfigError, ControlError
 from routerd.model import specs
 from routerd.model.resource import Resource
 from routerd.model.specs.claim_codec import claim_to_document
@@ -18,6 +18,7 @@ from routerd.reconcile.wording import key_text
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly
 from routerd.runtime.membership import Memberships
+from routerd.runtime.metrics import exposition
 from routerd.runtime.obstacles import Obstacle
 from routerd.runtime.prepare import Prepared, prepare
 from routerd.runtime.status import Live, ask_live, planned_document, reasons, status_document
@@ -95,6 +96,16 @@ class View:
             }
             items.append(document)
         return items
+
+    async def metrics(self) -> str:
+        """Return how the router does in the text format of Prometheus."""
+        status = await self.status()
+        try:
+            claims = await self.claims()
+        except ControlError:
+            # A router without a join method; it still has everything else to tell.
+            claims = []
+        return exposition(status, claims, now=self._assembly.clock.now())
 
     # --- what would be -----------------------------------------------------------------------------------
 
