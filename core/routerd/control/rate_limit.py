@@ -1,4 +1,4 @@
-"""A token bucket for each source of requests."""
+"""How often strangers may ask, and how many connections they may hold."""
 
 from __future__ import annotations
 
@@ -8,29 +8,95 @@ from ipaddress import IPv4Address, IPv6Address
 
 from routerd.spi import Clock
 
+Address = IPv4Address | IPv6Address
+
 
 class RateLimit:
-    """Allows each source `burst` requests at once and `rate` per second from then on.
+    """Allows each source `burst` requests at once and `rate` per second from then on; and so for all.
 
-    It remembers at most `sources` of them; the one that was quiet longest is forgotten first.
-    IPv6 sources count by their /64, which one host can fill alone.
+    A source that asks too often is refused by its own limit and takes nothing from what all have.
+    The limits of all let a fabric of 2,000 leaves come at once, with two requests each, when a
+    reflector is back, and ask six times as often as they do from then on.
+
+    At most `sources` are remembered; the one that was quiet longest is forgotten first. IPv6
+    sources count by their /64, which one host can fill alone.
     """
 
-    def __init__(self, *, clock: Clock, rate: float = 5.0, burst: int = 30, sources: int = 4096) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rate: float = 5.0,
+        burst: int = 30,
+        total_rate: float = 200.0,
+        total_burst: int = 4000,
+        sources: int = 4096,
+    ) -> None:
         self._clock = clock
         self._rate = rate
-        self._burst = burst
+        self._burst = float(burst)
+        self._total_rate = total_rate
+        self._total_burst = float(total_burst)
         self._sources = sources
         self._buckets: OrderedDict[int, tuple[float, float]] = OrderedDict()
+        self._total = (self._total_burst, clock.monotonic())
 
-    def wait(self, source: IPv4Address | IPv6Address) -> int:
-        """Count one request and return 0, or after how many seconds the source may ask again."""
-        key = int(source) if source.version == 4 else (1 << 128) | int(source) >> 64
+    def wait(self, source: Address) -> int:
+        """Count one request of a source and return 0, or after how many seconds it may ask again."""
+        key = _key(source)
         now = self._clock.monotonic()
-        tokens, seen = self._buckets.pop(key, (float(self._burst), now))
-        tokens = min(float(self._burst), tokens + (now - seen) * self._rate)
+        tokens, seen = self._buckets.pop(key, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - seen) * self._rate)
         allowed = tokens >= 1
         self._buckets[key] = (tokens - 1 if allowed else tokens, now)
         if len(self._buckets) > self._sources:
             self._buckets.popitem(last=False)
-        return 0 if allowed else max(1, math.ceil((1 - tokens) / self._rate))
+        return 0 if allowed else _seconds(tokens, self._rate)
+
+    def wait_for_all(self) -> int:
+        """Count one request of anybody and return 0, or after how many seconds to ask again."""
+        now = self._clock.monotonic()
+        tokens, seen = self._total
+        tokens = min(self._total_burst, tokens + (now - seen) * self._total_rate)
+        allowed = tokens >= 1
+        self._total = (tokens - 1 if allowed else tokens, now)
+        return 0 if allowed else _seconds(tokens, self._total_rate)
+
+
+class ConnectionLimit:
+    """Allows `total` connections at a time, and each source `each` of them.
+
+    IPv6 sources count by their /64, as above.
+    """
+
+    def __init__(self, *, total: int = 2048, each: int = 64) -> None:
+        self._total = total
+        self._each = each
+        self._held: dict[int, int] = {}
+        self.count = 0
+
+    def enter(self, source: Address) -> bool:
+        """Count a connection, unless it is one too many."""
+        key = _key(source)
+        held = self._held.get(key, 0)
+        if self.count >= self._total or held >= self._each:
+            return False
+        self._held[key] = held + 1
+        self.count += 1
+        return True
+
+    def leave(self, source: Address) -> None:
+        """Count the end of a connection that was let in."""
+        key = _key(source)
+        held = self._held.pop(key) - 1
+        if held:
+            self._held[key] = held
+        self.count -= 1
+
+
+def _key(source: Address) -> int:
+    return int(source) if source.version == 4 else (1 << 128) | int(source) >> 64
+
+
+def _seconds(tokens: float, rate: float) -> int:
+    return max(1, math.ceil((1 - tokens) / rate))

@@ -27,6 +27,7 @@ from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 
 CLAIMS = f"{PREFIX}/sam-enrollment-claims"
+JSON = {"Content-Type": "application/json"}
 ENVELOPE = {"apiVersion": API_VERSION, "kind": "SAMEnrollmentClaimSubmitRequest", "claim": {"x": 1}}
 
 
@@ -199,13 +200,15 @@ class TestBodies:
     )
     async def test_what_is_no_request_is_refused(self, start: Start, body: bytes) -> None:
         listener = await start()
-        status, _, answer = await listener.ask("POST", CLAIMS, data=body)
+        status, _, answer = await listener.ask("POST", CLAIMS, data=body, headers=JSON)
         assert (status, answer["error"]["reason"]) == (400, "request-invalid")
         assert listener.desk.asked == []
 
     async def test_a_body_of_more_than_a_mebibyte_is_refused(self, start: Start) -> None:
         listener = await start()
-        status, _, answer = await listener.ask("POST", CLAIMS, data=io.BytesIO(b" " * (MAX_BODY + 1)))
+        status, _, answer = await listener.ask(
+            "POST", CLAIMS, data=io.BytesIO(b" " * (MAX_BODY + 1)), headers=JSON
+        )
         assert (status, answer["error"]["reason"]) == (413, "request-too-large")
 
     async def test_who_never_ends_the_headers_is_cut_off(self, start: Start) -> None:
