@@ -46,10 +46,17 @@ class Session:
 
     A `passive` session waits for the neighbour to dial. `password` is the TCP MD5 secret
     (RFC 2385), never printed. `source` is the local address to dial from.
+
+    The session comes up only with a speaker at that address whose OPEN has `peer_asn` and, unless
+    it is none, `peer_router_id`; anybody else is refused (RFC 4271 section 6.2) before a route of
+    theirs is looked at. A change of `peer_router_id` ends the session that contradicts it and no
+    other one. `claim` is the `Kind/name` of the claim that says so, of the leaf `leaf`; both, and
+    `owner`, are labels, and changing them changes nothing.
     """
 
     peer_asn: int
     owner: str
+    peer_router_id: IPv4Address | None = None
     source: IPv4Address | None = None
     passive: bool = False
     route_reflector_client: bool = False
@@ -58,6 +65,12 @@ class Session:
     timers: Timers = Timers()
     password: str | None = attrs.field(default=None, repr=False)
     leaf: str = ""
+    claim: str = ""
+
+    @property
+    def whose(self) -> str:
+        """Return in words who is expected, and by whose word: `leaf a (SAMEnrollmentClaim/a)`."""
+        return f"leaf {self.leaf} ({self.claim})" if self.claim else self.owner
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +110,8 @@ class SessionState:
     `state` is a state of RFC 4271 section 8.2.2 in lower case (`idle`, `connect`, `active`,
     `opensent`, `openconfirm`, `established`). `since` is in seconds since the epoch. `rejected`
     counts refused prefixes by reason code. `remote_router_id` and `remote_asn` come from the
-    neighbour's OPEN.
+    neighbour's last OPEN, that of a refused speaker included; `last_error` says in words what was
+    expected of it and what came.
     """
 
     neighbour: IPv4Address

@@ -238,3 +238,85 @@ def test_an_older_claim_keeps_a_leaf_name_that_two_claims_have() -> None:
     newer = attrs.evolve(CLAIM, name="other", endpoint="10.20.0.99")
     (tunnel,) = reflector(CLAIM, newer).table("tunnels/ipip").values.values()
     assert tunnel.remote == IPv4Address("10.20.0.11")
+
+
+def session_of(*claims: Claim, **more: Any) -> Any:
+    """Return the only session of a reflector."""
+    (session,) = reflector(*claims, **more).table("bgp/sessions").values.values()
+    return session
+
+
+@pytest.mark.parametrize(
+    ("router_id", "expected"),
+    [
+        ("10.255.16.11", IPv4Address("10.255.16.11")),
+        (" 10.255.16.11/32", IPv4Address("10.255.16.11")),
+        ("", None),
+    ],
+)
+def test_a_leafs_session_is_held_to_the_speaker_that_its_claim_names(
+    router_id: str, expected: IPv4Address | None
+) -> None:
+    session = session_of(attrs.evolve(CLAIM, router_id=router_id))
+    assert (session.peer_asn, session.peer_router_id) == (64577, expected)
+    assert session.whose == "leaf leaf1 (SAMEnrollmentClaim/leaf1)"
+
+
+def test_a_claim_that_changes_its_router_id_changes_nothing_else_of_the_session() -> None:
+    before, after = (session_of(attrs.evolve(CLAIM, router_id=each)) for each in ("10.9.0.1", "10.9.0.2"))
+    assert attrs.evolve(before, peer_router_id=after.peer_router_id) == after
+    assert before != after
+
+
+def refusals(desired: Desired) -> list[tuple[str, str, str]]:
+    """Return which resource says why that there is no session."""
+    return [
+        (ref, each.reason, each.message)
+        for ref, conditions in desired.conditions.items()
+        for each in conditions
+        if each.status == "False"
+    ]
+
+
+def test_a_claim_of_an_as_that_the_dynamic_peer_does_not_allow_gets_no_session_and_is_named() -> None:
+    desired = reflector(attrs.evolve(CLAIM, asn=64999), attrs.evolve(CLAIM, name="b", leaf_id="b", asn=0))
+    (session,) = desired.table("bgp/sessions").values.values()
+    assert (session.leaf, session.peer_asn) == ("b", 64577)
+    assert desired.table("bgp/admission").values.keys() == desired.table("bgp/sessions").values.keys()
+    message = (
+        "leaf1: SAMEnrollmentClaim/leaf1 has bgp.asn 64999, "
+        "and BGPDynamicPeer/leaves allows peerASN 64577 alone; it gets no session"
+    )
+    assert refusals(desired) == [("BGPDynamicPeer/leaves", "ASNNotAllowed", message)]
+
+
+@pytest.mark.parametrize(
+    ("which", "held"), [("inner", True), ("tunnel", True), ("endpoint", True), ("behind", False)]
+)
+def test_a_static_peer_that_is_a_leafs_own_speaker_is_held_to_its_claim(which: str, *, held: bool) -> None:
+    (inner,) = reflector(CLAIM).table("bgp/sessions").values
+    behind = ClaimWireGuard(public_key=KEY, allowed_ips=("10.20.0.11/32", "10.20.0.64/28"))
+    claim = attrs.evolve(CLAIM, wireguard=behind, router_id="10.9.0.1")
+    address = {
+        "inner": str(inner), "tunnel": "10.255.16.11", "endpoint": "10.20.0.11", "behind": "10.20.0.70"
+    }[which]  # fmt: skip
+    edit = ("sourcePrefixes: [10.255.0.0/20]", UNACCEPTED)
+    desired = reflector(claim, edit=edit, extra=STATIC.format(peers=address))
+    session = desired.table("bgp/sessions").values[IPv4Address(address)]
+    assert session.peer_router_id == (IPv4Address("10.9.0.1") if held else None)
+    assert session.owner == "BGPPeer/static"
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_static_peer_of_another_as_than_its_leafs_claim_is_no_session(*, accepted: bool) -> None:
+    (inner,) = reflector(CLAIM).table("bgp/sessions").values
+    edit = ("sourcePrefixes: [10.255.0.0/20]", UNACCEPTED) if not accepted else ("", "")
+    extra = STATIC.format(peers=inner).replace("peerASN: 64577", "peerASN: 64999")
+    desired = reflector(CLAIM, edit=edit, extra=extra)
+    # A dynamic peer that accepts the leaf gives it the session all the same.
+    assert [each.owner for each in desired.table("bgp/sessions").values.values()] == (
+        ["BGPDynamicPeer/leaves"] if accepted else []
+    )
+    assert [(ref, reason) for ref, reason, _ in refusals(desired)] == (
+        [] if accepted else [("BGPPeer/static", "ASNNotAllowed")]
+    )

@@ -1,7 +1,7 @@
 """From intent and what is known to the desired state. Pure: no I/O, no clock, no randomness.
 
 `inputs` is what is known; `underlay`, `overlay`, `routing`, `forwarding` and `host` each derive the
-tables of their layer; `derive` puts them together.
+tables of their layer, `identity` whom a session is held to; `derive` puts them together.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from routerd.model.condition import Condition
-from routerd.reconcile.derive import forwarding, host, overlay, routing, underlay
+from routerd.reconcile.derive import forwarding, host, identity, overlay, routing, underlay
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.desired import Desired, DesiredTable
 
@@ -27,7 +27,7 @@ def derive(inputs: Inputs) -> Desired:
     tables.update(host.tables(inputs, links))
     return Desired(
         tables=tables,
-        conditions=_merge(links.conditions, underlay.conditions(inputs), routing.conditions(inputs, links)),
+        conditions=_merge(links.conditions, underlay.conditions(inputs), identity.conditions(inputs, links)),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from routerd.model.claim import Claim
-from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
 from routerd.model.specs import (
@@ -20,6 +19,7 @@ from routerd.model.specs import (
     SAMEnrollmentPolicySpec,
     SAMTransportProfileSpec,
 )
+from routerd.reconcile.derive.identity import acceptor, held_to, is_own, leaves_among
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
 from routerd.reconcile.desired import DesiredTable
@@ -39,6 +39,12 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
             sessions[neighbour] = _static_session(router, found)
             admission[neighbour] = _within(inputs, found.spec.import_policy or router.spec.import_policy)
     admission |= _claimed(inputs, router, links)
+    for neighbour, claim in leaves_among(inputs, links, sessions).items():
+        held = held_to(sessions[neighbour], claim)
+        if held is None:
+            del sessions[neighbour], admission[neighbour]
+        else:
+            sessions[neighbour] = held
     for adjacency in links:
         if adjacency.claim is not None:
             _add_leaf(inputs, router, adjacency, sessions, admission)
@@ -56,25 +62,6 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
             values=advertisements, owners={prefix: each.owner for prefix, each in advertisements.items()}
         ),
     }
-
-
-def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition, ...]]:
-    """Return which admitted leaves have a tunnel and can get no session."""
-    if inputs.intent.first(BGPRouterSpec) is None:
-        return {}
-    static = {neighbour for found in inputs.intent.of(BGPPeerSpec) for neighbour in found.spec.peers}
-    result: dict[str, tuple[Condition, ...]] = {}
-    for adjacency in links:
-        if adjacency.claim is None or adjacency.neighbour in static or _acceptor(inputs, adjacency):
-            continue
-        note = Condition(
-            type="Sessions",
-            status="False",
-            reason="NoDynamicPeer",
-            message=f"{adjacency.peer}: no BGPDynamicPeer has {adjacency.neighbour} in its sourcePrefixes",
-        )
-        result[adjacency.profile.ref] = (*result.get(adjacency.profile.ref, ()), note)
-    return result
 
 
 def _speaker(inputs: Inputs, router: Named[BGPRouterSpec]) -> Speaker:
@@ -115,22 +102,25 @@ def _add_leaf(
 ) -> None:
     """Add the passive session of an admitted leaf, which may announce its claim's /32s alone."""
     claim = adjacency.claim
-    acceptor = _acceptor(inputs, adjacency)
-    if claim is None or acceptor is None:
+    accepting = acceptor(inputs, adjacency)
+    if claim is None or accepting is None:
         return
-    spec = acceptor.spec
-    sessions[adjacency.neighbour] = Session(
-        peer_asn=claim.asn or spec.peer_asn,
-        owner=acceptor.ref,
+    spec = accepting.spec
+    session = Session(
+        peer_asn=spec.peer_asn,
+        owner=accepting.ref,
         source=adjacency.local,
         passive=True,
         route_reflector_client=spec.route_reflector_client,
         ebgp_multihop=spec.ebgp_multihop,
         timers=TIMER_PROFILES[(spec.timers or router.spec.timers).profile],
         password=spec.password,
-        leaf=claim.leaf_id,
     )
-    admission[adjacency.neighbour] = _hosts(inputs, claim, spec.import_policy or router.spec.import_policy)
+    held = held_to(session, claim)
+    if held is not None:
+        sessions[adjacency.neighbour] = held
+        policy = spec.import_policy or router.spec.import_policy
+        admission[adjacency.neighbour] = _hosts(inputs, claim, policy)
 
 
 def _claimed(
@@ -154,7 +144,7 @@ def _claimed(
 
 def _holds(claim: Claim, address: IPv4Address) -> bool:
     """Say whether packets to an address go to the leaf of a claim, or to somebody behind it."""
-    return address in (claim.tunnel_host, claim.endpoint_host) or (
+    return is_own(claim, address) or (
         claim.wireguard is not None and any(address in prefix for prefix in claim.wireguard.allowed)
     )
 
@@ -173,18 +163,6 @@ def _hosts(inputs: Inputs, claim: Claim, within: PolicySpec | None) -> ImportPol
         forbidden=_forbidden(inputs, links_own=False),
         local_preference=REFLECTOR_PREFERENCE,
     )
-
-
-def _acceptor(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec] | None:
-    """Return the dynamic peer whose source prefixes hold the neighbour or the claim's address."""
-    candidates = [adjacency.neighbour]
-    if adjacency.claim is not None:
-        candidates.append(adjacency.claim.tunnel_host)
-    for found in inputs.intent.of(BGPDynamicPeerSpec):
-        prefixes = found.spec.listen.source_prefixes
-        if any(address in prefix for prefix in prefixes for address in candidates):
-            return found
-    return None
 
 
 def _add_reflector(

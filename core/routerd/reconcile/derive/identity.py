@@ -1,0 +1,102 @@
+"""Whom a session is held to: what the file and the claims say of a neighbour's BGP speaker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+import attrs
+
+from routerd.model.claim import Claim
+from routerd.model.condition import Condition
+from routerd.model.intent import Named
+from routerd.model.session import Session
+from routerd.model.specs import BGPDynamicPeerSpec, BGPPeerSpec, BGPRouterSpec
+from routerd.reconcile.derive.inputs import Inputs
+from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
+
+
+def held_to(session: Session, claim: Claim) -> Session | None:
+    """Return the session held to the speaker that a claim names, or none when the two contradict."""
+    if claim.asn not in (0, session.peer_asn):
+        return None
+    text = claim.router_id.strip().removesuffix("/32")
+    router_id = IPv4Address(text) if text else None
+    return attrs.evolve(session, peer_router_id=router_id, leaf=claim.leaf_id, claim=claim.ref)
+
+
+def acceptor(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec] | None:
+    """Return the dynamic peer whose source prefixes hold the neighbour or the claim's address."""
+    candidates = [adjacency.neighbour]
+    if adjacency.claim is not None:
+        candidates.append(adjacency.claim.tunnel_host)
+    for found in inputs.intent.of(BGPDynamicPeerSpec):
+        prefixes = found.spec.listen.source_prefixes
+        if any(address in prefix for prefix in prefixes for address in candidates):
+            return found
+    return None
+
+
+def leaves_among(
+    inputs: Inputs, links: Adjacencies, neighbours: Iterable[IPv4Address]
+) -> dict[IPv4Address, Claim]:
+    """Return those of some static neighbours that are an admitted leaf's own speaker, with its claim.
+
+    Whoever a claim says is behind the leaf is another speaker than the leaf's.
+    """
+    inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
+    claims = [admitted.claim for admitted in inputs.active_claims()]
+    found: dict[IPv4Address, Claim] = {}
+    for neighbour in neighbours:
+        claim = inner.get(neighbour) or next((each for each in claims if is_own(each, neighbour)), None)
+        if claim is not None:
+            found[neighbour] = claim
+    return found
+
+
+def is_own(claim: Claim, address: IPv4Address) -> bool:
+    """Say whether an address is one of the leaf's own."""
+    return address in (claim.tunnel_host, claim.endpoint_host)
+
+
+def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition, ...]]:
+    """Return which admitted leaves can get no session, and why, by the resource that denies it."""
+    if inputs.intent.first(BGPRouterSpec) is None:
+        return {}
+    given: set[IPv4Address] = set()
+    denied: dict[IPv4Address, tuple[str, Condition]] = {}
+
+    def judge(neighbour: IPv4Address, claim: Claim, ref: str, asn: int) -> None:
+        if claim.asn in (0, asn):
+            given.add(neighbour)
+            return
+        message = (
+            f"{claim.leaf_id}: {claim.ref} has bgp.asn {claim.asn}, and {ref} allows peerASN {asn} alone; "
+            "it gets no session"
+        )
+        denied.setdefault(neighbour, (ref, _no_session("ASNNotAllowed", message)))
+
+    for found in inputs.intent.of(BGPPeerSpec):
+        leaves = leaves_among(inputs, links, found.spec.peers)
+        given |= set(found.spec.peers) - leaves.keys()
+        for neighbour, claim in leaves.items():
+            judge(neighbour, claim, found.ref, found.spec.peer_asn)
+    for adjacency in links:
+        if adjacency.claim is None:
+            continue
+        accepting = acceptor(inputs, adjacency)
+        if accepting is not None:
+            judge(adjacency.neighbour, adjacency.claim, accepting.ref, accepting.spec.peer_asn)
+            continue
+        message = f"{adjacency.peer}: no BGPDynamicPeer has {adjacency.neighbour} in its sourcePrefixes"
+        note = _no_session("NoDynamicPeer", message)
+        denied.setdefault(adjacency.neighbour, (adjacency.profile.ref, note))
+    result: dict[str, tuple[Condition, ...]] = {}
+    for neighbour, (ref, note) in denied.items():
+        if neighbour not in given:
+            result[ref] = (*result.get(ref, ()), note)
+    return result
+
+
+def _no_session(reason: str, message: str) -> Condition:
+    return Condition(type="Sessions", status="False", reason=reason, message=message)
