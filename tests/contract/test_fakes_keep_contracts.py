@@ -29,6 +29,7 @@ from routerd.testing.contracts import (
     EnrollmentContract,
     FabricContract,
     Foreign,
+    Neighbour,
     RoutingContract,
     Samples,
     TableContract,
@@ -36,6 +37,7 @@ from routerd.testing.contracts import (
 )
 from routerd.testing.contracts.table import fill
 from routerd.testing.fakes import (
+    FakeNeighbour,
     FakeWorld,
     encrypting_provider,
     enrollment_provider,
@@ -145,8 +147,29 @@ class TestFakeEncryptingTransport(EncryptingTransportContract):
 
 class TestFakeRouting(RoutingContract):
     @pytest.fixture
-    def provider(self) -> Provider[Routing]:
-        return routing_provider(FakeWorld())
+    def world(self) -> FakeWorld:
+        return FakeWorld()
+
+    @pytest.fixture
+    def provider(self, world: FakeWorld) -> Provider[Routing]:
+        return routing_provider(world)
+
+    @pytest.fixture
+    def neighbour(self, world: FakeWorld) -> Neighbour:
+        address, prefix = IPv4Address("10.0.0.9"), IPv4Network("10.77.60.19/32")
+
+        async def speak(asn: int, router_id: IPv4Address) -> None:
+            who = FakeNeighbour(asn=asn, router_id=router_id, prefixes=frozenset({prefix}))
+            world.speak(address, who)
+
+        session = Session(
+            peer_asn=64512,
+            peer_router_id=IPv4Address("10.0.0.99"),
+            owner="BGPDynamicPeer/p",
+            leaf="a",
+            claim="SAMEnrollmentClaim/a",
+        )
+        return Neighbour(address=address, session=session, prefix=prefix, speak=speak)
 
     @pytest.fixture
     def samples(self) -> AllSamples:

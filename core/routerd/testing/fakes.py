@@ -30,7 +30,7 @@ from routerd.model.fabric import (
     RouteTableRef,
 )
 from routerd.model.names import LinkName, PublicKey
-from routerd.model.route import RouteSet
+from routerd.model.route import LearnedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
 from routerd.model.tunnel import (
     PeerKey,
@@ -93,10 +93,31 @@ class ForwardingTable(FakeTable[NicRef, Forwarding]):
         super()._make(change)
 
 
+@attrs.frozen(kw_only=True)
+class FakeNeighbour:
+    """A speaker as its OPEN names it, and what it announces besides the world's routes.
+
+    Added in 1.0.
+    """
+
+    asn: int
+    router_id: IPv4Address
+    prefixes: frozenset[IPv4Network] = frozenset()
+
+    def fault(self, session: Session) -> str:
+        """Return in words why it may not have a session; empty when it may."""
+        if self.asn != session.peer_asn:
+            return f"expected AS {session.peer_asn} of {session.whose}, came AS {self.asn}"
+        if session.peer_router_id not in (None, self.router_id):
+            expected = f"router ID {session.peer_router_id} of {session.whose}"
+            return f"expected {expected}, came {self.router_id}"
+        return ""
+
+
 class FakeWorld:
     """What the fakes leave behind: everything that survives a restart of the daemon.
 
-    `announce` makes the neighbours announce a set of routes.
+    `announce` makes the neighbours announce a set of routes; `speak` makes one of them a speaker.
 
     Added in 1.0.
     """
@@ -112,7 +133,16 @@ class FakeWorld:
         self.forwarding = ForwardingTable({nic.ref: Forwarding(enabled=False) for nic in facts.nics})
         self.routes = FabricRoutesTable(facts.next_hop, facts.route_tables)
         self.learned = RouteSet(complete=True)
+        self.speaking: dict[IPv4Address, FakeNeighbour] = {}
         self.listeners: set[asyncio.Event] = set()
+
+    def speak(self, address: IPv4Address, neighbour: FakeNeighbour | None) -> None:
+        """Let a speaker be at an address from now on, or none."""
+        if neighbour is None:
+            self.speaking.pop(address, None)
+        else:
+            self.speaking[address] = neighbour
+        self.announce(self.learned)
 
     def announce(self, learned: RouteSet) -> None:
         """Replace what the neighbours announce; every `learned()` yields it."""
@@ -261,7 +291,10 @@ class _Peers(FakeTable[PeerKey, WireGuardPeer]):
 
 
 class FakeRouting:
-    """Implements `spi.Routing`; sessions never come up, and what is learned the test announces.
+    """Implements `spi.Routing`; what is learned the test announces.
+
+    A session comes up when a speaker that it expects is at its neighbour's address
+    (`FakeWorld.speak`); no route of one that it does not expect is learned.
 
     Added in 1.0.
     """
@@ -307,7 +340,7 @@ class FakeRouting:
         self._world.listeners.add(waker)
         try:
             while not self._closed:
-                yield self._world.learned
+                yield self._learned()
                 await waker.wait()
                 waker.clear()
         finally:
@@ -315,8 +348,40 @@ class FakeRouting:
             self._world.listeners.discard(waker)
 
     async def states(self) -> Sequence[SessionState]:
-        """Return an idle state for each session."""
-        return [SessionState(neighbour=address, state="idle") for address in self._world.sessions.content]
+        """Return a state for each session: idle, unless the expected speaker is there."""
+        return [self._state(address, session) for address, session in self._world.sessions.content.items()]
+
+    def _state(self, address: IPv4Address, session: Session) -> SessionState:
+        speaker = self._world.speaking.get(address)
+        if speaker is None:
+            return SessionState(neighbour=address, state="idle")
+        fault = speaker.fault(session)
+        return SessionState(
+            neighbour=address,
+            state="idle" if fault else "established",
+            remote_asn=speaker.asn,
+            remote_router_id=speaker.router_id,
+            last_error=fault,
+        )
+
+    def _learned(self) -> RouteSet:
+        """Return what is announced, without what a refused speaker says and policies keep out."""
+        world = self._world
+        sessions = world.sessions.content
+        refused = {
+            address
+            for address, speaker in world.speaking.items()
+            if address not in sessions or speaker.fault(sessions[address])
+        }
+        routes = [route for route in world.learned.routes if route.neighbour not in refused]
+        for address, speaker in world.speaking.items():
+            policy = world.admission.content.get(address, ImportPolicy())
+            routes += [
+                LearnedRoute(prefix=prefix, next_hop=address, neighbour=address)
+                for prefix in sorted(speaker.prefixes & policy.hosts)
+                if address not in refused
+            ]
+        return attrs.evolve(world.learned, routes=tuple(routes))
 
 
 class FakeEnrollment:

@@ -35,6 +35,7 @@ class BgpRouting:
     def __init__(self, context: PluginContext, options: BgpOptions) -> None:
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
+        self._refusals: dict[str, str] = {}
         self._context = context
         self._link = SpeakerLink(context, options, self._on_change)
         self.speakers = SpeakerTable(self._link)
@@ -92,6 +93,7 @@ class BgpRouting:
             return RouteSet()
         if observed["speaker"] is None:
             return RouteSet()
+        self._tell(snapshot["refusals"])
         asn = observed["speaker"]["asn"]
         policies = {key: from_document(value, ImportPolicy) for key, value in observed["policies"].items()}
         internal = {key: value["peer_asn"] == asn for key, value in observed["sessions"].items()}
@@ -113,6 +115,15 @@ class BgpRouting:
             rejected=tuple(rejected),
             complete=bool(snapshot["complete"]),
         )
+
+    def _tell(self, refusals: dict[str, str]) -> None:
+        """Log whose speaker is refused, once for each change."""
+        for neighbour, reason in refusals.items():
+            if self._refusals.get(neighbour) != reason:
+                self._context.log.warning("session.refused", neighbour=neighbour, reason=reason)
+        for neighbour in self._refusals.keys() - refusals.keys():
+            self._context.log.info("session.refusal.over", neighbour=neighbour)
+        self._refusals = refusals
 
     async def states(self) -> Sequence[SessionState]:
         """Return how each session does; none when no speaker runs."""

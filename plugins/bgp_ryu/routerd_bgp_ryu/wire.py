@@ -5,8 +5,9 @@ sends `{"event": "changed"}` when routes or sessions have changed; the daemon th
 the tables' own, converted by field.
 
 Requests: `hello`, `subscribe` (be told of changes; who is told is in charge), `observe` (what the
-speaker runs), `snapshot` (routes), `states`, `speaker`, `apply` (changes of one table; the result
-is what was refused, by key), `stop`. A child that says another version is stopped and replaced.
+speaker runs), `snapshot` (routes, and which speakers were refused), `states`, `speaker`, `apply`
+(changes of one table; the result is what was refused, by key), `stop`. A child that says another
+version is stopped and replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import cattrs
 
-VERSION = 1
+VERSION = 2
 MAX_LINE = 64 << 20
 """Bytes of the longest message: 200 leaves with 4,096 prefixes each fit."""
 

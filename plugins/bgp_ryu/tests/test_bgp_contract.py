@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -15,10 +15,11 @@ from typing import Any
 import attrs
 import pytest
 
-from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
+from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker, Timers
 from routerd.spi import PluginContext, Provider, Routing
+from routerd.testing.bgp import ScriptedSpeaker
 from routerd.testing.context import make_context
-from routerd.testing.contracts import RoutingContract, Samples
+from routerd.testing.contracts import Neighbour, RoutingContract, Samples
 from routerd.testing.contracts.table import fill
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.plugin import routerd_routings
@@ -27,6 +28,15 @@ LISTEN = IPv4Address(f"127.{1 + secrets.randbelow(250)}.251.{1 + secrets.randbel
 SPEAKER = Speaker(asn=64577, router_id=LISTEN, owner="BGPRouter/a", port=17901, listen=LISTEN)
 SESSION = Session(peer_asn=64577, owner="BGPPeer/a", passive=True)
 ADVERTISEMENT = Advertisement(owner="SAMClaim/a")
+HELD = Session(
+    peer_asn=64577,
+    peer_router_id=IPv4Address("10.99.0.11"),
+    owner="BGPDynamicPeer/a",
+    passive=True,
+    timers=Timers(connect_retry=1, hold=9, keepalive=3),
+    leaf="a",
+    claim="SAMEnrollmentClaim/a",
+)
 ONE, TWO = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
@@ -45,6 +55,21 @@ class TestBgp(RoutingContract):
         made = make_context(short_path)
         yield made
         _end(made.run_dir)
+
+    @pytest.fixture
+    async def neighbour(self) -> AsyncIterator[Neighbour]:
+        address, prefix = LISTEN + 256, IPv4Network("10.88.1.9/32")
+        speakers: list[ScriptedSpeaker] = []
+
+        async def speak(asn: int, router_id: IPv4Address) -> None:
+            for before in speakers:
+                await before.aclose()
+            speakers.append(ScriptedSpeaker(address, asn, router_id, prefix))
+            speakers[-1].dial(LISTEN, SPEAKER.port)
+
+        yield Neighbour(address=address, session=HELD, prefix=prefix, speak=speak)
+        for speaker in speakers:
+            await speaker.aclose()
 
     @pytest.fixture
     def samples(self) -> Mapping[str, Samples[Any, Any]]:

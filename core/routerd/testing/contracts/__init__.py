@@ -11,7 +11,7 @@ from routerd.testing.contracts.fabric import FabricContract
 from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
 from routerd.testing.contracts.routing import RoutingContract
-from routerd.testing.contracts.samples import Foreign, Samples, TableRules
+from routerd.testing.contracts.samples import Foreign, Neighbour, Samples, TableRules
 from routerd.testing.contracts.table import TableContract, assert_holds
 from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
 
@@ -20,6 +20,7 @@ __all__ = [
     "EnrollmentContract",
     "FabricContract",
     "Foreign",
+    "Neighbour",
     "PluginContract",
     "ProviderContract",
     "ProviderTablesContract",

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from ipaddress import IPv4Address
+from typing import ClassVar, cast
 
+import attrs
 import pytest
 
 from routerd.model.route import RouteSet
+from routerd.model.session import ImportPolicy, Session, SessionState
 from routerd.spi import PluginContext, Provider, Routing
 from routerd.testing.contracts.provider import ProviderTablesContract, running
-from routerd.testing.contracts.samples import TableRules
+from routerd.testing.contracts.samples import Neighbour, TableRules
 from routerd.testing.contracts.table import DEADLINE, AnySamples, DeletionRules, ReplacementRules, fill
+
+PAUSE = 0.02
+"""Seconds between two looks at what another process does."""
 
 
 def _own(attribute: str, least: int = 2) -> TableRules:
@@ -24,7 +31,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     """The suite of a routing protocol.
 
     `samples` has `speakers`, `admission`, `sessions` and `advertisements`; the last three prepare
-    a speaker.
+    a speaker. `neighbour` is somebody for it to talk to, who can lie about who it is.
 
     Added in 1.0.
     """
@@ -35,6 +42,72 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
         _own("sessions"),
         _own("advertisements"),
     )
+
+    @pytest.fixture
+    def neighbour(self) -> Neighbour:
+        """Return the neighbour whose speaker the suite scripts."""
+        raise NotImplementedError("override the fixture `neighbour`")
+
+    @pytest.mark.parametrize("wrong", ["asn", "router_id"])
+    @pytest.mark.asyncio
+    async def test_a_speaker_that_is_not_the_expected_one_is_refused_in_words(
+        self,
+        provider: Provider[Routing],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+        neighbour: Neighbour,
+        wrong: str,
+    ) -> None:
+        """No session and no route; the error names what was expected, of whom, and what came."""
+        right = _identity(neighbour.session)
+        other = attrs.evolve(right, asn=right.asn + 1) if wrong == "asn" else right.next()
+        expected, came = (right.asn, other.asn) if wrong == "asn" else (right.router_id, other.router_id)
+        async with running(provider, context, options) as made:
+            await samples["sessions"].prepare(made)
+            await _configure(made, neighbour, neighbour.session)
+            await neighbour.speak(other.asn, other.router_id)
+            state = await _until(made, neighbour, lambda state: bool(state.last_error))
+            assert not state.established
+            for part in (f" {expected} of {neighbour.session.whose}, ", f" {came}"):
+                assert part in state.last_error, f"{state.last_error!r} does not say {part!r}"
+            assert not await _learned_from(made, neighbour)
+            await neighbour.speak(right.asn, right.router_id)
+            await _until(made, neighbour, lambda state: state.established)
+            await _until_learned(made, neighbour)
+
+    @pytest.mark.asyncio
+    async def test_a_session_that_contradicts_a_new_expectation_ends_and_no_other_one(
+        self,
+        provider: Provider[Routing],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+        neighbour: Neighbour,
+    ) -> None:
+        """Its routes go with it, and it comes back when what is expected and what comes agree."""
+        right = _identity(neighbour.session)
+        other = right.next()
+        anybody = attrs.evolve(neighbour.session, peer_router_id=None)
+        changed = attrs.evolve(neighbour.session, peer_router_id=other.router_id)
+        async with running(provider, context, options) as made:
+            await samples["sessions"].prepare(made)
+            await _configure(made, neighbour, anybody)
+            await neighbour.speak(right.asn, right.router_id)
+            before = await _until(made, neighbour, lambda state: state.established)
+            await _until_learned(made, neighbour)
+            assert (before.remote_asn, before.remote_router_id) == (right.asn, right.router_id)
+            await fill(made.sessions, {neighbour.address: neighbour.session})
+            after = await _until(made, neighbour, lambda state: True)
+            assert after.established, "a session that agrees was ended"
+            assert after.since == before.since, "a session that agrees was reset"
+            await fill(made.sessions, {neighbour.address: changed})
+            state = await _until(made, neighbour, lambda state: not state.established)
+            assert str(other.router_id) in state.last_error
+            assert not await _learned_from(made, neighbour)
+            await neighbour.speak(other.asn, other.router_id)
+            await _until(made, neighbour, lambda state: state.established)
+            await _until_learned(made, neighbour)
 
     @pytest.mark.asyncio
     async def test_the_states_name_every_session(
@@ -80,6 +153,51 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
             await asyncio.sleep(0)
         async with asyncio.timeout(DEADLINE):
             await ended
+
+
+@attrs.frozen
+class _Identity:
+    asn: int
+    router_id: IPv4Address
+
+    def next(self) -> _Identity:
+        return attrs.evolve(self, router_id=self.router_id + 1)
+
+
+def _identity(session: Session) -> _Identity:
+    assert session.peer_router_id is not None, "the neighbour's session must expect a router ID"
+    return _Identity(session.peer_asn, session.peer_router_id)
+
+
+async def _configure(made: Routing, neighbour: Neighbour, session: Session) -> None:
+    policy = ImportPolicy(hosts=frozenset({neighbour.prefix}))
+    await fill(made.admission, {neighbour.address: policy})
+    await fill(made.sessions, {neighbour.address: session})
+
+
+async def _until(made: Routing, neighbour: Neighbour, holds: Callable[[SessionState], bool]) -> SessionState:
+    """Return the state of the neighbour's session once something holds of it."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            for state in await made.states():
+                if state.neighbour == neighbour.address and holds(state):
+                    return state
+            await asyncio.sleep(PAUSE)
+
+
+async def _learned_from(made: Routing, neighbour: Neighbour) -> bool:
+    """Say whether the neighbour's prefix is among what is learned now."""
+    stream = cast("AsyncGenerator[RouteSet, None]", made.learned())
+    async with asyncio.timeout(DEADLINE), aclosing(stream):
+        async for learned in stream:
+            return any(route.neighbour == neighbour.address for route in learned.routes)
+    raise AssertionError("the stream of routes has ended")
+
+
+async def _until_learned(made: Routing, neighbour: Neighbour) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not await _learned_from(made, neighbour):  # noqa: ASYNC110 - another process learns it
+            await asyncio.sleep(PAUSE)
 
 
 async def _exhaust(routing: Routing) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Generic, TypeVar
 
 import attrs
+
+from routerd.model.session import Session
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -45,6 +48,23 @@ class Samples(Generic[K, V]):
     refused: Mapping[K, V] = attrs.field(factory=dict)
     foreign: Foreign[K, V] | None = None
     prepare: Callable[[Any], Awaitable[None]] = _nothing  # Any: the family's own provider type
+
+
+@attrs.frozen(kw_only=True)
+class Neighbour:
+    """The neighbour of one session, whose speaker the suite of a routing protocol scripts.
+
+    `session` expects an AS number and a router ID. After `speak(asn, router_id)` a speaker with
+    that identity, and no other one, tries at `address` to bring the session up and to announce
+    `prefix`, until `speak` is called again. What it leaves running, the author's fixture ends.
+
+    Added in 1.0.
+    """
+
+    address: IPv4Address
+    session: Session
+    prefix: IPv4Network
+    speak: Callable[[int, IPv4Address], Awaitable[None]]
 
 
 @attrs.frozen(kw_only=True)

@@ -16,15 +16,22 @@ Library = Any  # Any: the libraries ship no types
 _LOG = logging.getLogger("routerd.bgp")
 _BREATHER = 0.2
 _GOODBYE = 2.0
-_REJECTED = b"\xff" * 16 + b"\x00\x15\x03\x06\x05"
-"""NOTIFICATION: Cease, connection rejected (RFC 4486 section 3)."""
+_READ = 4096
+_REJECTED = (6, 5)
+"""Cease, connection rejected (RFC 4486 section 3)."""
 
 
-def accept_forever(core: Library, listener: socket.socket, handle: Callable[[socket.socket], None]) -> None:
+def accept_forever(
+    core: Library,
+    listener: socket.socket,
+    handle: Callable[[socket.socket], None],
+    stranger: Callable[[str, bytes], None],
+) -> None:
     """Accept connections; replaces the library's loop as a method of its core.
 
     The library's ends at the first connection that is reset between SYN and accept (getpeername
-    then fails), and nobody can connect any more: one port scan is enough.
+    then fails), and nobody can connect any more: one port scan is enough. Who is no configured
+    neighbour is refused; `stranger` is told its address and what it sent.
     """
     while True:
         try:
@@ -34,27 +41,33 @@ def accept_forever(core: Library, listener: socket.socket, handle: Callable[[soc
             eventlet.sleep(_BREATHER)  # out of descriptors, usually
             continue
         if core.peer_manager.get_by_addr(address) is None:
-            eventlet.spawn(_refuse, connection)
+            eventlet.spawn(_refuse, connection, address, stranger)
         else:
             eventlet.spawn(_guarded, core, connection, address, handle)
 
 
-def _refuse(connection: socket.socket) -> None:
-    """Say that the neighbour is not configured, and let it read that before the connection ends.
+def _refuse(connection: socket.socket, address: str, stranger: Callable[[str, bytes], None]) -> None:
+    stranger(address, farewell(connection, _REJECTED))
 
-    The library closes at once, with the neighbour's OPEN unread, so that a reset overtakes the
-    NOTIFICATION and the neighbour never learns why.
+
+def farewell(connection: socket.socket, code: tuple[int, int]) -> bytes:
+    """Send a NOTIFICATION, let the neighbour read it, and close; return what came at first.
+
+    The library closes at once, with something of the neighbour's unread, so that a reset overtakes
+    the NOTIFICATION and the neighbour never learns why.
     """
+    first = b""
     try:
         with eventlet.Timeout(_GOODBYE, exception=False):
-            connection.sendall(_REJECTED)
+            connection.sendall(b"\xff" * 16 + bytes([0, 21, 3, *code]))
             connection.shutdown(socket.SHUT_WR)
-            while connection.recv(4096):
-                pass
+            while received := connection.recv(_READ):
+                first = (first + received)[:_READ]
     except OSError as error:
         _LOG.debug("refusal: %s", error)
     finally:
         connection.close()
+    return first
 
 
 def _guarded(

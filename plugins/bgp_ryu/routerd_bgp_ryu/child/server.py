@@ -218,7 +218,12 @@ class Server:
 
     def _snapshot(self) -> Document:
         accepted, rejected = self._speaker.routes() if self._speaker else ([], [])
-        return {"routes": accepted, "rejected": rejected, "complete": self._settled}
+        return {
+            "routes": accepted,
+            "rejected": rejected,
+            "refusals": dict(self._speaker.refusals) if self._speaker else {},
+            "complete": self._settled,
+        }
 
     def _set_speaker(self, message: Document) -> None:
         if self._speaker is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, partialmethod
 from importlib import import_module
 from ipaddress import IPv4Network
 
@@ -13,6 +14,7 @@ import attrs
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
+from routerd_bgp_ryu.child.gate import Gate
 from routerd_bgp_ryu.child.quirks import (
     Dialer,
     Handshakes,
@@ -21,6 +23,7 @@ from routerd_bgp_ryu.child.quirks import (
     accept_forever,
     mend_passwords,
 )
+from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
 from routerd_bgp_ryu.wire import Document
 
 
@@ -32,11 +35,17 @@ def _library(name: str) -> Library:
         return import_module(f"ryu.{name}")
 
 
+_LOG = logging.getLogger("routerd.bgp")
 _BGP = "services.protocols.bgp"
 _LOWEST_HOLD = 10
 _OPEN_DEADLINE = 10.0
 """Seconds for a connection to become a session, where the hold time is not longer."""
 _NOBODY = ImportPolicy(max_prefixes=0)
+_REJECTED = (6, 5)
+_SHUTDOWN = (6, 2)
+_COLLISION = (6, 7)
+_STRANGERS = 1000
+"""Addresses of strangers that are remembered, so that each is logged once."""
 _FLOOD = 1000
 """Prefixes above a policy's limit, rejected ones included, at which the session is closed."""
 
@@ -65,6 +74,11 @@ def error_text(code: int, subcode: int) -> str:
     """Return what a NOTIFICATION says."""
     text = _ERRORS.get((code, subcode)) or _ERRORS.get((code, 0), "error")
     return f"{text} ({code}/{subcode})"
+
+
+def _without_labels(session: Session) -> Session:
+    """Return what of a session the library is told; the router ID is compared here."""
+    return attrs.evolve(session, owner="", leaf="", claim="", peer_router_id=None)
 
 
 def _community(text: str) -> int:
@@ -104,7 +118,9 @@ class BgpSpeaker:
         self._changed = changed
         self._since: dict[str, float] = {}
         self._errors: dict[str, str] = {}
-        self._identity: dict[str, tuple[int, str]] = {}
+        self._identity: dict[str, Identity] = {}
+        self._strangers: set[str] = set()
+        self.refusals: dict[str, str] = {}
         self._api = _library(f"{_BGP}.api.base")
         self._manager = _library(f"{_BGP}.core_manager").CORE_MANAGER
         self._packet = _library("lib.packet.bgp")
@@ -112,7 +128,8 @@ class BgpSpeaker:
         self._activity = _library(f"{_BGP}.base").Activity
         self._paths = _library(f"{_BGP}.info_base.ipv4").Ipv4Path
         self._maps = _library(f"{_BGP}.info_base.base").AttributeMap
-        _library(f"{_BGP}.core").CoreService._listen_socket_loop = accept_forever  # noqa: SLF001 - see there
+        core = _library(f"{_BGP}.core").CoreService
+        core._listen_socket_loop = partialmethod(accept_forever, stranger=self._stranger)  # noqa: SLF001 - see there
         mend_passwords(_library("lib.sockopt"))
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
         self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
@@ -132,7 +149,8 @@ class BgpSpeaker:
             peer, message.error_code, message.error_subcode, "received"
         )
         self._handshakes = Handshakes(self._core, speaker.port, self._patience)
-        self._core.build_protocol = self._handshakes.build
+        self._gate = Gate(self._packet, self._judge)
+        self._core.build_protocol = lambda connection: self._gate.guard(self._handshakes.build(connection))
 
     @property
     def _core(self) -> Library:
@@ -190,14 +208,31 @@ class BgpSpeaker:
         self._install_policy(neighbour)
 
     def set_session(self, neighbour: str, session: Session) -> None:
-        """Make a session be as wanted; one that differs in its labels only is not reset."""
+        """Make a session be as wanted, without a reset where only labels or the router ID differ.
+
+        One whose speaker is not the one that is now expected is ended all the same.
+        """
         present = self.sessions.get(neighbour)
-        if present is not None:
-            if attrs.evolve(present, owner=session.owner, leaf=session.leaf) == session:
-                self.sessions[neighbour] = session
-                return
-            self.delete_session(neighbour)
+        if present is None:
+            self.add_session(neighbour, session)
+            return
+        speaks = self._speaking(neighbour)
+        fault = mismatch(speaks, session, self.speaker) if speaks is not None else None
+        if fault is None and _without_labels(present) == _without_labels(session):
+            self.sessions[neighbour] = session
+            if present.peer_router_id != session.peer_router_id:
+                self._forget_refusal(neighbour)
+            return
+        self.delete_session(neighbour)
         self.add_session(neighbour, session)
+        if fault is not None and speaks is not None:
+            self._refuse(neighbour, speaks, f"sent {error_text(*_SHUTDOWN)}: {fault.text}")
+
+    def _speaking(self, neighbour: str) -> Identity | None:
+        """Return who has the session with a neighbour now, from its OPEN on."""
+        protocol = self._peer(neighbour).protocol
+        opened = protocol.recv_open_msg if protocol is not None else None
+        return self._gate.identity(opened) if opened is not None else None
 
     def delete_session(self, neighbour: str) -> None:
         """Close a session and forget its neighbour, and what it has sent."""
@@ -208,7 +243,7 @@ class BgpSpeaker:
         # Nor does it stop what dials and sends for the neighbour: Peer.stop() forgets to.
         self._activity.stop(peer)
         self._core._stop_child_threads(peer.name)  # noqa: SLF001 - there is no public way to it
-        for store in (self.sessions, self._since, self._errors, self._identity):
+        for store in (self.sessions, self._since, self._errors, self._identity, self.refusals):
             store.pop(neighbour, None)
         self._tune()
         self._changed()
@@ -271,14 +306,61 @@ class BgpSpeaker:
     def _peer(self, neighbour: str) -> Library:
         return self._core.peer_manager.get_by_addr(neighbour)
 
+    # --- who may speak ---------------------------------------------------------------------------
+
+    def _judge(self, peer: Library, opened: Identity) -> tuple[int, int] | None:
+        """Return with which code an OPEN is refused; none when its sender is who is expected."""
+        neighbour = peer.ip_address
+        session = self.sessions.get(neighbour)
+        if session is None or self._peer(neighbour) is not peer:
+            return _REJECTED  # the session was taken back, or replaced, while the connection was made
+        fault = mismatch(opened, session, self.speaker)
+        if fault is None:
+            return None
+        self._refuse(neighbour, opened, f"sent {error_text(*fault.code)}: {fault.text}")
+        return fault.code
+
+    def _refuse(self, neighbour: str, who: Identity, text: str) -> None:
+        """Say who was refused; said until the expected speaker has come, or another is expected."""
+        self._identity[neighbour] = who
+        if self.refusals.get(neighbour) != text:
+            _LOG.warning("%s: %s", neighbour, text)
+            self.refusals[neighbour] = text
+            self._changed()
+        self._say(neighbour, text)
+
+    def _forget_refusal(self, neighbour: str) -> None:
+        """Forget what was said of a speaker, for somebody else is expected now."""
+        said = self.refusals.pop(neighbour, None)
+        if said is not None and self._errors.get(neighbour) == said:
+            del self._errors[neighbour]
+        self._changed()
+
+    def _stranger(self, address: str, sent: bytes) -> None:
+        """Say who dialed without being a neighbour, to the session that it was perhaps meant for."""
+        router_id = router_id_in(sent)
+        if address not in self._strangers and len(self._strangers) < _STRANGERS:
+            self._strangers.add(address)
+            _LOG.warning("%s is no configured neighbour (router ID %s): rejected", address, router_id)
+        for neighbour, session in self.sessions.items():
+            peer = self._peer(neighbour)
+            if session.peer_router_id != router_id or router_id is None or peer.in_established():
+                continue
+            text = f"expected router ID {router_id} of {session.whose} from {neighbour}, came from {address}"
+            text = f"sent {error_text(*_REJECTED)}: {text}"
+            if self.refusals.get(neighbour) != text:
+                _LOG.warning("%s: %s", neighbour, text)
+                self.refusals[neighbour] = text
+            self._say(neighbour, text)
+
     # --- what the speaker says ---------------------------------------------------------------------
 
     def _up(self, peer: Library) -> None:
         address = peer.ip_address
-        opened = peer.protocol.recv_open_msg
-        self._identity[address] = (peer.remote_as, opened.bgp_identifier)
+        self._identity[address] = self._gate.identity(peer.protocol.recv_open_msg)
         self._since[address] = time.time()
         self._errors.pop(address, None)
+        self.refusals.pop(address, None)
         self._changed()
 
     def _down(self, peer: Library) -> None:
@@ -298,8 +380,10 @@ class BgpSpeaker:
         self._changed()
 
     def _note(self, peer: Library, code: int, subcode: int | None, direction: str) -> None:
-        if peer is not None:
-            self._say(peer.ip_address, f"{direction} {error_text(int(code), int(subcode or 0))}")
+        numbers = int(code), int(subcode or 0)
+        # A collision says nothing of who was refused before it.
+        if peer is not None and not (numbers == _COLLISION and peer.ip_address in self.refusals):
+            self._say(peer.ip_address, f"{direction} {error_text(*numbers)}")
 
     def _lost(self, neighbour: str, lost: Callable[[str], None], reason: str) -> None:
         if not self._errors.get(neighbour):  # a NOTIFICATION says more
@@ -368,7 +452,7 @@ class BgpSpeaker:
         for neighbour in self.sessions:
             peer = self._peer(neighbour)
             state = str(peer.state.bgp_state).lower() if peer is not None else "idle"
-            asn, router_id = self._identity.get(neighbour, (None, None))
+            who = self._identity.get(neighbour)
             reasons = refused.get(neighbour, Counter())
             sent = peer.adj_rib_out.values() if peer is not None else ()
             result.append(
@@ -376,8 +460,8 @@ class BgpSpeaker:
                     "neighbour": neighbour,
                     "state": state,
                     "since": self._since.get(neighbour, 0.0),
-                    "remote_asn": asn,
-                    "remote_router_id": router_id,
+                    "remote_asn": who.asn if who else None,
+                    "remote_router_id": str(who.router_id) if who else None,
                     "received": took[neighbour] + reasons.total(),
                     "accepted": took[neighbour],
                     "rejected": sorted(reasons.items()),
