@@ -16,7 +16,9 @@ from routerd.errors import ConfigError, PluginError, RouterdError
 COMMANDS = (
     "apply",
     "down",
+    "enroll",
     "get",
+    "metrics",
     "peers",
     "plan",
     "plugins",

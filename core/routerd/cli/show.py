@@ -15,6 +15,7 @@ _STYLES = {
     "Ready": "green", "established": "green", "yes": "green", "True": "green",
     "Pending": "yellow", "Degraded": "yellow", "Backoff": "yellow", "no": "yellow",
     "Error": "red", "Expired": "red", "Revoked": "red", "idle": "red",
+    "Approved": "green", "Rejected": "red", "Quarantined": "red",
     "active": "yellow", "connect": "yellow",
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ written, `validate` (with `checker` and the `rules_*`) checks what the types can
 them together, `render` writes a resource back.
 """
 
-from routerd.config.document import Document, read_document
+from routerd.config.document import Document, parse_document, read_document
 from routerd.config.loader import (
     Configuration,
     PluginSection,
@@ -26,6 +26,7 @@ __all__ = [
     "examine",
     "load",
     "load_text",
+    "parse_document",
     "plugin_names",
     "read_document",
     "structure_options",

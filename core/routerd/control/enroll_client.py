@@ -17,7 +17,7 @@ from urllib.parse import quote
 import aiohttp
 import attrs
 
-from routerd.control.ports import API_VERSION, PREFIX
+from routerd.control.ports import API_VERSION, PREFIX, Revoked
 from routerd.errors import ControlError, PermanentError, ProviderError, TransientError
 from routerd.model.claim import Claim, Reflector
 from routerd.model.specs.claim_codec import claim_to_document
@@ -141,6 +141,30 @@ class EnrollClient:
             raise PermanentError(f"{target}: SAMRRSet/{name} cannot be understood: {error}") from error
         given = answer.get("claimDigest")
         return Fetched(reflectors=found, claim_digest=given if isinstance(given, str) else "")
+
+    async def revoke(self, target: str, name: str, reason: str) -> Revoked:
+        """End the claim of that name at a route reflector.
+
+        Raises `ClaimRejected` when it knows no such claim, else another `ProviderError`.
+        """
+        answer = await self._ask(
+            "POST",
+            target,
+            f"/sam-enrollment-claims/{quote(name, safe='')}/revoke",
+            body={"name": name, "reason": reason},
+        )
+        if answer.get("kind") != "SAMEnrollmentClaimRevokeResult" or answer.get("revoked") is not True:
+            raise PermanentError(f"{target}: it answered a revocation with {_shown(answer.get('kind'))}")
+        given = answer.get("reason")
+        try:
+            observed = _time(answer.get("observedAt"))
+        except ValueError as error:
+            raise PermanentError(f"{target}: its answer has a time that is none: {error}") from error
+        return Revoked(
+            claim_ref=f"SAMEnrollmentClaim/{name}",
+            observed_at=observed,
+            reason=_shown(given) if isinstance(given, str) else reason,
+        )
 
     async def _get(self, target: str, path: str, query: Mapping[str, str]) -> Mapping[str, JSONValue]:
         tries = TRIES_SOCKET if target.startswith("unix:") else TRIES

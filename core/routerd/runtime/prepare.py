@@ -38,7 +38,15 @@ def prepare(path: Path, *, plugins: Sequence[str] | None = None, lenient: bool =
 
     Raises `ConfigError` with everything that was found, what is wrong with plugins among it.
     """
-    document = config.read_document(path)
+    return _prepare(config.read_document(path), plugins=plugins, lenient=lenient)
+
+
+def prepare_text(text: str, *, file: str) -> Prepared:
+    """Check a configuration that is not in a file yet; `file` is what messages call it."""
+    return _prepare(config.parse_document(text, file), plugins=None, lenient=False)
+
+
+def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenient: bool) -> Prepared:
     named = plugins if plugins is not None else config.plugin_names(document) or ()
     host, faults = PluginHost.attempt(named)
     configuration, problems = config.examine(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar, cast
 
 import attrs
 
 from routerd.errors import PluginError
+from routerd.kernel.links import NetlinkKernel
 from routerd.model import specs
+from routerd.runtime.clock import SystemClock
 from routerd.runtime.directories import Directories
 from routerd.runtime.host import LoadedPlugin
 from routerd.runtime.log import Log
@@ -100,11 +105,55 @@ class Workshop:
             spawn=spawn,
             read_only=self.read_only,
         )
-        try:
-            made = provider.create(context, options)
-        except Exception as error:
-            text = f"plugin {plugin.info.name}: provider {provider.kind} cannot be made: {error!r}"
-            raise PluginError(text) from error
-        if Capability.ENCRYPTS in provider.capabilities and not hasattr(made, "peers"):
-            raise PluginError(f"plugin {plugin.info.name}: {provider.kind} says it encrypts but has no peers")
-        return made
+        return create(provider, context, options)
+
+
+_PROMISES = {
+    Capability.ENCRYPTS: ("peers", "says it encrypts but has no peers"),
+    Capability.SHOWS_PAYLOAD: ("payload", "says it shows its payload but has none"),
+}
+
+
+def create(provider: Provider[P], context: PluginContext, options: object) -> P:
+    """Make a provider; `PluginError` when it cannot be made or lacks what it promises."""
+    who = f"plugin {context.plugin}"
+    try:
+        made = provider.create(context, options)
+    except Exception as error:
+        raise PluginError(f"{who}: provider {provider.kind} cannot be made: {error!r}") from error
+    for capability, (name, words) in _PROMISES.items():
+        if capability in provider.capabilities and not hasattr(made, name):
+            raise PluginError(f"{who}: {provider.kind} {words}")
+    return made
+
+
+@contextmanager
+def alone(
+    plugin: LoadedPlugin, provider: Provider[P], options: object, *, node: str, log: Log, read_only: bool
+) -> Iterator[P]:
+    """Yield one provider for a command that needs no daemon; it has not been started.
+
+    Its directories go away with it, and what it spawns is refused: there is nobody to look after it.
+    """
+    with tempfile.TemporaryDirectory(prefix="routerd-") as spare:
+        directories = Directories(state=Path(spare) / "state", run=Path(spare) / "run")
+        directories.make()
+        state, run = directories.plugin(plugin.info.name)
+        context = PluginContext(
+            plugin=plugin.info.name,
+            node=node,
+            log=log.bind(plugin=plugin.info.name),
+            clock=SystemClock(),
+            kernel=NetlinkKernel(),
+            state_dir=state,
+            run_dir=run,
+            wake=lambda: None,
+            spawn=_refuse_to_spawn,
+            read_only=read_only,
+        )
+        yield create(provider, context, options)
+
+
+def _refuse_to_spawn(name: str, work: Work) -> None:
+    work.close()
+    raise PluginError(f"task {name} cannot run: there is no daemon that would keep it")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import os
+from base64 import b64decode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,10 +21,18 @@ def resolve(source: SecretSource, *, environ: Mapping[str, str] | None = None) -
     bytes survives. Raises `ConfigError` that names the place, never the content. Blocks for the
     time of reading a small file.
     """
-    where, text = _read(source, os.environ if environ is None else environ)
-    if source.base64:
+    return decoded(*_read(source, os.environ if environ is None else environ), base64=source.base64)
+
+
+def decoded(where: str, text: str, *, base64: bool = False) -> str:
+    """Return a secret that stands in `text`, trimmed, and decoded where it is base64.
+
+    Raises `ConfigError` that names `where` it was given, never the content.
+    """
+    text = text.strip()
+    if base64:
         try:
-            text = base64.b64decode("".join(text.split()), validate=True).decode(errors="surrogateescape")
+            text = b64decode("".join(text.split()), validate=True).decode(errors="surrogateescape")
         except (binascii.Error, ValueError) as error:
             raise ConfigError.single(where, "the secret is not base64", hint="remove base64: true") from error
     if not text:

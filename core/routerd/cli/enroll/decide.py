@@ -1,0 +1,21 @@
+"""What `approve`, `reject` and `revoke` have in common: one decision through the admin socket."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import click
+
+from routerd.cli.ask import ask
+from routerd.cli.enroll.claim_view import phase_of
+from routerd.cli.settings import Settings
+from routerd.control.admin import Decision
+from routerd.runtime.claims import bare_name
+
+
+def decide(settings: Settings, verb: Decision, name: str, reason: str) -> None:
+    """Have the daemon decide, and say what became of the claim."""
+    wanted = bare_name(name)
+    path = f"/v1/claims/{quote(wanted, safe='')}/{verb}"
+    answer = ask(settings, path, "POST", body={"reason": reason})
+    click.echo(f"{wanted}: {phase_of(answer) or 'done'}")

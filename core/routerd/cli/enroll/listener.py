@@ -1,0 +1,104 @@
+"""The options that say at which route reflector, and how, an enrollment listener is asked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from routerd.control.enroll_client import EnrollClient, client_tls
+from routerd.errors import ProviderError
+from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
+from routerd.model.specs.mobility import ClientTLSSpec
+from routerd.runtime import secrets
+from routerd.runtime.clock import SystemClock
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+_OPTIONS = (
+    click.option("--socket", type=_FILE, help="Ask this Unix socket."),
+    click.option("--rr-url", metavar="URL", help="Ask this listener: http(s)://ADDRESS:PORT."),
+    click.option("--rr-token-file", type=_FILE, help="The file with the listener's bearer token."),
+    click.option("--rr-token-env", metavar="NAME", help="The environment variable that holds it."),
+    click.option("--rr-ca-file", type=_FILE, help="The authority that signed the listener's certificate."),
+    click.option("--rr-client-cert-file", type=_FILE, help="Our certificate for the listener."),
+    click.option("--rr-client-key-file", type=_FILE, help="Its key."),
+)
+_NAMES = (
+    *("socket", "rr_url", "rr_token_file", "rr_token_env", "rr_ca_file", "rr_client_cert_file"),
+    "rr_client_key_file",
+)
+
+
+@attrs.frozen(kw_only=True)
+class Listener:
+    """Where to ask and how, as far as the command line says."""
+
+    target: str | None = None
+    token: SecretSource | None = None
+    tls: ClientTLSSpec | None = None
+
+    def targets(self, client: SAMEnrollmentClientSpec | None) -> tuple[str, ...]:
+        """Return the one that was named, else those of the file's client."""
+        if self.target is not None:
+            return (self.target,)
+        if client is None:
+            return ()
+        socket = (f"unix:{client.rr_socket}",) if client.rr_socket is not None else ()
+        return tuple(dict.fromkeys((*socket, *client.bootstrap_endpoints)))
+
+    def connect(
+        self, targets: tuple[str, ...], client: SAMEnrollmentClientSpec | None = None
+    ) -> EnrollClient:
+        """Return who asks; what the command line leaves open is as the file's client has it."""
+        token = self.token or (client.control_api_token_from if client is not None else None)
+        tls = self.tls or (client.control_api_tls if client is not None else None)
+        needs_tls = any(target.startswith("https:") for target in targets)
+        return EnrollClient(
+            clock=SystemClock(),
+            token=secrets.resolve(token) if token is not None else None,
+            tls=client_tls(tls) if needs_tls else None,
+            server_name=tls.server_name if tls is not None else None,
+        )
+
+
+def with_listener(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which gets a `Listener` as `listener`."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, **values: object) -> None:
+        listener = _listener({name: values.pop(name) for name in _NAMES})
+        function(*arguments, listener=listener, **values)
+
+    made: Callable[..., None] = wrapped
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made
+
+
+def _listener(given: dict[str, Any]) -> Listener:  # Any: click has converted and checked each
+    socket, url = given["socket"], given["rr_url"]
+    token_file, token_env = given["rr_token_file"], given["rr_token_env"]
+    ca, cert, key = (given[f"rr_{name}_file"] for name in ("ca", "client_cert", "client_key"))
+    if socket is not None and url is not None:
+        raise click.UsageError("give one of --socket and --rr-url")
+    if token_file is not None and token_env is not None:
+        raise click.UsageError("give one of --rr-token-file and --rr-token-env")
+    if (cert is None) != (key is None):
+        raise click.UsageError("--rr-client-cert-file and --rr-client-key-file go together")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"--rr-url {url} is no http or https URL")
+    return Listener(
+        target=f"unix:{socket.absolute()}" if socket is not None else url,
+        token=SecretSource(file=token_file, env=token_env) if token_file or token_env else None,
+        tls=ClientTLSSpec(ca_file=ca, cert_file=cert, key_file=key) if ca or cert else None,
+    )
+
+
+def without_target(target: str, error: ProviderError) -> str:
+    """Return an error of `EnrollClient` in words, without the target that it begins with."""
+    return str(error).removeprefix(f"{target}: ")

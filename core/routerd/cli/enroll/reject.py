@@ -1,0 +1,17 @@
+"""`routerd enroll reject NAME`: refuse a claim that waits for approval."""
+
+from __future__ import annotations
+
+import click
+
+from routerd.cli.enroll.decide import decide
+from routerd.cli.settings import Settings, with_settings
+
+
+@click.command("reject")
+@click.argument("name")
+@click.option("--reason", default="", metavar="TEXT", help="Why; the leaf is told, and it stands in the log.")
+@with_settings
+def command(settings: Settings, *, name: str, reason: str) -> None:
+    """Reject the leaf of a pending claim."""
+    decide(settings, "reject", name, reason)

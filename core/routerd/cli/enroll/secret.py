@@ -1,0 +1,74 @@
+"""The options that name a join token."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import click
+
+from routerd.model.specs import SecretSource
+from routerd.runtime import secrets
+
+
+@attrs.frozen(kw_only=True)
+class Secret:
+    """A join token as it was named on the command line: by reference, or by itself."""
+
+    source: SecretSource | None = None
+    text: str | None = attrs.field(default=None, repr=False)
+    base64: bool = False
+
+    def resolve(self) -> str:
+        """Return the token; `ConfigError` says why it cannot be had, never what it is."""
+        if self.source is not None:
+            return secrets.resolve(self.source)
+        return secrets.decoded("--secret", self.text or "", base64=self.base64)
+
+
+_OPTIONS = (
+    click.option(
+        "--secret-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="The file that holds the join token.",
+    ),
+    click.option("--secret-env", metavar="NAME", help="The environment variable that holds it."),
+    click.option("--secret", "secret_text", metavar="TEXT", help="The token itself; it shows in `ps`."),
+    click.option("--secret-base64", is_flag=True, help="What is there is base64."),
+)
+
+
+def with_secret(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command, which gets a `Secret`, or none, as `secret`."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, **values: object) -> None:
+        given = {name: values.pop(name) for name in ("secret_file", "secret_env", "secret_text")}
+        function(*arguments, secret=_secret(given, base64=bool(values.pop("secret_base64"))), **values)
+
+    made: Callable[..., None] = wrapped
+    for option in reversed(_OPTIONS):
+        made = option(made)
+    return made
+
+
+def _secret(given: dict[str, object], *, base64: bool) -> Secret | None:
+    named = {name: value for name, value in given.items() if value is not None}
+    if len(named) > 1:
+        raise click.UsageError("give one of --secret-file, --secret-env and --secret")
+    if not named:
+        if base64:
+            raise click.UsageError("--secret-base64 goes with --secret-file, --secret-env or --secret")
+        return None
+    file, env, text = (given[name] for name in ("secret_file", "secret_env", "secret_text"))
+    if isinstance(text, str):
+        click.echo("warning: --secret shows in the process list; --secret-file does not", err=True)
+        return Secret(text=text, base64=base64)
+    source = SecretSource(
+        file=file if isinstance(file, Path) else None,
+        env=env if isinstance(env, str) else None,
+        base64=base64,
+    )
+    return Secret(source=source)

@@ -1,0 +1,15 @@
+"""`routerd metrics`: how the router does, for Prometheus."""
+
+from __future__ import annotations
+
+import click
+
+from routerd.cli.ask import ask_text
+from routerd.cli.settings import Settings, with_settings
+
+
+@click.command("metrics")
+@with_settings
+def command(settings: Settings) -> None:
+    """Print metrics in the text format of Prometheus, such as for node_exporter's textfile collector."""
+    click.echo(ask_text(settings, "/v1/metrics"), nl=False)

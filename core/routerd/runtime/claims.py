@@ -1,0 +1,96 @@
+"""The claim of a file as a command handles it: found, stamped, signed by hand. No daemon needed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from secrets import token_hex
+from typing import cast
+
+import attrs
+
+from routerd.errors import ConfigError, PluginError
+from routerd.model.claim import Claim
+from routerd.model.intent import Intent, Named
+from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
+from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.runtime.log import Log
+from routerd.runtime.prepare import Prepared
+from routerd.runtime.providers import alone
+from routerd.spi import Capability, PayloadEnrollment
+
+
+@attrs.frozen(kw_only=True)
+class FiledClaim:
+    """A claim of the file, and the client that submits it, if one does."""
+
+    claim: Claim
+    client: Named[SAMEnrollmentClientSpec] | None
+
+
+@attrs.frozen(kw_only=True)
+class Signature:
+    """A claim with its proof; `payload` is what was signed, none when the method does not show it."""
+
+    claim: Claim
+    payload: bytes | None
+
+
+def filed_claim(prepared: Prepared, name: str | None) -> FiledClaim:
+    """Return the claim of that name, or the only one; `ConfigError` names those that there are."""
+    intent = prepared.intent
+    found = {each.name: each for each in intent.of(SAMEnrollmentClaimSpec)}
+    known = ", ".join(found) or "none"
+    wanted = bare_name(name) if name else next(iter(found)) if len(found) == 1 else ""
+    if not wanted:
+        raise ConfigError.single(
+            prepared.configuration.file, f"which claim is meant? it has {known}", hint="name it with --claim"
+        )
+    if wanted not in found:
+        raise ConfigError.single(prepared.configuration.file, f"it has no claim {wanted}; it has {known}")
+    return FiledClaim(
+        claim=claim_from_spec(wanted, found[wanted].spec), client=_client_of(intent, found[wanted].ref)
+    )
+
+
+def bare_name(ref: str) -> str:
+    """Return the name in `SAMEnrollmentClaim/x`, which people also write alone."""
+    return ref.strip().removeprefix("SAMEnrollmentClaim/")
+
+
+def stamped(claim: Claim, now: datetime) -> Claim:
+    """Return the claim with the nonce and the time of signing that it lacks."""
+    return attrs.evolve(
+        claim,
+        join_nonce=claim.join_nonce.strip() or token_hex(16),
+        join_timestamp=claim.join_timestamp.strip() or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    )
+
+
+async def sign(prepared: Prepared, claim: Claim, secret: str, log: Log) -> Signature:
+    """Return the claim signed by the join method of the plugins that the file allows."""
+    methods = prepared.host.enrollments()
+    if "token" not in methods:
+        enabled = ", ".join(plugin.info.name for plugin in prepared.host.plugins) or "none"
+        raise PluginError(
+            f"no enabled plugin provides the join method token (enabled: {enabled}); "
+            "add one, such as enrollment_token, to plugins: or to --plugins"
+        )
+    plugin, provider = methods["token"]
+    options = prepared.options[plugin.info.name]
+    node = prepared.configuration.node
+    with alone(plugin, provider, options, node=node, log=log, read_only=True) as method:
+        await method.start()
+        try:
+            signed = await method.sign(claim, secret)
+            shows = Capability.SHOWS_PAYLOAD in provider.capabilities
+            payload = cast("PayloadEnrollment", method).payload(signed) if shows else None
+        finally:
+            await method.aclose()
+    return Signature(claim=signed, payload=payload)
+
+
+def _client_of(intent: Intent, ref: str) -> Named[SAMEnrollmentClientSpec] | None:
+    for client in intent.of(SAMEnrollmentClientSpec):
+        if client.spec.claim_ref in (ref, bare_name(ref)):
+            return client
+    return None
