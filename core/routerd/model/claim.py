@@ -67,6 +67,12 @@ class Claim:
         return f"SAMEnrollmentClaim/{self.name}"
 
     @property
+    def policy(self) -> str:
+        """Return the reference to its policy in one spelling, `SAMEnrollmentPolicy/<name>`."""
+        kind, _, name = self.policy_ref.strip().rpartition("/")
+        return f"{kind or 'SAMEnrollmentPolicy'}/{name}"
+
+    @property
     def tunnel_host(self) -> IPv4Address:
         """Return the tunnel address without its /32."""
         return IPv4Address(self.tunnel_address.strip().removesuffix("/32"))
@@ -88,15 +94,25 @@ class AdmittedClaim:
     """A claim that a route reflector accepted and stored; it survives restarts.
 
     `expires_at` is the true end: the earlier of the claim's own and join time plus policy TTL.
+    `digest` is that of the claim as its leaf submitted it, by which the leaf proves itself later;
+    `source` is where it came from, none for a Unix socket. A claim that had ended when another
+    leaf got something of it is `superseded`: no clock that is set back makes it hold again.
     """
 
     claim: Claim
     admitted_at: datetime
     expires_at: datetime | None
+    digest: str = ""
+    source: IPv4Address | IPv6Address | None = None
+    superseded: bool = False
 
     def active(self, now: datetime) -> bool:
         """Say whether the claim still admits its leaf at `now`."""
-        return not self.claim.revoked and (self.expires_at is None or now < self.expires_at)
+        return (
+            not self.claim.revoked
+            and not self.superseded
+            and (self.expires_at is None or now < self.expires_at)
+        )
 
 
 @attrs.frozen(kw_only=True)

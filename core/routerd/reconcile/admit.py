@@ -24,23 +24,30 @@ from routerd.model.specs import (
     SAMEnrollmentPolicySpec,
     SAMTransportProfileSpec,
 )
-from routerd.reconcile.claim_form import check_form, parse_time
-from routerd.reconcile.slots import slot_holders, slots_of
+from routerd.reconcile.claim_form import parse_time
+from routerd.reconcile.roster import Roster, addresses, routed
+from routerd.reconcile.slots import slots_of
 from routerd.store.records import Revocation, UsedNonce
 
 DEFAULT_LIFE = timedelta(minutes=5)
 """How long a claim holds when neither it nor its policy says so."""
 
 
+LARGEST_SKEW = timedelta(minutes=15)
+"""How far a leaf's clock may be ahead of ours.
+
+A signature of the far future would keep the leaf from ever replacing its claim.
+"""
+
+
 @attrs.frozen(kw_only=True)
 class Ledger:
-    """What was admitted and refused before, as far as it concerns one claim.
+    """What was decided before, as far as it concerns one claim.
 
-    `admitted` are all admitted claims, ended ones too; `nonce` is who used the claim's nonce;
-    `revocations` are those of the claim's leaf under its policy.
+    `nonce` is who used the claim's nonce; `revocations` are those of the claim's leaf under its
+    policy, and those of its WireGuard key.
     """
 
-    admitted: tuple[AdmittedClaim, ...] = ()
     nonce: UsedNonce | None = None
     revocations: tuple[Revocation, ...] = ()
 
@@ -59,24 +66,24 @@ def policy_for(claim: Claim, intent: Intent) -> Named[SAMEnrollmentPolicySpec]:
     )
 
 
-def admit(claim: Claim, intent: Intent, ledger: Ledger, *, fingerprint: str, now: datetime) -> AdmittedClaim:
+def admit(claim: Claim, roster: Roster, ledger: Ledger, *, fingerprint: str, now: datetime) -> AdmittedClaim:
     """Return the claim as admitted, or raise `EnrollmentRefused`.
 
-    `fingerprint` identifies what was signed, proof included: the same one again under the same
-    name is the same claim, and is admitted again without a change.
+    The claim has passed `check_form`. `fingerprint` identifies what was signed, proof included: the
+    same one again under the same name is the same claim, and is admitted again without a change.
     """
-    check_form(claim)
-    policy = policy_for(claim, intent)
+    policy = policy_for(claim, roster.intent)
     candidate = _Candidate(
-        claim=claim, intent=intent, policy=policy, ledger=ledger, fingerprint=fingerprint, now=now
+        claim=claim, roster=roster, policy=policy, ledger=ledger, fingerprint=fingerprint, now=now
     )
-    previous = candidate.previous()
     candidate.check_policy()
-    candidate = candidate.lasting(previous)
+    candidate = candidate.lasting()
     end = candidate.end()
-    candidate.check_history(previous)
+    candidate.check_clock()
+    candidate.check_history()
     candidate.check_holders()
     candidate.check_slots()
+    previous = candidate.previous
     admitted_at = previous.admitted_at if previous is not None and previous.active(now) else now
     return AdmittedClaim(claim=candidate.claim, admitted_at=admitted_at, expires_at=end)
 
@@ -86,19 +93,25 @@ class _Candidate:
     """One claim with everything it is judged by."""
 
     claim: Claim
-    intent: Intent
+    roster: Roster
     policy: Named[SAMEnrollmentPolicySpec]
     ledger: Ledger
     fingerprint: str
     now: datetime
 
+    @property
+    def intent(self) -> Intent:
+        """Return the configuration."""
+        return self.roster.intent
+
+    @property
     def previous(self) -> AdmittedClaim | None:
         """Return what was admitted under the same name, also when it has ended."""
-        return next((found for found in self.ledger.admitted if found.claim.name == self.claim.name), None)
+        return self.roster.named(self.claim.name)
 
     def repeated(self) -> bool:
         """Say whether this very claim was admitted under its name before."""
-        nonce, previous = self.ledger.nonce, self.previous()
+        nonce, previous = self.ledger.nonce, self.previous
         if previous is None:
             return False
         if self.claim.join_nonce.strip():
@@ -118,8 +131,12 @@ class _Candidate:
         claim, spec, ref = self.claim, self.policy.spec, self.policy.ref
         leaf = claim.leaf_id.strip()
         allowed = spec.allowed_leaf_ids
-        if allowed is not None and re.search(allowed.pattern, leaf) is None:
-            self._refuse("leaf-id-not-allowed", f"{ref} allows no leafID {leaf} (pattern {allowed.pattern})")
+        # Ours: the whole ID must match. Found anywhere in it, "leaf-a" would also let "not-leaf-ax" in.
+        if allowed is not None and re.fullmatch(allowed.pattern, leaf) is None:
+            self._refuse(
+                "leaf-id-not-allowed",
+                f"{ref} allows no leafID {leaf} (the whole of it must match {allowed.pattern})",
+            )
         if spec.rr_set_ref is not None and _name(claim.rr_set_ref) != _name(spec.rr_set_ref):
             got = claim.rr_set_ref.strip() or "empty"
             self._refuse("rr-set-mismatch", f"rrSetRef is {got}, and {ref} serves {spec.rr_set_ref}")
@@ -184,11 +201,12 @@ class _Candidate:
 
     # --- how long ----------------------------------------------------------------------------------
 
-    def lasting(self, previous: AdmittedClaim | None) -> _Candidate:
+    def lasting(self) -> _Candidate:
         """Return the claim with the later end of itself and of what was admitted with the same proof.
 
         The end is not signed: whoever overheard a claim could send it again to cut it short.
         """
+        previous = self.previous
         if previous is None or not self.repeated():
             return self
         earlier = attrs.evolve(self, claim=attrs.evolve(self.claim, expires_at=previous.claim.expires_at))
@@ -210,6 +228,25 @@ class _Candidate:
             )
         return end
 
+    def check_clock(self) -> None:
+        """Check that the claim was signed at a time that can be believed (ours)."""
+        signed_at, window = self._signed_at(), self.policy.spec.freshness_window
+        if signed_at is None:
+            return
+        ahead, now = signed_at - self.now, self.now.isoformat(timespec="seconds")
+        if ahead > (min(LARGEST_SKEW, window) if window is not None else LARGEST_SKEW):
+            self._refuse(
+                "join-timestamp-in-future",
+                f"joinTimestamp {self.claim.join_timestamp.strip()} is ahead of this router's clock ({now}); "
+                "set the clocks of both",
+            )
+        if window is not None and -ahead > window and not self.repeated():
+            self._refuse(
+                "join-timestamp-not-fresh",
+                f"joinTimestamp {self.claim.join_timestamp.strip()} is older than the freshnessWindow of "
+                f"{self.policy.ref} ({window}) at {now}; sign the claim again, and compare the clocks",
+            )
+
     def true_end(self) -> datetime:
         """Return the earlier of what the claim asks for and what its policy allows."""
         ends = [moment for moment in (self._asked(), self._limit()) if moment is not None]
@@ -227,26 +264,19 @@ class _Candidate:
         if ttl is None:
             return None
         try:
-            return (self._signed_at() or self.now) + ttl
+            # A clock that is ahead must not buy a longer life.
+            return min(self._signed_at() or self.now, self.now) + ttl
         except OverflowError:
             return None
 
     # --- what was before -----------------------------------------------------------------------------
 
-    def check_history(self, previous: AdmittedClaim | None) -> None:
+    def check_history(self) -> None:
         """Check the claim against its own past: revocation, replay, and who its name belongs to."""
-        claim = self.claim
-        nonce, leaf = claim.join_nonce.strip(), claim.leaf_id.strip()
-        signed_at = self._signed_at()
+        claim, previous = self.claim, self.previous
+        nonce, signed_at = claim.join_nonce.strip(), self._signed_at()
         for revocation in self.ledger.revocations:
-            # Ours: what was signed before the revocation cannot undo it, whatever its nonce.
-            if revocation.nonce == nonce or (signed_at is not None and signed_at <= revocation.revoked_at):
-                self._refuse(
-                    "claim-revoked",
-                    f"leaf {leaf} was revoked at {revocation.revoked_at.isoformat()}"
-                    + (f" ({revocation.reason})" if revocation.reason else "")
-                    + "; sign a new claim with a new nonce, if it may come back",
-                )
+            self._check_revocation(revocation, nonce, signed_at)
         used = self.ledger.nonce
         if nonce and used is not None and not self.repeated():
             self._refuse(
@@ -255,6 +285,25 @@ class _Candidate:
             )
         if previous is not None and not self.repeated():
             self._check_replacement(previous, signed_at)
+
+    def _check_revocation(self, revocation: Revocation, nonce: str, signed_at: datetime | None) -> None:
+        """Refuse what was revoked, and what a revoked leaf signs anew until somebody lets it (ours)."""
+        who = (
+            f"leaf {revocation.leaf_id} was revoked at {revocation.revoked_at.isoformat(timespec='seconds')}"
+        )
+        why = f" ({revocation.reason})" if revocation.reason else ""
+        own = revocation.leaf_id == self.claim.leaf_id.strip()
+        # What was signed before the revocation cannot undo it, whatever its nonce.
+        stale = revocation.nonce == nonce or signed_at is None or signed_at <= revocation.revoked_at
+        if revocation.lifted_at is None:
+            held = "" if own else ", and the claim has its WireGuard key"
+            self._refuse(
+                "claim-revoked",
+                f"{who}{why}{held}; routerd enroll approve {revocation.name or self.claim.name} "
+                "on this router lets it join again",
+            )
+        if own and stale:
+            self._refuse("claim-revoked", f"{who}{why}; sign a new claim with a new nonce")
 
     def _check_replacement(self, previous: AdmittedClaim, signed_at: datetime | None) -> None:
         claim, old = self.claim, previous.claim
@@ -277,43 +326,40 @@ class _Candidate:
 
     # --- what others hold -----------------------------------------------------------------------------
 
-    def others(self) -> tuple[Claim, ...]:
-        """Return the claims that hold now, of all policies, without the one of the same name."""
-        return tuple(
-            found.claim
-            for found in self.ledger.admitted
-            if found.active(self.now) and found.claim.name != self.claim.name
-        )
-
     def check_holders(self) -> None:
         """Check that nobody else holds what the claim asks for, under any policy."""
         claim = self.claim
-        leaf = claim.leaf_id.strip()
         self._check_own()
-        for other in self.others():
-            if other.leaf_id.strip() == leaf:
-                self._taken("leaf-id-taken", f"leafID {leaf}", other, by_name=True)
-            if claim.router_id.strip() and claim.router_id.strip() == other.router_id.strip():
-                self._taken("router-id-taken", f"bgp.routerID {claim.router_id.strip()}", other)
-            if _key(claim) and _key(claim) == _key(other):
-                self._taken("wireguard-key-taken", f"wireGuard.publicKey {_key(claim)}", other)
-            self._check_addresses(other)
-            same_profile = self._profile_of(other) == _name(self.policy.spec.transport_profile_ref)
-            if same_profile and claim.endpoint_host == other.endpoint_host:
-                # Ours: two tunnels of one kind to one address are one tunnel to the kernel.
-                self._taken("endpoint-taken", f"endpoint {claim.endpoint_host}", other)
+        for thing in self.roster.things(claim):
+            sort, which = thing
+            if sort == "slot":
+                continue
+            other = self.roster.holder(thing, but=claim.name, now=self.now)
+            if other is not None:
+                self._taken(*self._name_of(sort, which, other.claim), other.claim, by_name=sort == "leaf")
+        # Ours: WireGuard gives an address to the last peer that asks for it.
+        crossing = self.roster.overlapping(claim, now=self.now)
+        if crossing is not None:
+            network, other = crossing
+            self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {network}", other.claim)
 
-    def _check_addresses(self, other: Claim) -> None:
-        held = {address: what for what, address in _addresses(other)}
-        for what, address in _addresses(self.claim):
-            if address in held:
-                reason = "tunnel-address-taken" if what == "tunnelAddress" else "owned-address-taken"
-                self._taken(reason, f"{what} {address}", other)
-        for mine in _inner(self.claim):
-            for theirs in _inner(other) if self._same_device(other) else ():
-                if mine.overlaps(theirs):
-                    # Ours: WireGuard gives an address to the last peer that asks for it.
-                    self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {mine}", other)
+    def _name_of(self, sort: str, which: object, other: Claim) -> tuple[str, str]:
+        """Return the reason code and the name of what is taken already."""
+        claim = self.claim
+        match sort:
+            case "leaf":
+                return "leaf-id-taken", f"leafID {which}"
+            case "router-id":
+                return "router-id-taken", f"bgp.routerID {which}"
+            case "key":
+                return "wireguard-key-taken", f"wireGuard.publicKey {which}"
+            case "endpoint":
+                return "endpoint-taken", f"endpoint {claim.endpoint_host}"
+            case _ if which == claim.tunnel_host:
+                return "tunnel-address-taken", f"tunnelAddress {which}"
+            case _:
+                kind = " (its tunnelAddress)" if which == other.tunnel_host else ""
+                return "owned-address-taken", f"mobility.ownedAddresses {which}{kind}"
 
     def _check_own(self) -> None:
         """Check that the claim asks for nothing that is this router's own (ours)."""
@@ -321,40 +367,26 @@ class _Candidate:
         for router in self.intent.of(BGPRouterSpec):
             if claim.router_id.strip() == str(router.spec.router_id):
                 self._refuse("router-id-taken", f"bgp.routerID {claim.router_id.strip()} is {router.ref}'s")
+        networks = routed(claim)
         for found in self.intent.of(IPv4StaticAddressSpec):
             address = found.spec.address.ip
-            for what, wanted in _addresses(claim):
-                if wanted == address:
-                    self._refuse("address-is-reflectors", f"{what} {wanted} is {found.ref} of this router")
-            for network in _inner(claim):
+            if address in addresses(claim):
+                what = "tunnelAddress" if address == claim.tunnel_host else "mobility.ownedAddresses"
+                self._refuse("address-is-reflectors", f"{what} {address} is {found.ref} of this router")
+            for network in networks:
                 if address in network:
                     self._refuse(
                         "address-is-reflectors",
                         f"wireGuard.allowedIPs {network} holds {found.ref} of this router ({address})",
                     )
 
-    def _same_device(self, other: Claim) -> bool:
-        theirs = self.intent.get(other.policy_ref, SAMEnrollmentPolicySpec)
-        mine = self.policy.spec.wire_guard
-        return (
-            mine is not None
-            and theirs is not None
-            and theirs.spec.wire_guard is not None
-            and mine.interface == theirs.spec.wire_guard.interface
-        )
-
-    def _profile_of(self, claim: Claim) -> str:
-        policy = self.intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
-        return _name(policy.spec.transport_profile_ref) if policy is not None else ""
-
     def check_slots(self) -> None:
         """Check that the leaf's /31 is free in every transport profile that its policy feeds."""
         leaf = self.claim.leaf_id.strip()
-        holders = slot_holders(self.intent, self.others())
         for slot in slots_of(self.intent, self.policy, leaf):
             if leaf == slot.own:
                 self._refuse("leaf-id-taken", f"leafID {leaf} is the name of this router in {slot.profile}")
-            holder = holders.get(slot.network)
+            holder = self.roster.slot_holder(slot.network, but=self.claim.name, now=self.now)
             if holder is not None and holder != leaf:
                 self._refuse(
                     "slot-collision",
@@ -382,19 +414,6 @@ def _key(claim: Claim) -> str:
 
 def _nonce(admitted: AdmittedClaim) -> str:
     return admitted.claim.join_nonce.strip()
-
-
-def _addresses(claim: Claim) -> Iterator[tuple[str, IPv4Address]]:
-    yield "tunnelAddress", claim.tunnel_host
-    for owned in sorted(claim.owned):
-        yield "mobility.ownedAddresses", owned.network_address
-
-
-def _inner(claim: Claim) -> tuple[IPv4Network, ...]:
-    """Return what WireGuard would route to the leaf."""
-    if claim.wireguard is None:
-        return ()
-    return tuple(sorted({IPv4Network(claim.tunnel_host), *claim.wireguard.allowed}))
 
 
 def _listed(prefixes: tuple[IPv4Network, ...]) -> str:

@@ -37,10 +37,10 @@ def normalised(claim: Claim) -> Claim:
 def check_form(claim: Claim) -> None:
     """Raise `EnrollmentRefused` when a field has no proper form."""
     if not _NAME.match(claim.name):
-        shown = claim.name[:64].encode("unicode_escape").decode()
         raise EnrollmentRefused(
             "claim-name-invalid",
-            f"metadata.name {shown} must be of letters, digits, dots and dashes, at most 253 of them",
+            f"metadata.name {_shown(claim.name)} must be of letters, digits, dots and dashes, "
+            "at most 253 of them",
         )
     if claim.revoked:
         _refuse(claim, "claim-revoked", "a claim that says revoked: true cannot join")
@@ -48,11 +48,21 @@ def check_form(claim: Claim) -> None:
     for field, value in (("policyRef", claim.policy_ref), ("leafID", claim.leaf_id)):
         if not value.strip():
             _refuse(claim, "field-required", f"{field} is required")
+    if not _NAME.match(claim.leaf_id.strip()):
+        # Letters of other alphabets look like ours, and two leaves would be told apart by nobody.
+        _refuse(
+            claim,
+            "leaf-id-invalid",
+            f"leafID {_shown(claim.leaf_id)} must be of letters, digits, dots and dashes, "
+            "at most 253 of them",
+        )
     _host(claim, "tunnelAddress", claim.tunnel_address, required=True)
     _host(claim, "endpoint", claim.endpoint)
     _host(claim, "bgp.routerID", claim.router_id)
     for text in claim.owned_addresses:
         _prefix(claim, "mobility.ownedAddresses", text, host=True)
+    if len(claim.owned) != len(claim.owned_addresses):
+        _refuse(claim, "owned-address-twice", "mobility.ownedAddresses has an address twice")
     if not 0 <= claim.asn <= MAX_ASN:
         _refuse(claim, "asn-invalid", f"bgp.asn {claim.asn} is no AS number")
     if claim.wireguard is not None:
@@ -80,14 +90,18 @@ def _check_texts(claim: Claim) -> None:
     for field, text in _texts(claim):
         if len(text) > MAX_TEXT:
             _refuse(claim, "claim-too-large", f"{field} is longer than {MAX_TEXT} characters")
-        if not text.isprintable():
-            _refuse(claim, "text-invalid", f"{field} has a control character or an odd blank in it")
+        if not (text.isascii() and text.isprintable()):
+            _refuse(claim, "text-invalid", f"{field} has a character in it that is not printable ASCII")
     lists = {"mobility.ownedAddresses": claim.owned_addresses}
     if claim.wireguard is not None:
         lists["wireGuard.allowedIPs"] = claim.wireguard.allowed_ips
     for field, items in lists.items():
         if len(items) > MAX_ITEMS:
             _refuse(claim, "claim-too-large", f"{field} has more than {MAX_ITEMS} items")
+
+
+def _shown(text: str) -> str:
+    return text[:64].encode("unicode_escape").decode()
 
 
 def _texts(claim: Claim) -> Iterator[tuple[str, str]]:

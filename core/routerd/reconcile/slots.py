@@ -6,12 +6,11 @@ only be refused, at admission, before it reaches any tunnel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 import attrs
 
-from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.names import pair_slot
 from routerd.model.specs import (
@@ -38,20 +37,14 @@ def slots_of(intent: Intent, policy: Named[SAMEnrollmentPolicySpec], leaf: str) 
     return tuple(_slot(intent, profile, leaf) for profile in _fed_by(intent, policy))
 
 
-def slot_holders(intent: Intent, claims: Iterable[Claim]) -> dict[IPv4Network, str]:
-    """Return who has each slot: the given claims, and nodes that stand in the file."""
+def static_slots(intent: Intent) -> dict[IPv4Network, str]:
+    """Return the slots of nodes that stand in the file, and which node has each."""
     holders: dict[IPv4Network, str] = {}
     for profile in _pair_stable(intent):
         for node in _static_nodes(intent, profile):
             slot = _slot(intent, profile, node)
             if node != slot.own:
                 holders.setdefault(slot.network, node)
-    for claim in claims:
-        policy = intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
-        if policy is not None:
-            leaf = claim.leaf_id.strip()
-            for slot in slots_of(intent, policy, leaf):
-                holders.setdefault(slot.network, leaf)
     return holders
 
 

@@ -83,6 +83,8 @@ class _Daemon:
             log=self._log,
             on_change=self._router.refresh,
         )
+        if enrollment is not None:
+            self._router.follow_claims(self._admission.desk.admitted)
         self._events = KernelEvents(lambda: self._router.wake("host"), clock=assembly.clock, log=self._log)
         self._view = View(assembly, self._admission, self._memberships, reload=self._reload)
 

@@ -1,38 +1,56 @@
-"""The desk of a route reflector: claims judged one after another, and on the disk before the answer."""
+"""The desk of a route reflector: claims judged one after another, and on the disk before the answer.
+
+Judging is memory alone and never waits, so two claims cannot be judged side by side. What is
+decided is queued for the disk at once; many decisions share one `fsync`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Literal, TypeVar
+import contextlib
+import hmac
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
 
 import attrs
 
 from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
-from routerd.errors import ConfigError, EnrollmentRefused, TransientError
+from routerd.errors import EnrollmentRefused, StoreError, TransientError
 from routerd.model.claim import AdmittedClaim, Claim, Submission
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
-from routerd.model.specs.claim_codec import claim_from_document, claim_to_document
+from routerd.model.specs.claim_codec import claim_from_document
 from routerd.model.specs.rr_set import topology_document
 from routerd.reconcile.admit import Ledger, admit, policy_for
 from routerd.reconcile.claim_form import check_form, normalised
 from routerd.runtime import secrets
+from routerd.runtime.audit_trail import Refusals
+from routerd.runtime.claim_list import Document, claim_documents, entry_document, expiring
+from routerd.runtime.group_commit import GroupCommit
+from routerd.runtime.join_tokens import JoinTokens
+from routerd.runtime.register import Register
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Revocation, Store, UsedNonce
+from routerd.store.records import AuditEntry, Decision, Forget, PendingClaim, Verdict, Write
 
-T = TypeVar("T")
-Document = dict[str, JSONValue]
+Verb = Literal["approve", "reject", "revoke"]
 
 LONGEST_MESSAGE = 400
 PROOF_DEADLINE = 5.0
+MOST_PENDING = 4096
+NONCE_MARGIN = timedelta(days=30)
+
+ENDED = ("claim-expired", "join-timestamp-not-fresh", "expires-at-exceeds-ttl")
+"""Refusals of a claim that was fine, and waited too long for somebody's approval."""
 
 
 class Desk:
     """Implements `control.ports.AdmissionDesk` over the store and the configuration's policies.
 
     `intent` is asked anew for each claim, so that a reload counts at once. `on_change` is called
-    after each change that is on the disk.
+    after each change that is on the disk; `admitted` then has it. Raises `StoreError` when the
+    state cannot be read.
     """
 
     def __init__(
@@ -46,181 +64,471 @@ class Desk:
         on_change: Callable[[], None],
         secret: Callable[[SecretSource], str] = secrets.resolve,
     ) -> None:
-        self._store = store
+        self._book = store.admission
         self._intent = intent
         self._enrollment = enrollment
         self._clock = clock
         self._log = log
         self._on_change = on_change
-        self._secret = secret
-        self._turn = asyncio.Lock()
-        self._work: set[asyncio.Task[Any]] = set()  # Any: results differ by method
+        self._tokens = JoinTokens(clock=clock, resolve=secret)
+        self._register = Register(self._book.load(), intent(), clock.now())
+        self._admitted = self._register.roster.all()
+        self._begun = self._admitted
+        # Nonces of decisions on their way to the disk; the store knows all others.
+        self._nonces: dict[tuple[str, str], UsedNonce] = {}
+        self._commits = GroupCommit(self._book.commit, on_begin=self._on_begin, on_done=self._on_done)
+        self._refusals = Refusals(self._commits.put, clock=clock)
+        for found in self._register.quarantined.values():
+            log.error("claim.quarantined", claim=found.name, reason=found.reason)
+
+    # --- for leaves --------------------------------------------------------------------------------
 
     async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
         """Judge the claim in a JSON document; it is on the disk when this returns."""
+        claim: Claim | None = None
         try:
             claim = _read(document)
             check_form(claim)
-            admitted = await self._whole(self._judge(claim, source))
+            policy = policy_for(claim, self._intent())
+            await self._authenticate(claim, policy, source)
+            admitted = await self._judge(claim, source)
         except EnrollmentRefused as error:
-            raise self._refused(error, source) from error
+            raise self._refused(error, claim, source) from error
         return Accepted(claim_ref=claim.ref, observed_at=self._clock.now(), expires_at=admitted.expires_at)
 
     async def topology(
         self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
     ) -> ServedTopology:
-        """Return the route reflectors of a set to the leaf of an admitted claim."""
+        """Return the route reflectors of a set to who proves to be the leaf of an admitted claim."""
         kind, _, name = claim_ref.strip().rpartition("/")
         if kind not in ("", "SAMEnrollmentClaim") or not name:
             raise EnrollmentRefused("claim-required", "the query needs claim=SAMEnrollmentClaim/<name>")
-        claim = await self._active(name)
-        policy = policy_for(claim, self._intent())
+        claim = self._proven(name, digest, source)
+        intent = self._intent()
+        policy = policy_for(claim, intent)
         if _name(claim.rr_set_ref) != rr_set or _name(policy.spec.rr_set_ref or "") != rr_set:
             raise EnrollmentRefused("rr-set-mismatch", f"{claim.ref} does not ask for SAMRRSet/{rr_set}")
-        document = topology_document(self._intent(), policy.spec)
+        document = topology_document(intent, policy.spec)
         if document is None:
             raise EnrollmentRefused("rr-set-unknown", f"SAMRRSet/{rr_set} is not known here")
         return ServedTopology(rr_set=document, claim_digest=self._enrollment.digest(claim))
 
     async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End the claim of that name for good; doing it again changes nothing."""
-        return await self._whole(self._revoke(name, reason[:LONGEST_MESSAGE]))
+        reason = reason[:LONGEST_MESSAGE]
+        found = self._register.roster.named(name)
+        if found is None:
+            raise EnrollmentRefused("claim-unknown", f"no claim {name[:LONGEST_MESSAGE]} was admitted here")
+        claim, now = found.claim, self._clock.now()
+        if not claim.revoked:
+            policy = claim.policy
+            revocation = Revocation(
+                policy=policy,
+                leaf_id=claim.leaf_id.strip(),
+                nonce=claim.join_nonce.strip(),
+                name=name,
+                reason=reason,
+                revoked_at=now,
+                public_key=claim.wireguard.public_key.strip() if claim.wireguard is not None else "",
+            )
+            ended = attrs.evolve(
+                found,
+                claim=attrs.evolve(claim, revoked=True),
+                expires_at=min(found.expires_at or now, now),
+            )
+            note = self._note("revoked", claim, source, message=reason)
+            await self._write(revocation, ended, note)
+            self._log.warning("claim.revoked", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
+        return Revoked(claim_ref=claim.ref, observed_at=now, reason=reason)
 
-    # --- for the administrator -----------------------------------------------------------------------
+    # --- for the administrator ---------------------------------------------------------------------
+
+    def admitted(self) -> tuple[AdmittedClaim, ...]:
+        """Return the claims that are on the disk, ended ones too; the same tuple until one changes."""
+        return self._admitted
 
     async def claims(self) -> list[JSONValue]:
         """Return every claim that is known, by name, whatever became of it."""
-        now = self._clock.now()
-        return [
-            {
-                **claim_to_document(found.claim),
-                "status": {"phase": "Approved" if found.active(now) else "Expired"},
-            }
-            for found in await asyncio.to_thread(self._store.admitted)
-        ]
+        return claim_documents(self._register, self._substance, self._clock.now())
 
-    async def decide(self, name: str, verb: Literal["approve", "reject", "revoke"], reason: str) -> Document:
+    async def decide(self, name: str, verb: Verb, reason: str) -> Document:
         """Approve, reject or revoke the claim of that name."""
-        if verb != "revoke":
-            raise EnrollmentRefused("claim-unknown", f"no claim {name} waits for approval")
-        done = await self.revoke(name, reason, None)
-        return {"name": name, "phase": "Revoked", "reason": done.reason}
+        reason = reason[:LONGEST_MESSAGE]
+        match verb:
+            case "revoke" if name in self._register.quarantined:
+                note = AuditEntry(at=self._clock.now(), decision="revoked", claim=name, message=reason)
+                await self._write(Forget(name=name, admitted=True), note)
+                return {"name": name, "phase": "Revoked", "message": "what was set aside is removed"}
+            case "revoke":
+                done = await self.revoke(name, reason, None)
+                return {"name": name, "phase": "Revoked", "message": done.reason}
+            case "approve":
+                return await self._approve(name, reason)
+            case "reject":
+                return await self._reject(name, reason)
 
     async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
-        """Return the latest `limit` decisions, oldest first."""
-        return []
+        """Return the latest `limit` decisions, oldest first; of one claim or of all."""
+        self._refusals.flush()
+        with contextlib.suppress(StoreError):
+            await self._commits.put(())
+        entries = await asyncio.to_thread(self._book.audit, limit, claim)
+        return [entry_document(entry) for entry in entries]
+
+    def warnings(self) -> list[str]:
+        """Return in words what somebody should look at."""
+        found = [
+            f"claim {each.name} is set aside and counts as not there: {each.reason}; its leaf enrolls again, "
+            f"or routerd enroll revoke {each.name} ends it"
+            for each in self._register.quarantined.values()
+        ]
+        return found + expiring(self._admitted, self._clock.now())
 
     async def aclose(self) -> None:
-        """Wait for what is being decided; it ends by itself."""
-        if self._work:
-            await asyncio.wait(self._work)
+        """Wait for what is on its way to the disk."""
+        await self._refusals.aclose()
+        await self._commits.aclose()
 
-    # --- deciding ----------------------------------------------------------------------------------
+    # --- judging -----------------------------------------------------------------------------------
 
     async def _judge(self, claim: Claim, source: Source | None) -> AdmittedClaim:
-        async with self._turn:
-            intent = self._intent()
-            policy = policy_for(claim, intent)
-            await self._authenticate(claim, policy, source)
-            signed = attrs.evolve(claim, expires_at="", revoked=False)
-            fingerprint = self._enrollment.digest(signed)
-            ledger = await asyncio.to_thread(self._ledger, claim, policy.ref)
-            admitted = admit(claim, intent, ledger, fingerprint=fingerprint, now=self._clock.now())
-            before = next((each for each in ledger.admitted if each.claim.name == claim.name), None)
-            if admitted == before:
-                return admitted
-            nonce = claim.join_nonce.strip()
-            used = UsedNonce(
-                policy=policy.ref, nonce=nonce, leaf_id=claim.leaf_id.strip(), fingerprint=fingerprint
-            )
-            await asyncio.to_thread(self._store.admit, admitted, used if nonce else None)
-        self._log.info(
-            "claim.admitted",
-            claim=claim.name,
-            leaf=claim.leaf_id.strip(),
-            policy=policy.ref,
-            source=str(source),
-            until=str(admitted.expires_at),
-        )
-        self._on_change()
+        """Decide without waiting, then wait until it is written."""
+        self._follow_intent()
+        now = self._clock.now()
+        policy = policy_for(claim, self._register.roster.intent)
+        signed = attrs.evolve(claim, expires_at="", revoked=False)
+        fingerprint, digest = self._enrollment.digest(signed), self._enrollment.digest(claim)
+        ledger = self._ledger(claim, policy.ref)
+        roster = self._register.roster
+        judged = admit(claim, roster, ledger, fingerprint=fingerprint, now=now)
+        admitted = attrs.evolve(judged, digest=digest, source=source)
+        before = roster.named(claim.name)
+        if admitted == before:
+            return admitted
+        if policy.spec.approval == "manual" and not self._approved(claim, policy.ref, before, now):
+            await self._hold(claim, digest, admitted, policy.ref, source, now)
+        await self._admit(admitted, before, policy.ref, fingerprint, source, now)
         return admitted
+
+    def _ledger(self, claim: Claim, policy: str) -> Ledger:
+        nonce = claim.join_nonce.strip()
+        used = None
+        if nonce:
+            used = self._nonces.get((policy, nonce)) or self._book.used_nonce(policy, nonce)
+        return Ledger(nonce=used, revocations=self._register.revocations(policy, claim))
+
+    async def _admit(
+        self,
+        admitted: AdmittedClaim,
+        before: AdmittedClaim | None,
+        policy: str,
+        fingerprint: str,
+        source: Source | None,
+        now: datetime,
+        with_it: Sequence[Write] = (),
+    ) -> None:
+        claim = admitted.claim
+        renewed = before is not None and before.active(now)
+        again = before is not None and before.claim == claim
+        writes: list[Write] = [
+            attrs.evolve(each, superseded=True) for each in self._register.roster.displaced_by(admitted, now)
+        ]
+        writes += [admitted, *with_it]
+        key = (policy, claim.join_nonce.strip())
+        if key[1]:
+            used = UsedNonce(
+                policy=policy,
+                nonce=key[1],
+                leaf_id=claim.leaf_id.strip(),
+                fingerprint=fingerprint,
+                until=self._useless_after(admitted),
+            )
+            writes.append(used)
+            self._nonces[key] = used
+        if self._register.pending(claim.name) is not None:
+            writes.append(Forget(name=claim.name))
+        if not again:
+            writes.append(self._note("renewed" if renewed else "admitted", claim, source))
+        written = self._queue(writes)
+        written.add_done_callback(lambda _: self._nonces.pop(key, None))
+        await asyncio.shield(written)
+        if not again:
+            self._log.info(
+                "claim.renewed" if renewed else "claim.admitted",
+                claim=claim.name,
+                leaf=claim.leaf_id.strip(),
+                policy=policy,
+                source=str(source),
+                until=str(admitted.expires_at),
+            )
+
+    # --- approval ----------------------------------------------------------------------------------
+
+    def _substance(self, claim: Claim) -> str:
+        """Return what an approval covers: the claim without nonce, time, proof and end."""
+        return self._enrollment.digest(
+            attrs.evolve(claim, join_nonce="", join_timestamp="", join_hmac="", expires_at="", revoked=False)
+        )
+
+    def _approved(self, claim: Claim, policy: str, before: AdmittedClaim | None, now: datetime) -> bool:
+        substance = self._substance(claim)
+        verdict = self._register.verdict(policy, claim.leaf_id.strip())
+        if verdict is not None and verdict.substance == substance:
+            if not verdict.approved:
+                why = f" ({verdict.reason})" if verdict.reason else ""
+                raise EnrollmentRefused(
+                    "claim-rejected",
+                    f"claim {claim.name}: somebody rejected it{why}; "
+                    f"routerd enroll approve {claim.name} on the route reflector lets it in",
+                )
+            return True
+        # What holds already needs nobody's approval to go on as it is.
+        return before is not None and before.active(now) and self._substance(before.claim) == substance
+
+    async def _hold(
+        self,
+        claim: Claim,
+        digest: str,
+        admitted: AdmittedClaim,
+        policy: str,
+        source: Source | None,
+        now: datetime,
+    ) -> None:
+        """Keep a claim until somebody has looked at it; always raises."""
+        known = self._register.pending(claim.name)
+        if known is not None and known.expires_at > now and known.digest != digest:
+            changed = self._substance(known.claim) != self._substance(claim)
+            verdict = self._register.verdict(policy, known.claim.leaf_id.strip())
+            rejected = verdict is not None and not verdict.approved
+            if changed and not (rejected and known.claim.leaf_id.strip() == claim.leaf_id.strip()):
+                # What somebody is looking at must not turn into something else under their eyes.
+                raise EnrollmentRefused(
+                    "claim-name-pending",
+                    f"claim {claim.name}: another claim of this name waits for approval; "
+                    f"routerd enroll reject {claim.name} on the route reflector makes room for this one",
+                )
+        if known is None or known.digest != digest:
+            stale = self._room(now) if known is None else []
+            waiting = PendingClaim(
+                claim=claim,
+                digest=digest,
+                source=source,
+                first_seen=known.first_seen if known is not None else now,
+                last_seen=now,
+                expires_at=admitted.expires_at or now,
+            )
+            await self._write(*stale, waiting, self._note("pending", claim, source))
+            self._log.warning(
+                "claim.pending", claim=claim.name, leaf=claim.leaf_id.strip(), source=str(source)
+            )
+        raise EnrollmentRefused(
+            "approval-pending",
+            f"claim {claim.name}: it waits for approval; routerd enroll approve {claim.name} "
+            "on the route reflector lets it in",
+        )
+
+    def _room(self, now: datetime) -> list[Write]:
+        """Return what is to be forgotten so that one more claim can wait."""
+        waiting = list(self._register.waiting())
+        if len(waiting) < MOST_PENDING:
+            return []
+        stale: list[Write] = [Forget(name=each.claim.name) for each in waiting if each.expires_at <= now]
+        if not stale:
+            raise EnrollmentRefused("too-many-pending", f"{MOST_PENDING} claims wait for approval already")
+        return stale
+
+    async def _approve(self, name: str, reason: str) -> Document:
+        self._follow_intent()
+        now = self._clock.now()
+        waiting, found = self._register.pending(name), self._register.roster.named(name)
+        if waiting is not None:
+            return await self._approve_waiting(waiting, reason, now)
+        if found is None:
+            raise EnrollmentRefused("claim-unknown", f"no claim {name[:LONGEST_MESSAGE]} is known here")
+        claim = found.claim
+        policy = claim.policy
+        revocations = [
+            each
+            for each in self._register.revocations(policy, claim)
+            if each.lifted_at is None and each.leaf_id == claim.leaf_id.strip()
+        ]
+        if not claim.revoked and not revocations:
+            return {"name": name, "phase": "Approved", "message": "it was approved before"}
+        lifted = [attrs.evolve(each, lifted_at=now) for each in revocations]
+        verdict = self._verdict(claim, policy, reason, now, approved=True)
+        await self._write(*lifted, verdict, self._note("approved", claim, None, message=reason))
+        self._log.warning("claim.revocation.lifted", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
+        return {
+            "name": name,
+            "phase": "Revoked",
+            "message": "its leaf may join again, with a claim that it signs anew",
+        }
+
+    async def _approve_waiting(self, waiting: PendingClaim, reason: str, now: datetime) -> Document:
+        claim = waiting.claim
+        policy = claim.policy
+        roster = self._register.roster
+        fingerprint = self._enrollment.digest(attrs.evolve(claim, expires_at="", revoked=False))
+        verdict = self._verdict(claim, policy, reason, now, approved=True)
+        note = self._note("approved", claim, None, message=reason)
+        try:
+            judged = admit(claim, roster, self._ledger(claim, policy), fingerprint=fingerprint, now=now)
+        except EnrollmentRefused as error:
+            if error.reason not in ENDED:
+                raise
+            await self._write(verdict, Forget(name=claim.name), note)
+            message = "the claim ended while it waited; its leaf is admitted as soon as it has signed anew"
+            return {"name": claim.name, "phase": "Pending", "message": message}
+        admitted = attrs.evolve(judged, digest=waiting.digest, source=waiting.source)
+        before = roster.named(claim.name)
+        await self._admit(admitted, before, policy, fingerprint, waiting.source, now, (verdict, note))
+        return {"name": claim.name, "phase": "Approved", "message": ""}
+
+    async def _reject(self, name: str, reason: str) -> Document:
+        waiting = self._register.pending(name)
+        if waiting is None:
+            known = self._register.roster.named(name) is not None
+            hint = (
+                f"it is admitted; routerd enroll revoke {name} ends it" if known else "it is not known here"
+            )
+            raise EnrollmentRefused("claim-not-pending", f"claim {name[:LONGEST_MESSAGE]}: {hint}")
+        claim, now = waiting.claim, self._clock.now()
+        verdict = self._verdict(claim, claim.policy, reason, now, approved=False)
+        await self._write(verdict, self._note("rejected", claim, None, message=reason))
+        self._log.warning("claim.rejected", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
+        return {"name": name, "phase": "Rejected", "message": reason}
+
+    def _verdict(self, claim: Claim, policy: str, reason: str, now: datetime, *, approved: bool) -> Verdict:
+        return Verdict(
+            policy=policy,
+            leaf_id=claim.leaf_id.strip(),
+            name=claim.name,
+            substance=self._substance(claim),
+            approved=approved,
+            reason=reason,
+            decided_at=now,
+        )
+
+    # --- proofs ------------------------------------------------------------------------------------
 
     async def _authenticate(
         self, claim: Claim, policy: Named[SAMEnrollmentPolicySpec], source: Source | None
     ) -> None:
-        token = policy.spec.join_token_from
-        if token is None:
+        tokens = await self._tokens.of(policy.spec)
+        if tokens is None:
             # An open policy: by its own words nothing is proven.
             return
-        try:
-            secret = await asyncio.to_thread(self._secret, token)
-        except ConfigError as error:
-            self._log.error("join.token.unreadable", policy=policy.ref, error=str(error))
-            raise EnrollmentRefused(
-                "join-token-unreadable",
-                f"claim {claim.name}: the route reflector cannot read the join token of {policy.ref}; "
-                "its log says why",
-            ) from error
-        submission = Submission(claim=claim, source=source, secret=secret)
-        try:
-            async with asyncio.timeout(PROOF_DEADLINE):
-                await self._enrollment.authenticate(submission)
-        except TimeoutError as error:
-            raise TransientError(
-                f"claim {claim.name}: the join method did not answer within {PROOF_DEADLINE:g} s"
-            ) from error
-
-    def _ledger(self, claim: Claim, policy: str) -> Ledger:
-        nonce = claim.join_nonce.strip()
-        return Ledger(
-            admitted=self._store.admitted(),
-            nonce=self._store.used_nonce(policy, nonce) if nonce else None,
-            revocations=self._store.revocations(policy, claim.leaf_id.strip()),
-        )
-
-    async def _revoke(self, name: str, reason: str) -> Revoked:
-        async with self._turn:
-            admitted = await asyncio.to_thread(self._store.admitted)
-            found = next((each.claim for each in admitted if each.claim.name == name), None)
-            if found is None:
-                raise EnrollmentRefused(
-                    "claim-unknown", f"no claim {name[:LONGEST_MESSAGE]} was admitted here"
-                )
-            now = self._clock.now()
-            kind, _, policy = found.policy_ref.strip().rpartition("/")
-            revocation = Revocation(
-                policy=f"{kind or 'SAMEnrollmentPolicy'}/{policy}",
-                leaf_id=found.leaf_id.strip(),
-                nonce=found.join_nonce.strip(),
-                name=name,
-                reason=reason,
-                revoked_at=now,
-            )
-            if not found.revoked:
-                await asyncio.to_thread(self._store.revoke, revocation)
-        self._log.warning("claim.revoked", claim=name, leaf=found.leaf_id.strip(), reason=reason)
-        self._on_change()
-        return Revoked(claim_ref=found.ref, observed_at=now, reason=reason)
-
-    async def _active(self, name: str) -> Claim:
-        now = self._clock.now()
-        for found in await asyncio.to_thread(self._store.admitted):
-            if found.claim.name == name and found.active(now):
-                return found.claim
+        refusal: EnrollmentRefused | None = None
+        for secret in tokens.secrets:
+            try:
+                async with asyncio.timeout(PROOF_DEADLINE):
+                    await self._enrollment.authenticate(Submission(claim=claim, source=source, secret=secret))
+            except EnrollmentRefused as error:
+                refusal = refusal or error
+            except TimeoutError as error:
+                raise TransientError(
+                    f"claim {claim.name}: the join method did not answer within {PROOF_DEADLINE:g} s"
+                ) from error
+            else:
+                return
+        for text in tokens.errors:
+            self._log.error("join.token.unreadable", policy=policy.ref, error=text)
+        if refusal is not None and (not tokens.errors or refusal.reason != "join-hmac-mismatch"):
+            raise refusal
         raise EnrollmentRefused(
-            "claim-not-accepted", f"no claim {name[:LONGEST_MESSAGE]} holds here; submit it first"
+            "join-token-unreadable",
+            f"claim {claim.name}: the route reflector cannot read the join token of {policy.ref}; "
+            "its log says why",
         )
 
-    async def _whole(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end even when the client goes away: half a decision is none."""
-        task = asyncio.create_task(work)
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
-        return await asyncio.shield(task)
+    def _proven(self, name: str, digest: str, source: Source | None) -> Claim:
+        """Return the claim of that name if it holds and whoever asks proves to be its leaf.
 
-    def _refused(self, error: EnrollmentRefused, source: Source | None) -> EnrollmentRefused:
+        Only who has the signed claim can compute its digest. A leaf of the seed's time sends none;
+        it is known by the address that it submitted from.
+        """
+        found = self._register.roster.named(name)
+        if found is None or not found.active(self._clock.now()):
+            raise EnrollmentRefused(
+                "claim-not-accepted", f"no claim {name[:LONGEST_MESSAGE]} holds here; submit it first"
+            )
+        if digest:
+            held = (found.digest, self._enrollment.digest(found.claim))
+            proven = any(hmac.compare_digest(digest.encode(), each.encode()) for each in held)
+        else:
+            proven = source == found.source
+        if not proven:
+            self._log.warning("claim.proof.refused", claim=name, source=str(source))
+            raise EnrollmentRefused(
+                "proof-required",
+                f"claim {name}: whoever asks did not prove to be its leaf; send claimDigest of the claim as "
+                "it was submitted, or ask from the address that submitted it; submitting it again does both",
+            )
+        return found.claim
+
+    def _useless_after(self, admitted: AdmittedClaim) -> datetime | None:
+        """Return when no claim with this one's nonce can be admitted any more, even under a longer ttl."""
+        if admitted.expires_at is None or not admitted.claim.join_timestamp.strip():
+            return None
+        return admitted.expires_at + NONCE_MARGIN
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def _follow_intent(self) -> None:
+        intent = self._intent()
+        if intent is not self._register.roster.intent:
+            self._register.reindexed(intent)
+
+    def _write(self, *writes: Write) -> asyncio.Future[None]:
+        """Take in decisions and queue them for the disk.
+
+        Whoever goes away while waiting leaves the write on its way: half a decision is none.
+        """
+        return asyncio.shield(self._queue(writes))
+
+    def _queue(self, writes: Sequence[Write]) -> asyncio.Future[None]:
+        undos = [self._register.apply(write) for write in writes]
+        return self._commits.put(writes, undos)
+
+    def _on_begin(self) -> None:
+        self._begun = self._register.roster.all()
+
+    def _on_done(self) -> None:
+        if self._begun is not self._admitted:
+            self._admitted = self._begun
+            self._on_change()
+
+    def _note(
+        self, decision: Decision, claim: Claim, source: Source | None, *, message: str = ""
+    ) -> AuditEntry:
+        return AuditEntry(
+            at=self._clock.now(),
+            decision=decision,
+            claim=claim.name,
+            leaf_id=claim.leaf_id.strip(),
+            policy=claim.policy,
+            source=str(source) if source is not None else "",
+            message=message,
+        )
+
+    def _refused(
+        self, error: EnrollmentRefused, claim: Claim | None, source: Source | None
+    ) -> EnrollmentRefused:
         message = str(error)[:LONGEST_MESSAGE]
-        self._log.warning("claim.refused", reason=error.reason, error=message, source=str(source))
+        if error.reason != "approval-pending":
+            self._log.warning("claim.refused", reason=error.reason, error=message, source=str(source))
+            self._refusals.add(
+                AuditEntry(
+                    at=self._clock.now(),
+                    decision="refused",
+                    claim=_shown(claim.name) if claim is not None else "",
+                    leaf_id=_shown(claim.leaf_id.strip()) if claim is not None else "",
+                    policy=_shown(claim.policy) if claim is not None else "",
+                    source=str(source) if source is not None else "",
+                    reason=error.reason,
+                    message=message,
+                )
+            )
         return EnrollmentRefused(error.reason, message)
 
 
@@ -233,3 +541,8 @@ def _read(document: JSONValue) -> Claim:
 
 def _name(ref: str) -> str:
     return ref.strip().rpartition("/")[2]
+
+
+def _shown(text: str) -> str:
+    """Return what a stranger sent as at most 64 printable characters."""
+    return "".join(c if c.isprintable() else "?" for c in text[:64])

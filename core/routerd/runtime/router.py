@@ -86,6 +86,7 @@ class Router:
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
+        self._admitted: Callable[[], tuple[AdmittedClaim, ...]] = store.admitted
         self._started: list[Lifecycle] = []
         self._runs_lanes = True
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
@@ -147,11 +148,15 @@ class Router:
         return dry
 
     def refresh(self) -> None:
-        """Read claims and topologies from the store again and wake the loop."""
-        self.knowledge.claims = self._store.admitted()
+        """Take over claims and topologies as they are now, and wake the loop."""
+        self.knowledge.claims = self._admitted()
         self.knowledge.topologies = self._store.topologies()
         if "host" in self.loop.lanes:
             self.loop.wake()
+
+    def follow_claims(self, admitted: Callable[[], tuple[AdmittedClaim, ...]]) -> None:
+        """Take admitted claims from who admits them, who has them at hand, instead of the disk."""
+        self._admitted = admitted
 
     def own_claim(self, claim: Claim) -> None:
         """Take over a claim of ours as it was last signed."""

@@ -2,6 +2,6 @@
 
 from routerd.store.database import open_store
 from routerd.store.records import JournalEntry, Revocation, UsedNonce
-from routerd.store.store import Originals, Store
+from routerd.store.store import DamagedFile, Originals, Store
 
-__all__ = ["JournalEntry", "Originals", "Revocation", "Store", "UsedNonce", "open_store"]
+__all__ = ["DamagedFile", "JournalEntry", "Originals", "Revocation", "Store", "UsedNonce", "open_store"]

@@ -13,6 +13,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_address,
 )
 from pathlib import Path
 from typing import TypeVar, cast, get_origin
@@ -79,6 +80,9 @@ def _converter() -> cattrs.Converter:
     for kind in _TEXTS:
         converter.register_unstructure_hook(kind, str)
         converter.register_structure_hook(kind, lambda text, to: to(text))
+    for either in (IPv4Address | IPv6Address, IPv4Address | IPv6Address | None):
+        converter.register_structure_hook(either, lambda text, _: ip_address(text) if text else None)
+        converter.register_unstructure_hook(either, lambda address: str(address) if address else None)
     converter.register_unstructure_hook(datetime, time_text)
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
     converter.register_unstructure_hook(timedelta, lambda span: span.total_seconds())

@@ -1,7 +1,7 @@
 """The SQLite file: opening, checking, migrating, and its errors in words.
 
-A file that cannot be used is refused with what to do about it; it is never made anew, because a
-route reflector that forgets its revocations lets revoked leaves back in.
+A file that cannot be used is refused with what to do about it. One that is damaged is set aside,
+and what can still be read of it taken over; revocations are kept a second time, in `denials`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any, Protocol
 
 from routerd.errors import StoreError
 from routerd.spi import Clock
-from routerd.store.store import Store
+from routerd.store.denials import Denials
+from routerd.store.salvage import Salvaged, set_aside
+from routerd.store.store import DamagedFile, Store
 
 BUSY_SECONDS = 5.0
 
@@ -62,10 +64,21 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE originals (scope TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
            PRIMARY KEY (scope, key)) STRICT, WITHOUT ROWID""",
     ),
+    (
+        "ALTER TABLE nonces ADD COLUMN until TEXT",
+        "CREATE INDEX nonces_until ON nonces (until)",
+        "CREATE TABLE pending (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT",
+        """CREATE TABLE verdicts (policy TEXT NOT NULL, leaf_id TEXT NOT NULL, body TEXT NOT NULL,
+           PRIMARY KEY (policy, leaf_id)) STRICT, WITHOUT ROWID""",
+        "CREATE TABLE audit (number INTEGER PRIMARY KEY, claim TEXT NOT NULL, body TEXT NOT NULL) STRICT",
+        "CREATE INDEX audit_claim ON audit (claim, number)",
+        "CREATE TABLE refusals (number INTEGER PRIMARY KEY, claim TEXT NOT NULL, body TEXT NOT NULL) STRICT",
+        "CREATE INDEX refusals_claim ON refusals (claim, number)",
+    ),
 )
 """Statements that lead from each schema version to the next; published ones never change."""
 
-_DAMAGED = "restore a copy, or move it away: leaves then enroll again, and revocations are forgotten"
+_DAMAGED = "it is set aside at the next start, and leaves enroll again"
 _HELD = "another process holds it; is another routerd running on this state directory?"
 
 _REMEDIES = {
@@ -81,28 +94,61 @@ _REMEDIES = {
 }
 
 
+_BEYOND_REPAIR = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def explain(path: Path, error: sqlite3.Error) -> StoreError:
     """Return what went wrong with which file, and what to do."""
     code = getattr(error, "sqlite_errorcode", None)
     # The low byte is the primary code; the rest tells variants apart.
-    words = _REMEDIES.get(code & 0xFF, "") if code is not None else ""
+    primary = code & 0xFF if code is not None else None
+    words = _REMEDIES.get(primary, "") if primary is not None else ""
     name = getattr(error, "sqlite_errorname", "")
     detail = f"{error}" + (f", {name}" if name else "")
-    return StoreError(f"state file {path}: {words} ({detail})" if words else f"state file {path}: {detail}")
+    kind = DamagedFile if primary in _BEYOND_REPAIR else StoreError
+    return kind(f"state file {path}: {words} ({detail})" if words else f"state file {path}: {detail}")
 
 
-def open_store(path: Path, *, clock: Clock) -> Store:
+def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
     """Open the file `path`, creating it with mode 0600 where there is none.
 
-    Raises `StoreError` when it cannot be used, is damaged, or was written by a newer routerd.
+    A damaged file is set aside, and `Store.salvaged` says what was taken over from it; without
+    `repair` it is a `DamagedFile`. Raises `StoreError` when the file cannot be used, or was
+    written by a newer routerd.
     """
     _make_private(path)
+    salvaged: Salvaged | None = None
     try:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-    except sqlite3.Error as error:
-        raise explain(path, error) from error
+        connection = _connected(path)
+    except DamagedFile:
+        if not repair:
+            raise
+        salvaged = set_aside(path, clock=clock, prepare=lambda fresh: prepare(fresh, path))
+        connection = _connected(path)
+    try:
+        reader = _connect(path)
+    except StoreError:
+        connection.close()
+        raise
+    store = Store(
+        connection,
+        path=path,
+        clock=clock,
+        explain=explain,
+        reader=reader,
+        salvaged=salvaged,
+        denials=Denials(path.with_suffix(".denied")),
+    )
+    try:
+        store.recall_revocations()
+    except StoreError:
+        store.close()
+        raise
+    return store
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
     try:
         prepare(connection, path)
     except sqlite3.Error as error:
@@ -111,7 +157,14 @@ def open_store(path: Path, *, clock: Clock) -> Store:
     except StoreError:
         connection.close()
         raise
-    return Store(connection, path=path, clock=clock, explain=explain)
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise explain(path, error) from error
 
 
 def prepare(connection: Connection, path: Path) -> None:
@@ -122,7 +175,7 @@ def prepare(connection: Connection, path: Path) -> None:
     found = [row[0] for row in connection.execute("PRAGMA quick_check(1)").fetchall()]
     if found != ["ok"]:
         detail = found[0] if found else "no answer"
-        raise StoreError(f"state file {path}: it is damaged; {_DAMAGED} ({detail})")
+        raise DamagedFile(f"state file {path}: it is damaged; {_DAMAGED} ({detail})")
     connection.execute("BEGIN IMMEDIATE")
     try:
         version = _version(connection, path)

@@ -15,14 +15,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
-
 from routerd.errors import StoreError
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.spi import Clock
+from routerd.store.admission import Access, AdmissionBook
 from routerd.store.codec import dumps, from_json, loads, time_text
-from routerd.store.records import JournalEntry, Revocation, UsedNonce
+from routerd.store.denials import Denials
+from routerd.store.records import JournalEntry
+from routerd.store.salvage import Salvaged
 
 if TYPE_CHECKING:
     from routerd.store.database import Connection, Rows
@@ -31,6 +32,11 @@ T = TypeVar("T")
 
 JOURNAL_DEPTH = 20
 """How many of the latest entries of one key are kept beside the first."""
+
+
+class DamagedFile(StoreError):
+    """The state file is damaged; what is in it can be read in part at most."""
+
 
 _ENTRY = "number, scope, tbl, verb, key, key_value, before, after, begun_at, outcome, finished_at"
 
@@ -45,72 +51,43 @@ class Store:
         path: Path,
         clock: Clock,
         explain: Callable[[Path, sqlite3.Error], StoreError],
+        reader: Connection | None = None,
+        salvaged: Salvaged | None = None,
+        denials: Denials | None = None,
     ) -> None:
         self.path = path
+        self.salvaged = salvaged
         self._connection = connection
+        self._reader = reader or connection
         self._clock = clock
         self._explain = explain
         self._lock = threading.Lock()
+        # Whoever reads does not wait for a commit's way to the disk.
+        self._reading = self._lock if reader is None else threading.Lock()
+        self._denials = denials or Denials(path.with_suffix(".denied"))
+        self.admission = AdmissionBook(
+            Access(read=self._read, transaction=self._transaction), self._denials, clock.now
+        )
 
     def close(self) -> None:
         """Close the file; a second time is a success."""
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._connection.close()
+        with self._reading, contextlib.suppress(sqlite3.Error):
+            self._reader.close()
 
     # --- admission (route reflector) -------------------------------------------------------------
 
     def admitted(self) -> tuple[AdmittedClaim, ...]:
         """Return every claim that was admitted, also those that have ended or were revoked."""
-        return tuple(
-            self._decode(body, AdmittedClaim)
-            for (body,) in self._read("SELECT body FROM claims ORDER BY name")
-        )
+        return self.admission.load().admitted
 
-    def admit(self, admitted: AdmittedClaim, nonce: UsedNonce | None) -> None:
-        """Keep a claim, in place of the one of its name, and remember that its nonce is used."""
-        with self._transaction() as execute:
-            execute(
-                "INSERT INTO claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
-                (admitted.claim.name, dumps(admitted)),
-            )
-            if nonce is not None:
-                execute(
-                    "INSERT INTO nonces VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (nonce.policy, nonce.nonce, nonce.leaf_id, nonce.fingerprint),
-                )
-
-    def used_nonce(self, policy: str, nonce: str) -> UsedNonce | None:
-        """Return who used a nonce under a policy, or none when nobody has."""
-        rows = self._read(
-            "SELECT policy, nonce, leaf_id, fingerprint FROM nonces WHERE policy = ? AND nonce = ?",
-            (policy, nonce),
-        )
-        return next(
-            (UsedNonce(policy=p, nonce=n, leaf_id=leaf, fingerprint=mark) for p, n, leaf, mark in rows),
-            None,
-        )
-
-    def revoke(self, revocation: Revocation) -> None:
-        """Mark the claim of that name as revoked, and remember it for ever."""
-        with self._transaction() as execute:
-            execute(
-                "INSERT INTO revocations VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (revocation.policy, revocation.leaf_id, revocation.nonce, dumps(revocation)),
-            )
-            rows = execute("SELECT body FROM claims WHERE name = ?", (revocation.name,)).fetchall()
-            for (body,) in rows:
-                found = self._decode(body, AdmittedClaim)
-                ended = attrs.evolve(
-                    found,
-                    claim=attrs.evolve(found.claim, revoked=True),
-                    expires_at=min(found.expires_at or revocation.revoked_at, revocation.revoked_at),
-                )
-                execute("UPDATE claims SET body = ? WHERE name = ?", (dumps(ended), revocation.name))
-
-    def revocations(self, policy: str, leaf_id: str) -> tuple[Revocation, ...]:
-        """Return the revocations of a leaf under a policy."""
-        rows = self._read("SELECT body FROM revocations WHERE policy = ? AND leaf_id = ?", (policy, leaf_id))
-        return tuple(self._decode(body, Revocation) for (body,) in rows)
+    def recall_revocations(self) -> None:
+        """Take over revocations that the file beside the state file knows better."""
+        known = {(each.policy, each.leaf_id, each.nonce): each for each in self.admission.load().revocations}
+        missing = [found for key, found in self._denials.read().items() if known.get(key) != found]
+        if missing:
+            self.admission.commit(missing)
 
     # --- enrollment (leaf) -----------------------------------------------------------------------
 
@@ -242,9 +219,9 @@ class Store:
     def _read(
         self, sql: str, parameters: Sequence[str | int | None] = ()
     ) -> list[Any]:  # Any: a row's columns
-        with self._lock:
+        with self._reading:
             try:
-                return self._connection.execute(sql, parameters).fetchall()
+                return self._reader.execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
                 raise self._explain(self.path, error) from error
 

@@ -167,6 +167,13 @@ class Reflector:
     bearer: str | None = None
     log: RecordingLogger = attrs.field(factory=RecordingLogger)
     limit: int = 1000
+    _open: Desk | None = None
+
+    @property
+    def open(self) -> Desk:
+        """Return the desk behind the listener."""
+        assert self._open is not None
+        return self._open
 
     @property
     def url(self) -> str:
@@ -189,7 +196,7 @@ class Reflector:
     @asynccontextmanager
     async def up(self) -> AsyncIterator[Store]:
         store = open_store(self.path, clock=self.clock)
-        desk = self.desk(store)
+        desk = self._open = self.desk(store)
         door = Doorkeeper(
             allow=LOOPBACK, limit=RateLimit(clock=self.clock, burst=self.limit), token=self.bearer
         )

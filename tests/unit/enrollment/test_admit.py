@@ -30,7 +30,8 @@ from routerd.model.specs import (
 )
 from routerd.model.specs.mobility import AllowedLeafIDsSpec, DirectMeshSpec, PolicyWireGuardSpec
 from routerd.reconcile.admit import DEFAULT_LIFE, Ledger, admit
-from routerd.reconcile.claim_form import normalised
+from routerd.reconcile.claim_form import check_form, normalised
+from routerd.reconcile.roster import Roster
 from routerd.store.records import Revocation, UsedNonce
 
 NOW = datetime(2026, 6, 28, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ POLICY = SAMEnrollmentPolicySpec(
     rr_set_ref="SAMRRSet/rrs",
     join_token_from=SecretSource(env="TOKEN"),
     join_audience="fabric",
-    allowed_leaf_ids=AllowedLeafIDsSpec(pattern="leaf-"),
+    allowed_leaf_ids=AllowedLeafIDsSpec(pattern="leaf-[a-z0-9]+"),
     endpoint_prefixes=(IPv4Network("10.20.0.0/24"),),
     wire_guard=PolicyWireGuardSpec(
         interface="wg-sam",
@@ -154,11 +155,20 @@ def fingerprint(made: Claim) -> str:
     return repr(attrs.evolve(made, name="", expires_at="", revoked=False)) + made.join_hmac
 
 
-def ledger(*held: Claim, ended: bool = False, of: Claim | None = None) -> Ledger:
+@attrs.frozen(kw_only=True)
+class Known:
+    """What the reflector knew before."""
+
+    admitted: tuple[AdmittedClaim, ...] = ()
+    nonce: UsedNonce | None = None
+    revocations: tuple[Revocation, ...] = ()
+
+
+def ledger(*held: Claim, ended: bool = False, of: Claim | None = None) -> Known:
     end = NOW - timedelta(1) if ended else NOW + timedelta(1)
     nonces = {made.join_nonce: made for made in held if made.join_nonce}
     user = nonces.get(of.join_nonce) if of is not None else None
-    return Ledger(
+    return Known(
         admitted=tuple(
             AdmittedClaim(claim=made, admitted_at=NOW - timedelta(2), expires_at=end) for made in held
         ),
@@ -170,11 +180,19 @@ def ledger(*held: Claim, ended: bool = False, of: Claim | None = None) -> Ledger
     )
 
 
-def judge(made: Claim, known: Ledger | None = None, world: Intent | None = None) -> AdmittedClaim:
-    return admit(made, world or intent(), known or Ledger(), fingerprint=fingerprint(made), now=NOW)
+def judge(made: Claim, known: Known | None = None, world: Intent | None = None) -> AdmittedClaim:
+    known = known or Known()
+    check_form(made)
+    return admit(
+        made,
+        Roster(world or intent(), known.admitted),
+        Ledger(nonce=known.nonce, revocations=known.revocations),
+        fingerprint=fingerprint(made),
+        now=NOW,
+    )
 
 
-def refusal(made: Claim, known: Ledger | None = None, world: Intent | None = None) -> EnrollmentRefused:
+def refusal(made: Claim, known: Known | None = None, world: Intent | None = None) -> EnrollmentRefused:
     with pytest.raises(EnrollmentRefused) as refused:
         judge(made, known, world)
     assert made.join_hmac not in str(refused.value) or not made.join_hmac
@@ -199,6 +217,15 @@ def test_a_proper_claim_is_admitted_to_its_true_end() -> None:
         ({"leaf_id": " "}, "field-required", "leafID"),
         ({"tunnel_address": ""}, "field-required", "tunnelAddress"),
         ({"leaf_id": "leaf-a\nendpoint=x"}, "text-invalid", "leafID"),
+        ({"leaf_id": "leaf-\u0430"}, "text-invalid", "leafID"),  # a Cyrillic letter
+        ({"leaf_id": "leaf-\uff41"}, "text-invalid", "leafID"),  # a full-width one
+        ({"join_nonce": "no\u200bnce"}, "text-invalid", "joinNonce"),
+        ({"leaf_id": "leaf a"}, "leaf-id-invalid", "leaf a"),
+        ({"leaf_id": "../leaf-a"}, "leaf-id-invalid", "../leaf-a"),
+        ({"name": ".."}, "claim-name-invalid", ".."),
+        ({"owned_addresses": ("10.77.0.1", "10.77.0.1/32")}, "owned-address-twice", "twice"),
+        ({"owned_addresses": ("10.77.0.01",)}, "address-invalid", "10.77.0.01"),
+        ({"join_timestamp": "2026-06-28T12:15:01Z"}, "join-timestamp-in-future", "clock"),
         ({"join_nonce": "n" * 257}, "claim-too-large", "joinNonce"),
         ({"owned_addresses": ("10.77.0.1/32",) * 257}, "claim-too-large", "ownedAddresses"),
         ({"tunnel_address": "10.255.0.031"}, "address-invalid", "10.255.0.031"),
@@ -215,7 +242,7 @@ def test_a_proper_claim_is_admitted_to_its_true_end() -> None:
         ({"wireguard": wireguard(public_key="")}, "wireguard-key-invalid", "publicKey"),
         ({"wireguard": wireguard(public_key="short")}, "wireguard-key-invalid", "publicKey"),
         ({"wireguard": wireguard(public_key="A" * 43 + "=")}, "wireguard-key-invalid", "publicKey"),
-        ({"wireguard": wireguard(public_key="é" * 44)}, "wireguard-key-invalid", "publicKey"),
+        ({"wireguard": wireguard(public_key="é" * 44)}, "text-invalid", "publicKey"),
         ({"wireguard": wireguard(endpoint="host:51820")}, "address-invalid", "host"),
         ({"wireguard": wireguard(endpoint="198.51.100.1")}, "field-required", "wireGuard.endpoint"),
         ({"wireguard": wireguard(endpoint="198.51.100.1:0")}, "endpoint-invalid", "port"),
@@ -228,7 +255,10 @@ def test_a_proper_claim_is_admitted_to_its_true_end() -> None:
         ({"expires_at": "soon"}, "expires-at-invalid", "soon"),
         ({"policy_ref": "SAMEnrollmentPolicy/other"}, "policy-unknown", "it has: SAMEnrollmentPolicy/p"),
         ({"policy_ref": "SAMRRSet/p"}, "policy-unknown", "SAMRRSet/p"),
-        ({"leaf_id": "other"}, "leaf-id-not-allowed", "pattern leaf-"),
+        ({"leaf_id": "other"}, "leaf-id-not-allowed", "must match leaf-"),
+        # Found somewhere in it is not enough.
+        ({"leaf_id": "not-leaf-a"}, "leaf-id-not-allowed", "not-leaf-a"),
+        ({"leaf_id": "leaf-a.evil"}, "leaf-id-not-allowed", "leaf-a.evil"),
         ({"rr_set_ref": ""}, "rr-set-mismatch", "empty"),
         ({"rr_set_ref": "SAMRRSet/x"}, "rr-set-mismatch", "SAMRRSet/rrs"),
         ({"join_audience": "x"}, "join-audience-mismatch", "expects fabric"),
@@ -260,7 +290,7 @@ def test_what_is_wrong_is_refused_with_its_reason(
 @pytest.mark.parametrize(
     "changed",
     [
-        {"leaf_id": "my-leaf-x"},  # the pattern is not anchored
+        {"leaf_id": " leaf-x "},
         {"rr_set_ref": "rrs"},
         {"tunnel_address": "10.255.0.31"},
         {"endpoint": ""},
@@ -325,6 +355,33 @@ class TestEnd:
         assert judge(longer, ledger(first, of=longer)).expires_at == datetime(2026, 6, 29, 11, tzinfo=UTC)
 
 
+class TestClock:
+    FRESH = intent(p=attrs.evolve(POLICY, freshness_window=timedelta(minutes=5)))
+
+    @pytest.mark.parametrize(
+        ("stamp", "reason"),
+        [
+            ("2026-06-28T12:10:00Z", "join-timestamp-in-future"),
+            ("2026-06-28T11:50:00Z", "join-timestamp-not-fresh"),
+        ],
+    )
+    def test_a_clock_ten_minutes_off_is_refused_where_freshness_is_asked_for(
+        self, stamp: str, reason: str
+    ) -> None:
+        off = claim(join_timestamp=stamp)
+        error = refusal(off, world=self.FRESH)
+        assert error.reason == reason
+        assert "clocks" in str(error)
+        assert judge(off).claim == off  # and admitted where it is not
+
+    def test_a_clock_that_is_ahead_buys_no_longer_life(self) -> None:
+        assert judge(claim(join_timestamp="2026-06-28T12:14:00Z")).expires_at == NOW + TTL
+
+    def test_what_holds_already_need_not_be_fresh(self) -> None:
+        known = ledger(claim(), of=claim())
+        assert judge(claim(), known, self.FRESH).claim == claim()
+
+
 class TestHistory:
     def test_the_same_claim_again_is_the_same_claim(self) -> None:
         known = ledger(claim(), of=claim())
@@ -386,8 +443,23 @@ class TestHistory:
         assert refusal(claim(), known).reason == "claim-revoked"
 
     def test_a_leaf_may_come_back_with_a_claim_signed_after_it_was_revoked(self) -> None:
-        known = attrs.evolve(ledger(), revocations=(revoked("other", hours=-9),))
-        assert judge(claim(), known).claim == claim()
+        gone = attrs.evolve(revoked("other", hours=-9), lifted_at=NOW)
+        assert judge(claim(), attrs.evolve(ledger(), revocations=(gone,))).claim == claim()
+
+    def test_a_revoked_leaf_does_not_come_back_by_itself(self) -> None:
+        error = refusal(claim(), attrs.evolve(ledger(), revocations=(revoked("other", hours=-9),)))
+        assert error.reason == "claim-revoked"
+        assert "routerd enroll approve leaf-a" in str(error)
+
+    def test_what_was_signed_before_stays_revoked_when_the_leaf_may_come_back(self) -> None:
+        gone = attrs.evolve(revoked("other", hours=0), lifted_at=NOW)
+        assert refusal(claim(), attrs.evolve(ledger(), revocations=(gone,))).reason == "claim-revoked"
+
+    def test_the_key_of_a_revoked_leaf_does_not_come_back_under_another_name(self) -> None:
+        gone = attrs.evolve(revoked("other", hours=-9), leaf_id="leaf-z", public_key=key("leaf-a"))
+        error = refusal(claim(), attrs.evolve(ledger(), revocations=(gone,)))
+        assert error.reason == "claim-revoked"
+        assert "WireGuard key" in str(error)
 
 
 def revoked(nonce: str, *, hours: int) -> Revocation:

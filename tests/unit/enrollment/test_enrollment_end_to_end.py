@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,11 +26,12 @@ from tests.unit.enrollment.enrollment_world import (
 
 from routerd.control.ports import PREFIX
 from routerd.errors import ConfigError, EnrollmentRefused, StoreError
-from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.claim import Claim
 from routerd.model.specs import SecretSource
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.runtime.enroller import Enroller
-from routerd.store import UsedNonce, open_store
+from routerd.store import open_store
+from routerd.store.records import Write
 
 
 @pytest.fixture
@@ -377,7 +379,7 @@ class TestRefusals:
         rr.bearer = "bearer"
         made = await signed(claim())
         async with rr.up() as store:
-            desk = rr.desk(store)
+            desk = rr.open
             await desk.submit(claim_to_document(made), None)
             headers = {"Authorization": "Bearer bearer"}
             async with (
@@ -392,7 +394,7 @@ class TestRefusals:
             assert (answer["revoked"], answer["reason"]) == (True, "stolen")
             assert not store.admitted()[0].active(clock.now())
         async with rr.up() as store:
-            desk = rr.desk(store)
+            desk = rr.open
             with pytest.raises(EnrollmentRefused, match="stolen") as refused:
                 await desk.submit(claim_to_document(made), None)
             assert refused.value.reason == "claim-revoked"
@@ -406,7 +408,7 @@ class TestRefusals:
         async with rr.up() as store:
             enroller = leaf.enroller(rr.url)
             await enroller.step()
-            await rr.desk(store).revoke("leaf-a", "stolen", None)
+            await rr.open.revoke("leaf-a", "stolen", None)
             for _ in range(4):
                 await clock.advance(61)
                 await enroller.step()
@@ -418,7 +420,7 @@ class TestRefusals:
     async def test_a_replay_under_another_name_is_refused(self, rr: Reflector) -> None:
         made = await signed(claim())
         async with rr.up() as store:
-            desk = rr.desk(store)
+            desk = rr.open
             await desk.submit(claim_to_document(made), None)
             with pytest.raises(EnrollmentRefused) as refused:
                 await desk.submit(claim_to_document(attrs.evolve(made, name="other")), None)
@@ -427,13 +429,13 @@ class TestRefusals:
 
     async def test_the_true_end_is_in_the_answer(self, rr: Reflector) -> None:
         made = await signed(claim(expires_at="2026-06-28T18:00:00Z"))
-        async with rr.up() as store:
-            done = await rr.desk(store).submit(claim_to_document(made), None)
+        async with rr.up():
+            done = await rr.open.submit(claim_to_document(made), None)
         assert done.expires_at == NOW + timedelta(hours=6)
 
     async def test_someone_elses_set_is_not_served(self, rr: Reflector) -> None:
-        async with rr.up() as store:
-            desk = rr.desk(store)
+        async with rr.up():
+            desk = rr.open
             await desk.submit(claim_to_document(await signed(claim())), None)
             for rr_set, ref, reason in (
                 ("static", "leaf-a", "rr-set-mismatch"),
@@ -446,9 +448,9 @@ class TestRefusals:
                 assert refused.value.reason == reason
 
     async def test_revoking_what_is_not_there_says_so(self, rr: Reflector) -> None:
-        async with rr.up() as store:
+        async with rr.up():
             with pytest.raises(EnrollmentRefused) as refused:
-                await rr.desk(store).revoke("nobody", "", None)
+                await rr.open.revoke("nobody", "", None)
         assert refused.value.reason == "claim-unknown"
 
 
@@ -456,35 +458,68 @@ class TestDurability:
     async def test_nothing_is_accepted_that_is_not_on_the_disk(
         self, rr: Reflector, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(_: AdmittedClaim, __: UsedNonce | None) -> None:
-            raise StoreError("state file x: the disk is full")
-
+        """A disk that is full refuses, and what was decided on top of it is taken back."""
+        full = True
         async with rr.up() as store:
-            monkeypatch.setattr(store, "admit", full)
+            commit = store.admission.commit
+
+            def sometimes(writes: Sequence[Write]) -> None:
+                if full:
+                    raise StoreError("state file x: the disk is full")
+                commit(writes)
+
+            monkeypatch.setattr(store.admission, "commit", sometimes)
             desk = rr.desk(store)
-            with pytest.raises(StoreError, match="disk is full"):
-                await desk.submit(claim_to_document(await signed(claim())), None)
-        assert rr.changes == 0
+            first = claim_to_document(await signed(claim()))
+            clash = claim_to_document(await signed(claim("leaf-b", 32, owned_addresses=("10.77.60.31/32",))))
+            results = await asyncio.gather(
+                desk.submit(first, None), desk.submit(clash, None), return_exceptions=True
+            )
+            assert isinstance(results[0], StoreError)
+            assert desk.admitted() == ()
+            assert rr.changes == 0
+            full = False
+            # The address that was never given away is free.
+            await desk.submit(clash, None)
+            with pytest.raises(EnrollmentRefused, match="held by leaf leaf-b"):
+                await desk.submit(first, None)
+            await desk.aclose()
+            assert desk.admitted() == store.admitted()
+        assert rr.changes == 1
 
     async def test_claims_are_judged_one_after_another(self, rr: Reflector) -> None:
         made = [
             await signed(claim(f"leaf-{n}", 40 + n, owned_addresses=("10.77.60.1/32",))) for n in range(8)
         ]
         async with rr.up() as store:
-            desk = rr.desk(store)
+            desk = rr.open
             results = await asyncio.gather(
                 *(desk.submit(claim_to_document(each), None) for each in made), return_exceptions=True
             )
             assert len(store.admitted()) == 1
         assert sum(isinstance(result, EnrollmentRefused) for result in results) == 7
 
-    async def test_a_client_that_goes_away_leaves_no_half_decision(self, rr: Reflector) -> None:
+    async def test_a_client_that_goes_away_leaves_no_half_decision(
+        self, rr: Reflector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        began, go_on = asyncio.Event(), threading.Event()
+        loop = asyncio.get_running_loop()
         async with rr.up() as store:
+            commit = store.admission.commit
+
+            def slow(writes: Sequence[Write]) -> None:
+                loop.call_soon_threadsafe(began.set)
+                assert go_on.wait(10)
+                commit(writes)
+
+            monkeypatch.setattr(store.admission, "commit", slow)
             desk = rr.desk(store)
             task = asyncio.create_task(desk.submit(claim_to_document(await signed(claim())), None))
-            await asyncio.sleep(0)
+            async with asyncio.timeout(10):
+                await began.wait()
             task.cancel()
             await asyncio.wait([task])
+            go_on.set()
             await desk.aclose()
             assert len(store.admitted()) == 1
         assert rr.changes == 1

@@ -13,7 +13,8 @@ from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.reconcile.derive import Inputs, derive
-from routerd.reconcile.slots import slot_holders, slots_of
+from routerd.reconcile.roster import Roster
+from routerd.reconcile.slots import slots_of
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
@@ -58,15 +59,21 @@ def test_it_is_the_slot_that_derivation_uses() -> None:
     assert tunnel.addresses[0].network == SLOT
 
 
-def test_the_first_of_two_claims_holds_the_slot() -> None:
-    assert slot_holders(intent(), [claim("aws-leaf")]) == {SLOT: "aws-leaf"}
-    both = slot_holders(intent(), [claim(" aws-leaf "), claim("aws-leaf")])
-    assert both == {SLOT: "aws-leaf"}
+def roster(*claims: Claim) -> Roster:
+    now = datetime(2026, 6, 29, tzinfo=UTC)
+    held = (AdmittedClaim(claim=each, admitted_at=now, expires_at=None) for each in claims)
+    return Roster(intent(), held)
+
+
+def test_an_admitted_leaf_holds_its_slot() -> None:
+    now = datetime(2026, 6, 29, tzinfo=UTC)
+    assert roster(claim(" aws-leaf ")).slot_holder(SLOT, but="", now=now) == "aws-leaf"
+    assert roster(claim("aws-leaf")).slot_holder(SLOT, but="aws-leaf", now=now) is None
 
 
 def test_a_claim_under_a_policy_of_another_router_holds_nothing() -> None:
     other = attrs.evolve(claim("aws-leaf"), policy_ref="SAMEnrollmentPolicy/elsewhere")
-    assert slot_holders(intent(), [other]) == {}
+    assert roster(other).slot_holder(SLOT, but="", now=datetime(2026, 6, 29, tzinfo=UTC)) is None
 
 
 def test_edges_have_no_slots_of_their_own() -> None:

@@ -57,7 +57,7 @@ def test_the_store_fits_where_it_is_used(store: Store) -> None:
 
 
 def test_only_the_owner_may_read_the_file(path: Path, store: Store, fake_clock: FakeClock) -> None:
-    store.admit(admitted(fake_clock), None)
+    store.admission.commit([admitted(fake_clock)])
     files = sorted(path.parent.iterdir())
     assert path in files
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
@@ -74,7 +74,7 @@ def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_cloc
         rr_set="rrs", reflectors=(Reflector(node="rr", transport_address=IPv4Address("192.0.2.1")),)
     )
     nonce = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
-    store.admit(admitted(fake_clock), nonce)
+    store.admission.commit([admitted(fake_clock), nonce])
     store.keep_topology(topology)
     store.keep_own_claim(claim("own"))
     store.originals("sysctl").record("net.ipv4.ip_forward", "0")
@@ -83,7 +83,7 @@ def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_cloc
 
     again = open_store(path, clock=fake_clock)
     assert again.admitted() == (admitted(fake_clock),)
-    assert again.used_nonce("p", "n") == nonce
+    assert again.admission.used_nonce("p", "n") == nonce
     assert again.topologies() == {"rrs": topology}
     assert again.own_claims() == {"own": claim("own")}
     assert again.originals("sysctl").all() == {"net.ipv4.ip_forward": "0"}
@@ -92,44 +92,52 @@ def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_cloc
 
 def test_a_claim_replaces_the_one_of_its_name(store: Store, fake_clock: FakeClock) -> None:
     first = admitted(fake_clock)
-    store.admit(first, None)
+    store.admission.commit([first])
     second = attrs.evolve(first, expires_at=None)
-    store.admit(second, None)
+    store.admission.commit([second])
     assert store.admitted() == (second,)
 
 
 def test_a_nonce_belongs_to_its_first_user(store: Store, fake_clock: FakeClock) -> None:
     first = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
-    store.admit(admitted(fake_clock), first)
-    store.admit(admitted(fake_clock, "leaf-b"), attrs.evolve(first, leaf_id="leaf-b"))
-    assert store.used_nonce("p", "n") == first
-    assert store.used_nonce("q", "n") is None
+    store.admission.commit([admitted(fake_clock), first])
+    store.admission.commit([admitted(fake_clock, "leaf-b"), attrs.evolve(first, leaf_id="leaf-b")])
+    assert store.admission.used_nonce("p", "n") == first
+    assert store.admission.used_nonce("q", "n") is None
 
 
 def test_a_revoked_claim_stays_revoked(path: Path, store: Store, fake_clock: FakeClock) -> None:
-    store.admit(admitted(fake_clock), None)
     revocation = Revocation(
         policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="lost", revoked_at=fake_clock.now()
     )
-    store.revoke(revocation)
+    store.admission.commit([admitted(fake_clock), revocation])
     store.close()
 
     again = open_store(path, clock=fake_clock)
-    assert again.revocations("p", "leaf-a") == (revocation,)
-    assert again.revocations("p", "leaf-b") == ()
-    assert [found.claim.revoked for found in again.admitted()] == [True]
+    assert again.admission.load().revocations == (revocation,)
 
 
-def test_revoking_ends_the_claim_at_once(store: Store, fake_clock: FakeClock) -> None:
-    store.admit(admitted(fake_clock), None)
-    now = fake_clock.now()
-    store.revoke(
-        Revocation(policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="", revoked_at=now)
+def test_a_revocation_is_known_though_the_state_file_forgot_it(path: Path, fake_clock: FakeClock) -> None:
+    """The second copy beside the state file is what keeps a revoked leaf out after a loss."""
+    revocation = Revocation(
+        policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="lost", revoked_at=fake_clock.now()
     )
-    (found,) = store.admitted()
-    assert found.claim.revoked
-    assert found.expires_at == now
-    assert not found.active(now)
+    lifted = attrs.evolve(revocation, leaf_id="leaf-b", lifted_at=fake_clock.now())
+    store = open_store(path, clock=fake_clock)
+    store.admission.commit([revocation, attrs.evolve(lifted, lifted_at=None)])
+    store.admission.commit([lifted])
+    store.close()
+    for file in path.parent.glob("routerd.db*"):
+        file.unlink()
+    with path.with_suffix(".denied").open("a") as file:
+        file.write("00000000 {}\nhalf a li")  # a line that is damaged, and one cut short by a kill
+    again = open_store(path, clock=fake_clock)
+    assert set(again.admission.load().revocations) == {revocation, lifted}
+    third = attrs.evolve(revocation, leaf_id="leaf-c")
+    again.admission.commit([third])
+    again.close()
+    path.unlink()
+    assert third in open_store(path, clock=fake_clock).admission.load().revocations
 
 
 class TestJournal:

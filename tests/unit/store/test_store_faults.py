@@ -9,10 +9,11 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 
+import attrs
 import pytest
 
 from routerd.errors import StoreError
@@ -20,10 +21,12 @@ from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.store import Revocation, Store, UsedNonce, open_store
 from routerd.store.database import MIGRATIONS, Connection, Rows, explain, prepare
+from routerd.store.records import AuditEntry, Forget, PendingClaim, Verdict
 from routerd.testing.clock import FakeClock
 
 NONCE = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
 CLAIM = Claim(name="leaf-a", policy_ref="p", leaf_id="leaf-a", tunnel_address="10.0.0.1")
+NOTE = AuditEntry(at=datetime(2026, 6, 28, tzinfo=UTC), decision="admitted", claim="leaf-a")
 CHANGE = Change(key=IPv4Network("10.0.0.0/8"), before=None, after="x")
 
 
@@ -62,18 +65,50 @@ def admitted(clock: FakeClock) -> AdmittedClaim:
 
 
 def _admit(store: Store, clock: FakeClock) -> None:
-    store.admit(admitted(clock), NONCE)
+    store.admission.commit([admitted(clock), NONCE])
 
 
 def _revoke(store: Store, clock: FakeClock) -> None:
-    store.revoke(
-        Revocation(policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="", revoked_at=clock.now())
+    gone = Revocation(
+        policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="", revoked_at=clock.now()
     )
+    found = admitted(clock)
+    ended = attrs.evolve(found, claim=attrs.evolve(found.claim, revoked=True), expires_at=clock.now())
+    store.admission.commit([gone, ended, NOTE])
+
+
+def _hold(store: Store, clock: FakeClock) -> None:
+    now = clock.now()
+    waiting = PendingClaim(
+        claim=CLAIM, digest="d", source=None, first_seen=now, last_seen=now, expires_at=now
+    )
+    store.admission.commit([waiting, NOTE])
+
+
+def _approve(store: Store, clock: FakeClock) -> None:
+    verdict = Verdict(
+        policy="p",
+        leaf_id="leaf-a",
+        name="leaf-a",
+        substance="s",
+        approved=True,
+        reason="",
+        decided_at=clock.now(),
+    )
+    store.admission.commit([verdict, admitted(clock), Forget(name="leaf-a"), NOTE])
+
+
+def _renew(store: Store, clock: FakeClock) -> None:
+    newer = attrs.evolve(admitted(clock), expires_at=clock.now() + timedelta(days=2))
+    store.admission.commit([newer, attrs.evolve(NONCE, nonce="second"), NOTE])
 
 
 WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
     "admit": _admit,
     "revoke": _revoke,
+    "hold": _hold,
+    "approve": _approve,
+    "renew": _renew,
     "topology": lambda store, _: store.keep_topology(Topology(rr_set="x", reflectors=())),
     "own claim": lambda store, _: store.keep_own_claim(CLAIM),
     "begin": lambda store, _: store.journal_begin("aws", "routes", CHANGE),
@@ -85,9 +120,9 @@ WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
 
 def content(store: Store) -> tuple[object, ...]:
     return (
-        store.admitted(),
-        store.used_nonce("p", "n"),
-        store.revocations("p", "leaf-a"),
+        store.admission.load(),
+        store.admission.used_nonce("p", "n"),
+        store.admission.audit(100),
         store.topologies(),
         store.own_claims(),
         store.journal_entries(),
@@ -136,7 +171,7 @@ def test_reading_says_what_is_wrong_too(tmp_path: Path, fake_clock: FakeClock) -
         (sqlite3.SQLITE_FULL, "free some space"),
         (sqlite3.SQLITE_READONLY, "cannot be written"),
         (sqlite3.SQLITE_IOERR_FSYNC, "kernel's log"),
-        (sqlite3.SQLITE_CORRUPT, "restore a copy"),
+        (sqlite3.SQLITE_CORRUPT, "set aside"),
         (sqlite3.SQLITE_BUSY, "another routerd"),
         (sqlite3.SQLITE_INTERNAL, "boom"),
     ],
@@ -149,32 +184,6 @@ def test_each_failure_has_its_remedy(code: int, words: str) -> None:
     assert words in text
 
 
-@pytest.mark.parametrize("junk", [b"this is no database, and it is long enough to be noticed" * 20])
-def test_a_file_that_is_no_database_is_refused_and_left_alone(
-    junk: bytes, tmp_path: Path, fake_clock: FakeClock
-) -> None:
-    path = tmp_path / "routerd.db"
-    path.write_bytes(junk)
-    with pytest.raises(StoreError, match="not a database; restore a copy, or move it away"):
-        open_store(path, clock=fake_clock)
-    assert path.read_bytes() == junk
-
-
-def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, fake_clock: FakeClock) -> None:
-    path = tmp_path / "routerd.db"
-    store = open_store(path, clock=fake_clock)
-    for number in range(200):
-        store.original_record("s", str(number), "v" * 500)
-    store.close()
-    body = bytearray(path.read_bytes())
-    for offset in range(8192, len(body), 4096):
-        body[offset : offset + 200] = b"\xff" * 200
-    path.write_bytes(body)
-    with pytest.raises(StoreError, match="damaged; restore a copy"):
-        open_store(path, clock=fake_clock)
-    assert path.read_bytes()[8192:] == body[8192:]
-
-
 def test_a_file_of_a_newer_routerd_is_refused(tmp_path: Path, fake_clock: FakeClock) -> None:
     path = tmp_path / "routerd.db"
     open_store(path, clock=fake_clock).close()
@@ -185,14 +194,20 @@ def test_a_file_of_a_newer_routerd_is_refused(tmp_path: Path, fake_clock: FakeCl
         open_store(path, clock=fake_clock)
 
 
-def test_a_damaged_record_is_named(tmp_path: Path, fake_clock: FakeClock) -> None:
+def test_a_damaged_record_is_set_aside_alone(tmp_path: Path, fake_clock: FakeClock) -> None:
     path = tmp_path / "routerd.db"
     store = open_store(path, clock=fake_clock)
+    _admit(store, fake_clock)
     with sqlite3.connect(path) as connection:
         connection.execute("INSERT INTO claims VALUES ('x', '{}')")
+        connection.execute("INSERT INTO revocations VALUES ('p', 'leaf-x', 'n', 'no json')")
     connection.close()
-    with pytest.raises(StoreError, match="a record is damaged"):
-        store.admitted()
+    state = store.admission.load()
+    assert [each.claim.name for each in state.admitted] == ["leaf-a"]
+    assert [each.name for each in state.quarantined] == ["x"]
+    assert "damaged" in state.quarantined[0].reason
+    # A revocation of which only the key can be read still is one.
+    assert [(each.leaf_id, each.lifted_at) for each in state.revocations] == [("leaf-x", None)]
 
 
 def test_a_missing_directory_is_named(tmp_path: Path, fake_clock: FakeClock) -> None:
@@ -202,7 +217,7 @@ def test_a_missing_directory_is_named(tmp_path: Path, fake_clock: FakeClock) -> 
 
 def test_a_schema_that_cannot_be_made_leaves_none_behind(tmp_path: Path, fake_clock: FakeClock) -> None:
     path = tmp_path / "routerd.db"
-    for nth in range(4, 12):
+    for nth in range(4, 18):
         connection = FaultyConnection(sqlite3.connect(path, isolation_level=None))
         connection.countdown = nth
         with pytest.raises(sqlite3.OperationalError):
@@ -222,7 +237,7 @@ store = open_store(Path(sys.argv[1]), clock=SystemClock())
 for n in range(100_000):
     claim = Claim(name=f"leaf-{n}", policy_ref="p", leaf_id=f"leaf-{n}", tunnel_address="10.0.0.1")
     nonce = UsedNonce(policy="p", nonce=str(n), leaf_id=claim.leaf_id, fingerprint="f")
-    store.admit(AdmittedClaim(claim=claim, admitted_at=datetime.now(UTC), expires_at=None), nonce)
+    store.admission.commit([AdmittedClaim(claim=claim, admitted_at=datetime.now(UTC), expires_at=None), nonce])
     print(n, flush=True)
 """
 
@@ -246,5 +261,5 @@ def test_what_was_acknowledged_before_a_kill_is_there_after_it(
     names = {found.claim.name for found in store.admitted()}
     assert {f"leaf-{n}" for n in range(last + 1)} <= names
     # Claim and nonce are one transaction: never the one without the other.
-    assert all(store.used_nonce("p", name.removeprefix("leaf-")) is not None for name in names)
+    assert all(store.admission.used_nonce("p", name.removeprefix("leaf-")) is not None for name in names)
     store.close()

@@ -1,0 +1,182 @@
+"""Who holds what on a route reflector: every known claim, indexed by all that must be unique.
+
+Judging a claim costs the same however many others there are. The roster is memory alone; it is
+made from the store, and whoever changes it writes the same to the store.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Hashable, Iterable, Iterator
+from datetime import datetime
+from ipaddress import IPv4Address, IPv4Network
+
+from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.intent import Intent
+from routerd.model.names import LinkName
+from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.reconcile.slots import slots_of, static_slots
+
+Thing = tuple[str, Hashable]
+"""What only one leaf may hold: its sort, and which one of that sort."""
+
+
+class Roster:
+    """The claims that were admitted on this router, ended ones too.
+
+    `intent` says which profile and which WireGuard device a claim's policy stands for, so a
+    roster is made anew when the configuration changes.
+    """
+
+    def __init__(self, intent: Intent, admitted: Iterable[AdmittedClaim] = ()) -> None:
+        self._intent = intent
+        self._static_slots = static_slots(intent)
+        self._claims: dict[str, AdmittedClaim] = {}
+        self._holders: dict[Thing, str] = {}
+        self._networks: dict[LinkName, list[tuple[int, int, str]]] = {}
+        self._all: tuple[AdmittedClaim, ...] | None = None
+        # Oldest first: of two that claim one thing, the later one is who has it now.
+        for each in sorted(admitted, key=lambda found: found.admitted_at):
+            self.put(each)
+
+    @property
+    def intent(self) -> Intent:
+        """Return the configuration by which the claims are indexed."""
+        return self._intent
+
+    def __iter__(self) -> Iterator[AdmittedClaim]:
+        """Return the claims, ended ones too, in no order."""
+        return iter(self._claims.values())
+
+    def __len__(self) -> int:
+        """Return how many claims there are, ended ones too."""
+        return len(self._claims)
+
+    def all(self) -> tuple[AdmittedClaim, ...]:
+        """Return the claims by name; the same tuple until one changes."""
+        if self._all is None:
+            self._all = tuple(found for _, found in sorted(self._claims.items()))
+        return self._all
+
+    def named(self, name: str) -> AdmittedClaim | None:
+        """Return the claim of that name, also when it has ended."""
+        return self._claims.get(name)
+
+    def put(self, admitted: AdmittedClaim) -> None:
+        """Take in a claim in place of the one of its name."""
+        name = admitted.claim.name
+        self.drop(name)
+        self._claims[name] = admitted
+        self._all = None
+        if admitted.claim.revoked or admitted.superseded:
+            return
+        for thing in self.things(admitted.claim):
+            self._holders[thing] = name
+        for device, network in self._routed(admitted.claim):
+            insort(self._networks.setdefault(device, []), (*_range(network), name))
+
+    def drop(self, name: str) -> None:
+        """Forget the claim of that name, if there is one."""
+        old = self._claims.pop(name, None)
+        if old is None:
+            return
+        self._all = None
+        for thing in self.things(old.claim):
+            if self._holders.get(thing) == name:
+                del self._holders[thing]
+        for device, network in self._routed(old.claim):
+            entry = (*_range(network), name)
+            held = self._networks.get(device, [])
+            at = bisect_left(held, entry)
+            if at < len(held) and held[at] == entry:
+                del held[at]
+
+    def holder(self, thing: Thing, *, but: str, now: datetime) -> AdmittedClaim | None:
+        """Return the claim, other than `but`, that holds a thing at `now`."""
+        found = self._claims.get(self._holders.get(thing, but))
+        return found if found is not None and found.claim.name != but and found.active(now) else None
+
+    def overlapping(self, claim: Claim, *, now: datetime) -> tuple[IPv4Network, AdmittedClaim] | None:
+        """Return an AllowedIPs of the claim that lies across another peer's of its device."""
+        for device, network in self._routed(claim):
+            first, last = _range(network)
+            for start, end, name in self._across(device, first, last):
+                found = self._claims.get(name)
+                if name != claim.name and end >= first and start <= last and found and found.active(now):
+                    return network, found
+        return None
+
+    def _across(self, device: LinkName, first: int, last: int) -> Iterator[tuple[int, int, str]]:
+        held = self._networks.get(device, [])
+        for entry in held[bisect_left(held, (first, 0, "")) :]:
+            if entry[0] > last:
+                break
+            yield entry
+        # Prefixes either nest or are apart: one that starts earlier and overlaps contains this one.
+        for length in range(32):
+            start = first >> (32 - length) << (32 - length) if length else 0
+            if start < first:
+                at = bisect_left(held, (start, 0, ""))
+                while at < len(held) and held[at][0] == start:
+                    yield held[at]
+                    at += 1
+
+    def displaced_by(self, admitted: AdmittedClaim, now: datetime) -> tuple[AdmittedClaim, ...]:
+        """Return the claims that have ended and of which `admitted` takes something."""
+        names = {self._holders.get(thing) for thing in self.things(admitted.claim)} - {
+            None,
+            admitted.claim.name,
+        }
+        found = (self._claims[name] for name in sorted(name for name in names if name is not None))
+        return tuple(each for each in found if not each.active(now) and not each.claim.revoked)
+
+    # --- what a claim holds ------------------------------------------------------------------------
+
+    def things(self, claim: Claim) -> Iterator[Thing]:
+        """Return everything of a claim that only one leaf may hold."""
+        yield "leaf", claim.leaf_id.strip()
+        if router_id := claim.router_id.strip():
+            yield "router-id", router_id
+        if claim.wireguard is not None and (key := claim.wireguard.public_key.strip()):
+            yield "key", key
+        for address in addresses(claim):
+            yield "address", address
+        policy = self._intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
+        if policy is not None:
+            # Two tunnels of one kind to one address are one tunnel to the kernel.
+            yield "endpoint", (_name(policy.spec.transport_profile_ref), claim.endpoint_host)
+            for slot in slots_of(self._intent, policy, claim.leaf_id.strip()):
+                yield "slot", slot.network
+
+    def slot_holder(self, network: IPv4Network, *, but: str, now: datetime) -> str | None:
+        """Return which leaf, or node of the file, has a /31."""
+        if (node := self._static_slots.get(network)) is not None:
+            return node
+        found = self.holder(("slot", network), but=but, now=now)
+        return found.claim.leaf_id.strip() if found is not None else None
+
+    def _routed(self, claim: Claim) -> Iterator[tuple[LinkName, IPv4Network]]:
+        policy = self._intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
+        if policy is not None and policy.spec.wire_guard is not None:
+            for network in routed(claim):
+                yield LinkName(policy.spec.wire_guard.interface), network
+
+
+def addresses(claim: Claim) -> tuple[IPv4Address, ...]:
+    """Return the addresses that belong to the claim's leaf alone: of its tunnel, and owned."""
+    return (claim.tunnel_host, *(owned.network_address for owned in claim.owned))
+
+
+def routed(claim: Claim) -> tuple[IPv4Network, ...]:
+    """Return what WireGuard would route to the leaf; it gives an address to who asks last."""
+    if claim.wireguard is None:
+        return ()
+    return tuple(sorted({IPv4Network(claim.tunnel_host), *claim.wireguard.allowed}))
+
+
+def _range(network: IPv4Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def _name(ref: str) -> str:
+    return ref.strip().rpartition("/")[2]

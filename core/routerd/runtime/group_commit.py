@@ -1,0 +1,87 @@
+"""Writes that share the way to the disk: whoever comes while one batch is written is in the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from routerd.errors import StoreError
+from routerd.store.records import Write
+
+Undo = Callable[[], None]
+
+
+@attrs.define
+class _Item:
+    writes: Sequence[Write]
+    undos: Sequence[Undo]
+    done: asyncio.Future[None]
+
+
+class GroupCommit:
+    """Puts writes on the disk in the order in which they came, as many at once as there are.
+
+    What was decided after a write that fails was decided on top of it: with the batch that
+    fails everything behind it fails too, and all of it is taken back, the last first.
+    `on_begin` is called before a batch is written, `on_done` when it is on the disk.
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Write]], None],
+        *,
+        on_begin: Callable[[], None] = lambda: None,
+        on_done: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._commit = commit
+        self._on_begin = on_begin
+        self._on_done = on_done
+        self._waiting: list[_Item] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, writes: Sequence[Write], undos: Sequence[Undo] = ()) -> asyncio.Future[None]:
+        """Queue writes that belong together; the future is done when they are on the disk.
+
+        It carries a `StoreError` when they are not, and `undos` have been called by then.
+        """
+        item = _Item(writes, undos, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain(), name="group commit")
+        return item.done
+
+    async def aclose(self) -> None:
+        """Wait for what is queued."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            self._on_begin()
+            writes = [write for item in batch for write in item.writes]
+            try:
+                await asyncio.to_thread(self._commit, writes)
+            except StoreError as error:
+                self._fail([*batch, *self._waiting], error)
+                continue
+            except Exception as error:  # noqa: BLE001 - a future that is never done hangs its client
+                self._fail([*batch, *self._waiting], StoreError(f"nothing was written: {error!r}"))
+                continue
+            self._on_done()
+            for item in batch:
+                if not item.done.done():
+                    item.done.set_result(None)
+
+    def _fail(self, items: Sequence[_Item], error: StoreError) -> None:
+        self._waiting = []
+        for item in reversed(items):
+            for undo in reversed(item.undos):
+                undo()
+        for item in items:
+            if not item.done.done():
+                item.done.set_exception(error)
+                # Nobody may be waiting any more: the client went away.
+                item.done.exception()

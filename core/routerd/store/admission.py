@@ -1,0 +1,217 @@
+"""What a route reflector keeps of claims: admitted, waiting, refused for good, and the audit trail.
+
+One call of `commit` is one transaction, whatever is in it: many decisions share the time of one
+`fsync`. A record that cannot be used is set aside alone when everything is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from routerd.model.claim import AdmittedClaim
+from routerd.store.codec import dumps, loads, time_text
+from routerd.store.denials import Denials
+from routerd.store.records import (
+    AdmissionState,
+    AuditEntry,
+    Forget,
+    PendingClaim,
+    Quarantined,
+    Revocation,
+    UsedNonce,
+    Verdict,
+    Write,
+)
+
+T = TypeVar("T")
+
+AUDIT_DEPTH = 10_000
+"""How many of the latest decisions, and of the latest refusals, are kept."""
+
+PRUNE_EVERY = 1_000
+"""After how many records of a sort those that serve nobody any longer are dropped."""
+
+
+class Execute(Protocol):
+    """Runs one statement of the transaction."""
+
+    def __call__(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> object:
+        """Run it."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Access:
+    """How the book gets at the state file.
+
+    `read` returns the rows of a query; `transaction` is on the disk when its block ends.
+    """
+
+    read: Callable[..., list[Any]]  # Any: a row's columns
+    transaction: Callable[[], AbstractContextManager[Execute]]
+
+
+class AdmissionBook:
+    """The records of admission in the state file. Every method may raise `StoreError`."""
+
+    def __init__(self, access: Access, denials: Denials, now: Callable[[], datetime]) -> None:
+        self._access = access
+        self._denials = denials
+        self._now = now
+        self._nonces = 0
+        self._number = 0
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def load(self) -> AdmissionState:
+        """Return everything but nonces and the audit trail; what is damaged is set aside by itself."""
+        bad: list[Quarantined] = []
+        claims = self._bodies("claims", AdmittedClaim, bad)
+        pending = self._bodies("pending", PendingClaim, bad)
+        verdicts = [
+            found
+            for (body,) in self._access.read("SELECT body FROM verdicts ORDER BY policy, leaf_id")
+            if (found := _decoded(body, Verdict)) is not None
+        ]
+        return AdmissionState(
+            admitted=tuple(claims),
+            pending=tuple(pending),
+            # One that is damaged is none: the leaf then asks for approval again.
+            verdicts=tuple(verdicts),
+            revocations=tuple(self._revocations()),
+            quarantined=tuple(bad),
+        )
+
+    def _bodies(self, table: str, kind: type[T], bad: list[Quarantined]) -> Iterator[T]:
+        rows = self._access.read(f"SELECT name, body FROM {table} ORDER BY name")  # noqa: S608 - constants
+        for name, body in rows:
+            try:
+                yield loads(body, kind)
+            except ValueError as error:
+                bad.append(Quarantined(name=str(name), reason=f"its record is damaged: {_short(error)}"))
+
+    def _revocations(self) -> Iterator[Revocation]:
+        rows = self._access.read(
+            "SELECT policy, leaf_id, nonce, body FROM revocations ORDER BY policy, leaf_id, nonce"
+        )
+        for policy, leaf, nonce, body in rows:
+            found = _decoded(body, Revocation)
+            # A revocation of which only the key can be read still is one.
+            yield (
+                found
+                if found is not None
+                else Revocation(
+                    policy=policy,
+                    leaf_id=leaf,
+                    nonce=nonce,
+                    name="",
+                    reason="its record is damaged",
+                    revoked_at=datetime.max.replace(tzinfo=UTC),
+                )
+            )
+
+    def used_nonce(self, policy: str, nonce: str) -> UsedNonce | None:
+        """Return who used a nonce under a policy, or none when nobody has."""
+        rows = self._access.read(
+            "SELECT policy, nonce, leaf_id, fingerprint, until FROM nonces WHERE policy = ? AND nonce = ?",
+            (policy, nonce),
+        )
+        for found, text, leaf, fingerprint, until in rows:
+            end = datetime.fromisoformat(until) if until else None
+            return UsedNonce(policy=found, nonce=text, leaf_id=leaf, fingerprint=fingerprint, until=end)
+        return None
+
+    def audit(self, limit: int, claim: str | None = None) -> tuple[AuditEntry, ...]:
+        """Return the latest `limit` decisions, oldest first; of one claim or of all."""
+        rows = self._access.read(
+            "SELECT number, body FROM (SELECT * FROM audit UNION ALL SELECT * FROM refusals) "
+            "WHERE (?1 IS NULL OR claim = ?1) ORDER BY number DESC LIMIT ?2",
+            (claim, limit),
+        )
+        found = [(number, _decoded(body, AuditEntry)) for number, body in reversed(rows)]
+        return tuple(attrs.evolve(entry, number=number) for number, entry in found if entry is not None)
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        """Put everything on the disk, or nothing.
+
+        Revocations are written down a second time beside the state file, and before it: whatever
+        happens to the one, the other still knows.
+        """
+        revocations = [write for write in writes if isinstance(write, Revocation)]
+        if revocations:
+            self._denials.append(revocations)
+        if not self._number:
+            self._number = self._last_number()
+        with self._access.transaction() as execute:
+            for write in writes:
+                self._put(execute, write)
+
+    def _last_number(self) -> int:
+        query = "SELECT max(number) FROM (SELECT number FROM audit UNION ALL SELECT number FROM refusals)"
+        return next((number or 0 for (number,) in self._access.read(query)), 0)
+
+    def _put(self, execute: Execute, write: Write) -> None:
+        match write:
+            case AdmittedClaim():
+                execute(_KEEP_CLAIM, (write.claim.name, dumps(write)))
+            case UsedNonce():
+                until = time_text(write.until) if write.until is not None else None
+                execute(
+                    "INSERT INTO nonces (policy, nonce, leaf_id, fingerprint, until) VALUES (?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO NOTHING",
+                    (write.policy, write.nonce, write.leaf_id, write.fingerprint, until),
+                )
+                self._nonces += 1
+                if self._nonces % PRUNE_EVERY == 0:
+                    execute("DELETE FROM nonces WHERE until < ?", (time_text(self._now()),))
+            case PendingClaim():
+                execute(_KEEP_PENDING, (write.claim.name, dumps(write)))
+            case Forget():
+                execute("DELETE FROM pending WHERE name = ?", (write.name,))
+                if write.admitted:
+                    execute("DELETE FROM claims WHERE name = ?", (write.name,))
+            case Verdict():
+                execute(_KEEP_VERDICT, (write.policy, write.leaf_id, dumps(write)))
+            case Revocation():
+                execute(_KEEP_REVOCATION, (write.policy, write.leaf_id, write.nonce, dumps(write)))
+            case AuditEntry():
+                # Apart, because whoever is refused must not be able to wash out what was decided.
+                table = "refusals" if write.decision == "refused" else "audit"
+                self._number += 1
+                execute(
+                    f"INSERT INTO {table} VALUES (?, ?, ?)",  # noqa: S608 - one of two constants
+                    (self._number, write.claim, dumps(write)),
+                )
+                if self._number % PRUNE_EVERY == 0:
+                    for each in ("audit", "refusals"):
+                        execute(_PRUNE.format(each, AUDIT_DEPTH))
+
+
+_PRUNE = "DELETE FROM {0} WHERE number <= (SELECT number FROM {0} ORDER BY number DESC LIMIT 1 OFFSET {1})"
+_KEEP_CLAIM = "INSERT INTO claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
+_KEEP_PENDING = "INSERT INTO pending VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
+_KEEP_VERDICT = (
+    "INSERT INTO verdicts VALUES (?, ?, ?) ON CONFLICT (policy, leaf_id) DO UPDATE SET body = excluded.body"
+)
+_KEEP_REVOCATION = (
+    "INSERT INTO revocations VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (policy, leaf_id, nonce) DO UPDATE SET body = excluded.body"
+)
+
+
+def _decoded(body: str, kind: type[T]) -> T | None:
+    try:
+        return loads(body, kind)
+    except ValueError:
+        return None
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

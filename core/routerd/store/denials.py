@@ -1,0 +1,92 @@
+"""The second copy of all revocations: a text file beside the state file, only ever added to.
+
+A reflector whose state file is damaged gets its claims back from the leaves; who must not come
+back is known to it alone. One line is one revocation with its checksum.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from routerd.errors import StoreError
+from routerd.store.codec import dumps, loads
+from routerd.store.records import Revocation
+
+Key = tuple[str, str, str]
+
+
+class Denials:
+    """The file at `path`; it need not exist before the first revocation."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, revocations: Iterable[Revocation]) -> None:
+        """Add lines; they are on the disk when this returns. Raises `StoreError`."""
+        lines = "".join(f"{_line(dumps(found))}\n" for found in revocations)
+        try:
+            existed = self.path.exists()
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                # A line that a crash cut short must not swallow the next one.
+                torn = os.fstat(descriptor).st_size and not self._ends_whole()
+                _write(descriptor, (("\n" if torn else "") + lines).encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if not existed:
+                _sync_directory(self.path.parent)
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: a revocation cannot be written: {error.strerror}; check the state directory"
+            ) from error
+
+    def read(self) -> dict[Key, Revocation]:
+        """Return the last line of each revocation; lines that are damaged are passed over."""
+        try:
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise StoreError(f"{self.path}: it cannot be read: {error.strerror}") from error
+        return {
+            (found.policy, found.leaf_id, found.nonce): found
+            for line in text.splitlines()
+            for found in _parsed(line)
+        }
+
+    def _ends_whole(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+
+def _line(body: str) -> str:
+    return f"{zlib.crc32(body.encode()):08x} {body}"
+
+
+def _parsed(line: str) -> Iterator[Revocation]:
+    checksum, _, body = line.partition(" ")
+    if checksum != f"{zlib.crc32(body.encode()):08x}":
+        return
+    try:
+        yield loads(body, Revocation)
+    except (ValueError, json.JSONDecodeError):
+        return
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,150 @@
+"""A damaged state file: set aside, what can be read of it kept, and never a half-made one in its place."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import pytest
+
+from routerd.errors import StoreError
+from routerd.model.claim import AdmittedClaim, Claim
+from routerd.store import DamagedFile, Revocation, Store, UsedNonce, open_store, salvage
+from routerd.testing.clock import FakeClock
+
+LEAVES = 300
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "routerd.db"
+
+
+def filled(path: Path, clock: FakeClock) -> None:
+    store = open_store(path, clock=clock)
+    for number in range(LEAVES):
+        name = f"leaf-{number:03}"
+        claim = Claim(name=name, policy_ref="p", leaf_id=name, tunnel_address="10.0.0.1")
+        nonce = UsedNonce(policy="p", nonce=str(number), leaf_id=name, fingerprint="f" * 200)
+        store.admission.commit([AdmittedClaim(claim=claim, admitted_at=clock.now(), expires_at=None), nonce])
+    store.admission.commit([revocation(clock)])
+    store.originals("sysctl").record("net.ipv4.ip_forward", "0")
+    store.close()
+
+
+def revocation(clock: FakeClock) -> Revocation:
+    return Revocation(
+        policy="p", leaf_id="gone", nonce="n", name="gone", reason="lost", revoked_at=clock.now()
+    )
+
+
+def torn(path: Path) -> None:
+    """Overwrite one page in the middle."""
+    body = bytearray(path.read_bytes())
+    at = len(body) // 2 // 4096 * 4096
+    body[at : at + 4096] = b"\xff" * 4096
+    path.write_bytes(body)
+
+
+def junk(path: Path) -> None:
+    path.write_bytes(b"this is no database, and it is long enough to be noticed" * 20)
+
+
+@pytest.mark.parametrize(("harm", "least"), [(torn, LEAVES // 2), (junk, 0)])
+def test_it_is_set_aside_and_what_can_be_read_is_kept(
+    harm: Callable[[Path], None], least: int, path: Path, fake_clock: FakeClock
+) -> None:
+    filled(path, fake_clock)
+    harm(path)
+    damaged = path.read_bytes()
+
+    store = open_store(path, clock=fake_clock)
+    assert store.salvaged is not None
+    assert store.salvaged.aside.read_bytes() == damaged
+    assert store.salvaged.aside.stat().st_mode & 0o777 == 0o600
+    assert f"set aside as {store.salvaged.aside.name}" in str(store.salvaged)
+    kept = {each.claim.name for each in store.admitted()}
+    assert len(kept) >= least
+    assert kept <= {f"leaf-{number:03}" for number in range(LEAVES)}
+    # Whatever became of the file: who was revoked stays out.
+    assert store.admission.load().revocations == (revocation(fake_clock),)
+    store.close()
+
+    again = open_store(path, clock=fake_clock)
+    assert again.salvaged is None
+    assert {each.claim.name for each in again.admitted()} == kept
+    assert salvage.damaged_files(path) == (store.salvaged.aside,)
+    again.close()
+
+
+def test_who_only_looks_sets_nothing_aside(path: Path, fake_clock: FakeClock) -> None:
+    junk(path)
+    before = path.read_bytes()
+    with pytest.raises(DamagedFile, match="set aside at the next start"):
+        open_store(path, clock=fake_clock, repair=False)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["copy", "wal", "link", "replace"])
+def test_a_failure_at_any_step_loses_nothing(
+    step: str, path: Path, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(path, fake_clock)
+    junk(path)
+    path.with_name("routerd.db-wal").write_bytes(b"")
+    damaged = path.read_bytes()
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    target = {
+        "copy": (salvage, "_copy"),
+        "wal": (Path, "rename"),
+        "link": (os, "link"),
+        "replace": (Path, "replace"),
+    }[step]
+    with monkeypatch.context() as patch:
+        patch.setattr(*target, fails)
+        with pytest.raises(StoreError, match="No space left on device"):
+            open_store(path, clock=fake_clock)
+        assert path.read_bytes() == damaged
+    store = open_store(path, clock=fake_clock)
+    assert store.salvaged is not None
+    assert store.admission.load().revocations == (revocation(fake_clock),)
+    store.close()
+
+
+def test_records_that_are_no_json_are_left_behind(path: Path, fake_clock: FakeClock) -> None:
+    filled(path, fake_clock)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE claims SET body = 'half' WHERE name = 'leaf-000'")
+    connection.close()
+    torn(path)
+    store = open_store(path, clock=fake_clock)
+    assert store.admission.load().quarantined == ()
+    store.close()
+
+
+def test_a_disk_that_is_full_refuses_revocations_too(
+    path: Path, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store: Store = open_store(path, clock=fake_clock)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StoreError, match=r"routerd\.denied: a revocation cannot be written"):
+            store.admission.commit([revocation(fake_clock)])
+    assert store.admission.load().revocations == ()
+    later = attrs.evolve(revocation(fake_clock), lifted_at=datetime(2026, 7, 1, tzinfo=UTC))
+    store.admission.commit([revocation(fake_clock)])
+    store.admission.commit([later])
+    assert store.admission.load().revocations == (later,)
+    store.close()
