@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from routerd.control.enrollment_api import (
@@ -18,12 +20,12 @@ from routerd.control.enrollment_api import (
     TOO_LARGE,
     WRONG_METHOD,
 )
-from routerd.control.openapi import Refusal, Shape
+from routerd.control.openapi import JSON_TYPE, Refusal, Shape
+from routerd.control.rate_limit import RateLimit
 from routerd.errors import EnrollmentRefused, ProviderError, StoreError
-from routerd.spi import JSONValue, Logger
+from routerd.spi import Clock, JSONValue, Logger
 
-# A name of our own: nobody needs to know the versions of the library and of Python.
-_HEADERS = {"Content-Type": "application/json; charset=utf-8", "Server": "routerd"}
+_HEADERS = {"Content-Type": f"{JSON_TYPE}; charset=utf-8"}
 
 
 def answer(shape: Shape, fields: Mapping[str, JSONValue]) -> web.Response:
@@ -66,6 +68,28 @@ def errors(log: Logger) -> Middleware:
             return refusal(INTERNAL, "the route reflector could not decide; try again later")
 
     return answered
+
+
+def library_log(log: Logger, *, clock: Clock) -> logging.Logger:
+    """Return what aiohttp may log to: a stack for each malformed request would fill the disk."""
+    found = logging.Logger("routerd.enrollment")  # noqa: LOG001 - one of its own, that nothing configures
+    found.addHandler(_Complaints(log, RateLimit(clock=clock, total_rate=1 / 60, total_burst=10)))
+    return found
+
+
+class _Complaints(logging.Handler):
+    def __init__(self, log: Logger, limit: RateLimit) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+        self._limit = limit
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            self._log.error("enrollment.failed", error=repr(error) if error else record.msg, trace=error)
+        elif not self._limit.wait_for_all():
+            source = record.args[0] if isinstance(record.args, tuple) and record.args else ""
+            self._log.warning("enrollment.request.malformed", source=str(source))
 
 
 def _what(request: web.Request) -> str:

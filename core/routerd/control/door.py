@@ -7,7 +7,6 @@ rate of all (429). What a header says about the source never counts.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import attrs
@@ -117,9 +116,8 @@ def address_of(host: object) -> Address | None:
 
 
 def _turn_away(source: Address | None) -> web.Response:
-    headers: Mapping[str, str] = {"Content-Type": f"{TEXT_TYPE}; charset=utf-8", "Server": "routerd"}
     text = f"{source} is not in allowCIDRs of ControlAPI\n"
-    response = web.Response(status=STRANGER.status, body=text.encode(), headers=headers)
+    response = web.Response(status=STRANGER.status, text=text, content_type=TEXT_TYPE)
     response.force_close()
     return response
 

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from routerd.control import enrollment_api as api
-from routerd.control.answers import answer, errors, refusal
+from routerd.control.answers import answer, errors, library_log, refusal
 from routerd.control.door import Address, Doorkeeper, door, source_of
 from routerd.control.enrollment_api import MAX_BODY
 from routerd.control.listener import SLOW_SECONDS, Listener
@@ -45,7 +45,9 @@ def enrollment_app(
 ) -> web.Application:
     """Return the application; it has no route but those of enrollment."""
     app = web.Application(
-        middlewares=[errors(log), door(doorkeeper, clock=clock, log=log)], client_max_size=MAX_BODY
+        middlewares=[errors(log), door(doorkeeper, clock=clock, log=log)],
+        client_max_size=MAX_BODY,
+        handler_args={"logger": library_log(log, clock=clock)},
     )
     routes = _Routes(
         desk,
@@ -164,9 +166,9 @@ class _Routes:
             body: Mapping[str, JSONValue] = {}
             if route.body is not None:
                 if not _is_json(request.headers):
-                    return refusal(
-                        api.WRONG_TYPE, f"Content-Type must be {JSON_TYPE}, and Content-Encoding none"
-                    )
+                    return refusal(api.WRONG_TYPE, f"the body must be {JSON_TYPE}, and nothing packed")
+                if (request.content_length or 0) > MAX_BODY:
+                    raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
                 try:
                     content = await self._content(request)
                 except TimeoutError:
@@ -235,9 +237,12 @@ class _Routes:
 
 
 def _is_json(headers: Mapping[str, str]) -> bool:
-    # None at all is let by: an earlier program, or somebody with a simple tool.
-    kind = headers.get(hdrs.CONTENT_TYPE, JSON_TYPE).partition(";")[0].strip().lower()
-    return kind == JSON_TYPE and headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
+    # No type at all is let by: an earlier program, or somebody with a simple tool.
+    return (
+        headers.get(hdrs.CONTENT_TYPE, JSON_TYPE).partition(";")[0].strip().lower() == JSON_TYPE
+        and headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
+        and headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() == "chunked"
+    )
 
 
 def _invalid(message: str) -> EnrollmentRefused:

@@ -31,8 +31,8 @@ _CODE: Schema = {"type": "string", "pattern": "^[a-z][a-z0-9-]*$"}
 NAME = Text(
     name="name",
     where="path",
-    pattern="[A-Za-z0-9_][!-.0-~]{0,252}",
-    what="metadata.name of the resource: printable ASCII without slashes.",
+    pattern=r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}",
+    what="metadata.name of the resource.",
 )
 
 
