@@ -91,7 +91,8 @@ def server_tls(spec: ControlTLSSpec) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(spec.cert_file, spec.key_file)
+        # No daemon can be asked for a key's passphrase; without this OpenSSL would wait for one.
+        context.load_cert_chain(spec.cert_file, spec.key_file, password=bytes)
     except OSError as error:
         raise ControlError(
             f"TLS files {spec.cert_file} and {spec.key_file} cannot be used: {error}"

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
+from datetime import timedelta
 
 from aiohttp import web
 
-from routerd.control.enrollment import (
-    Doorkeeper,
-    enrollment_app,
-    enrollment_for_root,
-    serve_enrollment,
-    server_tls,
-)
-from routerd.control.rate_limit import RateLimit
+from routerd.control.enrollment import Doorkeeper, enrollment_app, enrollment_for_root, serve_enrollment
+from routerd.control.listener import Listener
+from routerd.control.rate_limit import ConnectionLimit, RateLimit
 from routerd.errors import ConfigError, ControlError
 from routerd.model.intent import Intent
 from routerd.model.specs import ControlAPISpec
-from routerd.runtime import secrets
+from routerd.runtime import credentials
+from routerd.runtime.credentials import Credentials
 from routerd.runtime.desk import Desk
 from routerd.spi import Clock, Enrollment, Logger
 from routerd.store import Store
 
 RETRY_SECONDS = 5.0
+WATCH_SECONDS = 3.0
+"""How often, at most, it is looked whether a file of the listener has changed."""
+
+WARN_BEFORE = timedelta(days=14)
+
+MOST_CONNECTIONS = 2048
+STRANGERS = 64
+"""Connections from outside of allowCIDRs, which are told so; they take none of the others'."""
 
 
 class Admission:
     """Keeps the listener open that the configuration asks for; `trouble` says why it is not.
 
     The port may be taken, the token file missing, when the daemon starts: that must not keep the
-    rest of the router from working, so it is tried again until it succeeds.
+    rest of the router from working, so it is tried again until it succeeds. When a file of an open
+    listener changes, what is in it counts for new connections; while it cannot be used, what was
+    there before does, and `trouble` says that.
     """
 
     def __init__(
@@ -45,8 +53,9 @@ class Admission:
         self._intent = intent
         self._clock = clock
         self._log = log
-        self._runner: web.AppRunner | None = None
-        self._serving: ControlAPISpec | None = None
+        self._open: _Open | None = None
+        self._watched = 0.0
+        self._said_of_end = ""
         self.trouble = ""
         self._desk = (
             Desk(store=store, intent=intent, enrollment=enrollment, clock=clock, log=log, on_change=on_change)
@@ -57,7 +66,7 @@ class Admission:
     @property
     def listening(self) -> str:
         """Return the address and port that are listened on, or nothing."""
-        spec = self._serving
+        spec = self._open.spec if self._open is not None else None
         return f"{spec.listen_address}:{spec.port}" if spec is not None else ""
 
     @property
@@ -71,12 +80,17 @@ class Admission:
         """Return the routes of leaves for the admin socket, if anybody decides on claims."""
         return enrollment_for_root(self._desk, log=self._log) if self._desk is not None else None
 
+    def notes(self) -> list[str]:
+        """Return what works and will not for long."""
+        end = self._end()
+        return [end] if end else []
+
     async def run(self) -> None:
         """Open, keep and reopen the listener until cancelled."""
         try:
             while True:
                 await self._follow()
-                await self._clock.sleep(RETRY_SECONDS if self.trouble else 1.0)
+                await self._clock.sleep(RETRY_SECONDS if self.trouble and self._open is None else 1.0)
         finally:
             await self._close()
             if self._desk is not None:
@@ -85,39 +99,119 @@ class Admission:
     async def _follow(self) -> None:
         found = self._intent().first(ControlAPISpec)
         wanted = found.spec if found is not None and found.spec.enabled else None
-        if wanted == self._serving:
-            return
+        if self._open is None or wanted != self._open.spec:
+            await self._reopen(wanted)
+        elif self._clock.monotonic() - self._watched >= WATCH_SECONDS:
+            await self._watch(self._open)
+        end = self._end()
+        if end and end != self._said_of_end:
+            self._log.warning("enrollment.certificate.ends", note=end)
+        self._said_of_end = end
+
+    async def _reopen(self, wanted: ControlAPISpec | None) -> None:
         await self._close()
         if wanted is None:
             self.trouble = ""
             return
         try:
-            await self._open(wanted)
+            self._open = await self._listen(wanted)
         except (ConfigError, ControlError) as error:
-            if self.trouble != str(error):
-                self._log.error("enrollment.listener.failed", error=str(error))
-            self.trouble = str(error)
+            self._complain("enrollment.listener.failed", str(error))
             return
         self.trouble = ""
+        self._watched = self._clock.monotonic()
         self._log.info("enrollment.listening", address=self.listening, tls=wanted.tls is not None)
 
-    async def _open(self, spec: ControlAPISpec) -> None:
+    async def _listen(self, spec: ControlAPISpec) -> _Open:
         if self._desk is None:
             raise ControlError(
                 "ControlAPI needs a plugin that provides a join method, such as enrollment_token"
             )
+        seen = credentials.stamp(spec)
+        used = credentials.read(spec)
         doorkeeper = Doorkeeper(
             allow=spec.allow_cidrs,
             limit=RateLimit(clock=self._clock),
-            token=secrets.resolve(spec.token_from) if spec.token_from is not None else None,
+            token=used.token,
             client_certificates=spec.tls is not None and spec.tls.client_ca_file is not None,
         )
-        tls = server_tls(spec.tls) if spec.tls is not None else None
-        app = enrollment_app(self._desk, doorkeeper, clock=self._clock, log=self._log)
-        self._runner = await serve_enrollment(app, address=spec.listen_address, port=spec.port, tls=tls)
-        self._serving = spec
+        known, strangers = ConnectionLimit(total=_room()), ConnectionLimit(total=STRANGERS, each=4)
+        listener = await serve_enrollment(
+            enrollment_app(self._desk, doorkeeper, clock=self._clock, log=self._log),
+            address=spec.listen_address,
+            port=spec.port,
+            tls=used.tls,
+            connections=lambda source: known if doorkeeper.source_allowed(source) else strangers,
+        )
+        return _Open(spec, doorkeeper, listener, used, seen)
+
+    async def _watch(self, it: _Open) -> None:
+        self._watched = self._clock.monotonic()
+        seen = credentials.stamp(it.spec)
+        if seen == it.seen and not self.trouble:
+            return
+        try:
+            used = credentials.read(it.spec)
+            if used.tls is not None:
+                await it.listener.use(used.tls)
+        except (ConfigError, ControlError) as error:
+            self._complain(
+                "enrollment.files.unusable", f"{error}; what was read before is used until it is mended"
+            )
+            return
+        it.doorkeeper.token = used.token
+        it.used, it.seen = used, seen
+        self.trouble = ""
+        self._log.info("enrollment.files.read", address=self.listening)
+
+    def _complain(self, event: str, trouble: str) -> None:
+        if self.trouble != trouble:
+            self._log.error(event, error=trouble)
+        self.trouble = trouble
+
+    def _end(self) -> str:
+        if self._open is None or self._open.used.ends is None or self._open.spec.tls is None:
+            return ""
+        ends, now = self._open.used.ends, self._clock.now()
+        if now < ends - WARN_BEFORE:
+            return ""
+        file, when = self._open.spec.tls.cert_file, f"{ends:%Y-%m-%dT%H:%M:%SZ}"
+        verb = "ends" if now < ends else "has ended, and leaves refuse it:"
+        return f"enrollment listener: the certificate {file} {verb} {when}; replace it, it is read by itself"
 
     async def _close(self) -> None:
-        runner, self._runner, self._serving = self._runner, None, None
-        if runner is not None:
-            await runner.cleanup()
+        closing, self._open = self._open, None
+        if closing is not None:
+            await closing.listener.cleanup()
+
+
+class _Open:
+    """A listener that serves, with what was read for it."""
+
+    def __init__(
+        self,
+        spec: ControlAPISpec,
+        doorkeeper: Doorkeeper,
+        listener: Listener,
+        used: Credentials,
+        seen: credentials.Stamp,
+    ) -> None:
+        self.spec = spec
+        self.doorkeeper = doorkeeper
+        self.listener = listener
+        self.used = used
+        self.seen = seen
+
+
+def _room() -> int:
+    """Return how many connections there may be, after asking the system for as many files.
+
+    Half of the files are left for the rest of the router.
+    """
+    wanted = 2 * MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return MOST_CONNECTIONS
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft // 2

@@ -65,7 +65,7 @@ class View:
             await self._live(),
             clock=self._assembly.clock,
             more=self._more(),
-            obstacles=[each.text for each in await self.obstacles()],
+            obstacles=[*self._admission.notes(), *(each.text for each in await self.obstacles())],
             extra={
                 "enrollment": self._memberships.document(),
                 "listener": {"address": self._admission.listening, "error": self._admission.trouble},

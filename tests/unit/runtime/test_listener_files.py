@@ -1,0 +1,323 @@
+"""Files of the enrollment listener that change while it serves: certificate, key, client CA, token."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import aiohttp
+import attrs
+import pytest
+
+from routerd.control.ports import PREFIX
+from routerd.model.intent import Intent
+from routerd.model.names import NodeName
+from routerd.model.resource import Resource, ResourceId
+from routerd.model.specs import ControlAPISpec, SecretSource
+from routerd.model.specs.system import ControlTLSSpec
+from routerd.runtime import credentials
+from routerd.runtime.admission import WATCH_SECONDS, Admission
+from routerd.store import open_store
+from routerd.testing.clock import FakeClock
+from routerd.testing.context import RecordingLogger
+
+DOCUMENT = f"{PREFIX}/openapi.json"
+WATCHED = WATCH_SECONDS + 1
+
+
+def openssl(*words: str | Path) -> None:
+    subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+
+def certificate(directory: Path, name: str, *, days: int = 90) -> tuple[Path, Path]:
+    cert, key = directory / f"{name}.pem", directory / f"{name}.key"
+    openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+        *("-keyout", key, "-out", cert, "-days", str(days), "-subj", f"/CN={name}"),
+        *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+    )
+    return cert, key
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    directory = tmp_path_factory.mktemp("made")
+    return {name: certificate(directory, name) for name in ("one", "two", "client")}
+
+
+class NoJoining:
+    """A join method that is never asked."""
+
+
+@attrs.define
+class Door:
+    """An `Admission` that listens on a free port of loopback, with its files in `directory`."""
+
+    directory: Path
+    clock: FakeClock
+    spec: ControlAPISpec
+    log: RecordingLogger = attrs.field(factory=RecordingLogger)
+    admission: Admission = attrs.field(init=False)
+    running: asyncio.Task[None] = attrs.field(init=False)
+
+    @property
+    def port(self) -> int:
+        assert self.admission._open is not None
+        port: int = self.admission._open.listener.addresses[0][1]
+        return port
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file by one of another size or another inode, as a program that renews would."""
+        fresh = self.directory / f".{name}"
+        fresh.write_bytes(content)
+        fresh.replace(self.directory / name)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not holds():
+                await self.clock.advance(1)
+
+    async def shown(self, *, client: tuple[Path, Path] | None = None) -> bytes:
+        """Return the certificate that a new connection is shown, after a byte was answered on it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if client is not None:
+            context.load_cert_chain(*client)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            if not await reader.read(1):
+                raise ConnectionResetError
+            found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            return found
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def door(
+    tmp_path: Path, fake_clock: FakeClock, made: dict[str, tuple[Path, Path]]
+) -> AsyncIterator[Door]:
+    directory = tmp_path / "etc"
+    directory.mkdir()
+    tls = ControlTLSSpec(
+        cert_file=directory / "cert.pem",
+        key_file=directory / "key.pem",
+        client_ca_file=directory / "ca.pem",
+    )
+    spec = ControlAPISpec(
+        port=0,
+        allow_cidrs=(IPv4Network("127.0.0.0/8"),),
+        listen_address=IPv4Address("127.0.0.1"),
+        token_from=SecretSource(file=directory / "token"),
+        tls=tls,
+    )
+    it = Door(directory, fake_clock, spec)
+    put(it, made["one"])
+    it.write("ca.pem", made["client"][0].read_bytes())
+    it.write("token", b"first")
+    intent = Intent(
+        node=NodeName("rr"), resources=[Resource(id=ResourceId("x", "ControlAPI", "c"), spec=spec)]
+    )
+    with closing(open_store(tmp_path / "state.db", clock=fake_clock)) as store:
+        it.admission = Admission(
+            store=store,
+            intent=lambda: intent,
+            enrollment=NoJoining(),  # type: ignore[arg-type]  # see there
+            clock=fake_clock,
+            log=it.log,
+            on_change=lambda: None,
+        )
+        it.running = asyncio.create_task(it.admission.run())
+        await it.until(lambda: it.admission.listening != "")
+        yield it
+        it.running.cancel()
+        await asyncio.wait([it.running])
+
+
+def put(door: Door, pair: tuple[Path, Path]) -> None:
+    door.write("cert.pem", pair[0].read_bytes())
+    door.write("key.pem", pair[1].read_bytes())
+
+
+def der(pair: tuple[Path, Path]) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(pair[0].read_text())
+
+
+class TestReload:
+    async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
+        self, door: Door, made: dict[str, tuple[Path, Path]]
+    ) -> None:
+        trusting = ssl.create_default_context(cafile=str(made["one"][0]))
+        trusting.load_cert_chain(*made["client"])
+        url = f"https://127.0.0.1:{door.port}{DOCUMENT}"
+        headers = {"Authorization": "Bearer first"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            async with session.get(url, ssl=trusting) as response:
+                assert response.status == 200
+            put(door, made["two"])
+            await door.until(lambda: "enrollment.files.read" in door.log.events())
+            shown = await asyncio.gather(*(door.shown(client=made["client"]) for _ in range(8)))
+            assert set(shown) == {der(made["two"])}
+            assert len(door.admission._open.listener.sites) == 1  # type: ignore[union-attr]  # open
+            # It trusts the old certificate alone, so this is the old connection.
+            async with session.get(url, ssl=trusting) as response:
+                assert response.status == 200
+        async with aiohttp.ClientSession(headers=headers) as session:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await session.get(url, ssl=trusting)
+        assert door.admission.trouble == ""
+
+    async def test_a_new_client_ca_counts_and_the_old_one_no_more(
+        self, door: Door, made: dict[str, tuple[Path, Path]]
+    ) -> None:
+        assert await door.shown(client=made["client"]) == der(made["one"])
+        door.write("ca.pem", made["two"][0].read_bytes())
+        await door.until(lambda: "enrollment.files.read" in door.log.events())
+        assert await door.shown(client=made["two"]) == der(made["one"])
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await door.shown(client=made["client"])
+
+    async def test_a_new_token_counts_and_the_old_one_no_more(
+        self, door: Door, made: dict[str, tuple[Path, Path]]
+    ) -> None:
+        trusting = ssl.create_default_context(cafile=str(made["one"][0]))
+        trusting.load_cert_chain(*made["client"])
+        url = f"https://127.0.0.1:{door.port}{DOCUMENT}"
+
+        async def status(token: str) -> int:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(url, ssl=trusting, headers=headers) as it,
+            ):
+                return it.status
+
+        assert [await status("first"), await status("second")] == [200, 401]
+        door.write("token", b"second\n")
+        await door.until(lambda: "enrollment.files.read" in door.log.events())
+        assert [await status("first"), await status("second")] == [401, 200]
+
+    async def test_nothing_is_read_while_nothing_changes(self, door: Door) -> None:
+        for _ in range(4):
+            await door.clock.advance(WATCHED)
+        assert "enrollment.files.read" not in door.log.events()
+
+    async def test_files_are_looked_at_every_few_seconds_only(
+        self, door: Door, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked = []
+        stamp = credentials.stamp
+        monkeypatch.setattr(credentials, "stamp", lambda spec: looked.append(1) or stamp(spec))
+        for _ in range(30):
+            await door.clock.advance(1)
+        assert 8 <= len(looked) <= 10
+
+
+class TestUnusable:
+    @pytest.mark.parametrize(
+        ("name", "content"),
+        [
+            ("cert.pem", b"-----BEGIN CERTIFICATE-----\nMIIB"),
+            ("cert.pem", b""),
+            ("key.pem", b"-----BEGIN PRIVATE KEY-----\nMIGH"),
+            ("ca.pem", b"nothing of the kind"),
+            ("token", b"\n"),
+        ],
+    )
+    async def test_what_was_read_before_is_used_and_it_is_said_once_until_it_is_mended(
+        self, door: Door, made: dict[str, tuple[Path, Path]], name: str, content: bytes
+    ) -> None:
+        good = (door.directory / name).read_bytes()
+        door.write(name, content)
+        await door.until(lambda: door.admission.trouble != "")
+        assert str(door.directory / name) in door.admission.trouble
+        assert "used until it is mended" in door.admission.trouble
+        assert await door.shown(client=made["client"]) == der(made["one"])
+        for _ in range(4):
+            await door.clock.advance(WATCHED)
+        assert door.log.events("error") == ["enrollment.files.unusable"]
+        door.write(name, good)
+        await door.until(lambda: door.admission.trouble == "")
+        assert await door.shown(client=made["client"]) == der(made["one"])
+
+    async def test_a_key_that_does_not_match_yet_is_waited_for(
+        self, door: Door, made: dict[str, tuple[Path, Path]]
+    ) -> None:
+        door.write("cert.pem", made["two"][0].read_bytes())
+        await door.until(lambda: door.admission.trouble != "")
+        assert await door.shown(client=made["client"]) == der(made["one"])
+        door.write("key.pem", made["two"][1].read_bytes())
+        await door.until(lambda: door.admission.trouble == "")
+        assert await door.shown(client=made["client"]) == der(made["two"])
+
+    async def test_a_file_that_is_gone_for_a_moment_ends_nothing(
+        self, door: Door, made: dict[str, tuple[Path, Path]]
+    ) -> None:
+        aside = (door.directory / "cert.pem").rename(door.directory / "aside")
+        await door.until(lambda: door.admission.trouble != "")
+        assert await door.shown(client=made["client"]) == der(made["one"])
+        aside.rename(door.directory / "cert.pem")
+        await door.until(lambda: door.admission.trouble == "")
+
+    async def test_a_key_with_a_passphrase_asks_nobody(
+        self, door: Door, made: dict[str, tuple[Path, Path]]
+    ) -> None:
+        locked = door.directory / "locked"
+        openssl("pkcs8", "-topk8", "-in", made["one"][1], "-out", locked, "-passout", "pass:x")
+        door.write("key.pem", locked.read_bytes())
+        await door.until(lambda: door.admission.trouble != "")
+        assert "key.pem" in door.admission.trouble
+
+
+class TestEnd:
+    async def test_it_is_said_two_weeks_before_a_certificate_ends_and_when_it_has(self, door: Door) -> None:
+        ends = credentials.end_of(door.directory / "cert.pem")
+        door.clock.jump(ends - timedelta(days=15) - door.clock.now())
+        await door.clock.advance(1)
+        assert door.admission.notes() == []
+        door.clock.jump(timedelta(days=1, hours=1))
+        await door.clock.advance(5)
+        (note,) = door.admission.notes()
+        assert f"cert.pem ends {ends:%Y-%m-%dT%H:%M:%SZ}" in note
+        door.clock.jump(timedelta(days=14))
+        await door.clock.advance(5)
+        assert "has ended" in door.admission.notes()[0]
+        assert door.log.events("warning") == ["enrollment.certificate.ends"] * 2
+
+    def test_the_end_is_that_of_the_first_certificate(
+        self, made: dict[str, tuple[Path, Path]], tmp_path: Path
+    ) -> None:
+        longer = certificate(tmp_path, "longer", days=20_000)[0]
+        for file in (longer, made["one"][0]):
+            told = subprocess.run(
+                ["openssl", "x509", "-in", file, "-noout", "-enddate"],
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout
+            end = datetime.strptime(told.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
+            chain = tmp_path / "chain.pem"
+            chain.write_bytes(made["one"][1].read_bytes() + file.read_bytes() + made["two"][0].read_bytes())
+            assert credentials.end_of(chain) == end
+
+    def test_what_is_no_certificate_is_named(self, tmp_path: Path) -> None:
+        file = tmp_path / "cert.pem"
+        for content in (b"", b"\0" * 64, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+            file.write_bytes(content)
+            with pytest.raises(credentials.ConfigError, match=r"cert\.pem"):
+                credentials.end_of(file)
+
+
+def test_the_token_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hidden-token")
+    os.utime(tmp_path / "token")
+    spec = ControlAPISpec(token_from=SecretSource(file=tmp_path / "token"))
+    assert "hidden" not in repr(credentials.read(spec))
