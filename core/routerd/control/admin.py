@@ -127,10 +127,11 @@ def add_claim_routes(app: web.Application, view: AdminView) -> None:
 
     async def claim(request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        for found in await view.claims():
-            if _name_of(found) == name:
-                return web.json_response(found)
-        raise _unknown(name)
+        found = [each for each in await view.claims() if isinstance(each, dict) and _name_of(each) == name]
+        if not found:
+            raise _unknown(name)
+        # A claim that holds and its change that waits for approval have one name.
+        return web.json_response({**found[0], "waiting": found[1]} if len(found) > 1 else found[0])
 
     async def decide(request: web.Request) -> web.Response:
         reason = (await _body(request)).get("reason", "")
@@ -152,8 +153,8 @@ def add_claim_routes(app: web.Application, view: AdminView) -> None:
     app.router.add_get("/v1/enrollment-log", audit)
 
 
-def _name_of(document: JSONValue) -> JSONValue:
-    metadata = document.get("metadata") if isinstance(document, dict) else None
+def _name_of(document: Document) -> JSONValue:
+    metadata = document.get("metadata")
     return metadata.get("name") if isinstance(metadata, dict) else None
 
 

@@ -75,6 +75,18 @@ async def test_a_status_that_says_nothing_is_shown_all_the_same(view: MemoryView
     assert (await ask(view, tmp_path, "show", "old")).out == "old  Expired\n  leaf                old\n"
 
 
+async def test_a_change_that_waits_is_shown_below(view: MemoryView, tmp_path: Path) -> None:
+    view.listed.append(claim_document("leaf-a", "Pending"))
+    done = await ask(view, tmp_path, "show", "leaf-a")
+    assert "\nA change of it that waits\nleaf-a  Pending\n" in done.out
+
+
+async def test_what_a_decision_came_to_is_said_in_words(view: MemoryView, tmp_path: Path) -> None:
+    view.words = "its leaf is admitted as soon as it has signed anew"
+    done = await ask(view, tmp_path, "approve", "leaf-b", "--reason", "known")
+    assert done.out == f"leaf-b: Approved: {view.words}\n"
+
+
 @pytest.mark.parametrize(
     ("verb", "phase"), [("approve", "Approved"), ("reject", "Rejected"), ("revoke", "Revoked")]
 )

@@ -67,6 +67,7 @@ class MemoryView:
     entries: list[Document] = attrs.field(factory=list)
     decided: list[tuple[str, str, str]] = attrs.field(factory=list)
     admits: bool = True
+    words: str = ""
 
     async def status(self) -> Document:
         return {"phase": "Ready"}
@@ -95,7 +96,7 @@ class MemoryView:
             raise EnrollmentRefused("leaf-id-taken", "leafID leaf-x is held by claim leaf-a")
         self.decided.append((name, verb, reason))
         phase = {"approve": "Approved", "reject": "Rejected", "revoke": "Revoked"}[verb]
-        return {"name": name, "phase": phase, "reason": reason}
+        return {"name": name, "phase": phase, "message": self.words or reason}
 
     async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
         found = [each for each in self.entries if claim in (None, each["claim"])]

@@ -31,6 +31,12 @@ async def test_claims_are_listed_and_shown_by_name(view: MemoryView, tmp_path: P
     assert refused.value.reason == "claim-unknown"
 
 
+async def test_a_change_that_waits_comes_with_the_claim_that_holds(tmp_path: Path) -> None:
+    both = [claim_document("leaf-a"), claim_document("leaf-a", "Pending")]
+    async with serving_admin(MemoryView(listed=both), tmp_path) as socket:
+        assert await request(socket, "GET", "/v1/claims/leaf-a") == {**both[0], "waiting": both[1]}
+
+
 @pytest.mark.parametrize("verb", ["approve", "reject", "revoke"])
 async def test_a_decision_carries_its_reason(view: MemoryView, tmp_path: Path, verb: str) -> None:
     async with serving_admin(view, tmp_path) as socket:

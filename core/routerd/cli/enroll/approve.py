@@ -1,4 +1,4 @@
-"""`routerd enroll approve NAME`: let a claim join that waits for approval."""
+"""`routerd enroll approve NAME`: let a claim join."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from routerd.cli.settings import Settings, with_settings
 @click.option("--reason", default="", metavar="TEXT", help="Why; it stands in the log.")
 @with_settings
 def command(settings: Settings, *, name: str, reason: str) -> None:
-    """Approve the leaf of a pending claim; later renewals of the same leaf need no approval.
+    """Let a claim join that waits for approval, was rejected, or whose leaf was revoked.
 
-    Look at it first: routerd enroll show NAME.
+    Look at it first: routerd enroll show NAME. Its renewals then need no approval; a claim of the
+    same leaf that asks for something else does.
     """
     decide(settings, "approve", name, reason)

@@ -70,6 +70,7 @@ def details(claim: Document, now: datetime) -> Iterator[tuple[str, str]]:
         ("first seen", times.text(status.get("firstSeen"))),
         ("admitted", times.text(status.get("admittedAt"))),
         (_end_label(claim), _end(status.get("expiresAt"), now)),
+        ("decided", times.text(status.get("decidedAt"))),
         ("decided by", word(status, "decidedBy")),
         ("renewable", {True: "yes", False: "no"}.get(cast("bool", status.get("renewable")), "")),
     )

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import click
 
 from routerd.cli.ask import ask
-from routerd.cli.enroll.claim_view import phase_of
+from routerd.cli.enroll.claim_view import phase_of, word
 from routerd.cli.settings import Settings
 from routerd.control.admin import Decision
 from routerd.runtime.claims import bare_name
@@ -18,4 +18,5 @@ def decide(settings: Settings, verb: Decision, name: str, reason: str) -> None:
     wanted = bare_name(name)
     path = f"/v1/claims/{quote(wanted, safe='')}/{verb}"
     answer = ask(settings, path, "POST", body={"reason": reason})
-    click.echo(f"{wanted}: {phase_of(answer) or 'done'}")
+    words = "; ".join(text for text in (word(answer, "message"),) if text and text != reason)
+    click.echo(f"{wanted}: {phase_of(answer) or 'done'}" + (f": {words}" if words else ""))

@@ -13,5 +13,5 @@ from routerd.cli.settings import Settings, with_settings
 @click.option("--reason", default="", metavar="TEXT", help="Why; the leaf is told, and it stands in the log.")
 @with_settings
 def command(settings: Settings, *, name: str, reason: str) -> None:
-    """Reject the leaf of a pending claim."""
+    """Refuse a claim that waits for approval, now and whenever it asks again; approve undoes it."""
     decide(settings, "reject", name, reason)

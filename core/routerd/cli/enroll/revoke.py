@@ -20,9 +20,9 @@ from routerd.runtime.claims import bare_name
 def command(settings: Settings, *, name: str, reason: str, listener: Listener) -> None:
     """End a claim for good: its tunnel, session and routes go at once.
 
-    Whatever the leaf signed before cannot bring it back. Without --rr-url or --socket the daemon of
-    this host is told; a listener takes a revocation only from who shows a bearer token or a
-    certificate.
+    The leaf stays out, whatever it signs, until somebody approves it again. Without --rr-url or
+    --socket the daemon of this host is told; a listener takes a revocation only from who shows a
+    bearer token or a certificate.
     """
     if listener.target is None:
         decide(settings, "revoke", name, reason)

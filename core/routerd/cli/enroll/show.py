@@ -6,10 +6,11 @@ from typing import Any, cast
 from urllib.parse import quote
 
 import click
+from rich.console import Console
 from rich.text import Text
 
 from routerd.cli.ask import ask
-from routerd.cli.enroll.claim_view import details, name_of, phase_of
+from routerd.cli.enroll.claim_view import details, name_of, part, phase_of
 from routerd.cli.enroll.log import line
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, cell, console
@@ -32,12 +33,20 @@ def command(settings: Settings, *, name: str, as_document: bool) -> None:
         click.echo(as_json(cast("Any", claim)))
         return
     terminal = console()
-    terminal.print(Text.assemble((name_of(claim), "bold"), "  ", cell(phase_of(claim))))
-    for label, value in details(claim, SystemClock().now()):
-        terminal.print(Text(f"  {label:<20}{value}"))
+    _describe(terminal, claim)
+    waiting = part(claim, "waiting")
+    if waiting:
+        terminal.print(Text("\nA change of it that waits", style="bold"))
+        _describe(terminal, waiting)
     answer = ask(settings, f"/v1/enrollment-log?limit={LATEST}&claim={wanted}")
     entries = cast("list[Document]", answer["items"])
     if entries:
         terminal.print(Text("\nDecisions", style="bold"))
     for entry in entries:
         terminal.print(Text(f"  {line(entry)}"))
+
+
+def _describe(terminal: Console, claim: Document) -> None:
+    terminal.print(Text.assemble((name_of(claim), "bold"), "  ", cell(phase_of(claim))))
+    for label, value in details(claim, SystemClock().now()):
+        terminal.print(Text(f"  {label:<20}{value}"))
