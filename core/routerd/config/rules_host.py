@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from routerd.config.checker import Checker, encapsulation, link_name, mtu, port, secret, tunnel_key
 from routerd.model import specs
@@ -12,12 +14,34 @@ from routerd.model.resource import Resource
 def control_api(c: Checker, r: Resource[specs.ControlAPISpec]) -> None:
     """Check the enrollment listener."""
     port(c, r, "spec.port", r.spec.port)
-    for index, prefix in enumerate(r.spec.allow_cidrs):
-        if prefix.prefixlen == 0:
-            c.report(r, f"spec.allowCIDRs[{index}]", f"{prefix} would let everybody in", "name the leaves")
     if not r.spec.allow_cidrs:
         c.report(r, "spec.allowCIDRs", "is empty, so nobody could enroll")
+    missing = [name for name, value in (("tls", r.spec.tls), ("tokenFrom", r.spec.token_from)) if not value]
+    if missing:
+        for path, prefix in _whole_worlds(r.spec):
+            message = f"{prefix} lets everybody in, and {' and '.join(missing)} of ControlAPI is missing"
+            c.report(r, path, message, f"name the leaves' networks, or add {' and '.join(missing)}")
+    if r.spec.token_from is not None and r.spec.tls is None and not r.spec.listen_address.is_loopback:
+        message = f"is sent in clear text to {r.spec.listen_address}: who reads it on the way can use it"
+        c.warn(r, "spec.tokenFrom", message, "add tls")
     secret(c, r, "spec.tokenFrom", r.spec.token_from)
+
+
+def _whole_worlds(spec: specs.ControlAPISpec) -> Iterator[tuple[str, IPv4Network | IPv6Network]]:
+    """Yield what lets everybody in: one prefix, or several that are everything together."""
+    found = False
+    for index, prefix in enumerate(spec.allow_cidrs):
+        if prefix.prefixlen == 0:
+            found = True
+            yield f"spec.allowCIDRs[{index}]", prefix
+    if found:
+        return
+    four = collapse_addresses(each for each in spec.allow_cidrs if isinstance(each, IPv4Network))
+    six = collapse_addresses(each for each in spec.allow_cidrs if isinstance(each, IPv6Network))
+    pieces: list[IPv4Network | IPv6Network] = [*four, *six]
+    for whole in pieces:
+        if whole.prefixlen == 0:
+            yield "spec.allowCIDRs", whole
 
 
 def tunnel(c: Checker, r: Resource[specs.TunnelInterfaceSpec]) -> None:

@@ -80,7 +80,9 @@ def _rules(inputs: Inputs, links: Adjacencies) -> dict[FirewallKey, FirewallRule
             continue
         for source in api.spec.allow_cidrs:
             if isinstance(source, IPv4Network) and not source.is_loopback:
-                opening = Accept(chain="input", protocol="tcp", port=api.spec.port, source=source)
+                # Packet filters know no prefix of everything; they name no source then.
+                known = source if source.prefixlen else None
+                opening = Accept(chain="input", protocol="tcp", port=api.spec.port, source=known)
                 rules[opening] = FirewallRule(owner=api.ref)
     return rules
 
