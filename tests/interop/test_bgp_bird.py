@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import attrs
 import pytest
 
 from routerd.model.session import ImportPolicy, Session
@@ -226,6 +227,28 @@ async def test_our_leaf_below_a_bird_reflector(inside: bool, nodes: Nodes, short
         async with asyncio.timeout(10):
             while "received administrative shutdown" not in (await ours.routing.states())[0].last_error:  # noqa: ASYNC110 - BIRD's doing
                 await asyncio.sleep(0.05)
+
+
+async def test_a_bird_of_another_router_id_or_as_than_expected_is_refused_and_told(
+    inside: bool, nodes: Nodes, short_path: Path
+) -> None:
+    if not inside:
+        return
+    with birds(short_path, "a") as (a,):
+        a.link(1)
+        address = IPv4Address("10.255.1.1")
+        rr = await reflector(nodes, ("10.255.1.1", A), peer_router_id=IPv4Address("10.99.0.12"))
+        session = (await rr.routing.sessions.observe())[address]
+        a.start("10.99.0.11", static(A), bgp("up", "10.255.1.1", "10.255.1.0", TO_RR))
+        await until(lambda: "Bad BGP identifier" in a.ask("show", "protocols", "all", "up"), "its router ID")
+        assert (await rr.routing.states())[0].remote_router_id == IPv4Address("10.99.0.11")
+        await put(rr.routing.sessions, address, attrs.evolve(session, peer_asn=64999))
+        await until(lambda: "Bad peer AS" in a.ask("show", "protocols", "all", "up"), "its AS number")
+        assert rr.last.routes == ()
+        await put(
+            rr.routing.sessions, address, attrs.evolve(session, peer_router_id=IPv4Address("10.99.0.11"))
+        )
+        await until(lambda: rr.learned() == {A: {"10.255.1.1"}}, "expected, and let in")
 
 
 async def test_a_password_of_tcp_md5_is_understood(inside: bool, nodes: Nodes, short_path: Path) -> None:
