@@ -2,101 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import json
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import aiohttp
-import attrs
 import pytest
-from tests.unit.enrollment.enrollment_world import LOOPBACK, NOW, listening
+from tests.unit.enrollment.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, Served, served
 
-from routerd.control.enrollment import MAX_BODY, Doorkeeper, enrollment_app, serve_enrollment, server_tls
-from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology, Source
+from routerd.control.door import Doorkeeper
+from routerd.control.enrollment import MAX_BODY, enrollment_app, serve_enrollment, server_tls
+from routerd.control.ports import API_VERSION, PREFIX
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import ControlError, EnrollmentRefused, RouterdError, StoreError, TransientError
 from routerd.model.specs.system import ControlTLSSpec
-from routerd.spi import JSONValue
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 
-CLAIMS = f"{PREFIX}/sam-enrollment-claims"
-JSON = {"Content-Type": "application/json"}
-ENVELOPE = {"apiVersion": API_VERSION, "kind": "SAMEnrollmentClaimSubmitRequest", "claim": {"x": 1}}
+LOOPBACK = (IPv4Network("127.0.0.0/8"),)
 
-
-class FakeDesk:
-    """Implements `AdmissionDesk`: keeps what it was asked, and raises what it was told to."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[object, ...]] = []
-        self.error: RouterdError | None = None
-
-    def _note(self, *what: object) -> None:
-        self.asked.append(what)
-        if self.error is not None:
-            raise self.error
-
-    async def submit(self, document: JSONValue, source: IPv4Address | None) -> Accepted:
-        self._note("submit", document, source)
-        return Accepted(
-            claim_ref="SAMEnrollmentClaim/a", observed_at=NOW, expires_at=NOW + timedelta(seconds=1.5)
-        )
-
-    async def topology(
-        self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
-    ) -> ServedTopology:
-        self._note("topology", rr_set, claim_ref)
-        return ServedTopology(rr_set={"kind": "SAMRRSet"}, claim_digest="sha256:00")
-
-    async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
-        self._note("revoke", name, reason)
-        return Revoked(claim_ref=f"SAMEnrollmentClaim/{name}", observed_at=NOW, reason=reason)
-
-
-@attrs.define
-class Listener:
-    desk: FakeDesk
-    clock: FakeClock
-    log: RecordingLogger
-    session: aiohttp.ClientSession
-    url: str = ""
-
-    async def ask(
-        self, method: str, path: str, **options: object
-    ) -> tuple[int, dict[str, str], dict[str, object]]:
-        async with self.session.request(method, self.url + path, **options) as response:  # type: ignore[arg-type]  # by the caller
-            text = await response.text()
-            body = json.loads(text) if response.content_type == "application/json" else {"text": text}
-            return response.status, dict(response.headers), body
-
-
-Start = Callable[..., Awaitable[Listener]]
+Start = Callable[..., Awaitable[Served]]
 
 
 @pytest.fixture
 async def start(fake_clock: FakeClock) -> AsyncIterator[Start]:
-    closers = []
+    async with AsyncExitStack() as stack:
 
-    async def started(*, slow: float = 10.0, **changed: object) -> Listener:
-        door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock, burst=100))
-        door = attrs.evolve(door, **changed)  # type: ignore[arg-type]  # by the caller
-        listener = Listener(FakeDesk(), fake_clock, RecordingLogger(), aiohttp.ClientSession())
-        context = listening(listener.desk, door, fake_clock, listener.log, slow=slow)
-        listener.url = await context.__aenter__()
-        closers.append((context, listener.session))
-        return listener
+        async def started(**changed: object) -> Served:
+            return await stack.enter_async_context(served(fake_clock, **changed))  # type: ignore[arg-type]  # by the caller
 
-    yield started
-    for context, session in closers:
-        await session.close()
-        await context.__aexit__(None, None, None)
+        yield started
 
 
 class TestShapes:
@@ -126,8 +65,8 @@ class TestShapes:
         assert old == {**common, "kind": "SAMRRSetGetResult"}
         assert new == {**common, "kind": "SAMEnrollmentTopologyGetResult", "claimDigest": "sha256:00"}
         assert listener.desk.asked == [
-            ("topology", "rrs", "SAMEnrollmentClaim/a"),
-            ("topology", "rrs", "a"),
+            ("topology", "rrs", "SAMEnrollmentClaim/a", "", IPv4Address("127.0.0.1")),
+            ("topology", "rrs", "a", "sha256:11", IPv4Address("127.0.0.1")),
         ]
 
     async def test_a_revocation(self, start: Start) -> None:
@@ -141,7 +80,7 @@ class TestShapes:
         assert status == 200
         assert body["kind"] == "SAMEnrollmentClaimRevokeResult"
         assert body["expiresAt"] == body["observedAt"] == "2026-06-28T12:00:00Z"
-        assert listener.desk.asked == [("revoke", "a", "lost")]
+        assert listener.desk.asked == [("revoke", "a", "lost", IPv4Address("127.0.0.1"))]
 
     @pytest.mark.parametrize(
         ("error", "status", "words", "reason"),
@@ -213,30 +152,18 @@ class TestBodies:
 
     async def test_who_never_ends_the_headers_is_cut_off(self, start: Start) -> None:
         listener = await start(slow=0.2)
-        assert await _cut_off(listener.url, b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ") == b""
+        assert await listener.send(b"POST / HTTP/1.1\r\nHost: x\r\nX-A: ") == b""
 
     async def test_who_never_ends_the_body_is_cut_off(self, start: Start) -> None:
         listener = await start(slow=0.2)
         head = f"POST {CLAIMS} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{{"
-        assert b" 408 " in await _cut_off(listener.url, head.encode())
+        assert b" 408 " in await listener.send(head.encode())
         assert listener.desk.asked == []
 
     async def test_a_name_in_a_revocation_must_be_that_of_the_path(self, start: Start) -> None:
         listener = await start(client_certificates=True)
         status, _, answer = await listener.ask("POST", f"{CLAIMS}/a/revoke", json={"name": "b"})
         assert (status, answer["error"]["reason"]) == (400, "request-invalid")
-
-
-async def _cut_off(url: str, sent: bytes) -> bytes:
-    """Send the beginning of a request, then nothing; return what came until the server hung up."""
-    host, _, port = url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(sent)
-    try:
-        async with asyncio.timeout(10):
-            return await reader.read()
-    finally:
-        writer.close()
 
 
 class TestDoor:
@@ -293,33 +220,6 @@ class TestDoor:
         )
 
 
-class TestRateLimit:
-    async def test_each_source_has_its_own(self, fake_clock: FakeClock) -> None:
-        limit = RateLimit(clock=fake_clock, rate=1, burst=1)
-        one, other = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
-        assert [limit.wait(one), limit.wait(one), limit.wait(other)] == [0, 1, 0]
-
-    async def test_a_host_with_many_ipv6_addresses_is_one_source(self, fake_clock: FakeClock) -> None:
-        limit = RateLimit(clock=fake_clock, rate=1, burst=1)
-        waits = [limit.wait(IPv6Address(f"2001:db8::{n}")) for n in range(1, 4)]
-        assert waits == [0, 1, 1]
-        assert limit.wait(IPv6Address("2001:db8:0:1::1")) == 0
-
-    async def test_it_refills_to_its_burst(self, fake_clock: FakeClock) -> None:
-        limit = RateLimit(clock=fake_clock, rate=10, burst=2)
-        source = IPv4Address("192.0.2.1")
-        await fake_clock.advance(100)
-        assert [limit.wait(source) for _ in range(3)] == [0, 0, 1]
-        await fake_clock.advance(100)
-        assert [limit.wait(source) for _ in range(3)] == [0, 0, 1]
-
-    async def test_its_memory_is_bounded(self, fake_clock: FakeClock) -> None:
-        limit = RateLimit(clock=fake_clock, burst=1, sources=10)
-        for n in range(100):
-            limit.wait(IPv4Address(n + 1))
-        assert len(limit._buckets) == 10
-
-
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     directory = tmp_path_factory.mktemp("tls")
@@ -366,10 +266,9 @@ class TestTLS:
             server_tls(ControlTLSSpec(cert_file=tmp_path / "no-cert.pem", key_file=tmp_path / "no-key.pem"))
 
 
-async def test_a_port_that_is_taken_is_named(fake_clock: FakeClock) -> None:
+async def test_a_port_that_is_taken_is_named(start: Start, fake_clock: FakeClock) -> None:
+    port = (await start()).port
     door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock))
-    async with listening(FakeDesk(), door, fake_clock, RecordingLogger()) as url:
-        port = int(url.rpartition(":")[2])
-        app = enrollment_app(FakeDesk(), door, clock=fake_clock, log=RecordingLogger())
-        with pytest.raises(ControlError, match=rf"127\.0\.0\.1:{port}.*listenAddress and port"):
-            await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=port)
+    app = enrollment_app(FakeDesk(), door, clock=fake_clock, log=RecordingLogger())
+    with pytest.raises(ControlError, match=rf"127\.0\.0\.1:{port}.*listenAddress and port"):
+        await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=port)
