@@ -110,12 +110,12 @@ def test_without_a_daemon_it_is_said_where_one_was_looked_for(tmp_path: Path) ->
 async def test_the_log_says_who_from_where_what_and_why(view: MemoryView, tmp_path: Path) -> None:
     done = await ask(view, tmp_path, "log")
     assert done.out.splitlines() == [
-        "2026-06-28T12:00:01Z  pending      leaf-b  from 198.51.100.31  approval-pending",
+        "2026-06-28T12:00:01Z  pending      leaf-b        from 198.51.100.31  approval-pending",
         (
-            "2026-06-28T12:00:02Z  refused      leaf-a  from 198.51.100.31  7 times  "
+            "2026-06-28T12:00:02Z  refused      leaf-a        from 198.51.100.31  7 times  "
             "join-hmac-mismatch: it does not match"
         ),
-        "2026-06-28T12:00:03Z  approved     leaf-a  from admin",
+        "2026-06-28T12:00:03Z  approved     leaf-a        from admin",
     ]
     assert (await ask(MemoryView(), tmp_path, "log")).out == "nothing was decided yet\n"
 
@@ -129,7 +129,7 @@ async def test_the_log_can_be_cut(view: MemoryView, tmp_path: Path) -> None:
 
 def test_a_leaf_under_another_name_is_named_in_the_log() -> None:
     assert "  claim-1 (leaf leaf-a)  " in line(entry(1, "claim-1", leafID="leaf-a"))
-    assert "  -  from " in line(entry(1, "", leafID=""))
+    assert "  -             from " in line(entry(1, "", leafID=""))
 
 
 def test_a_follower_sees_each_entry_once_and_again_when_it_repeats() -> None:
@@ -139,6 +139,12 @@ def test_a_follower_sees_each_entry_once_and_again_when_it_repeats() -> None:
     assert list(unseen.among([one, two])) == []
     again, three = {**two, "count": 2}, entry(3)
     assert list(unseen.among([again, three])) == [again, three]
+
+
+def test_a_follower_who_wanted_only_the_latest_gets_no_older_ones_later() -> None:
+    unseen = Unseen()
+    assert list(unseen.among([entry(5)])) == [entry(5)]
+    assert list(unseen.among([entry(3), entry(4), entry(5), entry(6)])) == [entry(6)]
 
 
 async def test_metrics_are_printed_as_they_come(view: MemoryView, tmp_path: Path) -> None:

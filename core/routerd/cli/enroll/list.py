@@ -13,7 +13,7 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console, table
 from routerd.control.client import Document
 
-COLUMNS = ("NAME", "STATE", "LEAF", "POLICY", "CAME FROM", "FIRST SEEN", "ENDS", "REASON")
+COLUMNS = ("NAME", "STATE", "LEAF", "POLICY", "CAME FROM", "SINCE", "ENDS", "REASON")
 
 
 @click.command("list")
@@ -44,7 +44,7 @@ def _row(claim: Document) -> tuple[str, ...]:
         leaf_of(claim),
         policy_of(claim),
         word(status, "source"),
-        times.text(status.get("firstSeen")),
+        times.text(status.get("firstSeen") or status.get("admittedAt")),
         times.text(status.get("expiresAt")),
         why_of(claim),
     )

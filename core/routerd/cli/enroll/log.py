@@ -61,7 +61,7 @@ def line(entry: Document) -> str:
     count = entry.get("count")
     times_over = f"{count} times" if isinstance(count, int) and count > 1 else ""
     source = word(entry, "source") or "admin"
-    parts = (f"{word(entry, 'decision'):<11}", who, f"from {source}", times_over, why)
+    parts = (f"{word(entry, 'decision'):<11}", f"{who:<12}", f"from {source}", times_over, why)
     return "  ".join([times.text(entry.get("at")), *(part for part in parts if part)])
 
 
@@ -69,15 +69,20 @@ class Unseen:
     """Picks the entries that were not shown yet, and those whose count has grown."""
 
     def __init__(self) -> None:
-        self._counts: dict[object, object] = {}
+        self._counts: dict[int, object] = {}
+        self._latest = -1
 
     def among(self, entries: Sequence[Document]) -> Iterator[Document]:
-        """Yield what is new, and remember it."""
-        before = self._counts
-        self._counts = {entry.get("number"): entry.get("count") for entry in entries}
+        """Yield what is new, and remember it; what was older at the first look is not."""
         for entry in entries:
-            if before.get(entry.get("number")) != entry.get("count"):
+            number = cast("int", entry.get("number") or 0)
+            count = entry.get("count")
+            if number > self._latest or (number in self._counts and self._counts[number] != count):
                 yield entry
+                self._counts[number] = count
+                self._latest = max(self._latest, number)
+        shown = {entry.get("number") for entry in entries}
+        self._counts = {number: count for number, count in self._counts.items() if number in shown}
 
 
 def _follow(settings: Settings, entries: Sequence[Document], name: str | None, *, as_document: bool) -> None:
