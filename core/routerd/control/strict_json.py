@@ -10,8 +10,8 @@ from routerd.spi import JSONValue
 DEEPEST = 32
 """Levels of lists and objects; a claim has five."""
 
-LONGEST_WHOLE = 19
-"""Characters of a whole number; what has more does not fit in 64 bits."""
+LARGEST = 2**63 - 1
+"""The largest whole number; what is larger fits in no database."""
 
 
 def parse(content: bytes) -> JSONValue:
@@ -46,9 +46,11 @@ def _constant(text: str) -> JSONValue:
 
 
 def _whole(text: str) -> int:
-    if len(text) > LONGEST_WHOLE:
+    # The text is looked at first: making a number of very many digits takes long.
+    value = int(text) if len(text) <= len(str(-LARGEST)) else LARGEST + 1
+    if abs(value) > LARGEST:
         raise ValueError("a number is too large")
-    return int(text)
+    return value
 
 
 def _real(text: str) -> float:

@@ -79,7 +79,9 @@ class Served:
         url = f"http://127.0.0.1:{self.port}{path}"
         async with self.session.request(method, url, **options) as response:  # type: ignore[arg-type]  # by the caller
             text = await response.text()
-            body = json.loads(text) if response.content_type == "application/json" else {"text": text}
+            body = (
+                json.loads(text) if text and response.content_type == "application/json" else {"text": text}
+            )
             return response.status, dict(response.headers), body
 
     async def send(self, raw: bytes, *, source: str = "127.0.0.1") -> bytes:
