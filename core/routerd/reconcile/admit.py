@@ -7,26 +7,18 @@ marked; they only refuse what could not have worked, or what would have harmed a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import attrs
 
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
-from routerd.model.intent import Intent, Named
-from routerd.model.specs import (
-    BGPRouterSpec,
-    IPv4StaticAddressSpec,
-    MobilityPoolSpec,
-    SAMEnrollmentPolicySpec,
-    SAMTransportProfileSpec,
-)
+from routerd.model.intent import Named
+from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.reconcile.claim_form import parse_time
-from routerd.reconcile.roster import Roster, addresses, routed
-from routerd.reconcile.slots import slots_of
+from routerd.reconcile.roster import Holdings, Roster, addresses
+from routerd.reconcile.terms import Terms
 from routerd.store.records import Revocation, UsedNonce
 
 DEFAULT_LIFE = timedelta(minutes=5)
@@ -52,29 +44,31 @@ class Ledger:
     revocations: tuple[Revocation, ...] = ()
 
 
-def policy_for(claim: Claim, intent: Intent) -> Named[SAMEnrollmentPolicySpec]:
-    """Return the policy that a claim names; refused with `policy-unknown` when there is none."""
-    kind, _, name = claim.policy_ref.strip().rpartition("/")
-    if kind in ("", "SAMEnrollmentPolicy"):
-        for found in intent.of(SAMEnrollmentPolicySpec):
-            if found.name == name:
-                return found
-    known = ", ".join(found.ref for found in intent.of(SAMEnrollmentPolicySpec)) or "none"
-    raise EnrollmentRefused(
-        "policy-unknown",
-        f"claim {claim.name}: this router has no policy {claim.policy_ref.strip()} (it has: {known})",
-    )
-
-
-def admit(claim: Claim, roster: Roster, ledger: Ledger, *, fingerprint: str, now: datetime) -> AdmittedClaim:
+def admit(
+    claim: Claim,
+    roster: Roster,
+    ledger: Ledger,
+    *,
+    fingerprint: str,
+    now: datetime,
+    digest: str = "",
+    source: IPv4Address | IPv6Address | None = None,
+) -> AdmittedClaim:
     """Return the claim as admitted, or raise `EnrollmentRefused`.
 
     The claim has passed `check_form`. `fingerprint` identifies what was signed, proof included: the
     same one again under the same name is the same claim, and is admitted again without a change.
+    `digest` and `source` are kept with it.
     """
-    policy = policy_for(claim, roster.intent)
     candidate = _Candidate(
-        claim=claim, roster=roster, policy=policy, ledger=ledger, fingerprint=fingerprint, now=now
+        claim=claim,
+        roster=roster,
+        terms=roster.house.terms(claim),
+        ledger=ledger,
+        fingerprint=fingerprint,
+        now=now,
+        signed_at=parse_time(claim, "joinTimestamp", claim.join_timestamp, "join-timestamp-invalid"),
+        holdings=roster.holdings(claim),
     )
     candidate.check_policy()
     candidate = candidate.lasting()
@@ -85,7 +79,9 @@ def admit(claim: Claim, roster: Roster, ledger: Ledger, *, fingerprint: str, now
     candidate.check_slots()
     previous = candidate.previous
     admitted_at = previous.admitted_at if previous is not None and previous.active(now) else now
-    return AdmittedClaim(claim=candidate.claim, admitted_at=admitted_at, expires_at=end)
+    return AdmittedClaim(
+        claim=candidate.claim, admitted_at=admitted_at, expires_at=end, digest=digest, source=source
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -94,15 +90,17 @@ class _Candidate:
 
     claim: Claim
     roster: Roster
-    policy: Named[SAMEnrollmentPolicySpec]
+    terms: Terms
     ledger: Ledger
     fingerprint: str
     now: datetime
+    signed_at: datetime | None
+    holdings: Holdings
 
     @property
-    def intent(self) -> Intent:
-        """Return the configuration."""
-        return self.roster.intent
+    def policy(self) -> Named[SAMEnrollmentPolicySpec]:
+        """Return the claim's policy."""
+        return self.terms.policy
 
     @property
     def previous(self) -> AdmittedClaim | None:
@@ -130,9 +128,9 @@ class _Candidate:
         """Check the claim against its policy."""
         claim, spec, ref = self.claim, self.policy.spec, self.policy.ref
         leaf = claim.leaf_id.strip()
-        allowed = spec.allowed_leaf_ids
+        allowed = self.terms.leaf_ids
         # Ours: the whole ID must match. Found anywhere in it, "leaf-a" would also let "not-leaf-ax" in.
-        if allowed is not None and re.fullmatch(allowed.pattern, leaf) is None:
+        if allowed is not None and allowed.fullmatch(leaf) is None:
             self._refuse(
                 "leaf-id-not-allowed",
                 f"{ref} allows no leafID {leaf} (the whole of it must match {allowed.pattern})",
@@ -159,17 +157,18 @@ class _Candidate:
                 "owned-address-outside",
                 "mobility.ownedAddresses",
                 owned.network_address,
-                tuple(self._pools()),
+                self.terms.pools,
             )
         self._check_wireguard()
 
     def _check_wireguard(self) -> None:
         spec, wireguard = self.policy.spec, self.claim.wireguard
-        profile = self.intent.get(spec.transport_profile_ref, SAMTransportProfileSpec)
         if wireguard is None:
-            if profile is not None and profile.spec.encrypted:
+            if self.terms.encrypted:
                 # Ours: without a key no tunnel of this profile can come up.
-                self._refuse("wireguard-key-required", f"wireGuard.publicKey is required by {profile.ref}")
+                self._refuse(
+                    "wireguard-key-required", f"wireGuard.publicKey is required by {self.terms.encrypted}"
+                )
             return
         terms = spec.wire_guard
         endpoint = wireguard.udp_endpoint
@@ -185,13 +184,6 @@ class _Candidate:
                     "wireguard-allowed-ips-outside",
                     f"wireGuard.allowedIPs {network} is outside of {_listed(extra)} of {self.policy.ref}",
                 )
-
-    def _pools(self) -> Iterator[IPv4Network]:
-        yield from self.policy.spec.mobility_prefixes
-        for ref in self.policy.spec.mobility_pool_refs:
-            pool = self.intent.get(ref, MobilityPoolSpec)
-            if pool is not None:
-                yield pool.spec.prefix
 
     def _inside(
         self, reason: str, field: str, address: IPv4Address, prefixes: tuple[IPv4Network, ...]
@@ -215,7 +207,7 @@ class _Candidate:
     def end(self) -> datetime:
         """Return when the claim really ends; refused when that is past."""
         asked, limit = self._asked(), self._limit()
-        if asked is not None and limit is not None and self._signed_at() is not None and asked > limit:
+        if asked is not None and limit is not None and self.signed_at is not None and asked > limit:
             self._refuse(
                 "expires-at-exceeds-ttl",
                 f"expiresAt {self.claim.expires_at.strip()} is later than joinTimestamp and the ttl of "
@@ -230,31 +222,28 @@ class _Candidate:
 
     def check_clock(self) -> None:
         """Check that the claim was signed at a time that can be believed (ours)."""
-        signed_at, window = self._signed_at(), self.policy.spec.freshness_window
+        signed_at, window = self.signed_at, self.policy.spec.freshness_window
         if signed_at is None:
             return
-        ahead, now = signed_at - self.now, self.now.isoformat(timespec="seconds")
+        ahead = signed_at - self.now
         if ahead > (min(LARGEST_SKEW, window) if window is not None else LARGEST_SKEW):
             self._refuse(
                 "join-timestamp-in-future",
-                f"joinTimestamp {self.claim.join_timestamp.strip()} is ahead of this router's clock ({now}); "
-                "set the clocks of both",
+                f"joinTimestamp {self.claim.join_timestamp.strip()} is ahead of this router's clock "
+                f"({self.now:%Y-%m-%dT%H:%M:%SZ}); set the clocks of both",
             )
         if window is not None and -ahead > window and not self.repeated():
             self._refuse(
                 "join-timestamp-not-fresh",
                 f"joinTimestamp {self.claim.join_timestamp.strip()} is older than the freshnessWindow of "
-                f"{self.policy.ref} ({window}) at {now}; sign the claim again, and compare the clocks",
+                f"{self.policy.ref} ({window}) at {self.now:%Y-%m-%dT%H:%M:%SZ}; sign the claim again, and "
+                "compare the clocks",
             )
 
     def true_end(self) -> datetime:
         """Return the earlier of what the claim asks for and what its policy allows."""
         ends = [moment for moment in (self._asked(), self._limit()) if moment is not None]
         return min(ends) if ends else self.now + DEFAULT_LIFE
-
-    def _signed_at(self) -> datetime | None:
-        claim = self.claim
-        return parse_time(claim, "joinTimestamp", claim.join_timestamp, "join-timestamp-invalid")
 
     def _asked(self) -> datetime | None:
         return parse_time(self.claim, "expiresAt", self.claim.expires_at, "expires-at-invalid")
@@ -265,7 +254,7 @@ class _Candidate:
             return None
         try:
             # A clock that is ahead must not buy a longer life.
-            return min(self._signed_at() or self.now, self.now) + ttl
+            return min(self.signed_at or self.now, self.now) + ttl
         except OverflowError:
             return None
 
@@ -274,7 +263,7 @@ class _Candidate:
     def check_history(self) -> None:
         """Check the claim against its own past: revocation, replay, and who its name belongs to."""
         claim, previous = self.claim, self.previous
-        nonce, signed_at = claim.join_nonce.strip(), self._signed_at()
+        nonce, signed_at = claim.join_nonce.strip(), self.signed_at
         for revocation in self.ledger.revocations:
             self._check_revocation(revocation, nonce, signed_at)
         used = self.ledger.nonce
@@ -330,7 +319,7 @@ class _Candidate:
         """Check that nobody else holds what the claim asks for, under any policy."""
         claim = self.claim
         self._check_own()
-        for thing in self.roster.things(claim):
+        for thing in self.holdings.things:
             sort, which = thing
             if sort == "slot":
                 continue
@@ -338,7 +327,7 @@ class _Candidate:
             if other is not None:
                 self._taken(*self._name_of(sort, which, other.claim), other.claim, by_name=sort == "leaf")
         # Ours: WireGuard gives an address to the last peer that asks for it.
-        crossing = self.roster.overlapping(claim, now=self.now)
+        crossing = self.roster.overlapping(self.holdings, but=claim.name, now=self.now)
         if crossing is not None:
             network, other = crossing
             self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {network}", other.claim)
@@ -363,27 +352,26 @@ class _Candidate:
 
     def _check_own(self) -> None:
         """Check that the claim asks for nothing that is this router's own (ours)."""
-        claim = self.claim
-        for router in self.intent.of(BGPRouterSpec):
-            if claim.router_id.strip() == str(router.spec.router_id):
-                self._refuse("router-id-taken", f"bgp.routerID {claim.router_id.strip()} is {router.ref}'s")
-        networks = routed(claim)
-        for found in self.intent.of(IPv4StaticAddressSpec):
-            address = found.spec.address.ip
-            if address in addresses(claim):
+        claim, house = self.claim, self.roster.house
+        router_id = claim.router_host
+        if router_id is not None and (ref := house.router_ids.get(router_id)) is not None:
+            self._refuse("router-id-taken", f"bgp.routerID {router_id} is {ref}'s")
+        for address in addresses(claim):
+            if (ref := house.addresses.get(address)) is not None:
                 what = "tunnelAddress" if address == claim.tunnel_host else "mobility.ownedAddresses"
-                self._refuse("address-is-reflectors", f"{what} {address} is {found.ref} of this router")
-            for network in networks:
+                self._refuse("address-is-reflectors", f"{what} {address} is {ref} of this router")
+        for _, network in self.holdings.routed:
+            for address, ref in house.addresses.items():
                 if address in network:
                     self._refuse(
                         "address-is-reflectors",
-                        f"wireGuard.allowedIPs {network} holds {found.ref} of this router ({address})",
+                        f"wireGuard.allowedIPs {network} holds {ref} of this router ({address})",
                     )
 
     def check_slots(self) -> None:
         """Check that the leaf's /31 is free in every transport profile that its policy feeds."""
         leaf = self.claim.leaf_id.strip()
-        for slot in slots_of(self.intent, self.policy, leaf):
+        for slot in self.holdings.slots:
             if leaf == slot.own:
                 self._refuse("leaf-id-taken", f"leafID {leaf} is the name of this router in {slot.profile}")
             holder = self.roster.slot_holder(slot.network, but=self.claim.name, now=self.now)

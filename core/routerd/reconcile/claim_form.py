@@ -8,14 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
 from routerd.errors import EnrollmentRefused
-from routerd.model.claim import Claim, ClaimWireGuard
+from routerd.model.claim import Claim, ClaimWireGuard, host, prefix
 from routerd.model.names import PublicKey
 
 MAX_TEXT = 256
@@ -56,11 +57,11 @@ def check_form(claim: Claim) -> None:
             f"leafID {_shown(claim.leaf_id)} must be of letters, digits, dots and dashes, "
             "at most 253 of them",
         )
-    _host(claim, "tunnelAddress", claim.tunnel_address, required=True)
-    _host(claim, "endpoint", claim.endpoint)
-    _host(claim, "bgp.routerID", claim.router_id)
+    _check_host(claim, "tunnelAddress", claim.tunnel_address, required=True)
+    _check_host(claim, "endpoint", claim.endpoint)
+    _check_host(claim, "bgp.routerID", claim.router_id)
     for text in claim.owned_addresses:
-        _prefix(claim, "mobility.ownedAddresses", text, host=True)
+        _check_prefix(claim, "mobility.ownedAddresses", text, single=True)
     if len(claim.owned) != len(claim.owned_addresses):
         _refuse(claim, "owned-address-twice", "mobility.ownedAddresses has an address twice")
     if not 0 <= claim.asn <= MAX_ASN:
@@ -76,28 +77,41 @@ def parse_time(claim: Claim, field: str, text: str, reason: str) -> datetime | N
     value = text.strip()
     if not value:
         return None
-    try:
-        if _RFC3339.match(value):
-            return datetime.fromisoformat(value)
-    except ValueError:
-        pass
+    moment = _moment(value)
+    if moment is not None:
+        return moment
     raise EnrollmentRefused(
         reason, f"claim {claim.name}: {field} {value} is no time such as 2026-06-28T00:00:00Z"
     )
 
 
+@lru_cache(maxsize=256)
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if _RFC3339.match(text) else None
+    except ValueError:
+        return None
+
+
 def _check_texts(claim: Claim) -> None:
-    for field, text in _texts(claim):
-        if len(text) > MAX_TEXT:
-            _refuse(claim, "claim-too-large", f"{field} is longer than {MAX_TEXT} characters")
-        if not (text.isascii() and text.isprintable()):
-            _refuse(claim, "text-invalid", f"{field} has a character in it that is not printable ASCII")
+    texts = list(_texts(claim))
+    whole = "".join([text for _, text in texts])
+    if not (whole.isascii() and whole.isprintable() and max(map(len, [t for _, t in texts])) <= MAX_TEXT):
+        _refuse_text(claim, texts)
     lists = {"mobility.ownedAddresses": claim.owned_addresses}
     if claim.wireguard is not None:
         lists["wireGuard.allowedIPs"] = claim.wireguard.allowed_ips
     for field, items in lists.items():
         if len(items) > MAX_ITEMS:
             _refuse(claim, "claim-too-large", f"{field} has more than {MAX_ITEMS} items")
+
+
+def _refuse_text(claim: Claim, texts: Iterable[tuple[str, str]]) -> None:
+    for field, text in texts:
+        if len(text) > MAX_TEXT:
+            _refuse(claim, "claim-too-large", f"{field} is longer than {MAX_TEXT} characters")
+        if not (text.isascii() and text.isprintable()):
+            _refuse(claim, "text-invalid", f"{field} has a character in it that is not printable ASCII")
 
 
 def _shown(text: str) -> str:
@@ -141,11 +155,11 @@ def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
     endpoint = wireguard.endpoint.strip()
     if endpoint:
         host, _, port = endpoint.rpartition(":")
-        _host(claim, "wireGuard.endpoint", host, required=True, bare=True)
+        _check_host(claim, "wireGuard.endpoint", host, required=True, bare=True)
         if not _PORT.match(port) or int(port) > 65535:
             _refuse(claim, "endpoint-invalid", f"wireGuard.endpoint {endpoint} has no port from 1 to 65535")
     for text in wireguard.allowed_ips:
-        _prefix(claim, "wireGuard.allowedIPs", text)
+        _check_prefix(claim, "wireGuard.allowedIPs", text)
     if not 0 <= wireguard.persistent_keepalive <= 65535:
         _refuse(
             claim,
@@ -154,7 +168,7 @@ def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
         )
 
 
-def _host(claim: Claim, field: str, text: str, *, required: bool = False, bare: bool = False) -> None:
+def _check_host(claim: Claim, field: str, text: str, *, required: bool = False, bare: bool = False) -> None:
     value = text.strip()
     if not value and not required:
         return
@@ -166,35 +180,35 @@ def _host(claim: Claim, field: str, text: str, *, required: bool = False, bare: 
         _refuse(claim, "address-invalid", f"{field} {value} is no IPv4 address of a host")
 
 
-def _prefix(claim: Claim, field: str, text: str, *, host: bool = False) -> None:
-    network: IPv4Network | None
-    try:
-        network = IPv4Network(text)
-    except ValueError:
-        network = None
-    canonical = network is not None and text in (str(network), str(network).removesuffix("/32"))
-    if network is None or not canonical or not _usable(network.network_address):
+def _check_prefix(claim: Claim, field: str, text: str, *, single: bool = False) -> None:
+    network = _network(text)
+    if network is None or not _usable(network.network_address):
         _refuse(claim, "address-invalid", f"{field} {text} is no IPv4 prefix in its usual form")
-    elif host and network.prefixlen != 32:
+    elif single and network.prefixlen != 32:
         _refuse(claim, "owned-address-not-host", f"{field} {text} is no /32")
+
+
+def _network(text: str) -> IPv4Network | None:
+    """Return the prefix that is written in its usual form, or none."""
+    try:
+        network = prefix(text)
+    except ValueError:
+        return None
+    return network if "/" not in text or text.endswith("/32") or text == str(network) else None
 
 
 def _address(text: str) -> IPv4Address | None:
     try:
-        address = IPv4Address(text)
+        return host(text)
     except ValueError:
         return None
-    return address if str(address) == text else None
 
 
 def _usable(address: IPv4Address) -> bool:
-    # 255.255.255.255 counts as reserved (240.0.0.0/4), which some sites use as unicast.
-    return not (
-        address.is_unspecified
-        or address.is_loopback
-        or address.is_multicast
-        or address == IPv4Address("255.255.255.255")
-    )
+    """Say whether a host may have the address; 240.0.0.0/4 but its last counts, as some sites use it."""
+    number = int(address)
+    first = number >> 24
+    return number not in (0, 0xFFFFFFFF) and first != 127 and not 224 <= first <= 239
 
 
 def _refuse(claim: Claim, reason: str, message: str) -> None:

@@ -11,30 +11,42 @@ from collections.abc import Hashable, Iterable, Iterator
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
 
+import attrs
+
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
 from routerd.model.names import LinkName
-from routerd.model.specs import SAMEnrollmentPolicySpec
-from routerd.reconcile.slots import slots_of, static_slots
+from routerd.reconcile.slots import Slot
+from routerd.reconcile.terms import house
 
 Thing = tuple[str, Hashable]
 """What only one leaf may hold: its sort, and which one of that sort."""
+
+
+@attrs.frozen(kw_only=True)
+class Holdings:
+    """What a claim holds: things of which there is one, its /31s, and its AllowedIPs by device."""
+
+    things: tuple[Thing, ...]
+    slots: tuple[Slot, ...] = ()
+    routed: tuple[tuple[LinkName, IPv4Network], ...] = ()
 
 
 class Roster:
     """The claims that were admitted on this router, ended ones too.
 
     `intent` says which profile and which WireGuard device a claim's policy stands for, so a
-    roster is made anew when the configuration changes.
+    roster is made anew when the configuration changes. `version` is another after each change.
     """
 
     def __init__(self, intent: Intent, admitted: Iterable[AdmittedClaim] = ()) -> None:
-        self._intent = intent
-        self._static_slots = static_slots(intent)
+        self.house = house(intent)
         self._claims: dict[str, AdmittedClaim] = {}
+        self._held: dict[str, Holdings] = {}
         self._holders: dict[Thing, str] = {}
         self._networks: dict[LinkName, list[tuple[int, int, str]]] = {}
-        self._all: tuple[AdmittedClaim, ...] | None = None
+        self.version = 0
+        self._last: tuple[Claim | None, Holdings] = (None, Holdings(things=()))
         # Oldest first: of two that claim one thing, the later one is who has it now.
         for each in sorted(admitted, key=lambda found: found.admitted_at):
             self.put(each)
@@ -42,7 +54,7 @@ class Roster:
     @property
     def intent(self) -> Intent:
         """Return the configuration by which the claims are indexed."""
-        return self._intent
+        return self.house.intent
 
     def __iter__(self) -> Iterator[AdmittedClaim]:
         """Return the claims, ended ones too, in no order."""
@@ -53,10 +65,8 @@ class Roster:
         return len(self._claims)
 
     def all(self) -> tuple[AdmittedClaim, ...]:
-        """Return the claims by name; the same tuple until one changes."""
-        if self._all is None:
-            self._all = tuple(found for _, found in sorted(self._claims.items()))
-        return self._all
+        """Return the claims, ended ones too, in no order."""
+        return tuple(self._claims.values())
 
     def named(self, name: str) -> AdmittedClaim | None:
         """Return the claim of that name, also when it has ended."""
@@ -67,42 +77,46 @@ class Roster:
         name = admitted.claim.name
         self.drop(name)
         self._claims[name] = admitted
-        self._all = None
+        self.version += 1
         if admitted.claim.revoked or admitted.superseded:
             return
-        for thing in self.things(admitted.claim):
+        held = self._held[name] = self.holdings(admitted.claim)
+        for thing in held.things:
             self._holders[thing] = name
-        for device, network in self._routed(admitted.claim):
+        for device, network in held.routed:
             insort(self._networks.setdefault(device, []), (*_range(network), name))
 
     def drop(self, name: str) -> None:
         """Forget the claim of that name, if there is one."""
-        old = self._claims.pop(name, None)
-        if old is None:
+        self._claims.pop(name, None)
+        self.version += 1
+        held = self._held.pop(name, None)
+        if held is None:
             return
-        self._all = None
-        for thing in self.things(old.claim):
+        for thing in held.things:
             if self._holders.get(thing) == name:
                 del self._holders[thing]
-        for device, network in self._routed(old.claim):
+        for device, network in held.routed:
             entry = (*_range(network), name)
-            held = self._networks.get(device, [])
-            at = bisect_left(held, entry)
-            if at < len(held) and held[at] == entry:
-                del held[at]
+            others = self._networks.get(device, [])
+            at = bisect_left(others, entry)
+            if at < len(others) and others[at] == entry:
+                del others[at]
 
     def holder(self, thing: Thing, *, but: str, now: datetime) -> AdmittedClaim | None:
         """Return the claim, other than `but`, that holds a thing at `now`."""
         found = self._claims.get(self._holders.get(thing, but))
         return found if found is not None and found.claim.name != but and found.active(now) else None
 
-    def overlapping(self, claim: Claim, *, now: datetime) -> tuple[IPv4Network, AdmittedClaim] | None:
-        """Return an AllowedIPs of the claim that lies across another peer's of its device."""
-        for device, network in self._routed(claim):
+    def overlapping(
+        self, held: Holdings, *, but: str, now: datetime
+    ) -> tuple[IPv4Network, AdmittedClaim] | None:
+        """Return an AllowedIPs that lies across another peer's of its device, and that claim."""
+        for device, network in held.routed:
             first, last = _range(network)
             for start, end, name in self._across(device, first, last):
                 found = self._claims.get(name)
-                if name != claim.name and end >= first and start <= last and found and found.active(now):
+                if name != but and end >= first and start <= last and found and found.active(now):
                     return network, found
         return None
 
@@ -121,45 +135,45 @@ class Roster:
                     yield held[at]
                     at += 1
 
-    def displaced_by(self, admitted: AdmittedClaim, now: datetime) -> tuple[AdmittedClaim, ...]:
-        """Return the claims that have ended and of which `admitted` takes something."""
-        names = {self._holders.get(thing) for thing in self.things(admitted.claim)} - {
-            None,
-            admitted.claim.name,
-        }
+    def displaced_by(self, claim: Claim, *, now: datetime) -> tuple[AdmittedClaim, ...]:
+        """Return the claims that have ended and of which this one takes something."""
+        names = {self._holders.get(thing) for thing in self.holdings(claim).things} - {None, claim.name}
+        if not names:
+            return ()
         found = (self._claims[name] for name in sorted(name for name in names if name is not None))
         return tuple(each for each in found if not each.active(now) and not each.claim.revoked)
 
-    # --- what a claim holds ------------------------------------------------------------------------
-
-    def things(self, claim: Claim) -> Iterator[Thing]:
-        """Return everything of a claim that only one leaf may hold."""
-        yield "leaf", claim.leaf_id.strip()
-        if router_id := claim.router_id.strip():
-            yield "router-id", router_id
-        if claim.wireguard is not None and (key := claim.wireguard.public_key.strip()):
-            yield "key", key
-        for address in addresses(claim):
-            yield "address", address
-        policy = self._intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
-        if policy is not None:
-            # Two tunnels of one kind to one address are one tunnel to the kernel.
-            yield "endpoint", (_name(policy.spec.transport_profile_ref), claim.endpoint_host)
-            for slot in slots_of(self._intent, policy, claim.leaf_id.strip()):
-                yield "slot", slot.network
-
     def slot_holder(self, network: IPv4Network, *, but: str, now: datetime) -> str | None:
         """Return which leaf, or node of the file, has a /31."""
-        if (node := self._static_slots.get(network)) is not None:
+        if (node := self.house.slots.get(network)) is not None:
             return node
         found = self.holder(("slot", network), but=but, now=now)
         return found.claim.leaf_id.strip() if found is not None else None
 
-    def _routed(self, claim: Claim) -> Iterator[tuple[LinkName, IPv4Network]]:
-        policy = self._intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
-        if policy is not None and policy.spec.wire_guard is not None:
-            for network in routed(claim):
-                yield LinkName(policy.spec.wire_guard.interface), network
+    def holdings(self, claim: Claim) -> Holdings:
+        """Return everything of a claim that only one leaf may hold."""
+        # Judging asks first, then taking in: of the same claim, one after the other.
+        if self._last[0] is not claim:
+            self._last = (claim, self._holdings(claim))
+        return self._last[1]
+
+    def _holdings(self, claim: Claim) -> Holdings:
+        terms = self.house.find(claim)
+        things: list[Thing] = [("leaf", claim.leaf_id.strip())]
+        if (router_id := claim.router_host) is not None:
+            things.append(("router-id", router_id))
+        if claim.wireguard is not None and (key := claim.wireguard.public_key.strip()):
+            things.append(("key", key))
+        things += [("address", address) for address in addresses(claim)]
+        if terms is None:
+            return Holdings(things=tuple(things))
+        # Two tunnels of one kind to one address are one tunnel to the kernel.
+        things.append(("endpoint", (terms.profile, claim.endpoint_host)))
+        slots = terms.slots(claim.leaf_id.strip())
+        things += [("slot", slot.network) for slot in slots]
+        device = terms.device
+        networks = [(device, network) for network in routed(claim)] if device is not None else []
+        return Holdings(things=tuple(things), slots=slots, routed=tuple(networks))
 
 
 def addresses(claim: Claim) -> tuple[IPv4Address, ...]:
@@ -176,7 +190,3 @@ def routed(claim: Claim) -> tuple[IPv4Network, ...]:
 
 def _range(network: IPv4Network) -> tuple[int, int]:
     return int(network.network_address), int(network.broadcast_address)
-
-
-def _name(ref: str) -> str:
-    return ref.strip().rpartition("/")[2]

@@ -32,27 +32,40 @@ class Slot:
     network: IPv4Network
 
 
-def slots_of(intent: Intent, policy: Named[SAMEnrollmentPolicySpec], leaf: str) -> tuple[Slot, ...]:
-    """Return the slots that a leaf takes by being admitted under a policy."""
-    return tuple(_slot(intent, profile, leaf) for profile in _fed_by(intent, policy))
+@attrs.frozen(kw_only=True)
+class SlotSpace:
+    """The /31s of a profile, from which a leaf takes the one of its pair with this router."""
+
+    profile: str
+    own: str
+    prefix: IPv4Network
+
+    def slot(self, node: str) -> Slot:
+        """Return the slot of a node."""
+        base = int(self.prefix.network_address) + 2 * pair_slot(self.prefix, self.own, node)
+        return Slot(profile=self.profile, own=self.own, network=IPv4Network((base, 31)))
+
+
+def slot_spaces(intent: Intent, policy: Named[SAMEnrollmentPolicySpec]) -> Iterator[SlotSpace]:
+    """Yield the spaces in which a leaf takes a slot by being admitted under a policy."""
+    for profile in _fed_by(intent, policy):
+        yield _space(intent, profile)
 
 
 def static_slots(intent: Intent) -> dict[IPv4Network, str]:
     """Return the slots of nodes that stand in the file, and which node has each."""
     holders: dict[IPv4Network, str] = {}
     for profile in _pair_stable(intent):
+        space = _space(intent, profile)
         for node in _static_nodes(intent, profile):
-            slot = _slot(intent, profile, node)
-            if node != slot.own:
-                holders.setdefault(slot.network, node)
+            if node != space.own:
+                holders.setdefault(space.slot(node).network, node)
     return holders
 
 
-def _slot(intent: Intent, profile: Profile, node: str) -> Slot:
-    spec = profile.spec
-    own = (spec.self_node_ref or intent.node).strip()
-    base = int(spec.inner_prefix.network_address) + 2 * pair_slot(spec.inner_prefix, own, node)
-    return Slot(profile=profile.ref, own=own, network=IPv4Network((base, 31)))
+def _space(intent: Intent, profile: Profile) -> SlotSpace:
+    own = (profile.spec.self_node_ref or intent.node).strip()
+    return SlotSpace(profile=profile.ref, own=own, prefix=profile.spec.inner_prefix)
 
 
 def _pair_stable(intent: Intent) -> Iterator[Profile]:

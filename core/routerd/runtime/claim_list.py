@@ -20,7 +20,7 @@ LATE = 6
 def claim_documents(register: Register, substance: Callable[[Claim], str], now: datetime) -> list[JSONValue]:
     """Return every claim with its phase, by name; one that changes stands there twice."""
     found: list[tuple[str, Document]] = [
-        (each.claim.name, _admitted(register, each, now)) for each in register.roster.all()
+        (each.claim.name, _admitted(register, each, now)) for each in register.roster
     ]
     found += [(each.claim.name, _waiting(register, each, substance, now)) for each in register.waiting()]
     found += [(each.name, _set_aside(each)) for each in register.quarantined.values()]

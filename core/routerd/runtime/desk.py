@@ -22,8 +22,10 @@ from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
 from routerd.model.specs.claim_codec import claim_from_document
 from routerd.model.specs.rr_set import topology_document
-from routerd.reconcile.admit import Ledger, admit, policy_for
+from routerd.reconcile.admit import Ledger, admit
 from routerd.reconcile.claim_form import check_form, normalised
+from routerd.reconcile.roster import Roster
+from routerd.reconcile.terms import Terms
 from routerd.runtime import secrets
 from routerd.runtime.audit_trail import Refusals
 from routerd.runtime.claim_list import Document, claim_documents, entry_document, expiring
@@ -43,6 +45,22 @@ NONCE_MARGIN = timedelta(days=30)
 
 ENDED = ("claim-expired", "join-timestamp-not-fresh", "expires-at-exceeds-ttl")
 """Refusals of a claim that was fine, and waited too long for somebody's approval."""
+
+
+@attrs.frozen(kw_only=True)
+class _Case:
+    """A claim on the desk, with the terms of its policy; `digest` is that of the claim as it came."""
+
+    claim: Claim
+    terms: Terms
+    digest: str
+    source: Source | None
+    now: datetime
+
+    @property
+    def policy(self) -> str:
+        """Return the reference to the claim's policy."""
+        return self.terms.policy.ref
 
 
 class Desk:
@@ -72,8 +90,8 @@ class Desk:
         self._on_change = on_change
         self._tokens = JoinTokens(clock=clock, resolve=secret)
         self._register = Register(self._book.load(), intent(), clock.now())
-        self._admitted = self._register.roster.all()
-        self._begun = self._admitted
+        self._shown = self._snapshot()
+        self._begun = self._shown
         # Nonces of decisions on their way to the disk; the store knows all others.
         self._nonces: dict[tuple[str, str], UsedNonce] = {}
         self._commits = GroupCommit(self._book.commit, on_begin=self._on_begin, on_done=self._on_done)
@@ -89,8 +107,7 @@ class Desk:
         try:
             claim = _read(document)
             check_form(claim)
-            policy = policy_for(claim, self._intent())
-            await self._authenticate(claim, policy, source)
+            await self._authenticate(claim, self._terms(claim).policy, source)
             admitted = await self._judge(claim, source)
         except EnrollmentRefused as error:
             raise self._refused(error, claim, source) from error
@@ -105,7 +122,7 @@ class Desk:
             raise EnrollmentRefused("claim-required", "the query needs claim=SAMEnrollmentClaim/<name>")
         claim = self._proven(name, digest, source)
         intent = self._intent()
-        policy = policy_for(claim, intent)
+        policy = self._terms(claim).policy
         if _name(claim.rr_set_ref) != rr_set or _name(policy.spec.rr_set_ref or "") != rr_set:
             raise EnrollmentRefused("rr-set-mismatch", f"{claim.ref} does not ask for SAMRRSet/{rr_set}")
         document = topology_document(intent, policy.spec)
@@ -145,7 +162,7 @@ class Desk:
 
     def admitted(self) -> tuple[AdmittedClaim, ...]:
         """Return the claims that are on the disk, ended ones too; the same tuple until one changes."""
-        return self._admitted
+        return self._shown[2]
 
     async def claims(self) -> list[JSONValue]:
         """Return every claim that is known, by name, whatever became of it."""
@@ -182,7 +199,7 @@ class Desk:
             f"or routerd enroll revoke {each.name} ends it"
             for each in self._register.quarantined.values()
         ]
-        return found + expiring(self._admitted, self._clock.now())
+        return found + expiring(self._shown[2], self._clock.now())
 
     async def aclose(self) -> None:
         """Wait for what is on its way to the disk."""
@@ -193,62 +210,75 @@ class Desk:
 
     async def _judge(self, claim: Claim, source: Source | None) -> AdmittedClaim:
         """Decide without waiting, then wait until it is written."""
-        self._follow_intent()
-        now = self._clock.now()
-        policy = policy_for(claim, self._register.roster.intent)
-        signed = attrs.evolve(claim, expires_at="", revoked=False)
-        fingerprint, digest = self._enrollment.digest(signed), self._enrollment.digest(claim)
-        ledger = self._ledger(claim, policy.ref)
-        roster = self._register.roster
-        judged = admit(claim, roster, ledger, fingerprint=fingerprint, now=now)
-        admitted = attrs.evolve(judged, digest=digest, source=source)
-        before = roster.named(claim.name)
+        case = self._case(claim, self._enrollment.digest(claim), source)
+        admitted, before = self._admission_of(case), self._register.roster.named(claim.name)
         if admitted == before:
             return admitted
-        if policy.spec.approval == "manual" and not self._approved(claim, policy.ref, before, now):
-            await self._hold(claim, digest, admitted, policy.ref, source, now)
-        await self._admit(admitted, before, policy.ref, fingerprint, source, now)
+        if case.terms.policy.spec.approval == "manual" and not self._approved(case, before):
+            await self._hold(case, admitted)
+        await self._admit(case, admitted)
         return admitted
 
-    def _ledger(self, claim: Claim, policy: str) -> Ledger:
-        nonce = claim.join_nonce.strip()
-        used = None
+    def _terms(self, claim: Claim) -> Terms:
+        """Return the terms of a claim's policy, by the configuration as it is now."""
+        intent = self._intent()
+        if intent is not self._register.roster.intent:
+            self._register.reindexed(intent)
+        return self._register.roster.house.terms(claim)
+
+    def _case(self, claim: Claim, digest: str, source: Source | None) -> _Case:
+        return _Case(
+            claim=claim, terms=self._terms(claim), digest=digest, source=source, now=self._clock.now()
+        )
+
+    def _admission_of(self, case: _Case) -> AdmittedClaim:
+        """Return what admitting the claim would make of it, or raise `EnrollmentRefused`."""
+        claim, policy = case.claim, case.policy
+        nonce, used = claim.join_nonce.strip(), None
         if nonce:
             used = self._nonces.get((policy, nonce)) or self._book.used_nonce(policy, nonce)
-        return Ledger(nonce=used, revocations=self._register.revocations(policy, claim))
+        ledger = Ledger(nonce=used, revocations=self._register.revocations(policy, claim))
+        return admit(
+            claim,
+            self._register.roster,
+            ledger,
+            fingerprint=self._fingerprint(case),
+            now=case.now,
+            digest=case.digest,
+            source=case.source,
+        )
 
-    async def _admit(
-        self,
-        admitted: AdmittedClaim,
-        before: AdmittedClaim | None,
-        policy: str,
-        fingerprint: str,
-        source: Source | None,
-        now: datetime,
-        with_it: Sequence[Write] = (),
-    ) -> None:
-        claim = admitted.claim
+    def _fingerprint(self, case: _Case) -> str:
+        """Return what identifies the signed part of a claim."""
+        claim = case.claim
+        if not claim.expires_at and not claim.revoked:
+            return case.digest
+        return self._enrollment.digest(attrs.evolve(claim, expires_at="", revoked=False))
+
+    async def _admit(self, case: _Case, admitted: AdmittedClaim, with_it: Sequence[Write] = ()) -> None:
+        claim, now, roster = admitted.claim, case.now, self._register.roster
+        before = roster.named(claim.name)
         renewed = before is not None and before.active(now)
         again = before is not None and before.claim == claim
         writes: list[Write] = [
-            attrs.evolve(each, superseded=True) for each in self._register.roster.displaced_by(admitted, now)
+            attrs.evolve(each, superseded=True) for each in roster.displaced_by(claim, now=now)
         ]
         writes += [admitted, *with_it]
-        key = (policy, claim.join_nonce.strip())
+        key = (case.policy, claim.join_nonce.strip())
         if key[1]:
             used = UsedNonce(
-                policy=policy,
+                policy=case.policy,
                 nonce=key[1],
                 leaf_id=claim.leaf_id.strip(),
-                fingerprint=fingerprint,
-                until=self._useless_after(admitted),
+                fingerprint=self._fingerprint(case),
+                until=_useless_after(admitted),
             )
             writes.append(used)
             self._nonces[key] = used
         if self._register.pending(claim.name) is not None:
             writes.append(Forget(name=claim.name))
         if not again:
-            writes.append(self._note("renewed" if renewed else "admitted", claim, source))
+            writes.append(self._note("renewed" if renewed else "admitted", claim, case.source))
         written = self._queue(writes)
         written.add_done_callback(lambda _: self._nonces.pop(key, None))
         await asyncio.shield(written)
@@ -257,8 +287,8 @@ class Desk:
                 "claim.renewed" if renewed else "claim.admitted",
                 claim=claim.name,
                 leaf=claim.leaf_id.strip(),
-                policy=policy,
-                source=str(source),
+                policy=case.policy,
+                source=str(case.source),
                 until=str(admitted.expires_at),
             )
 
@@ -270,9 +300,9 @@ class Desk:
             attrs.evolve(claim, join_nonce="", join_timestamp="", join_hmac="", expires_at="", revoked=False)
         )
 
-    def _approved(self, claim: Claim, policy: str, before: AdmittedClaim | None, now: datetime) -> bool:
-        substance = self._substance(claim)
-        verdict = self._register.verdict(policy, claim.leaf_id.strip())
+    def _approved(self, case: _Case, before: AdmittedClaim | None) -> bool:
+        claim, substance = case.claim, self._substance(case.claim)
+        verdict = self._register.verdict(case.policy, claim.leaf_id.strip())
         if verdict is not None and verdict.substance == substance:
             if not verdict.approved:
                 why = f" ({verdict.reason})" if verdict.reason else ""
@@ -283,49 +313,48 @@ class Desk:
                 )
             return True
         # What holds already needs nobody's approval to go on as it is.
-        return before is not None and before.active(now) and self._substance(before.claim) == substance
+        return before is not None and before.active(case.now) and self._substance(before.claim) == substance
 
-    async def _hold(
-        self,
-        claim: Claim,
-        digest: str,
-        admitted: AdmittedClaim,
-        policy: str,
-        source: Source | None,
-        now: datetime,
-    ) -> None:
+    async def _hold(self, case: _Case, admitted: AdmittedClaim) -> None:
         """Keep a claim until somebody has looked at it; always raises."""
+        claim, now = case.claim, case.now
         known = self._register.pending(claim.name)
-        if known is not None and known.expires_at > now and known.digest != digest:
-            changed = self._substance(known.claim) != self._substance(claim)
-            verdict = self._register.verdict(policy, known.claim.leaf_id.strip())
-            rejected = verdict is not None and not verdict.approved
-            if changed and not (rejected and known.claim.leaf_id.strip() == claim.leaf_id.strip()):
-                # What somebody is looking at must not turn into something else under their eyes.
-                raise EnrollmentRefused(
-                    "claim-name-pending",
-                    f"claim {claim.name}: another claim of this name waits for approval; "
-                    f"routerd enroll reject {claim.name} on the route reflector makes room for this one",
-                )
-        if known is None or known.digest != digest:
+        if known is not None and known.digest != case.digest and not self._may_replace(known, case):
+            # What somebody is looking at must not turn into something else under their eyes.
+            raise EnrollmentRefused(
+                "claim-name-pending",
+                f"claim {claim.name}: another claim of this name waits for approval; "
+                f"routerd enroll reject {claim.name} on the route reflector makes room for this one",
+            )
+        if known is None or known.digest != case.digest:
             stale = self._room(now) if known is None else []
             waiting = PendingClaim(
                 claim=claim,
-                digest=digest,
-                source=source,
+                digest=case.digest,
+                source=case.source,
                 first_seen=known.first_seen if known is not None else now,
                 last_seen=now,
                 expires_at=admitted.expires_at or now,
             )
-            await self._write(*stale, waiting, self._note("pending", claim, source))
+            await self._write(*stale, waiting, self._note("pending", claim, case.source))
             self._log.warning(
-                "claim.pending", claim=claim.name, leaf=claim.leaf_id.strip(), source=str(source)
+                "claim.pending", claim=claim.name, leaf=claim.leaf_id.strip(), source=str(case.source)
             )
         raise EnrollmentRefused(
             "approval-pending",
             f"claim {claim.name}: it waits for approval; routerd enroll approve {claim.name} "
             "on the route reflector lets it in",
         )
+
+    def _may_replace(self, known: PendingClaim, case: _Case) -> bool:
+        """Say whether a claim may take the place of the one that waits under its name."""
+        substance = self._substance(known.claim)
+        if known.expires_at <= case.now or substance == self._substance(case.claim):
+            return True
+        leaf = known.claim.leaf_id.strip()
+        verdict = self._register.verdict(known.claim.policy, leaf)
+        rejected = verdict is not None and not verdict.approved and verdict.substance == substance
+        return rejected and leaf == case.claim.leaf_id.strip()
 
     def _room(self, now: datetime) -> list[Write]:
         """Return what is to be forgotten so that one more claim can wait."""
@@ -338,11 +367,10 @@ class Desk:
         return stale
 
     async def _approve(self, name: str, reason: str) -> Document:
-        self._follow_intent()
         now = self._clock.now()
         waiting, found = self._register.pending(name), self._register.roster.named(name)
         if waiting is not None:
-            return await self._approve_waiting(waiting, reason, now)
+            return await self._approve_waiting(waiting, reason)
         if found is None:
             raise EnrollmentRefused("claim-unknown", f"no claim {name[:LONGEST_MESSAGE]} is known here")
         claim = found.claim
@@ -364,24 +392,20 @@ class Desk:
             "message": "its leaf may join again, with a claim that it signs anew",
         }
 
-    async def _approve_waiting(self, waiting: PendingClaim, reason: str, now: datetime) -> Document:
+    async def _approve_waiting(self, waiting: PendingClaim, reason: str) -> Document:
         claim = waiting.claim
-        policy = claim.policy
-        roster = self._register.roster
-        fingerprint = self._enrollment.digest(attrs.evolve(claim, expires_at="", revoked=False))
-        verdict = self._verdict(claim, policy, reason, now, approved=True)
+        case = self._case(claim, waiting.digest, waiting.source)
+        verdict = self._verdict(claim, claim.policy, reason, case.now, approved=True)
         note = self._note("approved", claim, None, message=reason)
         try:
-            judged = admit(claim, roster, self._ledger(claim, policy), fingerprint=fingerprint, now=now)
+            admitted = self._admission_of(case)
         except EnrollmentRefused as error:
             if error.reason not in ENDED:
                 raise
             await self._write(verdict, Forget(name=claim.name), note)
             message = "the claim ended while it waited; its leaf is admitted as soon as it has signed anew"
             return {"name": claim.name, "phase": "Pending", "message": message}
-        admitted = attrs.evolve(judged, digest=waiting.digest, source=waiting.source)
-        before = roster.named(claim.name)
-        await self._admit(admitted, before, policy, fingerprint, waiting.source, now, (verdict, note))
+        await self._admit(case, admitted, (verdict, note))
         return {"name": claim.name, "phase": "Approved", "message": ""}
 
     async def _reject(self, name: str, reason: str) -> Document:
@@ -414,7 +438,7 @@ class Desk:
     async def _authenticate(
         self, claim: Claim, policy: Named[SAMEnrollmentPolicySpec], source: Source | None
     ) -> None:
-        tokens = await self._tokens.of(policy.spec)
+        tokens = await self._tokens.of(policy)
         if tokens is None:
             # An open policy: by its own words nothing is proven.
             return
@@ -466,18 +490,7 @@ class Desk:
             )
         return found.claim
 
-    def _useless_after(self, admitted: AdmittedClaim) -> datetime | None:
-        """Return when no claim with this one's nonce can be admitted any more, even under a longer ttl."""
-        if admitted.expires_at is None or not admitted.claim.join_timestamp.strip():
-            return None
-        return admitted.expires_at + NONCE_MARGIN
-
     # --- writing -----------------------------------------------------------------------------------
-
-    def _follow_intent(self) -> None:
-        intent = self._intent()
-        if intent is not self._register.roster.intent:
-            self._register.reindexed(intent)
 
     def _write(self, *writes: Write) -> asyncio.Future[None]:
         """Take in decisions and queue them for the disk.
@@ -490,12 +503,18 @@ class Desk:
         undos = [self._register.apply(write) for write in writes]
         return self._commits.put(writes, undos)
 
+    def _snapshot(self) -> tuple[Roster, int, tuple[AdmittedClaim, ...]]:
+        roster = self._register.roster
+        return roster, roster.version, roster.all()
+
     def _on_begin(self) -> None:
-        self._begun = self._register.roster.all()
+        roster, version, _ = self._shown
+        if roster is not self._register.roster or version != roster.version:
+            self._begun = self._snapshot()
 
     def _on_done(self) -> None:
-        if self._begun is not self._admitted:
-            self._admitted = self._begun
+        if self._begun is not self._shown:
+            self._shown = self._begun
             self._on_change()
 
     def _note(
@@ -530,6 +549,13 @@ class Desk:
                 )
             )
         return EnrollmentRefused(error.reason, message)
+
+
+def _useless_after(admitted: AdmittedClaim) -> datetime | None:
+    """Return when no claim with this one's nonce can be admitted any more, even under a longer ttl."""
+    if admitted.expires_at is None or not admitted.claim.join_timestamp.strip():
+        return None
+    return admitted.expires_at + NONCE_MARGIN
 
 
 def _read(document: JSONValue) -> Claim:

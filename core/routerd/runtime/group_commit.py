@@ -10,6 +10,8 @@ import attrs
 from routerd.errors import StoreError
 from routerd.store.records import Write
 
+MOST_AT_ONCE = 256
+
 Undo = Callable[[], None]
 
 
@@ -59,6 +61,7 @@ class GroupCommit:
 
     async def _drain(self) -> None:
         while self._waiting:
+            await self._gather()
             batch, self._waiting = self._waiting, []
             self._on_begin()
             writes = [write for item in batch for write in item.writes]
@@ -74,6 +77,13 @@ class GroupCommit:
             for item in batch:
                 if not item.done.done():
                     item.done.set_result(None)
+
+    async def _gather(self) -> None:
+        """Let those join that are about to: as long as each turn of the loop brings more."""
+        known = 0
+        while known < len(self._waiting) < MOST_AT_ONCE:
+            known = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _fail(self, items: Sequence[_Item], error: StoreError) -> None:
         self._waiting = []

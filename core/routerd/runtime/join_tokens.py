@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from routerd.errors import ConfigError
+from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
 from routerd.runtime import secrets
 from routerd.spi import Clock
@@ -29,30 +30,27 @@ class JoinTokens:
     def __init__(self, *, clock: Clock, resolve: Callable[[SecretSource], str] = secrets.resolve) -> None:
         self._clock = clock
         self._resolve = resolve
-        self._known: dict[SecretSource, tuple[float, str | ConfigError]] = {}
+        self._known: dict[str, tuple[SAMEnrollmentPolicySpec, float, Tokens | None]] = {}
 
-    async def of(self, policy: SAMEnrollmentPolicySpec) -> Tokens | None:
+    async def of(self, policy: Named[SAMEnrollmentPolicySpec]) -> Tokens | None:
         """Return the policy's tokens, the one of `joinTokenFrom` first; none when it has none."""
-        sources = sources_of(policy)
-        if not sources:
-            return None
-        found = [await self._read(source) for source in sources]
-        return Tokens(
-            secrets=tuple(each for each in found if isinstance(each, str)),
-            errors=tuple(str(each) for each in found if isinstance(each, ConfigError)),
-        )
-
-    async def _read(self, source: SecretSource) -> str | ConfigError:
         now = self._clock.monotonic()
-        known = self._known.get(source)
-        if known is not None and now - known[0] < FRESH_SECONDS:
-            return known[1]
-        try:
-            found: str | ConfigError = await asyncio.to_thread(self._resolve, source)
-        except ConfigError as error:
-            found = error
-        self._known[source] = (now, found)
+        known = self._known.get(policy.name)
+        if known is not None and known[0] is policy.spec and now - known[1] < FRESH_SECONDS:
+            return known[2]
+        sources = sources_of(policy.spec)
+        found = await asyncio.to_thread(self._read, sources) if sources else None
+        self._known[policy.name] = (policy.spec, now, found)
         return found
+
+    def _read(self, sources: Sequence[SecretSource]) -> Tokens:
+        held, errors = [], []
+        for source in sources:
+            try:
+                held.append(self._resolve(source))
+            except ConfigError as error:
+                errors.append(str(error))
+        return Tokens(secrets=tuple(held), errors=tuple(errors))
 
 
 def sources_of(policy: SAMEnrollmentPolicySpec) -> tuple[SecretSource, ...]:

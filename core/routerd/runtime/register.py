@@ -56,7 +56,7 @@ class Register:
         try:
             check_form(attrs.evolve(admitted.claim, revoked=False))
             if admitted.active(now):
-                for thing in self.roster.things(admitted.claim):
+                for thing in self.roster.holdings(admitted.claim).things:
                     other = self.roster.holder(thing, but=name, now=now)
                     if other is not None:
                         raise EnrollmentRefused("held", f"{thing[1]} is held by claim {other.claim.name}")  # noqa: TRY301 - one way into quarantine

@@ -6,6 +6,7 @@ One call of `commit` is one transaction, whatever is in it: many decisions share
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ class AdmissionBook:
         self._now = now
         self._nonces = 0
         self._number = 0
+        self._pruned = 0
 
     # --- reading -----------------------------------------------------------------------------------
 
@@ -148,62 +150,81 @@ class AdmissionBook:
         if revocations:
             self._denials.append(revocations)
         if not self._number:
-            self._number = self._last_number()
+            self._number = self._pruned = self._last_number()
+        rows: dict[str, list[Row]] = {}
+        for write in writes:
+            for statement, row in self._rows(write):
+                rows.setdefault(statement, []).append(row)
         with self._access.transaction() as execute:
-            for write in writes:
-                self._put(execute, write)
+            for statement, several in rows.items():
+                # One step for all rows of a sort: each step gives up Python's lock and has to get
+                # it back, and the loop beside this thread is not quick to part with it.
+                execute(statement, (json.dumps(several, ensure_ascii=False),))
+            self._prune(execute)
 
     def _last_number(self) -> int:
         query = "SELECT max(number) FROM (SELECT number FROM audit UNION ALL SELECT number FROM refusals)"
         return next((number or 0 for (number,) in self._access.read(query)), 0)
 
-    def _put(self, execute: Execute, write: Write) -> None:
+    def _rows(self, write: Write) -> Iterator[tuple[str, Row]]:
+        """Yield the statements that keep a write, each with its row."""
         match write:
             case AdmittedClaim():
-                execute(_KEEP_CLAIM, (write.claim.name, dumps(write)))
+                yield _KEEP_CLAIMS, (write.claim.name, dumps(write))
             case UsedNonce():
                 until = time_text(write.until) if write.until is not None else None
-                execute(
-                    "INSERT INTO nonces (policy, nonce, leaf_id, fingerprint, until) VALUES (?, ?, ?, ?, ?) "
-                    "ON CONFLICT DO NOTHING",
-                    (write.policy, write.nonce, write.leaf_id, write.fingerprint, until),
-                )
                 self._nonces += 1
-                if self._nonces % PRUNE_EVERY == 0:
-                    execute("DELETE FROM nonces WHERE until < ?", (time_text(self._now()),))
+                yield _KEEP_NONCES, (write.policy, write.nonce, write.leaf_id, write.fingerprint, until)
             case PendingClaim():
-                execute(_KEEP_PENDING, (write.claim.name, dumps(write)))
+                yield _KEEP_PENDING, (write.claim.name, dumps(write))
             case Forget():
-                execute("DELETE FROM pending WHERE name = ?", (write.name,))
+                yield _FORGET_PENDING, (write.name,)
                 if write.admitted:
-                    execute("DELETE FROM claims WHERE name = ?", (write.name,))
+                    yield _FORGET_CLAIMS, (write.name,)
             case Verdict():
-                execute(_KEEP_VERDICT, (write.policy, write.leaf_id, dumps(write)))
+                yield _KEEP_VERDICTS, (write.policy, write.leaf_id, dumps(write))
             case Revocation():
-                execute(_KEEP_REVOCATION, (write.policy, write.leaf_id, write.nonce, dumps(write)))
+                yield _KEEP_REVOCATIONS, (write.policy, write.leaf_id, write.nonce, dumps(write))
             case AuditEntry():
                 # Apart, because whoever is refused must not be able to wash out what was decided.
-                table = "refusals" if write.decision == "refused" else "audit"
                 self._number += 1
-                execute(
-                    f"INSERT INTO {table} VALUES (?, ?, ?)",  # noqa: S608 - one of two constants
-                    (self._number, write.claim, dumps(write)),
-                )
-                if self._number % PRUNE_EVERY == 0:
-                    for each in ("audit", "refusals"):
-                        execute(_PRUNE.format(each, AUDIT_DEPTH))
+                statement = _KEEP_REFUSALS if write.decision == "refused" else _KEEP_AUDIT
+                yield statement, (self._number, write.claim, dumps(write))
 
+    def _prune(self, execute: Execute) -> None:
+        if self._nonces >= PRUNE_EVERY:
+            self._nonces = 0
+            execute("DELETE FROM nonces WHERE until < ?", (time_text(self._now()),))
+        if self._number - self._pruned >= PRUNE_EVERY:
+            self._pruned = self._number
+            for table in ("audit", "refusals"):
+                execute(_PRUNE.format(table, AUDIT_DEPTH))
+
+
+Row = tuple[str | int | None, ...]
+"""The columns of a row; a row of JSON is an array of them."""
 
 _PRUNE = "DELETE FROM {0} WHERE number <= (SELECT number FROM {0} ORDER BY number DESC LIMIT 1 OFFSET {1})"
-_KEEP_CLAIM = "INSERT INTO claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
-_KEEP_PENDING = "INSERT INTO pending VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body"
-_KEEP_VERDICT = (
-    "INSERT INTO verdicts VALUES (?, ?, ?) ON CONFLICT (policy, leaf_id) DO UPDATE SET body = excluded.body"
+
+
+def _keep(table: str, columns: int, conflict: str) -> str:
+    """Return the statement that inserts the rows of a JSON array."""
+    values = ", ".join(f"json_extract(value, '$[{column}]')" for column in range(columns))
+    # `WHERE true` tells SQLite that ON CONFLICT is not part of a join.
+    return f"INSERT INTO {table} SELECT {values} FROM json_each(?) WHERE true {conflict}"  # noqa: S608 - ours
+
+
+_KEEP_CLAIMS = _keep("claims", 2, "ON CONFLICT (name) DO UPDATE SET body = excluded.body")
+_KEEP_PENDING = _keep("pending", 2, "ON CONFLICT (name) DO UPDATE SET body = excluded.body")
+_KEEP_NONCES = _keep("nonces", 5, "ON CONFLICT DO NOTHING")
+_KEEP_VERDICTS = _keep("verdicts", 3, "ON CONFLICT (policy, leaf_id) DO UPDATE SET body = excluded.body")
+_KEEP_REVOCATIONS = _keep(
+    "revocations", 4, "ON CONFLICT (policy, leaf_id, nonce) DO UPDATE SET body = excluded.body"
 )
-_KEEP_REVOCATION = (
-    "INSERT INTO revocations VALUES (?, ?, ?, ?) "
-    "ON CONFLICT (policy, leaf_id, nonce) DO UPDATE SET body = excluded.body"
-)
+_KEEP_AUDIT = _keep("audit", 3, "")
+_KEEP_REFUSALS = _keep("refusals", 3, "")
+_FORGET_PENDING = "DELETE FROM pending WHERE name IN (SELECT json_extract(value, '$[0]') FROM json_each(?))"
+_FORGET_CLAIMS = "DELETE FROM claims WHERE name IN (SELECT json_extract(value, '$[0]') FROM json_each(?))"
 
 
 def _decoded(body: str, kind: type[T]) -> T | None:

@@ -14,7 +14,7 @@ from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.roster import Roster
-from routerd.reconcile.slots import slots_of
+from routerd.reconcile.slots import slot_spaces
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
@@ -45,7 +45,8 @@ def claim(leaf: str) -> Claim:
 
 
 def test_a_leaf_takes_the_slot_of_its_pair_with_us() -> None:
-    (slot,) = slots_of(intent(), policy(intent()), "aws-leaf")
+    (space,) = slot_spaces(intent(), policy(intent()))
+    slot = space.slot("aws-leaf")
     assert (slot.network, slot.own) == (SLOT, "routerd-fullmesh-rr")
     assert slot.profile.startswith("SAMTransportProfile/")
 
@@ -78,4 +79,4 @@ def test_a_claim_under_a_policy_of_another_router_holds_nothing() -> None:
 
 def test_edges_have_no_slots_of_their_own() -> None:
     edges = intent(("addressingMode: pair-stable", "addressingMode: edge-index"))
-    assert slots_of(edges, policy(edges), "aws-leaf") == ()
+    assert list(slot_spaces(edges, policy(edges))) == []

@@ -5,7 +5,7 @@ Signed texts pass through unchanged: the signature covers them letter by letter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from routerd.model.claim import Claim, ClaimWireGuard
@@ -86,15 +86,15 @@ def claim_to_document(claim: Claim) -> Document:
 
 def claim_from_document(document: object) -> Claim:
     """Return the claim in a JSON document; `ValueError` says which field is wrong."""
-    top = _mapping(document, "claim", ("apiVersion", "kind", "metadata", "spec", "status"))
+    top = _mapping(document, "claim", _TOP_FIELDS)
     if top.get("apiVersion") != API_VERSION or top.get("kind") != KIND:
         raise ValueError(f"claim must be of apiVersion {API_VERSION} and kind {KIND}")
     name = _text(_mapping(top.get("metadata"), "metadata", None), "name", "metadata").strip()
     if not name:
         raise ValueError("metadata.name is required")
     spec = _mapping(top.get("spec"), "spec", _SPEC_FIELDS)
-    mobility = _mapping(spec.get("mobility", {}), "spec.mobility", ("ownedAddresses",))
-    bgp = _mapping(spec.get("bgp", {}), "spec.bgp", ("asn", "routerID"))
+    mobility = _mapping(spec.get("mobility", {}), "spec.mobility", _MOBILITY_FIELDS)
+    bgp = _mapping(spec.get("bgp", {}), "spec.bgp", _BGP_FIELDS)
     return Claim(
         name=name,
         policy_ref=_text(spec, "policyRef", "spec"),
@@ -116,9 +116,15 @@ def claim_from_document(document: object) -> Claim:
     )
 
 
-_SPEC_FIELDS = (
-    *("policyRef", "rrSetRef", "leafID", "joinAudience", "joinNonce", "joinTimestamp", "joinHMAC"),
-    *("tunnelAddress", "endpoint", "directMesh", "mobility", "bgp", "wireGuard", "expiresAt", "revoked"),
+_TOP_FIELDS = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
+_MOBILITY_FIELDS = frozenset(("ownedAddresses",))
+_BGP_FIELDS = frozenset(("asn", "routerID"))
+_WIREGUARD_FIELDS = frozenset(("publicKey", "endpoint", "allowedIPs", "persistentKeepalive"))
+_SPEC_FIELDS = frozenset(
+    (
+        *("policyRef", "rrSetRef", "leafID", "joinAudience", "joinNonce", "joinTimestamp", "joinHMAC"),
+        *("tunnelAddress", "endpoint", "directMesh", "mobility", "bgp", "wireGuard", "expiresAt", "revoked"),
+    )
 )
 
 
@@ -126,7 +132,7 @@ def _wireguard(value: object) -> ClaimWireGuard | None:
     if value is None:
         return None
     where = "spec.wireGuard"
-    fields = _mapping(value, where, ("publicKey", "endpoint", "allowedIPs", "persistentKeepalive"))
+    fields = _mapping(value, where, _WIREGUARD_FIELDS)
     return ClaimWireGuard(
         public_key=PublicKey(_text(fields, "publicKey", where)),
         endpoint=_text(fields, "endpoint", where),
@@ -135,13 +141,11 @@ def _wireguard(value: object) -> ClaimWireGuard | None:
     )
 
 
-def _mapping(value: object, where: str, known: Sequence[str] | None) -> Mapping[str, object]:
+def _mapping(value: object, where: str, known: frozenset[str] | None) -> Mapping[str, object]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} must be an object")  # noqa: TRY004 - one error type for bad input
-    if known is not None:
-        unknown = sorted(set(value) - set(known))
-        if unknown:
-            raise ValueError(f"{where} has unknown field {unknown[0]}")
+    if known is not None and not known.issuperset(value):
+        raise ValueError(f"{where} has unknown field {min(set(value) - known)}")
     return value
 
 
