@@ -25,6 +25,7 @@ CONNECTIONS = 32
 BATCH = 500
 SIZES = (100, 2000)
 ROUNDS = 3
+WARM_UP = 300
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -161,6 +162,7 @@ def report() -> None:
 def _answering(kind: str) -> Took:
     with tempfile.TemporaryDirectory(prefix="rdb-") as place, _Server(kind, Path(place), 0) as server:
         requests = [wire.submit(each) for each in claims(range(BATCH))]
+        server.time(requests[:WARM_UP])
         return _median([server.time(requests) for _ in range(ROUNDS)])
 
 
@@ -176,6 +178,7 @@ def _measured(held: int) -> tuple[dict[str, Took], int]:
             _Server("desk", Path(place), held) as server,
         ):
             memory = server.resident()
+            server.time([wire.submit(each) for each in claims(range(held + BATCH, held + BATCH + WARM_UP))])
             rounds["submit"].append(server.time(submits))
             rounds["submit again"].append(server.time(submits))
             rounds["fetch"].append(server.time([wire.fetch(each, digest_of(each)) for each in fresh]))

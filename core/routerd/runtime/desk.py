@@ -92,9 +92,12 @@ class Desk:
         self._register = Register(self._book.load(), intent(), clock.now())
         self._shown = self._snapshot()
         self._begun = self._shown
-        # Nonces of decisions on their way to the disk; the store knows all others.
+        # Nonces of decisions that wait for the disk, and of those on their way; the store has all others.
         self._nonces: dict[tuple[str, str], UsedNonce] = {}
-        self._commits = GroupCommit(self._book.commit, on_begin=self._on_begin, on_done=self._on_done)
+        self._nonces_begun: dict[tuple[str, str], UsedNonce] = {}
+        self._commits = GroupCommit(
+            self._book.commit, on_begin=self._on_begin, on_done=self._on_done, on_fail=self._on_fail
+        )
         self._refusals = Refusals(self._commits.put, clock=clock)
         for found in self._register.quarantined.values():
             log.error("claim.quarantined", claim=found.name, reason=found.reason)
@@ -236,7 +239,10 @@ class Desk:
         claim, policy = case.claim, case.policy
         nonce, used = claim.join_nonce.strip(), None
         if nonce:
-            used = self._nonces.get((policy, nonce)) or self._book.used_nonce(policy, nonce)
+            key = (policy, nonce)
+            used = (
+                self._nonces.get(key) or self._nonces_begun.get(key) or self._book.used_nonce(policy, nonce)
+            )
         ledger = Ledger(nonce=used, revocations=self._register.revocations(policy, claim))
         return admit(
             claim,
@@ -279,9 +285,7 @@ class Desk:
             writes.append(Forget(name=claim.name))
         if not again:
             writes.append(self._note("renewed" if renewed else "admitted", claim, case.source))
-        written = self._queue(writes)
-        written.add_done_callback(lambda _: self._nonces.pop(key, None))
-        await asyncio.shield(written)
+        await self._write(*writes)
         if not again:
             self._log.info(
                 "claim.renewed" if renewed else "claim.admitted",
@@ -497,9 +501,6 @@ class Desk:
 
         Whoever goes away while waiting leaves the write on its way: half a decision is none.
         """
-        return asyncio.shield(self._queue(writes))
-
-    def _queue(self, writes: Sequence[Write]) -> asyncio.Future[None]:
         undos = [self._register.apply(write) for write in writes]
         return self._commits.put(writes, undos)
 
@@ -508,11 +509,16 @@ class Desk:
         return roster, roster.version, roster.all()
 
     def _on_begin(self) -> None:
+        self._nonces_begun, self._nonces = self._nonces, {}
         roster, version, _ = self._shown
         if roster is not self._register.roster or version != roster.version:
             self._begun = self._snapshot()
 
+    def _on_fail(self) -> None:
+        self._nonces_begun, self._nonces = {}, {}
+
     def _on_done(self) -> None:
+        self._nonces_begun = {}
         if self._begun is not self._shown:
             self._shown = self._begun
             self._on_change()

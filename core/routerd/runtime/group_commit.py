@@ -27,7 +27,8 @@ class GroupCommit:
 
     What was decided after a write that fails was decided on top of it: with the batch that
     fails everything behind it fails too, and all of it is taken back, the last first.
-    `on_begin` is called before a batch is written, `on_done` when it is on the disk.
+    `on_begin` is called before a batch is written, `on_done` when it is on the disk, `on_fail` when
+    everything that was not yet there has been taken back.
     """
 
     def __init__(
@@ -36,17 +37,20 @@ class GroupCommit:
         *,
         on_begin: Callable[[], None] = lambda: None,
         on_done: Callable[[], None] = lambda: None,
+        on_fail: Callable[[], None] = lambda: None,
     ) -> None:
         self._commit = commit
         self._on_begin = on_begin
         self._on_done = on_done
+        self._on_fail = on_fail
         self._waiting: list[_Item] = []
         self._task: asyncio.Task[None] | None = None
 
     def put(self, writes: Sequence[Write], undos: Sequence[Undo] = ()) -> asyncio.Future[None]:
         """Queue writes that belong together; the future is done when they are on the disk.
 
-        It carries a `StoreError` when they are not, and `undos` have been called by then.
+        It carries a `StoreError` when they are not, and `undos` have been called by then. Who stops
+        waiting for it changes nothing.
         """
         item = _Item(writes, undos, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
@@ -90,6 +94,7 @@ class GroupCommit:
         for item in reversed(items):
             for undo in reversed(item.undos):
                 undo()
+        self._on_fail()
         for item in items:
             if not item.done.done():
                 item.done.set_exception(error)

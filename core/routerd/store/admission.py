@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from routerd.model.claim import AdmittedClaim
-from routerd.store.codec import dumps, loads, time_text
+from routerd.spi import JSONValue
+from routerd.store.codec import loads, time_text, to_json
 from routerd.store.denials import Denials
 from routerd.store.records import (
     AdmissionState,
@@ -159,7 +160,7 @@ class AdmissionBook:
             for statement, several in rows.items():
                 # One step for all rows of a sort: each step gives up Python's lock and has to get
                 # it back, and the loop beside this thread is not quick to part with it.
-                execute(statement, (json.dumps(several, ensure_ascii=False),))
+                execute(statement, (json.dumps(several, ensure_ascii=False, separators=(",", ":")),))
             self._prune(execute)
 
     def _last_number(self) -> int:
@@ -170,26 +171,26 @@ class AdmissionBook:
         """Yield the statements that keep a write, each with its row."""
         match write:
             case AdmittedClaim():
-                yield _KEEP_CLAIMS, (write.claim.name, dumps(write))
+                yield _KEEP_CLAIMS, (write.claim.name, to_json(write))
             case UsedNonce():
                 until = time_text(write.until) if write.until is not None else None
                 self._nonces += 1
                 yield _KEEP_NONCES, (write.policy, write.nonce, write.leaf_id, write.fingerprint, until)
             case PendingClaim():
-                yield _KEEP_PENDING, (write.claim.name, dumps(write))
+                yield _KEEP_PENDING, (write.claim.name, to_json(write))
             case Forget():
                 yield _FORGET_PENDING, (write.name,)
                 if write.admitted:
                     yield _FORGET_CLAIMS, (write.name,)
             case Verdict():
-                yield _KEEP_VERDICTS, (write.policy, write.leaf_id, dumps(write))
+                yield _KEEP_VERDICTS, (write.policy, write.leaf_id, to_json(write))
             case Revocation():
-                yield _KEEP_REVOCATIONS, (write.policy, write.leaf_id, write.nonce, dumps(write))
+                yield _KEEP_REVOCATIONS, (write.policy, write.leaf_id, write.nonce, to_json(write))
             case AuditEntry():
                 # Apart, because whoever is refused must not be able to wash out what was decided.
                 self._number += 1
                 statement = _KEEP_REFUSALS if write.decision == "refused" else _KEEP_AUDIT
-                yield statement, (self._number, write.claim, dumps(write))
+                yield statement, (self._number, write.claim, to_json(write))
 
     def _prune(self, execute: Execute) -> None:
         if self._nonces >= PRUNE_EVERY:
@@ -201,8 +202,8 @@ class AdmissionBook:
                 execute(_PRUNE.format(table, AUDIT_DEPTH))
 
 
-Row = tuple[str | int | None, ...]
-"""The columns of a row; a row of JSON is an array of them."""
+Row = tuple[JSONValue, ...]
+"""The columns of a row; what is no text becomes a text of JSON."""
 
 _PRUNE = "DELETE FROM {0} WHERE number <= (SELECT number FROM {0} ORDER BY number DESC LIMIT 1 OFFSET {1})"
 
