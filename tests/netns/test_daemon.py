@@ -162,7 +162,7 @@ with daemon() as process:
     assert shown.returncode == 0 and said in shown.stdout, shown
     assert "t1: reverse" not in shown.stdout, shown.stdout
     assert said in routerd("get", "Interface/lan", "-o", "json").stdout
-    until(lambda: "host.obstacle" in log())
+    until(lambda: "attention" in log())
     write(LAN, TUNNEL, LOOSE, plugins="transport_ipip")
     assert routerd("reload").returncode == 0
     until(lambda: "net.ipv4.conf.lan0.rp_filter = 2" in settings())

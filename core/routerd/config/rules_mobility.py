@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from ipaddress import IPv4Network, ip_interface
 
 from routerd.config.checker import (
@@ -162,6 +163,12 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
     if s.rr_set_ref is not None and not s.rr_set_ref.startswith("SAMRRSet/"):
         c.report(r, "spec.rrSetRef", f'"{s.rr_set_ref}" must refer to SAMRRSet')
     secret(c, r, "spec.joinTokenFrom", s.join_token_from)
+    for index, source in enumerate(s.join_tokens_from):
+        secret(c, r, f"spec.joinTokensFrom[{index}]", source)
+    if s.join_tokens_from and s.join_token_from is None:
+        c.report(r, "spec.joinTokenFrom", "is required with joinTokensFrom", "the token of new leaves")
+    if s.freshness_window is not None and s.freshness_window <= timedelta():
+        c.report(r, "spec.freshnessWindow", "must be longer than nothing", "such as 5m")
     if s.allowed_leaf_ids is not None:
         try:
             re.compile(s.allowed_leaf_ids.pattern)
@@ -217,8 +224,27 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     unique(c, r, "spec.mobility.ownedAddresses", s.mobility.owned_addresses)
     time(c, r, "spec.joinTimestamp", s.join_timestamp)
     time(c, r, "spec.expiresAt", s.expires_at)
+    if r.name in clients:
+        _same_speaker(c, r)
     if s.wire_guard is not None:
         _claim_wireguard(c, r, s.wire_guard)
+
+
+def _same_speaker(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
+    """Check that the claim names the speaker of this leaf; the reflector refuses any other."""
+    router = next(iter(c.of(specs.BGPRouterSpec)), None)
+    if router is None:
+        return
+    told = r.spec.bgp
+    own = str(router.spec.router_id)
+    if told.router_id and told.router_id.strip().removesuffix("/32") != own:
+        message = f"is {told.router_id}, and {router.id.ref} has routerID {own}; the session would be refused"
+        c.report(r, "spec.bgp.routerID", message, f"write {own}")
+    if told.asn not in (0, router.spec.asn):
+        message = (
+            f"is {told.asn}, and {router.id.ref} has asn {router.spec.asn}; the session would be refused"
+        )
+        c.report(r, "spec.bgp.asn", message, f"write {router.spec.asn}")
 
 
 def _claim_wireguard(c: Checker, r: AnyResource, wireguard: ClaimWireGuardSpec) -> None:

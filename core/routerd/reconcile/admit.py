@@ -77,6 +77,7 @@ def admit(
     candidate.check_history()
     candidate.check_holders()
     candidate.check_slots()
+    candidate.check_speaker()
     previous = candidate.previous
     admitted_at = previous.admitted_at if previous is not None and previous.active(now) else now
     return AdmittedClaim(
@@ -292,7 +293,7 @@ class _Candidate:
                 "on this router lets it join again",
             )
         if own and stale:
-            self._refuse("claim-revoked", f"{who}{why}; sign a new claim with a new nonce")
+            self._refuse("signed-before-revocation", f"{who}{why}; sign a new claim with a new nonce")
 
     def _check_replacement(self, previous: AdmittedClaim, signed_at: datetime | None) -> None:
         claim, old = self.claim, previous.claim
@@ -367,6 +368,19 @@ class _Candidate:
                         "address-is-reflectors",
                         f"wireGuard.allowedIPs {network} holds {ref} of this router ({address})",
                     )
+
+    def check_speaker(self) -> None:
+        """Check that the claim's BGP speaker can get a session here (ours)."""
+        claim = self.claim
+        if not claim.asn:
+            return
+        inner = (address for slot in self.holdings.slots for address in slot.network)
+        accepting = self.roster.house.acceptor((claim.tunnel_host, *inner))
+        if accepting is not None and accepting.asn != claim.asn:
+            self._refuse(
+                "asn-not-allowed",
+                f"bgp.asn is {claim.asn}, and {accepting.ref} takes sessions of AS {accepting.asn} alone",
+            )
 
     def check_slots(self) -> None:
         """Check that the leaf's /31 is free in every transport profile that its policy feeds."""

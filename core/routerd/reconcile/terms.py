@@ -7,7 +7,7 @@ those again for each would cost more than judging it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
 import attrs
@@ -17,6 +17,7 @@ from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.names import LinkName
 from routerd.model.specs import (
+    BGPDynamicPeerSpec,
     BGPRouterSpec,
     IPv4StaticAddressSpec,
     MobilityPoolSpec,
@@ -48,6 +49,15 @@ class Terms:
 
 
 @attrs.frozen(kw_only=True)
+class Acceptor:
+    """A `BGPDynamicPeer`: from which addresses it takes sessions, and of which AS."""
+
+    ref: str
+    prefixes: tuple[IPv4Network, ...]
+    asn: int
+
+
+@attrs.frozen(kw_only=True)
 class House:
     """The rules of this router: its policies by name, and what is its own and no leaf's."""
 
@@ -55,12 +65,21 @@ class House:
     policies: Mapping[str, Terms]
     router_ids: Mapping[IPv4Address, str]
     addresses: Mapping[IPv4Address, str]
+    acceptors: tuple[Acceptor, ...]
     slots: Mapping[IPv4Network, str]
 
     def find(self, claim: Claim) -> Terms | None:
         """Return the terms of the policy that a claim names, if this router has it."""
         kind, _, name = claim.policy_ref.strip().rpartition("/")
         return self.policies.get(name) if kind in ("", "SAMEnrollmentPolicy") else None
+
+    def acceptor(self, addresses: Iterable[IPv4Address]) -> Acceptor | None:
+        """Return the dynamic peer that takes a session from one of some addresses."""
+        candidates = tuple(addresses)
+        for found in self.acceptors:
+            if any(address in prefix for prefix in found.prefixes for address in candidates):
+                return found
+        return None
 
     def terms(self, claim: Claim) -> Terms:
         """Return the terms of a claim's policy; refused with `policy-unknown` when there is none."""
@@ -81,6 +100,10 @@ def house(intent: Intent) -> House:
         policies={found.name: _terms(intent, found) for found in intent.of(SAMEnrollmentPolicySpec)},
         router_ids={found.spec.router_id: found.ref for found in intent.of(BGPRouterSpec)},
         addresses={found.spec.address.ip: found.ref for found in intent.of(IPv4StaticAddressSpec)},
+        acceptors=tuple(
+            Acceptor(ref=found.ref, prefixes=found.spec.listen.source_prefixes, asn=found.spec.peer_asn)
+            for found in intent.of(BGPDynamicPeerSpec)
+        ),
         slots=static_slots(intent),
     )
 

@@ -13,6 +13,17 @@ from routerd.spi import Clock
 CHECK_SECONDS = 60.0
 """How often an accepting reflector is asked whether it still knows us."""
 
+LONGEST_UNREACHABLE = 60.0
+"""The longest pause in seconds, before chance, towards a reflector that does not answer.
+
+To be refused again can wait for `retryBackoff.max`; a reflector that is back should not.
+"""
+
+APPROVAL_SECONDS = 30.0
+"""How often a claim that waits for approval is submitted again, at the latest."""
+
+PENDING = "approval-pending"
+
 JITTER = 0.25
 """The part of a pause that is left to chance, so that leaves do not come all at once."""
 
@@ -59,14 +70,15 @@ class Acceptance:
     ) -> Acceptance:
         """Return the state after an acceptance for `life`; renewal is due `before` its end.
 
-        Of a short life half is used; two renewals are never closer than `least`. Failures count
-        on until the endpoint also answers a check.
+        It is due after two thirds of `life` if that is earlier: a reflector that is down for an
+        hour must not cost a membership. Of a short life half is used; two renewals are never closer
+        than `least`. Failures count on until the endpoint also answers a check.
         """
         now = clock.monotonic()
         renew_at = None
         if life is not None:
             span = life.total_seconds()
-            margin = min(before.total_seconds(), span / 2)
+            margin = max(min(before.total_seconds(), span / 2), span / 3)
             renew_at = now + max(span - margin, least.total_seconds())
         return attrs.evolve(
             self,
@@ -90,6 +102,10 @@ class Acceptance:
         """Return the state after a failure; `chance` is from 0 to 1."""
         failures = self.failures + 1
         pause = min(backoff.max, backoff.min * 2 ** min(failures - 1, 30)).total_seconds()
+        if error.retryable:
+            pause = min(pause, LONGEST_UNREACHABLE)
+        if reason == PENDING:
+            pause = min(pause, APPROVAL_SECONDS)
         pause *= 1 - JITTER * chance
         if error.retry_after is not None:
             pause = max(pause, error.retry_after.total_seconds())

@@ -83,7 +83,7 @@ class Admission:
     def notes(self) -> list[str]:
         """Return what works and will not for long."""
         end = self._end()
-        return [end] if end else []
+        return [*([end] if end else []), *(self._desk.warnings() if self._desk is not None else [])]
 
     async def run(self) -> None:
         """Open, keep and reopen the listener until cancelled."""

@@ -94,7 +94,9 @@ async def assembled(
         directories.make()
         clock = SystemClock()
         supervisor = Supervisor(clock=clock, log=log)
-        store = open_store(directories.state / STATE_FILE, clock=clock)
+        store = open_store(directories.state / STATE_FILE, clock=clock, repair=not read_only)
+        if store.salvaged is not None:
+            log.error("state.damaged", file=store.path, text=str(store.salvaged))
         try:
             assembly = _join(prepared, directories, clock, supervisor, store, log, read_only, on_pass)
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.specs.claim_codec import claim_to_document
@@ -36,8 +36,9 @@ def expiring(admitted: Iterable[AdmittedClaim], now: datetime) -> list[str]:
         left = each.expires_at - now
         if left * LATE < each.expires_at - _begin(each):
             late.append(
-                f"claim {each.claim.name} of leaf {each.claim.leaf_id.strip()} ends in {_span(left)} and was "
-                "not renewed; look at its leaf's enrollment (a leaf without joinTokenFrom cannot renew)"
+                f"claim {each.claim.name} of leaf {each.claim.leaf_id.strip()} ends at "
+                f"{_time(each.expires_at)} and was not renewed; look at its leaf's enrollment "
+                "(a leaf without joinTokenFrom cannot renew)"
             )
     return late
 
@@ -48,11 +49,6 @@ def _begin(admitted: AdmittedClaim) -> datetime:
         return datetime.fromisoformat(stamp) if stamp else admitted.admitted_at
     except ValueError:
         return admitted.admitted_at
-
-
-def _span(left: timedelta) -> str:
-    minutes = int(left.total_seconds() // 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
 def _admitted(register: Register, each: AdmittedClaim, now: datetime) -> Document:

@@ -151,7 +151,7 @@ class _Daemon:
     async def _watch_phase(self) -> None:
         """Tell systemd and the log whether the router is ready, and why not; the log, what is in its way."""
         said: list[str] | None = None
-        obstacles: set[str] = set()
+        noted: set[str] = set()
         while True:
             await self._passed.wait()
             self._passed.clear()
@@ -165,10 +165,10 @@ class _Daemon:
                     self._log.info("not.ready", why=why[0], reasons=len(why))
                 notify(f"STATUS={'Ready' if not why else why[0]}")
             said = why
-            found = {each.text for each in await self._view.obstacles()}
-            for text in sorted(found - obstacles):
-                self._log.warning("host.obstacle", text=text)
-            obstacles = found
+            found = set(await self._view.notes())
+            for text in sorted(found - noted):
+                self._log.warning("attention", text=text)
+            noted = found
             await self._assembly.clock.sleep(WATCH_SECONDS)
             if why:
                 # Sessions come up and claims are accepted without a pass of the loop.

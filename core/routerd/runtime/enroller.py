@@ -22,14 +22,23 @@ from routerd.model.claim import Claim, Topology
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
 from routerd.runtime import secrets
-from routerd.runtime.acceptance import Acceptance
+from routerd.runtime.acceptance import PENDING, Acceptance
 from routerd.spi import Clock, Enrollment, Logger
 from routerd.store import Store
 
 Phase = Literal["Pending", "Ready", "Degraded", "Backoff"]
 
-SIGN_AGAIN = ("claim-expired", "join-nonce-used", "join-timestamp-not-newer")
+SIGN_AGAIN = (
+    *("claim-expired", "join-nonce-used", "join-timestamp-not-newer"),
+    *("join-timestamp-not-fresh", "join-timestamp-in-future", "signed-before-revocation"),
+)
 """Refusals that a claim signed anew can mend. A revocation is not among them: that is a decision."""
+
+LAST_PART = 6
+"""A leaf that renews itself is late when less than this part of its claim's life is left."""
+
+LAST_PART_UNSIGNED = 4
+"""The same where somebody has to sign the claim: they need more time."""
 
 SIGN_DEADLINE = 5.0
 LONGEST_PAUSE = 60.0
@@ -49,7 +58,11 @@ class ReflectorClient(Protocol):
 
 @attrs.frozen(kw_only=True)
 class EnrollerStatus:
-    """How the enrollment stands. `endpoints` are in the order of the file."""
+    """How the enrollment stands. `endpoints` are in the order of the file.
+
+    `ends` is when the first of the reflectors that accepted the claim drops it, if nothing renews
+    it; `warning` says so when that is near and should not be.
+    """
 
     phase: Phase
     reason: str
@@ -60,6 +73,8 @@ class EnrollerStatus:
     reflectors: int = 0
     last_success: datetime | None = None
     next_attempt: datetime | None = None
+    ends: datetime | None = None
+    warning: str = ""
 
 
 class Enroller:
@@ -129,6 +144,8 @@ class Enroller:
             reflectors=len(self._topology.reflectors) if self._topology is not None else 0,
             last_success=self._last_success,
             next_attempt=self._moment(self._next_at),
+            ends=self._ends(),
+            warning=self._warning(),
         )
 
     @property
@@ -380,6 +397,32 @@ class Enroller:
         self._shown = status
         if known is None or (status.phase, status.message) != (known.phase, known.message):
             self._on_change()
+        if status.warning and (known is None or not known.warning):
+            self._log.warning("claim.ends", claim=status.claim_ref, text=status.warning)
+
+    def _ends(self) -> datetime | None:
+        ends = [each.until for each in self._endpoints.values() if each.holds(self._digest)]
+        return min((end for end in ends if end is not None), default=None)
+
+    def _warning(self) -> str:
+        """Return in words that the claim ends before anybody renews it, or nothing."""
+        end, claim, now = self._ends(), self._signed, self._clock.now()
+        if end is None or claim is None or not claim.join_timestamp.strip():
+            return ""
+        try:
+            life = end - datetime.fromisoformat(claim.join_timestamp.strip())
+        except (ValueError, TypeError):
+            return ""
+        left = end - now
+        if left * (LAST_PART if self._signs else LAST_PART_UNSIGNED) >= life:
+            return ""
+        remedy = (
+            "its renewal is late; the status of each endpoint says why"
+            if self._signs
+            else "nothing here can renew it: sign it again with a new joinNonce and joinTimestamp "
+            "(routerd enroll sign), or give this client joinTokenFrom"
+        )
+        return f"{claim.ref} ends at {end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: {remedy}"
 
     def _judgement(self) -> tuple[Phase, str, str]:
         endpoints = list(self._endpoints.values())
@@ -390,6 +433,8 @@ class Enroller:
             return phase, self._trouble_reason, self._trouble
         if failing:
             held = self._topology is not None or (accepted and not self._rr_set)
+            if not accepted and all(endpoint.reason == PENDING for endpoint in failing):
+                return "Pending", PENDING, "; ".join(endpoint.error for endpoint in failing)
             words = "; ".join(endpoint.error for endpoint in failing)
             return "Degraded" if held else "Backoff", failing[0].reason, words
         if not accepted:

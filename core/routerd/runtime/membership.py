@@ -125,6 +125,14 @@ class Memberships:
             if (status := member.enroller.status).phase != "Ready"
         ]
 
+    def warnings(self) -> list[str]:
+        """Return in words which memberships end although nobody wants that."""
+        return [
+            f"{member.client.ref}: {status.warning}"
+            for member in self._members.values()
+            if (status := member.enroller.status).warning
+        ]
+
     def document(self) -> list[JSONValue]:
         """Return how every membership stands, for the status."""
         waiting: list[JSONValue] = [
@@ -145,6 +153,8 @@ class Memberships:
             "reflectors": status.reflectors,
             "lastSuccess": _stamp(status.last_success),
             "nextAttempt": _stamp(status.next_attempt),
+            "ends": _stamp(status.ends),
+            "warning": status.warning,
             "endpoints": [_endpoint(each, status.claim_digest) for each in status.endpoints],
         }
 

@@ -57,6 +57,15 @@ class View:
         """Return what stands in the way on this host and is not ours to change."""
         return await self._assembly.obstacles.find(self._router.derive())
 
+    async def notes(self) -> list[str]:
+        """Return in words what somebody should look at, though nothing waits for it."""
+        return [
+            *self._admission.notes(),
+            *self._memberships.warnings(),
+            *self._assembly.store.notes(),
+            *(each.text for each in await self.obstacles()),
+        ]
+
     async def status(self) -> Document:
         """Return the whole status."""
         return status_document(
@@ -65,7 +74,7 @@ class View:
             await self._live(),
             clock=self._assembly.clock,
             more=self._more(),
-            obstacles=[*self._admission.notes(), *(each.text for each in await self.obstacles())],
+            obstacles=await self.notes(),
             extra={
                 "enrollment": self._memberships.document(),
                 "listener": {"address": self._admission.listening, "error": self._admission.trouble},

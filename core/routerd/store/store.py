@@ -23,7 +23,7 @@ from routerd.store.admission import Access, AdmissionBook
 from routerd.store.codec import dumps, from_json, loads, time_text
 from routerd.store.denials import Denials
 from routerd.store.records import JournalEntry
-from routerd.store.salvage import Salvaged
+from routerd.store.salvage import Salvaged, damaged_files
 
 if TYPE_CHECKING:
     from routerd.store.database import Connection, Rows
@@ -75,6 +75,14 @@ class Store:
             self._connection.close()
         with self._reading, contextlib.suppress(sqlite3.Error):
             self._reader.close()
+
+    def notes(self) -> list[str]:
+        """Return in words which damaged files were set aside and are still there."""
+        return [
+            f"the state file {self.path} was damaged once and is set aside as {each.name}; leaves have "
+            "enrolled again, and revocations were kept; remove it when you have looked at it"
+            for each in damaged_files(self.path)
+        ]
 
     # --- admission (route reflector) -------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from routerd.model.intent import Intent
 from routerd.model.names import NodeName, PublicKey
 from routerd.model.resource import Resource, ResourceId
 from routerd.model.specs import (
+    BGPDynamicPeerSpec,
     BGPRouterSpec,
     IPv4StaticAddressSpec,
     MobilityPoolSpec,
@@ -29,6 +30,7 @@ from routerd.model.specs import (
     SecretSource,
 )
 from routerd.model.specs.mobility import AllowedLeafIDsSpec, DirectMeshSpec, PolicyWireGuardSpec
+from routerd.model.specs.net import DynamicListenSpec
 from routerd.reconcile.admit import DEFAULT_LIFE, Ledger, admit
 from routerd.reconcile.claim_form import check_form, normalised
 from routerd.reconcile.roster import Roster
@@ -93,6 +95,11 @@ def intent(**changed: object) -> Intent:
         ),
         ("IPv4StaticAddress", "tunnel"): IPv4StaticAddressSpec(
             interface="lo", address=IPv4Interface("10.255.0.1/32")
+        ),
+        ("BGPDynamicPeer", "leaves"): BGPDynamicPeerSpec(
+            router_ref="BGPRouter/bgp",
+            peer_asn=64512,
+            listen=DynamicListenSpec(source_prefixes=(IPv4Network("10.240.0.0/16"),)),
         ),
         ("BGPRouter", "bgp"): BGPRouterSpec(asn=64512, router_id=IPv4Address("10.255.0.1")),
     }
@@ -277,6 +284,8 @@ def test_a_proper_claim_is_admitted_to_its_true_end() -> None:
         ({"router_id": "10.255.0.1"}, "router-id-taken", "BGPRouter/bgp"),
         ({"wireguard": wireguard(allowed_ips=("10.20.0.1/32",))}, "address-is-reflectors", "10.20.0.1"),
         ({"wireguard": wireguard(allowed_ips=("10.20.0.0/24",))}, "address-is-reflectors", "10.20.0.1"),
+        ({"router_id": "10.255.0.1/32"}, "router-id-taken", "BGPRouter/bgp"),
+        ({"asn": 64513}, "asn-not-allowed", "BGPDynamicPeer/leaves takes sessions of AS 64512"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_reason(
@@ -453,7 +462,8 @@ class TestHistory:
 
     def test_what_was_signed_before_stays_revoked_when_the_leaf_may_come_back(self) -> None:
         gone = attrs.evolve(revoked("other", hours=0), lifted_at=NOW)
-        assert refusal(claim(), attrs.evolve(ledger(), revocations=(gone,))).reason == "claim-revoked"
+        error = refusal(claim(), attrs.evolve(ledger(), revocations=(gone,)))
+        assert error.reason == "signed-before-revocation"
 
     def test_the_key_of_a_revoked_leaf_does_not_come_back_under_another_name(self) -> None:
         gone = attrs.evolve(revoked("other", hours=-9), leaf_id="leaf-z", public_key=key("leaf-a"))
@@ -481,6 +491,7 @@ class TestHolders:
         [
             ({"leaf_id": "leaf-b"}, "leaf-id-taken", "leafID leaf-b"),
             ({"router_id": "10.255.0.40"}, "router-id-taken", "10.255.0.40"),
+            ({"router_id": "10.255.0.40/32"}, "router-id-taken", "10.255.0.40"),
             ({"wireguard": wireguard(public_key=key("leaf-b"))}, "wireguard-key-taken", key("leaf-b")),
             ({"tunnel_address": "10.255.0.40"}, "tunnel-address-taken", "10.255.0.40"),
             ({"owned_addresses": ("10.77.60.40",)}, "owned-address-taken", "10.77.60.40"),

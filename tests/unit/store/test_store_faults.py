@@ -237,7 +237,8 @@ store = open_store(Path(sys.argv[1]), clock=SystemClock())
 for n in range(100_000):
     claim = Claim(name=f"leaf-{n}", policy_ref="p", leaf_id=f"leaf-{n}", tunnel_address="10.0.0.1")
     nonce = UsedNonce(policy="p", nonce=str(n), leaf_id=claim.leaf_id, fingerprint="f")
-    store.admission.commit([AdmittedClaim(claim=claim, admitted_at=datetime.now(UTC), expires_at=None), nonce])
+    admitted = AdmittedClaim(claim=claim, admitted_at=datetime.now(UTC), expires_at=None)
+    store.admission.commit([admitted, nonce])
     print(n, flush=True)
 """
 
