@@ -19,6 +19,7 @@ from routerd.control.openapi import (
     openapi,
 )
 from routerd.control.ports import API_VERSION, PREFIX
+from routerd.model.specs import claim_codec
 
 MAX_BODY = 1 << 20
 
@@ -40,6 +41,46 @@ def _shape(kind: str, *optional: str, **fields: Schema) -> Shape:
     head: dict[str, Schema] = {"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}}
     return Shape(name=kind, fields=head | fields, optional=frozenset(optional))
 
+
+def _object(*required: str, **fields: Schema) -> Schema:
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": {name: dict(schema) for name, schema in fields.items()},
+        "additionalProperties": False,
+    }
+
+
+_TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
+_WHOLE: Schema = {"type": "integer"}
+_FLAG: Schema = {"type": "boolean"}
+
+CLAIM: Schema = _object(
+    *("apiVersion", "kind", "metadata", "spec"),
+    apiVersion={"const": claim_codec.API_VERSION},
+    kind={"const": claim_codec.KIND},
+    metadata={"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+    spec=_object(
+        *("policyRef", "leafID", "tunnelAddress"),
+        policyRef=_TEXT,
+        rrSetRef=_TEXT,
+        leafID=_TEXT,
+        joinAudience=_TEXT,
+        joinNonce=_TEXT,
+        joinTimestamp=_TEXT,
+        joinHMAC=_TEXT,
+        tunnelAddress=_TEXT,
+        endpoint=_TEXT,
+        directMesh=_FLAG,
+        mobility=_object(ownedAddresses=_TEXTS),
+        bgp=_object(asn=_WHOLE, routerID=_TEXT),
+        wireGuard=_object(publicKey=_TEXT, endpoint=_TEXT, allowedIPs=_TEXTS, persistentKeepalive=_WHOLE),
+        expiresAt=_TEXT,
+        revoked=_FLAG,
+    ),
+    status=_OBJECT,
+)
+"""A claim, as `claim_codec` reads it; what may stand in its fields is said where it is refused."""
 
 ERROR = _shape(
     "Error",
@@ -109,7 +150,7 @@ SUBMIT = Route(
     method="POST",
     path="/sam-enrollment-claims",
     what="Submit a claim; it is on the route reflector's disk when this is answered.",
-    body=_shape("SAMEnrollmentClaimSubmitRequest", claim=_OBJECT),
+    body=_shape("SAMEnrollmentClaimSubmitRequest", claim=CLAIM),
     answer=_shape(
         "SAMEnrollmentClaimSubmitResult",
         accepted={"const": True},
