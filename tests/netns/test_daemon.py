@@ -75,6 +75,28 @@ assert Path("/run/monitor").read_text() == "", Path("/run/monitor").read_text()
 """)
 
 
+def test_a_damaged_state_file_is_set_aside_and_removes_nothing() -> None:
+    _on_a_host("""
+write(LAN, ROUTE, FORWARDING)
+with daemon():
+    pass
+write(LAN, FORWARDING)
+database = Path("/var/lib/routerd/routerd.db")
+database.write_bytes(b"junk" * 5000)
+with daemon(ready=False):
+    until(lambda: "state.damaged" in log())
+    until(lambda: status()["phase"] != "Starting" and passes() > 0)
+    why = str(status()["reasons"])
+    assert "the state file was damaged: nothing is removed" in why, why
+    assert "10.50.0.0/16" in routes(), routes()
+    assert any("is set aside as routerd.db.damaged-" in note for note in status()["notes"]), status()["notes"]
+    assert "attention" in log()
+assert [each.read_bytes() for each in database.parent.glob("*.damaged-*")] == [b"junk" * 5000]
+with daemon():
+    assert "10.50.0.0/16" not in routes(), routes()
+""")
+
+
 def test_a_reload_applies_the_new_file_and_a_broken_one_changes_nothing() -> None:
     _on_a_host("""
 write(LAN, ROUTE)

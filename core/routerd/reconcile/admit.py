@@ -17,7 +17,7 @@ from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.reconcile.claim_form import parse_time
-from routerd.reconcile.roster import Holdings, Roster, addresses
+from routerd.reconcile.roster import Holdings, Roster
 from routerd.reconcile.terms import Terms
 from routerd.store.records import Revocation, UsedNonce
 
@@ -153,13 +153,8 @@ class _Candidate:
         )
         if claim.endpoint.strip() and spec.endpoint_prefixes:
             self._inside("endpoint-outside", "endpoint", claim.endpoint_host, spec.endpoint_prefixes)
-        for owned in sorted(claim.owned):
-            self._inside(
-                "owned-address-outside",
-                "mobility.ownedAddresses",
-                owned.network_address,
-                self.terms.pools,
-            )
+        for owned in self.holdings.addresses[1:]:
+            self._inside("owned-address-outside", "mobility.ownedAddresses", owned, self.terms.pools)
         self._check_wireguard()
 
     def _check_wireguard(self) -> None:
@@ -357,7 +352,7 @@ class _Candidate:
         router_id = claim.router_host
         if router_id is not None and (ref := house.router_ids.get(router_id)) is not None:
             self._refuse("router-id-taken", f"bgp.routerID {router_id} is {ref}'s")
-        for address in addresses(claim):
+        for address in self.holdings.addresses:
             if (ref := house.addresses.get(address)) is not None:
                 what = "tunnelAddress" if address == claim.tunnel_host else "mobility.ownedAddresses"
                 self._refuse("address-is-reflectors", f"{what} {address} is {ref} of this router")
@@ -374,7 +369,7 @@ class _Candidate:
         claim = self.claim
         if not claim.asn:
             return
-        inner = (address for slot in self.holdings.slots for address in slot.network)
+        inner = (slot.network.network_address for slot in self.holdings.slots)
         accepting = self.roster.house.acceptor((claim.tunnel_host, *inner))
         if accepting is not None and accepting.asn != claim.asn:
             self._refuse(

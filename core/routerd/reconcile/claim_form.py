@@ -62,7 +62,7 @@ def check_form(claim: Claim) -> None:
     _check_host(claim, "bgp.routerID", claim.router_id)
     for text in claim.owned_addresses:
         _check_prefix(claim, "mobility.ownedAddresses", text, single=True)
-    if len(claim.owned) != len(claim.owned_addresses):
+    if len(claim.owned_addresses) > 1 and len(claim.owned) != len(claim.owned_addresses):
         _refuse(claim, "owned-address-twice", "mobility.ownedAddresses has an address twice")
     if not 0 <= claim.asn <= MAX_ASN:
         _refuse(claim, "asn-invalid", f"bgp.asn {claim.asn} is no AS number")

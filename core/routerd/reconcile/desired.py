@@ -33,10 +33,17 @@ class Desired:
 
     tables: Mapping[str, DesiredTable] = attrs.field(factory=dict)
     conditions: Mapping[str, tuple[Condition, ...]] = attrs.field(factory=dict)
+    complete: bool = True
 
     def table(self, name: str) -> DesiredTable:
         """Return the desired content of the table `name`."""
-        return self.tables.get(name, EMPTY)
+        return self.tables.get(name, EMPTY if self.complete else UNKNOWN)
+
+    def deleting_nothing(self) -> Desired:
+        """Return the same with every table incomplete, for while claims are still to come back."""
+        tables = {name: attrs.evolve(table, complete=False) for name, table in self.tables.items()}
+        return attrs.evolve(self, tables=tables, complete=False)
 
 
 EMPTY = DesiredTable()
+UNKNOWN = DesiredTable(complete=False)

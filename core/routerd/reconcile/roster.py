@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
-from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.claim import AdmittedClaim, Claim, prefix
 from routerd.model.intent import Intent
 from routerd.model.names import LinkName
 from routerd.reconcile.slots import Slot
@@ -25,9 +25,13 @@ Thing = tuple[str, Hashable]
 
 @attrs.frozen(kw_only=True)
 class Holdings:
-    """What a claim holds: things of which there is one, its /31s, and its AllowedIPs by device."""
+    """What a claim holds: things of which there is one, its /31s, and its AllowedIPs by device.
+
+    `addresses` are those that belong to its leaf alone: of its tunnel first, then those it owns.
+    """
 
     things: tuple[Thing, ...]
+    addresses: tuple[IPv4Address, ...] = ()
     slots: tuple[Slot, ...] = ()
     routed: tuple[tuple[LinkName, IPv4Network], ...] = ()
 
@@ -164,21 +168,18 @@ class Roster:
             things.append(("router-id", router_id))
         if claim.wireguard is not None and (key := claim.wireguard.public_key.strip()):
             things.append(("key", key))
-        things += [("address", address) for address in addresses(claim)]
+        owned = (prefix(text).network_address for text in claim.owned_addresses)
+        addresses = (claim.tunnel_host, *owned)
+        things += [("address", address) for address in addresses]
         if terms is None:
-            return Holdings(things=tuple(things))
+            return Holdings(things=tuple(things), addresses=addresses)
         # Two tunnels of one kind to one address are one tunnel to the kernel.
         things.append(("endpoint", (terms.profile, claim.endpoint_host)))
         slots = terms.slots(claim.leaf_id.strip())
         things += [("slot", slot.network) for slot in slots]
         device = terms.device
         networks = [(device, network) for network in routed(claim)] if device is not None else []
-        return Holdings(things=tuple(things), slots=slots, routed=tuple(networks))
-
-
-def addresses(claim: Claim) -> tuple[IPv4Address, ...]:
-    """Return the addresses that belong to the claim's leaf alone: of its tunnel, and owned."""
-    return (claim.tunnel_host, *(owned.network_address for owned in claim.owned))
+        return Holdings(things=tuple(things), addresses=addresses, slots=slots, routed=tuple(networks))
 
 
 def routed(claim: Claim) -> tuple[IPv4Network, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 
@@ -45,6 +46,8 @@ class GroupCommit:
         self._on_fail = on_fail
         self._waiting: list[_Item] = []
         self._task: asyncio.Task[None] | None = None
+        # One thread of its own: the loop's are shared with whatever else may block.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     def put(self, writes: Sequence[Write], undos: Sequence[Undo] = ()) -> asyncio.Future[None]:
         """Queue writes that belong together; the future is done when they are on the disk.
@@ -62,6 +65,7 @@ class GroupCommit:
         """Wait for what is queued."""
         if self._task is not None:
             await asyncio.wait([self._task])
+        self._thread.shutdown(wait=False)
 
     async def _drain(self) -> None:
         while self._waiting:
@@ -70,7 +74,7 @@ class GroupCommit:
             self._on_begin()
             writes = [write for item in batch for write in item.writes]
             try:
-                await asyncio.to_thread(self._commit, writes)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, writes)
             except StoreError as error:
                 self._fail([*batch, *self._waiting], error)
                 continue

@@ -38,11 +38,22 @@ FABRIC_QUIET = 300.0
 
 FABRIC_DEADLINE = 180.0
 START_DEADLINE = 60.0
+RECOVERY_SECONDS = 180.0
+"""How long nothing is removed after a damaged state file; leaves ask every minute whether they are known."""
+
 RETRY_CEILING = 60.0
 
 
 class RouterStore(Journal, Protocol):
-    """What the router needs of the store."""
+    """What the router needs of the store.
+
+    `salvaged` says what was taken over from a damaged file when this one was opened.
+    """
+
+    @property
+    def salvaged(self) -> object | None:
+        """Return none unless the file was damaged."""
+        ...
 
     def admitted(self) -> tuple[AdmittedClaim, ...]:
         """Return the admitted claims."""
@@ -89,6 +100,7 @@ class Router:
         self._admitted: Callable[[], tuple[AdmittedClaim, ...]] = store.admitted
         self._started: list[Lifecycle] = []
         self._runs_lanes = True
+        self._recovering = store.salvaged is not None
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
         for binding in self._host_bindings():
             self.loop.bind(binding)
@@ -109,6 +121,12 @@ class Router:
         for name, fabric in self.made.fabrics.items():
             self._bring_up(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
         self._supervisor.keep("keys", self._gather_keys)
+        if self._recovering:
+            self.knowledge.waiting["state"] = (
+                f"the state file was damaged: nothing is removed for {RECOVERY_SECONDS:g} s, "
+                "until leaves have enrolled again"
+            )
+            self._supervisor.spawn("recovery", self._recover())
         self._run_lane("host")
 
     async def aclose(self) -> None:
@@ -139,7 +157,7 @@ class Router:
         intended = prepared or self.prepared
         dry = Loop(
             self.loop.bindings(),
-            derive=lambda: derive(self.inputs(intended)),
+            derive=lambda: self._desired(self.inputs(intended)),
             clock=self._clock,
             log=self._log,
         )
@@ -167,7 +185,17 @@ class Router:
 
     def derive(self) -> Desired:
         """Return the desired state by what is known now."""
-        return derive(self.inputs())
+        return self._desired(self.inputs())
+
+    def _desired(self, inputs: Inputs) -> Desired:
+        desired = derive(inputs)
+        return desired.deleting_nothing() if self._recovering else desired
+
+    async def _recover(self) -> None:
+        await self._clock.sleep(RECOVERY_SECONDS)
+        self._recovering = False
+        self.knowledge.waiting.pop("state", None)
+        self.loop.wake()
 
     def inputs(self, prepared: Prepared | None = None) -> Inputs:
         """Return everything that derivation may look at, for `prepared` or the present configuration."""

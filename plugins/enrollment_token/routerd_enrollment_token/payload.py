@@ -26,7 +26,7 @@ def proof(claim: Claim, secret: str) -> str:
 
     Bytes of the secret that are no UTF-8 come as lone surrogates.
     """
-    return hmac.new(secret.encode(errors="surrogateescape"), canonical(claim), hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(errors="surrogateescape"), canonical(claim), "sha256").hex()
 
 
 def digest(claim: Claim) -> str:

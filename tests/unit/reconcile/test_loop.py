@@ -54,6 +54,19 @@ def world() -> World:
     return made
 
 
+async def test_while_claims_are_still_to_come_back_nothing_is_deleted(world: World) -> None:
+    """Also in a table of which nothing is desired at all."""
+    world.want(one={"a": 1}, two={"b": 2})
+    await world.settle()
+    world.desired = Desired(tables={"one": DesiredTable(values={"c": 3})}).deleting_nothing()
+    await world.settle()
+    assert world.tables["one"].content == {"a": 1, "c": 3}
+    assert world.tables["two"].content == {"b": 2}
+    world.want(one={"c": 3})
+    await world.settle()
+    assert (world.tables["one"].content, world.tables["two"].content) == ({"c": 3}, {})
+
+
 async def test_the_second_pass_writes_nothing(world: World) -> None:
     world.want(one={"a": 1}, two={"b": 2})
     assert await world.settle() == 1
