@@ -12,9 +12,7 @@ from routerd.model.change import Verb
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.spi import JSONValue
 
-Decision = Literal[
-    "admitted", "renewed", "pending", "approved", "rejected", "revoked", "refused", "quarantined", "restored"
-]
+Decision = Literal["admitted", "renewed", "pending", "approved", "rejected", "revoked", "refused"]
 
 
 @attrs.frozen(kw_only=True)

@@ -188,7 +188,7 @@ class SAMPeerGroupSpec:
 
 @attrs.frozen(kw_only=True)
 class AllowedLeafIDsSpec:
-    """Which leaf IDs may join: an unanchored regular expression."""
+    """Which leaf IDs may join: a regular expression for the whole of them."""
 
     pattern: str
 
