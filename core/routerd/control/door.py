@@ -7,6 +7,7 @@ rate of all (429). What a header says about the source never counts.
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import attrs
@@ -101,13 +102,17 @@ def door(doorkeeper: Doorkeeper, *, clock: Clock, log: Logger) -> Middleware:
 def source_of(request: web.Request) -> Address | None:
     """Return the address at the other end of the connection; none of a Unix socket."""
     peer = request.transport.get_extra_info("peername") if request.transport is not None else None
-    return address_of(peer[0]) if isinstance(peer, tuple) and peer else None
+    return address_of(str(peer[0])) if isinstance(peer, tuple) and peer else None
 
 
-def address_of(host: object) -> Address | None:
-    """Return the address of a socket's peer, an IPv4 one also where it stands in an IPv6 one."""
+@lru_cache(maxsize=4096)
+def address_of(host: str) -> Address | None:
+    """Return the address of a socket's peer, an IPv4 one also where it stands in an IPv6 one.
+
+    It is asked thrice for each request, and reading an address anew costs more than all else here.
+    """
     try:
-        address = ip_address(str(host).partition("%")[0])
+        address = ip_address(host.partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:

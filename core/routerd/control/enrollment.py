@@ -20,7 +20,7 @@ from routerd.control.answers import answer, errors, library_log, refusal
 from routerd.control.door import Address, Doorkeeper, door, source_of
 from routerd.control.enrollment_api import MAX_BODY
 from routerd.control.listener import SLOW_SECONDS, Listener
-from routerd.control.openapi import JSON_TYPE, Route
+from routerd.control.openapi import JSON_TYPE, Route, Shape
 from routerd.control.ports import PREFIX, AdmissionDesk, ServedTopology, Source
 from routerd.control.rate_limit import ConnectionLimit
 from routerd.control.strict_json import parse
@@ -161,31 +161,37 @@ class _Routes:
             if route.known and not self._known:
                 # Without it every neighbour in allowCIDRs could end every other leaf.
                 return refusal(api.NOT_KNOWN, "revoking needs tokenFrom or tls.clientCAFile of ControlAPI")
-            path, query = request.match_info, request.query
-            if wrong := route.problem(path, {name: query.getall(name) for name in query}):
-                raise _invalid(wrong)
-            body: Mapping[str, JSONValue] = {}
-            if route.body is not None:
-                if not _is_json(request.headers):
-                    return refusal(api.WRONG_TYPE, f"the body must be {JSON_TYPE}, and nothing packed")
-                if (request.content_length or 0) > MAX_BODY:
-                    raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
-                try:
-                    content = await self._content(request)
-                except TimeoutError:
-                    return refusal(api.TOO_SLOW, f"the body did not come within {self._slow:g} s")
-                try:
-                    given = parse(content)
-                except ValueError as error:
-                    raise _invalid(f"the body is not JSON: {error}") from error
-                wrong = route.body.problem(given)
-                if wrong or not isinstance(given, dict):
+            path: Mapping[str, str] = request.match_info
+            query: Mapping[str, str] = {}
+            if route.texts:
+                query = given = request.query
+                if wrong := route.problem(path, {name: given.getall(name) for name in given}):
                     raise _invalid(wrong)
-                body = given
+            body = await self._body(request, route.body) if route.body is not None else {}
+            if isinstance(body, web.Response):
+                return body
             asked = _Asked(path=path, query=query, body=body, source=source_of(request))
             return answer(route.answer, await handle(asked))
 
         return served
+
+    async def _body(self, request: web.Request, shape: Shape) -> Mapping[str, JSONValue] | web.Response:
+        if not _is_json(request.headers):
+            return refusal(api.WRONG_TYPE, f"the body must be {JSON_TYPE}, and nothing packed")
+        if (request.content_length or 0) > MAX_BODY:
+            raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
+        try:
+            content = await self._content(request)
+        except TimeoutError:
+            return refusal(api.TOO_SLOW, f"the body did not come within {self._slow:g} s")
+        try:
+            document = parse(content)
+        except ValueError as error:
+            raise _invalid(f"the body is not JSON: {error}") from error
+        wrong = shape.problem(document)
+        if wrong or not isinstance(document, dict):
+            raise _invalid(wrong)
+        return document
 
     async def _content(self, request: web.Request) -> bytes:
         if request.content.is_eof():
