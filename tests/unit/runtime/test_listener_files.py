@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +24,7 @@ from routerd.model.resource import Resource, ResourceId
 from routerd.model.specs import ControlAPISpec, SecretSource
 from routerd.model.specs.system import ControlTLSSpec
 from routerd.runtime import credentials
-from routerd.runtime.admission import WATCH_SECONDS, Admission
+from routerd.runtime.admission import STRANGERS, WATCH_SECONDS, Admission, _room
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
@@ -101,45 +102,50 @@ class Door:
             writer.close()
 
 
-@pytest.fixture
-async def door(
-    tmp_path: Path, fake_clock: FakeClock, made: dict[str, tuple[Path, Path]]
-) -> AsyncIterator[Door]:
-    directory = tmp_path / "etc"
-    directory.mkdir()
-    tls = ControlTLSSpec(
-        cert_file=directory / "cert.pem",
-        key_file=directory / "key.pem",
-        client_ca_file=directory / "ca.pem",
-    )
-    spec = ControlAPISpec(
-        port=0,
-        allow_cidrs=(IPv4Network("127.0.0.0/8"),),
-        listen_address=IPv4Address("127.0.0.1"),
-        token_from=SecretSource(file=directory / "token"),
-        tls=tls,
-    )
-    it = Door(directory, fake_clock, spec)
-    put(it, made["one"])
-    it.write("ca.pem", made["client"][0].read_bytes())
-    it.write("token", b"first")
+@asynccontextmanager
+async def opened(directory: Path, clock: FakeClock, spec: ControlAPISpec) -> AsyncIterator[Door]:
+    """Run an `Admission` with that `ControlAPI` until the end of the block."""
+    it = Door(directory, clock, spec)
     intent = Intent(
         node=NodeName("rr"), resources=[Resource(id=ResourceId("x", "ControlAPI", "c"), spec=spec)]
     )
-    with closing(open_store(tmp_path / "state.db", clock=fake_clock)) as store:
+    with closing(open_store(directory / "state.db", clock=clock)) as store:
         it.admission = Admission(
             store=store,
             intent=lambda: intent,
             enrollment=NoJoining(),  # type: ignore[arg-type]  # see there
-            clock=fake_clock,
+            clock=clock,
             log=it.log,
             on_change=lambda: None,
         )
         it.running = asyncio.create_task(it.admission.run())
-        await it.until(lambda: it.admission.listening != "")
+        try:
+            await it.until(lambda: it.admission.listening != "")
+            yield it
+        finally:
+            it.running.cancel()
+            await asyncio.wait([it.running])
+
+
+@pytest.fixture
+async def door(
+    tmp_path: Path, fake_clock: FakeClock, made: dict[str, tuple[Path, Path]]
+) -> AsyncIterator[Door]:
+    tls = ControlTLSSpec(
+        cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem", client_ca_file=tmp_path / "ca.pem"
+    )
+    spec = ControlAPISpec(
+        port=0,
+        allow_cidrs=(IPv4Network("127.0.0.0/8"),),
+        token_from=SecretSource(file=tmp_path / "token"),
+        tls=tls,
+    )
+    files = Door(tmp_path, fake_clock, spec)
+    put(files, made["one"])
+    files.write("ca.pem", made["client"][0].read_bytes())
+    files.write("token", b"first")
+    async with opened(tmp_path, fake_clock, spec) as it:
         yield it
-        it.running.cancel()
-        await asyncio.wait([it.running])
 
 
 def put(door: Door, pair: tuple[Path, Path]) -> None:
@@ -321,3 +327,57 @@ def test_the_token_is_not_shown(tmp_path: Path) -> None:
     os.utime(tmp_path / "token")
     spec = ControlAPISpec(token_from=SecretSource(file=tmp_path / "token"))
     assert "hidden" not in repr(credentials.read(spec))
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+async def test_strangers_have_connections_of_their_own_and_take_none_of_the_others(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    spec = ControlAPISpec(port=0, allow_cidrs=(IPv4Network("127.0.0.1/32"),))
+    async with opened(tmp_path, fake_clock, spec) as door:
+
+        async def answer(source: str) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port, local_addr=(source, 0))
+            writer.write(GET)
+            try:
+                return await reader.read()
+            finally:
+                writer.close()
+
+        strangers = [f"127.0.1.{number}" for number in range(1, STRANGERS // 4 + 1)]
+        held = [
+            (await asyncio.open_connection("127.0.0.1", door.port, local_addr=(source, 0)))[1]
+            for source in strangers
+            for _ in range(4)
+        ]
+        for one_too_many in (strangers[0], "127.0.2.1"):
+            with pytest.raises(ConnectionResetError):
+                await answer(one_too_many)
+        assert b" 404 " in await answer("127.0.0.1")
+        for writer in held:
+            writer.close()
+            await writer.wait_closed()
+        await fake_clock.settle()
+        assert b" 403 " in await answer(strangers[0])
+
+
+@pytest.mark.parametrize(
+    ("limits", "set_to", "room"),
+    [
+        ((1024, 524288), (4096, 524288), 2048),
+        ((1024, 1024), (1024, 1024), 512),
+        ((1024, resource.RLIM_INFINITY), (4096, resource.RLIM_INFINITY), 2048),
+        ((65536, 65536), None, 2048),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None, 2048),
+    ],
+)
+def test_half_of_the_files_are_left_for_the_rest_of_the_router(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], set_to: tuple[int, int] | None, room: int
+) -> None:
+    done = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: done.append(wanted))
+    assert _room() == room
+    assert done == ([set_to] if set_to else [])
