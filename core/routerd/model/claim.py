@@ -52,8 +52,8 @@ class ClaimWireGuard:
         """Return the endpoint, or none when the leaf gave none (it is behind NAT)."""
         if not self.endpoint:
             return None
-        host, _, port = self.endpoint.strip().rpartition(":")
-        return Endpoint(address=IPv4Address(host), port=int(port))
+        address, _, port = self.endpoint.strip().rpartition(":")
+        return Endpoint(address=host(address), port=int(port))
 
     @property
     def allowed(self) -> frozenset[IPv4Network]:

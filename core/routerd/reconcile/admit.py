@@ -7,6 +7,7 @@ marked; they only refuse what could not have worked, or what would have harmed a
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
@@ -328,23 +329,24 @@ class _Candidate:
             network, other = crossing
             self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {network}", other.claim)
 
-    def _name_of(self, sort: str, which: object, other: Claim) -> tuple[str, str]:
+    def _name_of(self, sort: str, which: Hashable, other: Claim) -> tuple[str, str]:
         """Return the reason code and the name of what is taken already."""
         claim = self.claim
         match sort:
             case "leaf":
                 return "leaf-id-taken", f"leafID {which}"
             case "router-id":
-                return "router-id-taken", f"bgp.routerID {which}"
+                return "router-id-taken", f"bgp.routerID {claim.router_host}"
             case "key":
                 return "wireguard-key-taken", f"wireGuard.publicKey {which}"
             case "endpoint":
                 return "endpoint-taken", f"endpoint {claim.endpoint_host}"
-            case _ if which == claim.tunnel_host:
-                return "tunnel-address-taken", f"tunnelAddress {which}"
+            case _ if which == int(claim.tunnel_host):
+                return "tunnel-address-taken", f"tunnelAddress {claim.tunnel_host}"
             case _:
-                kind = " (its tunnelAddress)" if which == other.tunnel_host else ""
-                return "owned-address-taken", f"mobility.ownedAddresses {which}{kind}"
+                address = next(each for each in self.holdings.addresses if int(each) == which)
+                kind = " (its tunnelAddress)" if address == other.tunnel_host else ""
+                return "owned-address-taken", f"mobility.ownedAddresses {address}{kind}"
 
     def _check_own(self) -> None:
         """Check that the claim asks for nothing that is this router's own (ours)."""

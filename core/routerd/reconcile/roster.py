@@ -20,7 +20,7 @@ from routerd.reconcile.slots import Slot
 from routerd.reconcile.terms import house
 
 Thing = tuple[str, Hashable]
-"""What only one leaf may hold: its sort, and which one of that sort."""
+"""What only one leaf may hold: its sort, and which one of that sort; addresses are numbers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -151,7 +151,7 @@ class Roster:
         """Return which leaf, or node of the file, has a /31."""
         if (node := self.house.slots.get(network)) is not None:
             return node
-        found = self.holder(("slot", network), but=but, now=now)
+        found = self.holder(("slot", int(network.network_address)), but=but, now=now)
         return found.claim.leaf_id.strip() if found is not None else None
 
     def holdings(self, claim: Claim) -> Holdings:
@@ -165,21 +165,34 @@ class Roster:
         terms = self.house.find(claim)
         things: list[Thing] = [("leaf", claim.leaf_id.strip())]
         if (router_id := claim.router_host) is not None:
-            things.append(("router-id", router_id))
+            things.append(("router-id", int(router_id)))
         if claim.wireguard is not None and (key := claim.wireguard.public_key.strip()):
             things.append(("key", key))
         owned = (prefix(text).network_address for text in claim.owned_addresses)
         addresses = (claim.tunnel_host, *owned)
-        things += [("address", address) for address in addresses]
+        # As numbers, because an address is slow to hash.
+        things += [("address", int(address)) for address in addresses]
         if terms is None:
             return Holdings(things=tuple(things), addresses=addresses)
         # Two tunnels of one kind to one address are one tunnel to the kernel.
-        things.append(("endpoint", (terms.profile, claim.endpoint_host)))
+        things.append(("endpoint", (terms.profile, int(claim.endpoint_host))))
         slots = terms.slots(claim.leaf_id.strip())
-        things += [("slot", slot.network) for slot in slots]
+        things += [("slot", int(slot.network.network_address)) for slot in slots]
         device = terms.device
         networks = [(device, network) for network in routed(claim)] if device is not None else []
         return Holdings(things=tuple(things), addresses=addresses, slots=slots, routed=tuple(networks))
+
+
+def told(thing: Thing) -> str:
+    """Return in words what a thing is."""
+    sort, which = thing
+    if sort == "endpoint" and isinstance(which, tuple):
+        return f"endpoint {IPv4Address(which[1])}"
+    if sort in ("address", "router-id") and isinstance(which, int):
+        return f"{sort} {IPv4Address(which)}"
+    if sort == "slot" and isinstance(which, int):
+        return f"link {IPv4Address(which)}/31"
+    return f"{sort} {which}"
 
 
 def routed(claim: Claim) -> tuple[IPv4Network, ...]:

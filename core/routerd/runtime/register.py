@@ -16,7 +16,7 @@ from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
 from routerd.reconcile.claim_form import check_form
-from routerd.reconcile.roster import Roster
+from routerd.reconcile.roster import Roster, told
 from routerd.store.records import (
     AdmissionState,
     Forget,
@@ -59,7 +59,8 @@ class Register:
                 for thing in self.roster.holdings(admitted.claim).things:
                     other = self.roster.holder(thing, but=name, now=now)
                     if other is not None:
-                        raise EnrollmentRefused("held", f"{thing[1]} is held by claim {other.claim.name}")  # noqa: TRY301 - one way into quarantine
+                        words = f"{told(thing)} is held by claim {other.claim.name}"
+                        raise ValueError(words)  # noqa: TRY301 - one way into quarantine
             self.roster.put(admitted)
         except (EnrollmentRefused, ValueError) as error:
             self.quarantined[name] = Quarantined(name=name, reason=str(error))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator
+from functools import lru_cache
 
 from routerd.model.claim import Claim
 
 
+@lru_cache(maxsize=64)  # a claim's proof is checked, and then its digest is taken
 def canonical(claim: Claim) -> bytes:
     """Return the signed text: `key=value` lines joined by one LF, none at the end.
 
