@@ -1,7 +1,9 @@
 """Enrollment: claims admitted, fetched and validated per second, beside a server that answers a constant.
 
-Both are aiohttp servers in a process of their own, asked by the same client over the same number
-of connections; the client prepares its requests beforehand and reads answers by their length.
+Both are aiohttp servers in a process of their own, asked by the same client with the same number
+of requests under way; the client prepares its requests beforehand and reads answers by their length.
+Leaves open a connection for each request, and so does the client; figures over connections that
+are kept stand beside them.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import attrs
 from tests.bench import show
 from tests.bench.enrollment_server import READY, claims, digest_of, wire
 
-CONNECTIONS = 32
+AT_ONCE = 32
 BATCH = 500
 SIZES = (100, 2000)
 ROUNDS = 3
@@ -74,18 +76,27 @@ class _Client(asyncio.Protocol):
             self._done.set_result(None)
 
 
-async def _ask(port: int, requests: Sequence[bytes]) -> None:
+async def _ask(port: int, requests: Sequence[bytes], *, kept: bool) -> None:
+    """Send requests, a share on each connection that is kept, or each on its own."""
     loop = asyncio.get_running_loop()
-    shares = [list(requests[each::CONNECTIONS]) for each in range(CONNECTIONS)]
-    waits, clients = [], []
-    for share in shares:
+    failed = 0
+
+    async def send(several: list[bytes]) -> None:
+        nonlocal failed
         done = loop.create_future()
-        _, client = await loop.create_connection(lambda s=share, d=done: _Client(s, d), "127.0.0.1", port)
-        waits.append(done)
-        clients.append(client)
-    await asyncio.gather(*waits)
-    failed = sum(client.failed for client in clients)
-    if failed or any(shares):
+        _, client = await loop.create_connection(lambda: _Client(several, done), "127.0.0.1", port)
+        await done
+        failed += client.failed + len(several)
+
+    async def work(share: Sequence[bytes]) -> None:
+        if kept:
+            await send(list(share))
+            return
+        for each in share:
+            await send([each])
+
+    await asyncio.gather(*(work(requests[each::AT_ONCE]) for each in range(AT_ONCE)))
+    if failed:
         raise SystemExit(f"{failed} requests were refused, so there is nothing to measure")
 
 
@@ -108,9 +119,9 @@ class _Server:
         self._child.kill()
         self._child.wait()
 
-    def time(self, requests: Sequence[bytes]) -> Took:
+    def time(self, requests: Sequence[bytes], *, kept: bool = False) -> Took:
         before, began = self._cpu(), time.perf_counter()
-        asyncio.run(_ask(self.port, requests))
+        asyncio.run(_ask(self.port, requests, kept=kept))
         took = time.perf_counter() - began
         return Took(rate=len(requests) / took, cpu=(self._cpu() - before) / len(requests))
 
@@ -126,62 +137,64 @@ class _Server:
 def report() -> None:
     """Print rates, their ratios to the constant answer, growth with the number of claims, and memory."""
     show.title(
-        f"enrollment over HTTP, {CONNECTIONS} connections, each claim on the disk before its answer; "
+        f"enrollment over HTTP, {AT_ONCE} requests under way, each claim on the disk before its answer; "
         "the peer is the same server with a desk that says yes to everything"
     )
-    bare, constant = _answering("constant"), _answering("listener")
-    show.row("", "per second", "to constant", "CPU each", "to constant")
-    show.row("constant answer", f"{constant.rate:.0f}", "", f"{constant.cpu * 1e6:.0f} us")
-    show.row(
-        "constant answer of a bare aiohttp application",
-        f"{bare.rate:.0f}", show.ratio(bare.rate, constant.rate),
-        f"{bare.cpu * 1e6:.0f} us", show.ratio(bare.cpu, constant.cpu),
-    )  # fmt: skip
-    measured = {held: _measured(held) for held in SIZES}
-    memory = {held: resident for held, (_, resident) in measured.items()}
-    for held, (parts, _) in measured.items():
-        for name, took in parts.items():
-            show.row(
-                f"{name}, {held} claims held",
-                f"{took.rate:.0f}",
-                show.ratio(took.rate, constant.rate),
-                f"{took.cpu * 1e6:.0f} us",
-                show.ratio(took.cpu, constant.cpu),
-            )
     few, many = SIZES
-    for name in measured[few][0]:
-        small, large = measured[few][0][name], measured[many][0][name]
-        show.row(
-            f"{name}: cost at {many} to cost at {few}",
-            show.ratio(1 / large.rate, 1 / small.rate), "", show.ratio(large.cpu, small.cpu),
-        )  # fmt: skip
+    memory = {}
+    for kept in (False, True):
+        bare, constant = _answering("constant", kept=kept), _answering("listener", kept=kept)
+        title = "connections that are kept" if kept else "a connection for each request, as leaves do"
+        show.row(title, "per second", "to constant", "CPU each", "to constant")
+        _row("  constant answer", constant, constant)
+        _row("  constant answer of a bare aiohttp server", bare, constant)
+        measured = {}
+        for held in SIZES:
+            measured[held], memory[held] = _measured(held, kept=kept)
+            for name, took in measured[held].items():
+                _row(f"  {name}, {held} claims held", took, constant)
+        for name, small in measured[few].items():
+            large = measured[many][name]
+            show.row(
+                f"  {name}: cost at {many} to cost at {few}",
+                show.ratio(1 / large.rate, 1 / small.rate), "", show.ratio(large.cpu, small.cpu),
+            )  # fmt: skip
     each = (memory[many] - memory[few]) / (many - few) * 1000
     show.row("resident memory for 1,000 claims", f"{each / 1e6:.1f} MB")
 
 
-def _answering(kind: str) -> Took:
+def _row(name: str, took: Took, constant: Took) -> None:
+    show.row(
+        name, f"{took.rate:.0f}", show.ratio(took.rate, constant.rate),
+        f"{took.cpu * 1e6:.0f} us", show.ratio(took.cpu, constant.cpu),
+    )  # fmt: skip
+
+
+def _answering(kind: str, *, kept: bool) -> Took:
     with tempfile.TemporaryDirectory(prefix="rdb-") as place, _Server(kind, Path(place), 0) as server:
-        requests = [wire.submit(each) for each in claims(range(BATCH))]
-        server.time(requests[:WARM_UP])
-        return _median([server.time(requests) for _ in range(ROUNDS)])
+        requests = [wire.submit(each, kept=kept) for each in claims(range(BATCH))]
+        server.time(requests[:WARM_UP], kept=kept)
+        return _median([server.time(requests, kept=kept) for _ in range(ROUNDS)])
 
 
-def _measured(held: int) -> tuple[dict[str, Took], int]:
+def _measured(held: int, *, kept: bool) -> tuple[dict[str, Took], int]:
     """Measure with `held` claims on the disk before; each round admits `BATCH` that are new."""
     rounds: dict[str, list[Took]] = {"submit": [], "submit again": [], "fetch": []}
     memory = 0
     for number in range(ROUNDS):
         fresh = list(claims(range(held, held + BATCH), mark=str(number)))
-        submits = [wire.submit(each) for each in fresh]
+        submits = [wire.submit(each, kept=kept) for each in fresh]
+        fetches = [wire.fetch(each, digest_of(each), kept=kept) for each in fresh]
+        others = claims(range(held + BATCH, held + BATCH + WARM_UP))
         with (
             tempfile.TemporaryDirectory(prefix="rdb-") as place,
             _Server("desk", Path(place), held) as server,
         ):
             memory = server.resident()
-            server.time([wire.submit(each) for each in claims(range(held + BATCH, held + BATCH + WARM_UP))])
-            rounds["submit"].append(server.time(submits))
-            rounds["submit again"].append(server.time(submits))
-            rounds["fetch"].append(server.time([wire.fetch(each, digest_of(each)) for each in fresh]))
+            server.time([wire.submit(each, kept=kept) for each in others], kept=kept)
+            rounds["submit"].append(server.time(submits, kept=kept))
+            rounds["submit again"].append(server.time(submits, kept=kept))
+            rounds["fetch"].append(server.time(fetches, kept=kept))
     return {name: _median(taken) for name, taken in rounds.items()}, memory
 
 

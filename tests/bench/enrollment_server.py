@@ -92,7 +92,7 @@ class wire:
     """Requests as they go over the wire."""
 
     @staticmethod
-    def submit(claim: Claim) -> bytes:
+    def submit(claim: Claim, *, kept: bool) -> bytes:
         """Return a submission."""
         body = json.dumps(
             {
@@ -102,16 +102,21 @@ class wire:
             }
         ).encode()
         head = (
-            f"POST {PREFIX}/sam-enrollment-claims HTTP/1.1\r\nHost: bench\r\n"
+            f"POST {PREFIX}/sam-enrollment-claims HTTP/1.1\r\nHost: bench\r\n{_ending(kept=kept)}"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 
     @staticmethod
-    def fetch(claim: Claim, digest: str) -> bytes:
+    def fetch(claim: Claim, digest: str, *, kept: bool) -> bytes:
         """Return a request for the reflectors."""
         query = f"claim={claim.name}&claimDigest={digest}"
-        return f"GET {PREFIX}/sam-enrollment-topologies/rrs?{query} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+        line = f"GET {PREFIX}/sam-enrollment-topologies/rrs?{query} HTTP/1.1"
+        return f"{line}\r\nHost: bench\r\n{_ending(kept=kept)}\r\n".encode()
+
+
+def _ending(*, kept: bool) -> str:
+    return "" if kept else "Connection: close\r\n"
 
 
 async def _constant() -> int:
@@ -173,6 +178,9 @@ async def _desk(place: Path, held: int) -> int:
         )
         writes.append(UsedNonce(policy="p", nonce=claim.join_nonce, leaf_id=claim.leaf_id, fingerprint="f"))
     store.admission.commit(writes)
+    # What was written at once is not to be checkpointed while others are timed.
+    store.close()
+    store = open_store(place / "routerd.db", clock=clock)
     intent = _intent()
     desk = Desk(
         store=store,
