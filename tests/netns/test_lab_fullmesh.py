@@ -9,13 +9,21 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.netns.lab_world import (
+    ROUTERD,
+    Lab,
+    assert_passed,
+    failing,
+    run,
+    run_directory,
+    standing_lab,
+    until,
+)
 
-ROUTERD = str(Path(sys.executable).with_name("routerd"))
 NOBODY = 65534
 
 pytestmark = [
@@ -26,39 +34,16 @@ pytestmark = [
 ]
 
 
-def run(*words: str, seconds: float = 120, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ROUTERD, *words], capture_output=True, text=True, check=False, timeout=seconds, **options
-    )
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
-
-
-def assert_passed(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
-    assert done.stdout, done.stderr
-    verdict: dict[str, object] = json.loads(done.stdout)
-    assert done.returncode == 0, json.dumps(verdict, indent=1)
-    assert verdict["passed"] is True
-    return verdict
-
-
-def failing(verdict: dict[str, object]) -> set[tuple[str, str]]:
-    return {
-        (each["source"], each["target"]) for each in verdict["pairs"] if not (each["ping"] and each["ssh"])
-    }
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    with run_directory(tmp_path) as directory:
+        yield directory
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """Return a run directory that everybody may reach, short enough for sockets."""
-    directory = Path("/tmp", f"rd-test-{os.getpid()}-{tmp_path.name[-12:]}")
-    yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+def lab(place: Path) -> Iterator[Lab]:
+    with standing_lab(place) as standing:
+        yield standing
 
 
 def test_one_command_proves_the_fabric_and_leaves_nothing_behind(place: Path) -> None:
@@ -135,65 +120,6 @@ def _usual_host() -> str:
         steps += [f"mount --bind {base} /mnt", f"mount -t tmpfs -o mode=755 none {home}"]
         steps += [f"mkdir -p {base}", f"mount --bind /mnt {base}"]
     return " && ".join(steps)
-
-
-class Lab:
-    """A standing lab."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def execute(self, machine: str, *command: str) -> subprocess.CompletedProcess[str]:
-        return run("lab", "exec", "--run-dir", str(self.place), machine, "--", *command)
-
-    def daemon_of(self, machine: str) -> str:
-        """Return the number of the machine's daemon, or nothing when none runs."""
-        done = self.execute(machine, "pgrep", "-f", f"routerd --config .*/{machine}.yaml")
-        return done.stdout.split()[0] if done.stdout else ""
-
-    def signal(self, machine: str, how: signal.Signals) -> str:
-        """Send a signal to the machine's daemon and return its number."""
-        number = self.daemon_of(machine)
-        assert number, f"no daemon runs on {machine}"
-        done = self.execute(machine, "kill", f"-{how.name.removeprefix('SIG')}", number)
-        assert done.returncode == 0, done.stderr
-        return number
-
-    def end_daemon(self, machine: str, how: signal.Signals) -> None:
-        number = self.signal(machine, how)
-        until(lambda: self.daemon_of(machine) != number)
-
-    def start_daemon(self, machine: str) -> subprocess.Popen[bytes]:
-        """Start a daemon as the lab does, trusting the lab's certificate authority."""
-        authority = str(self.place / "tls" / "ca.pem")
-        names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
-        command = [ROUTERD, "lab", "exec", "--run-dir", str(self.place), machine, "--", ROUTERD]
-        command += ["--config", str(self.place / "configs" / f"{machine}.yaml")]
-        with (self.place / "logs" / f"{machine}-again.log").open("wb") as log:
-            return subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, **dict.fromkeys(names, authority)}
-            )
-
-    def status(self, machine: str) -> dict[str, object]:
-        done = self.execute(machine, ROUTERD, "status", "--json")
-        return json.loads(done.stdout) if done.stdout else {"phase": "", "reasons": [done.stderr]}
-
-    def ready(self, machine: str) -> bool:
-        return self.status(machine)["phase"] == "Ready"
-
-    def judged(self) -> dict[str, object]:
-        return assert_passed(run("lab", "status", "--json", "--run-dir", str(self.place)))
-
-
-@pytest.fixture
-def lab(place: Path) -> Iterator[Lab]:
-    """Bring a lab up and take it down."""
-    assert_passed(run("lab", "up", "--json", "--run-dir", str(place)))
-    try:
-        yield Lab(place)
-    finally:
-        done = run("lab", "down", "--run-dir", str(place))
-        assert done.returncode == 0, done.stderr
 
 
 def test_restarts_lose_no_packet_and_nothing_is_forgotten(lab: Lab) -> None:
