@@ -10,7 +10,7 @@ from typing import Literal
 import attrs
 import click
 
-from routerd.runtime.daemon import Command
+from routerd.runtime.command import Command
 from routerd.runtime.directories import RUN, STATE, Directories
 from routerd.runtime.log import Level, Log
 

@@ -5,39 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
-from pathlib import Path
-
-import attrs
 
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly, assembled, only_one
-from routerd.runtime.directories import Directories
+from routerd.runtime.command import Command
 from routerd.runtime.log import Log
 from routerd.runtime.membership import Memberships
 from routerd.runtime.notify import notify
-from routerd.runtime.prepare import Prepared, prepare
 from routerd.runtime.view import View, needs_restart, restart_reason
 
 WATCH_SECONDS = 2.0
 """How often, at most, it is asked whether the router is ready."""
-
-
-@attrs.frozen(kw_only=True)
-class Command:
-    """What the daemon was started with."""
-
-    config: Path
-    directories: Directories = Directories()
-    plugins: Sequence[str] | None = None
-    lenient: bool = False
-
-    def prepare(self) -> Prepared:
-        """Read and check the file and the plugins; raises `ConfigError`."""
-        return prepare(self.config, plugins=self.plugins, lenient=self.lenient)
 
 
 async def run(command: Command, log: Log) -> None:

@@ -1,0 +1,30 @@
+"""What the daemon and the commands beside it are started with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from routerd.runtime.directories import Directories
+
+if TYPE_CHECKING:
+    from routerd.runtime.prepare import Prepared
+
+
+@attrs.frozen(kw_only=True)
+class Command:
+    """What the daemon was started with."""
+
+    config: Path
+    directories: Directories = Directories()
+    plugins: Sequence[str] | None = None
+    lenient: bool = False
+
+    def prepare(self) -> Prepared:
+        """Read and check the file and the plugins; raises `ConfigError`."""
+        from routerd.runtime.prepare import prepare  # noqa: PLC0415 - most commands only ask the daemon
+
+        return prepare(self.config, plugins=self.plugins, lenient=self.lenient)
