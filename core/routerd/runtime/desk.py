@@ -140,7 +140,9 @@ class Desk:
         if found is None:
             raise EnrollmentRefused("claim-unknown", f"no claim {name[:LONGEST_MESSAGE]} was admitted here")
         claim, now = found.claim, self._clock.now()
-        if not claim.revoked:
+        if claim.revoked:
+            await self._commits.settled()
+        else:
             policy = claim.policy
             revocation = Revocation(
                 policy=policy,
@@ -157,7 +159,9 @@ class Desk:
                 expires_at=min(found.expires_at or now, now),
             )
             note = self._note("revoked", claim, source, message=reason)
-            await self._write(revocation, ended, note)
+            # A change that waits for approval is not to be approved by mistake.
+            waiting = [Forget(name=name)] if self._register.pending(name) is not None else []
+            await self._write(revocation, ended, *waiting, note)
             self._log.warning("claim.revoked", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
         return Revoked(claim_ref=claim.ref, observed_at=now, reason=reason)
 
@@ -191,7 +195,7 @@ class Desk:
         """Return the latest `limit` decisions, oldest first; of one claim or of all."""
         self._refusals.flush()
         with contextlib.suppress(StoreError):
-            await self._commits.put(())
+            await self._commits.settled()
         entries = await asyncio.to_thread(self._book.audit, limit, claim)
         return [entry_document(entry) for entry in entries]
 
@@ -216,6 +220,8 @@ class Desk:
         case = self._case(claim, self._enrollment.digest(claim), source)
         admitted, before = self._admission_of(case), self._register.roster.named(claim.name)
         if admitted == before:
+            # Decided before, and perhaps on its way to the disk still: no answer comes earlier.
+            await self._commits.settled()
             return admitted
         if case.terms.policy.spec.approval == "manual" and not self._approved(case, before):
             await self._hold(case, admitted)
@@ -385,6 +391,7 @@ class Desk:
             if each.lifted_at is None and each.leaf_id == claim.leaf_id.strip()
         ]
         if not claim.revoked and not revocations:
+            await self._commits.settled()
             return {"name": name, "phase": "Approved", "message": "it was approved before"}
         lifted = [attrs.evolve(each, lifted_at=now) for each in revocations]
         verdict = self._verdict(claim, policy, reason, now, approved=True)

@@ -61,6 +61,11 @@ class GroupCommit:
             self._task = asyncio.create_task(self._drain(), name="group commit")
         return item.done
 
+    async def settled(self) -> None:
+        """Return when everything that was queued before is on the disk; a `StoreError` when it is not."""
+        if self._task is not None and not self._task.done():
+            await self.put(())
+
     async def aclose(self) -> None:
         """Wait for what is queued."""
         if self._task is not None:

@@ -162,6 +162,18 @@ class TestApproval:
             await desk.decide("leaf-a", "approve", "")
             assert [each.claim for each in desk.admitted()] == [first]
 
+    async def test_a_revocation_also_ends_what_waits(self, rr: Reflector) -> None:
+        async with at(rr) as desk:
+            await refusal(desk, await signed(claim()))
+            await desk.decide("leaf-a", "approve", "")
+            more = claim(owned_addresses=("10.77.60.31/32", "10.77.60.32/32"))
+            await refusal(desk, await signed(more, minutes=1))
+            await desk.decide("leaf-a", "revoke", "stolen")
+            assert await phases(desk) == {"leaf-a": ["Revoked"]}
+            await desk.decide("leaf-a", "approve", "found")
+            await rr.clock.advance(600)
+            await submit(desk, await signed(claim(), minutes=5))
+
     async def test_of_two_that_wait_for_one_address_the_first_approved_has_it(self, rr: Reflector) -> None:
         async with at(rr) as desk:
             for name, number in (("leaf-a", 31), ("leaf-b", 32)):

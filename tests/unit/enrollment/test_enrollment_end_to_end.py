@@ -487,6 +487,24 @@ class TestDurability:
             assert desk.admitted() == store.admitted()
         assert rr.changes == 1
 
+    async def test_the_same_claim_again_is_not_accepted_before_it_is_on_the_disk(
+        self, rr: Reflector, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A client that asks twice at the same moment gets no answer from memory."""
+
+        def full(_: Sequence[Write]) -> None:
+            raise StoreError("state file x: the disk is full")
+
+        async with rr.up() as store:
+            monkeypatch.setattr(store.admission, "commit", full)
+            desk = rr.desk(store)
+            document = claim_to_document(await signed(claim()))
+            results = await asyncio.gather(
+                *(desk.submit(document, None) for _ in range(3)), return_exceptions=True
+            )
+            assert [type(each) for each in results] == [StoreError] * 3
+            await desk.aclose()
+
     async def test_claims_are_judged_one_after_another(self, rr: Reflector) -> None:
         made = [
             await signed(claim(f"leaf-{n}", 40 + n, owned_addresses=("10.77.60.1/32",))) for n in range(8)
