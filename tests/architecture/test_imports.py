@@ -87,3 +87,16 @@ def test_a_plugins_hooks_are_in_a_module_that_imports_no_sdk(name: str) -> None:
         pytest.fail(f"{relative(path)} does not exist")
     sdks = {"boto3", "botocore", "azure", "oci", "proxmoxer", "os_ken", "ryu", "eventlet", "pyroute2"}
     assert {module.split(".")[0] for module in tree.imports(path)} & sdks == set()
+
+
+def test_commands_that_only_ask_a_daemon_load_none_of_it() -> None:
+    """They run by the hundred in scripts and checks, on small machines."""
+    code = (
+        "import sys\n"
+        "from routerd.cli import main, peers, routes, status\n"
+        "from routerd.cli.enroll import list, log, show\n"
+        "heavy = {'pyroute2', 'sqlite3', 'aiohttp.web', 'routerd.runtime.daemon', 'routerd.reconcile'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

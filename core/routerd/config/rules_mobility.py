@@ -162,6 +162,9 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
         c.report(r, "spec.rrSetRef", "is required with rrNodeSetRef")
     if s.rr_set_ref is not None and not s.rr_set_ref.startswith("SAMRRSet/"):
         c.report(r, "spec.rrSetRef", f'"{s.rr_set_ref}" must refer to SAMRRSet')
+    elif s.rr_set_ref is not None and not re.fullmatch(_PATH_NAME, s.rr_set_ref.rpartition("/")[2]):
+        message = f'"{s.rr_set_ref}" has a name that no leaf could ask for'
+        c.report(r, "spec.rrSetRef", message, "letters, digits and . _ : @ + -")
     secret(c, r, "spec.joinTokenFrom", s.join_token_from)
     for index, source in enumerate(s.join_tokens_from):
         secret(c, r, f"spec.joinTokensFrom[{index}]", source)
@@ -210,8 +213,14 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     elif policy_name not in policies and r.name not in clients | c.broken:
         message = f'"{s.policy_ref}" is not here, and no SAMEnrollmentClient submits this claim'
         c.report(r, "spec.policyRef", message, "add a SAMEnrollmentClient whose claimRef names the claim")
+    if not re.fullmatch(_CLAIM_NAME, r.name):
+        message = f'"{r.name}" is no name under which a claim can be submitted'
+        c.report(r, "metadata.name", message, "letters, digits, dots and dashes, at most 253 of them")
     if not s.leaf_id.strip():
         c.report(r, "spec.leafID", "is empty")
+    elif not re.fullmatch(_CLAIM_NAME, s.leaf_id.strip()):
+        message = f'"{s.leaf_id}" is refused by every reflector'
+        c.report(r, "spec.leafID", message, "letters, digits, dots and dashes, at most 253 of them")
     if s.join_hmac and not s.join_nonce:
         c.report(r, "spec.joinNonce", "is required with joinHMAC")
     host(c, r, "spec.tunnelAddress", s.tunnel_address)
@@ -228,6 +237,10 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
         _same_speaker(c, r)
     if s.wire_guard is not None:
         _claim_wireguard(c, r, s.wire_guard)
+
+
+_CLAIM_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
+_PATH_NAME = r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}"
 
 
 def _same_speaker(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:

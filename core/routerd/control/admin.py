@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 from aiohttp import web
 
-from routerd.control.ports import PREFIX
+from routerd.control.ports import AUDIT_LIMIT, AUDIT_MOST, PREFIX, Decision
 from routerd.errors import (
     ConfigError,
     ControlError,
@@ -23,10 +23,6 @@ from routerd.errors import (
 from routerd.spi import ControlRoute, JSONValue
 
 Document = dict[str, JSONValue]
-Decision = Literal["approve", "reject", "revoke"]
-
-AUDIT_LIMIT = 100
-AUDIT_MOST = 10_000
 CLAIM_UNKNOWN = "claim-unknown"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Protocol
+from typing import Literal, Protocol
 
 import attrs
 
@@ -16,6 +16,14 @@ PREFIX = f"/api/{API_VERSION}"
 
 Source = IPv4Address | IPv6Address
 """Where a request came from; none when it came by a Unix socket."""
+
+
+Decision = Literal["approve", "reject", "revoke"]
+"""What an administrator may decide about a claim."""
+
+AUDIT_LIMIT = 100
+AUDIT_MOST = 10_000
+"""How many decisions are shown at once: unasked, and at most."""
 
 
 @attrs.frozen(kw_only=True)

@@ -38,6 +38,11 @@ def prefix(text: str) -> IPv4Network:
     return IPv4Network((int(host(address)), 32))
 
 
+def bare_name(ref: str) -> str:
+    """Return the name in `SAMEnrollmentClaim/x`, which people also write alone."""
+    return ref.strip().removeprefix("SAMEnrollmentClaim/")
+
+
 @attrs.frozen(kw_only=True)
 class ClaimWireGuard:
     """WireGuard identity in a claim; every field is the signed text."""

@@ -9,7 +9,7 @@ from typing import cast
 import attrs
 
 from routerd.errors import ConfigError, PluginError
-from routerd.model.claim import Claim
+from routerd.model.claim import Claim, bare_name
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
@@ -50,11 +50,6 @@ def filed_claim(prepared: Prepared, name: str | None) -> FiledClaim:
     return FiledClaim(
         claim=claim_from_spec(wanted, found[wanted].spec), client=_client_of(intent, found[wanted].ref)
     )
-
-
-def bare_name(ref: str) -> str:
-    """Return the name in `SAMEnrollmentClaim/x`, which people also write alone."""
-    return ref.strip().removeprefix("SAMEnrollmentClaim/")
 
 
 def stamped(claim: Claim, now: datetime) -> Claim:

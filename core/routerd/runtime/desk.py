@@ -11,11 +11,11 @@ import contextlib
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 import attrs
 
 from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
+from routerd.control.ports import Decision as Verb
 from routerd.errors import EnrollmentRefused, StoreError, TransientError
 from routerd.model.claim import AdmittedClaim, Claim, Submission
 from routerd.model.intent import Intent, Named
@@ -35,8 +35,6 @@ from routerd.runtime.register import Register
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Revocation, Store, UsedNonce
 from routerd.store.records import AuditEntry, Decision, Forget, PendingClaim, Verdict, Write
-
-Verb = Literal["approve", "reject", "revoke"]
 
 LONGEST_MESSAGE = 400
 PROOF_DEADLINE = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from routerd import config
-from routerd.control.admin import Decision
+from routerd.control.ports import Decision
 from routerd.errors import ConfigError, ControlError
 from routerd.model import specs
 from routerd.model.resource import Resource

@@ -222,7 +222,7 @@ def test_what_must_be_given_is_named(name: str) -> None:
         ({"bootstrap-endpoint": "rr:65432"}, 'expected an http or https URL, got "rr:65432"'),
         ({"bootstrap-endpoint": ","}, "it is empty"),
         ({"retry-min": "1h"}, "spec.retryBackoff.max: is smaller than min"),
-        ({"leaf-id": "leaf one"}, "must be of letters, digits, dots and dashes"),
+        ({"leaf-id": "leaf one"}, "letters, digits, dots and dashes"),
         ({"join-audience": "a\x07b"}, "joinAudience has a"),
         ({"tunnel-address": "127.0.0.1"}, "is no IPv4 address of a host"),
         ({**WIREGUARD, "wireguard-public-key": "abc="}, "no WireGuard key"),

@@ -9,8 +9,8 @@ import click
 from routerd.cli.ask import ask
 from routerd.cli.enroll.claim_view import phase_of, word
 from routerd.cli.settings import Settings
-from routerd.control.admin import Decision
-from routerd.runtime.claims import bare_name
+from routerd.control.ports import Decision
+from routerd.model.claim import bare_name
 
 
 def decide(settings: Settings, verb: Decision, name: str, reason: str) -> None:

@@ -15,10 +15,10 @@ from routerd.cli.enroll import times
 from routerd.cli.enroll.claim_view import word
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json
-from routerd.control.admin import AUDIT_LIMIT, AUDIT_MOST
 from routerd.control.client import Document
+from routerd.control.ports import AUDIT_LIMIT, AUDIT_MOST
 from routerd.errors import ControlError
-from routerd.runtime.claims import bare_name
+from routerd.model.claim import bare_name
 
 FOLLOW_SECONDS = 1.0
 

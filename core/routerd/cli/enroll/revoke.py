@@ -9,7 +9,7 @@ import click
 from routerd.cli.enroll.decide import decide
 from routerd.cli.enroll.listener import Listener, with_listener
 from routerd.cli.settings import Settings, with_settings
-from routerd.runtime.claims import bare_name
+from routerd.model.claim import bare_name
 
 
 @click.command("revoke")

@@ -15,7 +15,7 @@ from routerd.cli.enroll.log import line
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, cell, console
 from routerd.control.client import Document
-from routerd.runtime.claims import bare_name
+from routerd.model.claim import bare_name
 from routerd.runtime.clock import SystemClock
 
 LATEST = 10
