@@ -286,7 +286,7 @@ class _Candidate:
             self._refuse(
                 "claim-revoked",
                 f"{who}{why}{held}; routerd enroll approve {revocation.name or self.claim.name} "
-                "on this router lets it join again",
+                "on the route reflector lets it join again",
             )
         if own and stale:
             self._refuse("signed-before-revocation", f"{who}{why}; sign a new claim with a new nonce")

@@ -301,7 +301,7 @@ def _claims(router: Router, now: datetime) -> list[JSONValue]:
             "expiresAt": _stamp(admitted.expires_at),
             "active": admitted.active(now),
         }
-        for admitted in router.knowledge.claims
+        for admitted in sorted(router.knowledge.claims, key=lambda each: each.claim.name)
     ]
 
 

@@ -94,7 +94,7 @@ class View:
             for resource in self._router.prepared.configuration.resources
         ]
         now = self._assembly.clock.now()
-        for admitted in self._router.knowledge.claims:
+        for admitted in sorted(self._router.knowledge.claims, key=lambda each: each.claim.name):
             document = claim_to_document(admitted.claim)
             phase = "Ready" if admitted.active(now) else "Revoked" if admitted.claim.revoked else "Expired"
             expires = admitted.expires_at
