@@ -79,6 +79,13 @@ class Lab:
         number = self.signal(machine, how)
         until(lambda: self.daemon_of(machine) != number)
 
+    def kill_speaker(self, machine: str) -> None:
+        """Kill the machine's BGP speaker; machines share their processes, so it is told by its network."""
+        here = '[ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ]'
+        loop = f"for p in $(pgrep -f routerd_bgp_ryu.child); do {here} && kill -9 $p && echo $p; done; true"
+        done = self.execute(machine, "sh", "-c", loop)
+        assert len(done.stdout.split()) == 1, done.stdout + done.stderr
+
     def start_daemon(self, machine: str) -> subprocess.Popen[bytes]:
         """Start a daemon as the lab does, trusting the lab's certificate authority."""
         authority = str(self.place / "tls" / "ca.pem")

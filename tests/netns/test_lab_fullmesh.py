@@ -144,6 +144,12 @@ def test_restarts_lose_no_packet_and_nothing_is_forgotten(lab: Lab) -> None:
         started.append(lab.start_daemon("routerd-fullmesh-rr"))
         until(lambda: lab.ready("routerd-fullmesh-rr"))
         assert len(lab.status("routerd-fullmesh-rr")["claims"]) == 4
+        # Its speaker is killed too: every session breaks, and the routes of all leaves stay.
+        before = _up_since(lab.status("aws-leaf"))
+        lab.kill_speaker("routerd-fullmesh-rr")
+        until(lambda: bool(_up_since(lab.status("aws-leaf")) - before))
+        until(lambda: _established(lab.status("routerd-fullmesh-rr")) == 4)
+        until(lambda: lab.ready("routerd-fullmesh-rr") and lab.ready("aws-leaf"))
     finally:
         lab.execute("aws-client", "pkill", "-INT", "-x", "ping")
         said = pinging.communicate(timeout=20)[0]
@@ -153,6 +159,11 @@ def test_restarts_lose_no_packet_and_nothing_is_forgotten(lab: Lab) -> None:
         lab.end_daemon(machine, signal.SIGTERM)
     for process in started:
         process.wait(timeout=20)
+
+
+def _up_since(status: dict[str, object]) -> set[str]:
+    """Return since when each session is up; of one that is not up, nothing."""
+    return {session["since"] for session in status["sessions"] if session["state"] == "established"}
 
 
 def _established(status: dict[str, object]) -> int:

@@ -29,10 +29,10 @@ def command(settings: Settings, *, rejected: bool, as_document: bool) -> None:
         console().print(
             table(
                 "",
-                ("PREFIX", "NEXT HOP", "NEIGHBOUR", "LOCAL PREF", "BEST", "INSTALLED"),
+                ("PREFIX", "NEXT HOP", "NEIGHBOUR", "LOCAL PREF", "BEST", "INSTALLED", "NOTE"),
                 [
                     (r["prefix"], r["nextHop"], r["neighbour"], r["localPreference"], _yes(r["best"]),
-                     _yes(r["installed"]))
+                     _yes(r["installed"]), "stale: its session is lost" if r["stale"] else "")
                     for r in routes
                 ],
             )

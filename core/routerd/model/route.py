@@ -65,7 +65,8 @@ class LearnedRoute:
     """One path that a neighbour announced and the import policy let in.
 
     `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once
-    are equal-cost. `neighbour` is the address of the session that brought the path.
+    are equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path
+    is kept although its session was lost (RFC 4724 section 4.2), until the neighbour is back.
     """
 
     prefix: IPv4Network
@@ -76,6 +77,7 @@ class LearnedRoute:
     as_path: tuple[int, ...] = ()
     communities: frozenset[str] = frozenset()
     originator: IPv4Address | None = None
+    stale: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -260,6 +260,7 @@ def _routes(router: Router, desired: Desired) -> list[JSONValue]:
             "asPath": list(route.as_path),
             "communities": _texts(sorted(route.communities)),
             "best": route.best,
+            "stale": route.stale,
             "installed": route.best and route.prefix in wanted and route.prefix not in failed,
         }
         for route in learned.routes

@@ -97,9 +97,15 @@ class BgpRouting:
         asn = observed["speaker"]["asn"]
         policies = {key: from_document(value, ImportPolicy) for key, value in observed["policies"].items()}
         internal = {key: value["peer_asn"] == asn for key, value in observed["sessions"].items()}
+        announced = {route["prefix"] for route in snapshot["routes"]}
+        # What was kept of a lost session counts where nobody alive announces the prefix.
+        kept = [route for route in snapshot["stale"] if route["prefix"] not in announced]
         candidates = [
-            _candidate(route, policies[route["neighbour"]], internal=internal[route["neighbour"]])
-            for route in snapshot["routes"]
+            _candidate(
+                route, policies[route["neighbour"]], internal=internal[route["neighbour"]], stale=stale
+            )
+            for routes, stale in ((snapshot["routes"], False), (kept, True))
+            for route in routes
             if route["neighbour"] in policies and route["neighbour"] in internal
         ]
         rejected = [
@@ -213,7 +219,7 @@ class KeyedTable(Generic[K, V]):
         return failures
 
 
-def _candidate(route: Document, policy: ImportPolicy, *, internal: bool) -> Candidate:
+def _candidate(route: Document, policy: ImportPolicy, *, internal: bool, stale: bool = False) -> Candidate:
     neighbour = IPv4Address(route["neighbour"])
     preference = policy.local_preference
     return Candidate(
@@ -225,6 +231,7 @@ def _candidate(route: Document, policy: ImportPolicy, *, internal: bool) -> Cand
             as_path=tuple(route["as_path"]),
             communities=frozenset(route["communities"]),
             originator=IPv4Address(route["originator"]) if route["originator"] else None,
+            stale=stale,
         ),
         origin=route["origin"],
         med=route["med"],

@@ -220,6 +220,7 @@ class Server:
         accepted, rejected = self._speaker.routes() if self._speaker else ([], [])
         return {
             "routes": accepted,
+            "stale": self._speaker.stale_routes() if self._speaker else [],
             "rejected": rejected,
             "refusals": dict(self._speaker.refusals) if self._speaker else {},
             "complete": self._settled,
@@ -230,7 +231,7 @@ class Server:
             raise RuntimeError("the speaker runs already; a change of it needs a new process")
         wanted = from_document(message["value"], Speaker)
         _check_listen(wanted.listen, wanted.port)
-        self._speaker = BgpSpeaker(wanted, self._changed)
+        self._speaker = BgpSpeaker(wanted, self._changed, stale=self._stale)
 
     def _need(self) -> BgpSpeaker:
         if self._speaker is None:

@@ -23,6 +23,7 @@ from routerd_bgp_ryu.child.quirks import (
     accept_forever,
     mend_passwords,
 )
+from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
 from routerd_bgp_ryu.wire import Document
 
@@ -107,9 +108,12 @@ class AdmissionFilter:
 
 
 class BgpSpeaker:
-    """The running speaker and what it was told; `changed` is called from its green threads."""
+    """The running speaker and what it was told; `changed` is called from its green threads.
 
-    def __init__(self, speaker: Speaker, changed: Callable[[], None]) -> None:
+    Routes of a session that is lost are kept for `stale` seconds.
+    """
+
+    def __init__(self, speaker: Speaker, changed: Callable[[], None], *, stale: float) -> None:
         self.speaker = speaker
         self.sessions: dict[str, Session] = {}
         self.policies: dict[str, ImportPolicy] = {}
@@ -118,6 +122,8 @@ class BgpSpeaker:
         self._changed = changed
         self._since: dict[str, float] = {}
         self._errors: dict[str, str] = {}
+        self._ended: dict[str, tuple[int, int]] = {}
+        self._stale = StaleRoutes(stale)
         self._identity: dict[str, Identity] = {}
         self._strangers: set[str] = set()
         self.refusals: dict[str, str] = {}
@@ -243,8 +249,9 @@ class BgpSpeaker:
         # Nor does it stop what dials and sends for the neighbour: Peer.stop() forgets to.
         self._activity.stop(peer)
         self._core._stop_child_threads(peer.name)  # noqa: SLF001 - there is no public way to it
-        for store in (self.sessions, self._since, self._errors, self._identity, self.refusals):
+        for store in (self.sessions, self._since, self._errors, self._ended, self._identity, self.refusals):
             store.pop(neighbour, None)
+        self._stale.drop(neighbour)
         self._tune()
         self._changed()
 
@@ -290,6 +297,8 @@ class BgpSpeaker:
     def check(self) -> None:
         """Do what has to be done now and then."""
         self._handshakes.check()
+        if self._stale.expire():
+            self._changed()
 
     def stop(self) -> None:
         """Close every session with a Cease and stop."""
@@ -360,12 +369,17 @@ class BgpSpeaker:
         self._identity[address] = self._gate.identity(peer.protocol.recv_open_msg)
         self._since[address] = time.time()
         self._errors.pop(address, None)
+        self._ended.pop(address, None)
         self.refusals.pop(address, None)
         self._changed()
 
     def _down(self, peer: Library) -> None:
         address = peer.ip_address
         self._since[address] = time.time()
+        if address in self.sessions and not is_goodbye(self._ended.get(address)):
+            self._stale.keep(address, self._judged(address, peer)[0])
+        else:
+            self._stale.drop(address)
         # The library keeps what a lost neighbour has sent; it must not count as learned any more.
         peer.adj_rib_in.clear()
         peer.adj_rib_out.clear()
@@ -373,6 +387,7 @@ class BgpSpeaker:
 
     def _heard(self, peer: Library) -> None:
         self.last_heard = time.monotonic()
+        self._stale.replaced(peer.ip_address, peer.adj_rib_in)
         limit = self.policies.get(peer.ip_address, _NOBODY).max_prefixes + _FLOOD
         if len(peer.adj_rib_in) > limit and peer.protocol is not None:
             # Even what is rejected is kept in memory, so a neighbour must not send without end.
@@ -381,6 +396,8 @@ class BgpSpeaker:
 
     def _note(self, peer: Library, code: int, subcode: int | None, direction: str) -> None:
         numbers = int(code), int(subcode or 0)
+        if peer is not None and peer.in_established():
+            self._ended[peer.ip_address] = numbers
         # A collision says nothing of who was refused before it.
         if peer is not None and not (numbers == _COLLISION and peer.ip_address in self.refusals):
             self._say(peer.ip_address, f"{direction} {error_text(*numbers)}")
@@ -406,17 +423,31 @@ class BgpSpeaker:
         accepted: list[Document] = []
         rejected: list[Document] = []
         for neighbour, peer in self._established():
-            policy = self.policies.get(neighbour, _NOBODY)
-            count = 0
-            for prefix, received in sorted(peer.adj_rib_in.items()):
-                reason = refusal(IPv4Network(prefix), policy)
-                if reason is None and count >= policy.max_prefixes:
-                    reason = TOO_MANY
-                if reason is not None or received.filtered:
-                    rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason or NOT_OWNED})
-                    continue
-                count += 1
-                accepted.append(self._route(prefix, neighbour, received.path))
+            permitted, refused = self._judged(neighbour, peer)
+            accepted += permitted
+            rejected += refused
+        return accepted, rejected
+
+    def stale_routes(self) -> list[Document]:
+        """Return what is kept of sessions that were lost, as far as it would still be accepted."""
+        return [
+            route
+            for route in self._stale.all()
+            if refusal(IPv4Network(route["prefix"]), self.policies.get(route["neighbour"], _NOBODY)) is None
+        ]
+
+    def _judged(self, neighbour: str, peer: Library) -> tuple[list[Document], list[Document]]:
+        accepted: list[Document] = []
+        rejected: list[Document] = []
+        policy = self.policies.get(neighbour, _NOBODY)
+        for prefix, received in sorted(peer.adj_rib_in.items()):
+            reason = refusal(IPv4Network(prefix), policy)
+            if reason is None and len(accepted) >= policy.max_prefixes:
+                reason = TOO_MANY
+            if reason is not None or received.filtered:
+                rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason or NOT_OWNED})
+                continue
+            accepted.append(self._route(prefix, neighbour, received.path))
         return accepted, rejected
 
     def _route(self, prefix: str, neighbour: str, path: Library) -> Document:
