@@ -19,6 +19,7 @@ import pytest
 
 from routerd.errors import NotOwnedError, ProviderError, TransientError
 from routerd.kernel import route_socket
+from routerd.kernel.route_lookup import RouteAnswer, lookup
 from routerd.kernel.routes import RouteTable
 from routerd.model.change import Change
 from routerd.model.names import LinkName
@@ -247,3 +248,35 @@ async def test_a_dump_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(route_socket.wire, "RTM_GETROUTE", 255)
     with pytest.raises(TransientError, match=r"read routes: .*\b" + str(errno.EOPNOTSUPP)):
         await RouteTable().observe()
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])
+async def test_a_look_up_says_how_the_kernel_refuses(kind: str) -> None:
+    shell(f"ip route add {kind} 10.88.0.0/16")
+    try:
+        assert await lookup(IPv4Address("10.88.0.1")) == RouteAnswer(kind=kind)
+    finally:
+        shell(f"ip route del {kind} 10.88.0.0/16")
+    assert await lookup(IPv4Address("10.88.0.1")) == RouteAnswer(kind="none")
+
+
+async def test_a_look_up_says_which_route_the_kernel_takes() -> None:
+    key = host(1)
+    assert await RouteTable().apply(created({key: via(1, 2)})) == {}
+    found = await lookup(key.prefix.network_address)
+    assert found == RouteAnswer(
+        kind="unicast", prefix=key.prefix, next_hops=via(1, 2).next_hops, protocol=147, metric=200, table=254
+    )
+    connected = await lookup(IPv4Address("10.255.0.0"))
+    assert (connected.kind, connected.next_hops) == ("local", (NextHop(link=V0),))
+
+
+async def test_a_look_up_follows_policy_rules_into_other_tables() -> None:
+    shell("ip route add 10.88.0.0/16 via 10.255.0.9 dev v0 onlink table 77")
+    shell("ip rule add to 10.88.7.0/24 lookup 77")
+    try:
+        found = await lookup(IPv4Address("10.88.7.1"))
+    finally:
+        shell("ip rule del to 10.88.7.0/24 lookup 77; ip route flush table 77")
+    assert (found.prefix, found.table) == (IPv4Network("10.88.0.0/16"), 77)
+    assert found.next_hops == (NextHop(gateway=IPv4Address("10.255.0.9"), link=V0),)

@@ -17,6 +17,7 @@ COMMANDS = (
     "apply",
     "down",
     "enroll",
+    "explain",
     "get",
     "metrics",
     "peers",

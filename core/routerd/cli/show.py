@@ -37,7 +37,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def cell(value: object) -> Text:
-    """Return a value as a cell; nothing is a dash."""
+    """Return a value as a cell; nothing is a dash, and a text keeps its own colour."""
+    if isinstance(value, Text):
+        return value
     text = "-" if value is None or value == "" else str(value)
     return Text(text, style=_STYLES.get(text, ""))
 

@@ -6,6 +6,7 @@ The handlers only translate. What they show comes from an `AdminView`, which the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -20,6 +21,7 @@ from routerd.errors import (
     ProviderError,
     StoreError,
 )
+from routerd.model.claim import prefix
 from routerd.spi import ControlRoute, JSONValue
 
 Document = dict[str, JSONValue]
@@ -66,6 +68,10 @@ class AdminView(Protocol):
         """Return how the router does in the text format of Prometheus."""
         ...
 
+    async def explain(self, target: IPv4Network) -> Document:
+        """Return step by step where packets to an address go, and whether they get there."""
+        ...
+
 
 def admin_app(
     view: AdminView,
@@ -101,12 +107,20 @@ def admin_app(
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=await view.metrics(), headers={"Content-Type": METRICS_TYPE})
 
+    async def explain(request: web.Request) -> web.Response:
+        try:
+            target = prefix(request.query.get("address", "").strip())
+        except ValueError as error:
+            raise ConfigError.single("request", f"address: {error}") from error
+        return web.json_response(await view.explain(target))
+
     app.router.add_get("/v1/status", status)
     app.router.add_get("/v1/resources", resources)
     app.router.add_get("/v1/plan", plan)
     app.router.add_post("/v1/reload", reload)
     app.router.add_post("/v1/hurry", hurry)
     app.router.add_get("/v1/metrics", metrics)
+    app.router.add_get("/v1/explain", explain)
     add_claim_routes(app, view)
     for plugin, routes in plugins.items():
         for route in routes:

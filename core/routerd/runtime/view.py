@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from routerd import config
@@ -17,6 +18,8 @@ from routerd.reconcile.loop import TableReport
 from routerd.reconcile.wording import key_text
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly
+from routerd.runtime.explain import explain, explanation_document
+from routerd.runtime.explain.gather import gather
 from routerd.runtime.membership import Memberships
 from routerd.runtime.metrics import exposition
 from routerd.runtime.obstacles import Obstacle
@@ -115,6 +118,18 @@ class View:
             # A router without a join method; it still has everything else to tell.
             claims = []
         return exposition(status, claims, now=self._assembly.clock.now())
+
+    async def explain(self, target: IPv4Network) -> Document:
+        """Return step by step where packets to an address go, and whether they get there."""
+        admits = self._router.prepared.intent.first(specs.SAMEnrollmentPolicySpec) is not None
+        facts = await gather(
+            self._router,
+            target,
+            await self._live(),
+            claims=self._admission.desk if admits else None,
+            memberships=self._memberships.reasons(),
+        )
+        return explanation_document(explain(facts))
 
     # --- what would be -----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import attrs
@@ -68,6 +69,8 @@ class MemoryView:
     decided: list[tuple[str, str, str]] = attrs.field(factory=list)
     admits: bool = True
     words: str = ""
+    reachable: bool = True
+    explained: list[IPv4Network] = attrs.field(factory=list)
 
     async def status(self) -> Document:
         return {"phase": "Ready"}
@@ -101,6 +104,18 @@ class MemoryView:
     async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
         found = [each for each in self.entries if claim in (None, each["claim"])]
         return list(found[-limit:])
+
+    async def explain(self, target: IPv4Network) -> Document:
+        self.explained.append(target)
+        return {
+            "address": str(target),
+            "reachable": self.reachable,
+            "verdict": f"{target} is what it is",
+            "steps": [
+                {"title": "ours", "state": "note", "text": "not ours"},
+                {"title": "kernel", "state": "ok" if self.reachable else "bad", "text": "says so"},
+            ],
+        }
 
     async def metrics(self) -> str:
         return "# HELP routerd_ready x\n"

@@ -1,0 +1,271 @@
+"""Who has an address, who announces it, and what was decided: claims and BGP. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+
+import attrs
+
+from routerd.model.route import MAX_NEXT_HOPS, LearnedRoute, RouteSet
+from routerd.model.session import ImportPolicy
+from routerd.model.specs import (
+    BGPRouterSpec,
+    MobilityPoolSpec,
+    SAMEnrollmentPolicySpec,
+    SAMTransportProfileSpec,
+)
+from routerd.reconcile.derive.forwarding import permitted
+from routerd.reconcile.derive.routing import authorised
+from routerd.runtime.explain.facts import Facts, OwnerFacts, Step
+
+_ORDER = ("Approved", "Pending", "Revoked", "Expired", "Rejected", "Quarantined")
+_SHOWN = 4
+"""Prefixes of a list that are named."""
+
+
+def in_fabric(facts: Facts) -> bool:
+    """Say whether the fabric is to carry the address: somebody claims it, or it may be learned."""
+    if facts.owners or facts.rejected() or _policies(facts):
+        return True
+    return any(facts.target.subnet_of(each) for each in _pools(facts))
+
+
+def _pools(facts: Facts) -> Iterator[IPv4Network]:
+    """Yield the prefixes that the file or an import policy names as the fabric's."""
+    intent = facts.inputs.intent
+    for policy in facts.desired.table("bgp/admission").values.values():
+        yield from policy.within
+    yield from (pool.spec.prefix for pool in intent.of(MobilityPoolSpec))
+    for router in intent.of(BGPRouterSpec):
+        yield from router.spec.import_policy.allowed_prefixes if router.spec.import_policy else ()
+    for profile in intent.of(SAMTransportProfileSpec):
+        yield profile.spec.inner_prefix
+        bgp = profile.spec.bgp
+        yield from bgp.import_policy.allowed_prefixes if bgp and bgp.import_policy else ()
+
+
+def owner_of(facts: Facts) -> OwnerFacts | None:
+    """Return the claim that has the address; of several the one that holds."""
+    return min(facts.owners, key=lambda each: _ORDER.index(each.phase), default=None)
+
+
+def claim_steps(facts: Facts) -> Iterator[Step]:
+    """Yield whose claim has the address; nothing on a router that admits nobody."""
+    if not facts.admits:
+        return
+    owner = owner_of(facts)
+    if owner is None:
+        yield _unclaimed(facts)
+        return
+    text = f"SAMEnrollmentClaim/{owner.name} of leaf {owner.leaf} ({owner.policy}) is {owner.phase}"
+    if owner.phase == "Approved":
+        yield Step("claim", "ok", text + (f" until {owner.until}" if owner.until else ""))
+        return
+    since = owner.decided_at if owner.phase in ("Revoked", "Rejected") else ""
+    if owner.phase == "Expired":
+        since = owner.until
+    text += (f" since {since}" if since else "") + (f": {owner.message}" if owner.message else "")
+    yield Step("claim", "bad", text, _claim_blame(owner, since))
+
+
+def _claim_blame(owner: OwnerFacts, since: str) -> str:
+    at = f" at {since}" if since else ""
+    match owner.phase:
+        case "Revoked":
+            return f"leaf {owner.leaf} was revoked{at}"
+        case "Expired":
+            return f"the claim {owner.name} of leaf {owner.leaf} ended{at} and was not renewed"
+        case "Pending":
+            return f"the claim {owner.name} of leaf {owner.leaf} waits for approval"
+        case _:
+            return f"the claim {owner.name} of leaf {owner.leaf} is {owner.phase.lower()}"
+
+
+def _unclaimed(facts: Facts) -> Step:
+    names = _policies(facts)
+    aside = f"; what {', '.join(facts.set_aside)} has, set aside, is not known" if facts.set_aside else ""
+    if facts.paths:
+        return Step("claim", "note", f"no leaf claims it{aside}")
+    if names:
+        text = f"no leaf claims it{aside}; {', '.join(names)} would let one"
+        return Step("claim", "bad", text, "no leaf claims it")
+    blame = "no leaf claims it, and no policy lets one have it"
+    return Step("claim", "bad", f"no leaf claims it{aside}, and it lies in no policy's prefixes", blame)
+
+
+def _policies(facts: Facts) -> list[str]:
+    """Return the policies in whose prefixes the address lies."""
+    return [
+        policy.ref
+        for policy in facts.inputs.intent.of(SAMEnrollmentPolicySpec)
+        if any(facts.target.subnet_of(each) for each in authorised(facts.inputs, policy.spec))
+    ]
+
+
+# --- BGP -------------------------------------------------------------------------------------------
+
+
+def bgp_steps(facts: Facts) -> Iterator[Step]:
+    """Yield the sessions that matter, and every path that was announced, with what became of it."""
+    if facts.inputs.intent.first(BGPRouterSpec) is None:
+        yield Step("bgp", "note", "this router speaks no BGP")
+        return
+    yield from session_steps(facts, _expected(facts))
+    if facts.inputs.learned is None:
+        why = next((text for name, text in facts.waiting.items() if name.startswith("routing/")), "")
+        text = "the speaker has not said anything yet" + (f": {why}" if why else "")
+        yield Step("bgp", "bad", text, text)
+        return
+    best = next((each for each in facts.paths if each.best), None)
+    yield from (_path(facts, path, best) for path in facts.paths)
+    for refused in facts.rejected():
+        policy = facts.desired.table("bgp/admission").values.get(refused.neighbour)
+        words = refusal(refused.prefix, policy) if policy is not None else ""
+        why = refused.reason + (f" ({words})" if words else "")
+        text = f"{facts.who(refused.neighbour)} announces {refused.prefix}, which is refused: {why}"
+        yield Step("bgp", "note" if facts.paths else "bad", text, "" if facts.paths else text)
+    if not facts.paths and not facts.rejected():
+        yield _silence(facts)
+    inside = {each.prefix for each in facts.inputs.learned.routes if each.prefix.subnet_of(facts.target)}
+    inside.discard(facts.target)
+    if inside:
+        some = ", ".join(map(str, sorted(inside)[:_SHOWN])) + (" and more" if len(inside) > _SHOWN else "")
+        yield Step("bgp", "note", f"parts of it are announced: {some}")
+
+
+def _expected(facts: Facts) -> list[IPv4Address]:
+    """Return the neighbours whose sessions matter: who announces it, and who should."""
+    owner = owner_of(facts)
+    wanted = {path.neighbour for path in facts.paths} | {each.neighbour for each in facts.rejected()}
+    for neighbour, session in facts.sessions.items():
+        of_owner = bool(session.claim) and owner is not None and session.leaf.strip() == owner.leaf
+        if of_owner or not facts.admits:
+            wanted.add(neighbour)
+    return sorted(wanted)
+
+
+def session_steps(facts: Facts, neighbours: list[IPv4Address]) -> Iterator[Step]:
+    """Yield how the sessions with some neighbours do."""
+    states = {state.neighbour: state for state in facts.live.sessions}
+    up = {each for each in neighbours if each in states and states[each].established}
+    carrying = {path.neighbour for path in facts.paths if path.best}
+    for neighbour in neighbours:
+        state = states.get(neighbour)
+        who = facts.who(neighbour)
+        if state is not None and state.established:
+            since = datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            yield Step("session", "ok", f"with {who}: established since {since}")
+            continue
+        word = state.state if state is not None else "not there"
+        why = (state.last_error if state is not None else "") or "; ".join(facts.live.errors)
+        text = f"down, {word}{f' ({why})' if why else ''}"
+        to_blame = neighbour in carrying or not up
+        yield Step(
+            "session", "bad", f"with {who}: {text}", f"the session with {who} is {text}" if to_blame else ""
+        )
+    owner = owner_of(facts)
+    if not neighbours and (not facts.admits or (owner is not None and owner.phase == "Approved")):
+        why = "; ".join(_denials(facts, owner))
+        text = "none is wanted" + (f" with leaf {owner.leaf}" if owner is not None else "")
+        blame = f"no session is wanted{f' with leaf {owner.leaf}' if owner else ''}"
+        end = f": {why}" if why else ""
+        yield Step("session", "bad", text + end, blame + end)
+
+
+def _denials(facts: Facts, owner: OwnerFacts | None) -> Iterator[str]:
+    """Yield what derivation says of a leaf that gets no session, or of peers that are not known."""
+    for conditions in facts.desired.conditions.values():
+        for each in conditions:
+            about = owner is None or owner.leaf in each.message
+            if each.status != "True" and about:
+                yield each.message
+
+
+def _path(facts: Facts, path: LearnedRoute, best: LearnedRoute | None) -> Step:
+    path_text = " ".join(map(str, path.as_path)) or "empty"
+    text = (
+        f"{facts.who(path.neighbour)} announces {path.prefix}, next hop {path.next_hop}, "
+        f"local preference {path.local_preference}, AS path {path_text}: "
+    )
+    if not path.best:
+        return Step("bgp", "note", f"{text}not best, {_why_not(path, best)}")
+    if path.stale:
+        blame = "the path is stale: it is kept for a while although its session is lost"
+        return Step("bgp", "bad", f"{text}best, and stale", blame)
+    return Step("bgp", "ok", f"{text}best")
+
+
+def _why_not(path: LearnedRoute, best: LearnedRoute | None) -> str:
+    if best is None:
+        return "and no other one is"
+    if path.stale and not best.stale:
+        return "because it is stale: its session is lost"
+    if path.local_preference < best.local_preference:
+        return f"because {best.local_preference} is the higher local preference"
+    if len(path.as_path) > len(best.as_path):
+        return "because its AS path is longer"
+    return "by the tie-break of RFC 4271, 9.1.2.2"
+
+
+def _silence(facts: Facts) -> Step:
+    owner = owner_of(facts)
+    if facts.admits and owner is not None:
+        return Step("bgp", "bad", f"nobody announces it, leaf {owner.leaf} neither", _not_by(owner))
+    policies = facts.desired.table("bgp/admission").values
+    words = [
+        f"the import policy for {facts.who(neighbour)} would not let it in: {why}"
+        for neighbour, policy in policies.items()
+        if not facts.admits and (why := refusal(facts.target, policy))
+    ]
+    if words:
+        return Step("bgp", "bad", f"nobody announces it, and {'; '.join(words)}", "; ".join(words))
+    if facts.admits:
+        return Step("bgp", "bad", "nobody announces it", "nobody announces it")
+    text = "nobody announces it; our import policy would let it in, so ask a reflector whose it is"
+    return Step("bgp", "bad", text, "nobody announces it")
+
+
+def _not_by(owner: OwnerFacts) -> str:
+    return f"leaf {owner.leaf} has it and does not announce it"
+
+
+def refusal(prefix: IPv4Network, policy: ImportPolicy) -> str:
+    """Return in words why a policy does not let a prefix in, or nothing when it does."""
+    forbidden = next((each for each in sorted(policy.forbidden) if prefix.overlaps(each)), None)
+    if forbidden is not None:
+        return f"nothing of {forbidden} ever comes in"
+    if prefix in policy.hosts:
+        return ""
+    around = [each for each in policy.within if prefix.subnet_of(each)]
+    if around and policy.min_length <= prefix.prefixlen <= policy.max_length:
+        return ""
+    if around:
+        low, high = policy.min_length, policy.max_length
+        return f"only prefixes of length {low}{f' to {high}' if high != low else ''} come in"
+    if policy.within:
+        return f"it lies outside of {', '.join(map(str, sorted(policy.within)))}"
+    more = " and more" if len(policy.hosts) > _SHOWN else ""
+    hosts = ", ".join(map(str, sorted(policy.hosts)[:_SHOWN])) + more
+    return f"only {hosts} may come in" if policy.hosts else "nothing may come in"
+
+
+# --- decision --------------------------------------------------------------------------------------
+
+
+def decision_step(facts: Facts) -> Step:
+    """Return which of the paths are used; only for an address that was learned."""
+    prefix = facts.paths[0].prefix
+    inputs = attrs.evolve(facts.inputs, learned=RouteSet(routes=facts.paths))
+    used = permitted(inputs).get(prefix, ())
+    if used:
+        hops = " and ".join(facts.who(path.next_hop) for path in used)
+        best = {path.next_hop for path in facts.paths if path.best}
+        more = f", {len(used)} equal paths" if len(used) > 1 else ""
+        cut = f" of {len(best)} (the kernel gets {MAX_NEXT_HOPS})" if len(best) > len(used) else ""
+        return Step("decision", "ok", f"{prefix} goes to {hops}{more}{cut}")
+    if not any(path.best for path in facts.paths):
+        return Step("decision", "bad", "no path is best", f"no path to {prefix} is best")
+    text = f"{prefix} is not used: it is of the transport's own addresses, or this leaf's"
+    return Step("decision", "bad", text, text)

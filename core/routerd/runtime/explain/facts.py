@@ -1,0 +1,172 @@
+"""What an explanation is made of, and what it is: values, without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal
+
+import attrs
+
+from routerd.kernel.route_lookup import RouteAnswer
+from routerd.model.claim import Claim
+from routerd.model.route import LearnedRoute, NextHop, RejectedRoute
+from routerd.model.session import Session
+from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.reconcile.derive import Inputs, overlay
+from routerd.reconcile.derive.overlay import Adjacency
+from routerd.reconcile.desired import Desired
+from routerd.reconcile.loop import TableReport
+from routerd.runtime.status import Live
+
+State = Literal["ok", "bad", "note"]
+
+
+@attrs.frozen
+class Step:
+    """One thing that was looked at: what is known, and whether it is as it must be.
+
+    A `note` does not apply, or says nothing for or against. `blame` is a bad step as a clause of
+    the verdict; without it others are to blame.
+    """
+
+    title: str
+    state: State
+    text: str
+    blame: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """Why an address goes where it goes; `reachable` as far as this router knows."""
+
+    address: str
+    steps: tuple[Step, ...]
+    verdict: str
+    reachable: bool
+
+
+@attrs.frozen(kw_only=True)
+class OwnerFacts:
+    """A claim that has the address, as the administrator sees it; times are texts, empty when unknown.
+
+    `decided_at` is when it was revoked or rejected.
+    """
+
+    name: str
+    leaf: str
+    phase: str
+    policy: str = ""
+    message: str = ""
+    until: str = ""
+    decided_at: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """Everything that an explanation may look at.
+
+    `owners` are the claims that have the address, `set_aside` the names of those of which nobody
+    knows what they have; `memberships` are reasons why this leaf does not stand at its reflectors.
+    """
+
+    target: IPv4Network
+    inputs: Inputs
+    desired: Desired
+    live: Live
+    reports: Mapping[str, TableReport]
+    waiting: Mapping[str, str] = attrs.field(factory=dict)
+    owners: tuple[OwnerFacts, ...] = ()
+    set_aside: tuple[str, ...] = ()
+    memberships: tuple[str, ...] = ()
+    answer: RouteAnswer | None = None
+    answer_error: str = ""
+    adjacencies: tuple[Adjacency, ...] = attrs.field(init=False)
+    paths: tuple[LearnedRoute, ...] = attrs.field(init=False)
+
+    @adjacencies.default
+    def _adjacencies(self) -> tuple[Adjacency, ...]:
+        return overlay.adjacencies(self.inputs).items
+
+    @paths.default
+    def _paths(self) -> tuple[LearnedRoute, ...]:
+        """Return the paths of the longest learned prefix that holds the target."""
+        learned = self.inputs.learned
+        found = [each for each in (learned.routes if learned else ()) if self.target.subnet_of(each.prefix)]
+        longest = max((each.prefix.prefixlen for each in found), default=0)
+        paths = [each for each in found if each.prefix.prefixlen == longest]
+        return tuple(sorted(paths, key=lambda each: (not each.best, each.neighbour)))
+
+    @property
+    def name(self) -> str:
+        """Return the target as a person writes it."""
+        host = self.target.prefixlen == self.target.max_prefixlen
+        return str(self.target.network_address if host else self.target)
+
+    @property
+    def admits(self) -> bool:
+        """Say whether this router is a reflector that admits leaves."""
+        return self.inputs.intent.first(SAMEnrollmentPolicySpec) is not None
+
+    @property
+    def own_claim(self) -> Claim | None:
+        """Return the claim of this leaf that has the target, if one has."""
+        for claim in self.inputs.own_claim_list():
+            if any(self.target.subnet_of(each) for each in claim.owned):
+                return claim
+        return None
+
+    @property
+    def sessions(self) -> Mapping[IPv4Address, Session]:
+        """Return the sessions that are wanted, by neighbour."""
+        return self.desired.table("bgp/sessions").values
+
+    def rejected(self) -> tuple[RejectedRoute, ...]:
+        """Return what was announced of the target and refused."""
+        learned = self.inputs.learned
+        found = (each for each in (learned.rejected if learned else ()) if self.target.subnet_of(each.prefix))
+        return tuple(sorted(found, key=lambda each: (each.neighbour, each.prefix)))
+
+    def who(self, neighbour: IPv4Address) -> str:
+        """Return a neighbour with the name of its leaf or reflector: `10.0.0.1 (leaf-a)`."""
+        session = self.sessions.get(neighbour)
+        peer = next((each.peer for each in self.adjacencies if each.neighbour == neighbour), "")
+        name = (session.leaf.strip() if session is not None else "") or peer
+        return f"{neighbour} ({name})" if name else str(neighbour)
+
+    def tunnel_to(self, hop: NextHop) -> Adjacency | None:
+        """Return the adjacency that a next hop lies behind: by its gateway, else by its device."""
+        for each in self.adjacencies:
+            if hop.gateway == each.neighbour or (hop.gateway is None and hop.link == each.tunnel.link):
+                return each
+        return None
+
+    def entry(self, table: str, key: Hashable) -> tuple[State, str]:
+        """Return how one wanted entry of a table stood when it was last looked at."""
+        report = self.reports.get(table)
+        if report is None:
+            return "bad", "not looked at yet"
+        if not report.readable:
+            return "bad", f"cannot be read: {report.error}"
+        if key in report.pending:
+            pending = report.pending[key]
+            times = "once" if pending.failures == 1 else f"{pending.failures} times"
+            return "bad", f"pending, failed {times}: {pending.error}"
+        if any(change.key == key for change in report.planned):
+            return "bad", "planned and not made (mode plan)"
+        if report.in_sync < len(self.desired.table(table).values):
+            return "note", f"{report.in_sync} of {report.desired} were in sync at the last look"
+        return "ok", "in sync"
+
+
+def hops_text(facts: Facts, hops: Sequence[NextHop]) -> str:
+    """Return next hops as a person writes them: `10.0.0.1 (leaf-a) by samt1`."""
+    return " and ".join(_hop_texts(facts, hops)) or "nowhere"
+
+
+def _hop_texts(facts: Facts, hops: Sequence[NextHop]) -> Iterator[str]:
+    for hop in hops:
+        if hop.gateway is None:
+            yield f"device {hop.link}"
+        else:
+            yield facts.who(hop.gateway) + (f" by {hop.link}" if hop.link else "")

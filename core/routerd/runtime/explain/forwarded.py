@@ -1,0 +1,184 @@
+"""Where packets go: the kernel's route, the tunnel below it, WireGuard, the cloud. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
+
+from routerd.kernel.route_lookup import RouteAnswer
+from routerd.model.fabric import FabricRouteKey
+from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
+from routerd.model.specs import CloudProviderProfileSpec
+from routerd.reconcile.derive.overlay import Adjacency
+from routerd.runtime.explain.facts import Facts, Step, hops_text
+from routerd.runtime.status import HANDSHAKE_LIMIT
+
+_MAIN = 254
+_KERNEL = 2
+_PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static", 11: "zebra", 12: "bird", 16: "dhcp",
+              ROUTE_PROTOCOL: "routerd", 186: "bgp", 188: "ospf"}  # fmt: skip
+
+
+# --- kernel ----------------------------------------------------------------------------------------
+
+
+def route_steps(facts: Facts) -> Iterator[Step]:
+    """Yield the route that is wanted for a learned prefix, and what the kernel really does."""
+    key = RouteKey(prefix=facts.paths[0].prefix)
+    route: Route | None = facts.desired.table("routes").values.get(key)
+    if route is None:
+        yield Step(
+            "route", "bad", f"no route to {key.prefix} is wanted", f"no route to {key.prefix} is wanted"
+        )
+        return
+    state, how = facts.entry("routes", key)
+    text = f"{key.prefix} to {hops_text(facts, route.next_hops)}, metric {key.metric}: {how}"
+    yield Step("route", state, text, f"the route to {key.prefix} is {how}" if state == "bad" else "")
+    yield _lookup(facts, key, route)
+
+
+def _lookup(facts: Facts, key: RouteKey, route: Route) -> Step:
+    answer = facts.answer
+    if answer is None:
+        return Step("kernel", "note", f"it does not say: {facts.answer_error}")
+    text = answer_text(facts, answer)
+    why = _disagreement(answer, key, route)
+    if not why:
+        return Step("kernel", "ok", text)
+    return Step("kernel", "bad", f"{text}: {why}", f"the kernel {text}: {why}")
+
+
+def _disagreement(answer: RouteAnswer, key: RouteKey, route: Route) -> str:
+    """Return in words why what the kernel does is not what is wanted, or nothing when it is."""
+    if answer.prefix is None:
+        return "our route is not there" if answer.kind == "none" else "a foreign route comes before ours"
+    if answer.table not in (_MAIN, 255):
+        return "a policy rule selects another table than main"
+    if answer.prefix.prefixlen > key.prefix.prefixlen:
+        return "a more specific route than ours wins"
+    if answer.prefix.prefixlen < key.prefix.prefixlen:
+        return "our more specific route is not there"
+    if (answer.protocol, answer.metric) != (ROUTE_PROTOCOL, key.metric):
+        return f"a foreign route with a lower metric than our {key.metric} wins"
+    if not _same_hops(route.next_hops, answer.next_hops):
+        return "not the next hops that are wanted"
+    return ""
+
+
+def _same_hops(wanted: Sequence[NextHop], found: Sequence[NextHop]) -> bool:
+    """Say whether next hops are as wanted; a link that was left to the kernel may be any."""
+    loose = {hop.gateway for hop in wanted if hop.link is None}
+    exact = {(hop.gateway, hop.link) for hop in wanted if hop.link is not None}
+    have = {(hop.gateway, hop.link) for hop in found}
+    return exact <= have and {hop.gateway for hop in found} == loose | {gateway for gateway, _ in exact}
+
+
+def answer_text(facts: Facts, answer: RouteAnswer) -> str:
+    """Return what the kernel does, as a clause whose subject is the kernel."""
+    if answer.prefix is None:
+        return (
+            "has no route to it" if answer.kind == "none" else f"refuses it by a route of type {answer.kind}"
+        )
+    name = "the default route" if answer.prefix.prefixlen == 0 else str(answer.prefix)
+    protocol = _PROTOCOLS.get(answer.protocol, str(answer.protocol))
+    table = f", table {answer.table}" if answer.table not in (_MAIN, 255) else ""
+    kind = "" if answer.kind == "unicast" else f"{answer.kind}, "
+    hops = hops_text(facts, answer.next_hops)
+    return f"takes {name} to {hops} ({kind}protocol {protocol}, metric {answer.metric}{table})"
+
+
+def is_connected(answer: RouteAnswer) -> bool:
+    """Say whether an address lies on a network of an interface of this host."""
+    direct = all(hop.gateway is None for hop in answer.next_hops)
+    return answer.kind == "unicast" and answer.protocol == _KERNEL and direct
+
+
+# --- tunnel and WireGuard ----------------------------------------------------------------------------
+
+
+def below(facts: Facts, hops: Sequence[NextHop]) -> Iterator[Step]:
+    """Yield the tunnel below each next hop, and the WireGuard peer below that."""
+    for hop in hops:
+        adjacency = facts.tunnel_to(hop)
+        if adjacency is not None:
+            yield _tunnel(facts, adjacency)
+            if adjacency.profile.spec.encrypted and adjacency.tunnel.remote is not None:
+                yield wireguard_step(facts, adjacency.tunnel.remote)
+        elif hop.link in facts.desired.table("tunnels/wireguard").values:
+            yield wireguard_step(facts, hop.gateway or facts.target.network_address)
+        elif hop.gateway is not None:
+            yield Step("tunnel", "note", f"{hop.gateway} lies behind no tunnel of ours")
+
+
+def _tunnel(facts: Facts, adjacency: Adjacency) -> Step:
+    tunnel = adjacency.tunnel
+    name = f"{tunnel.link} to {adjacency.peer} ({tunnel.mode}, far end {tunnel.remote})"
+    state = next((each for each in facts.live.tunnels if each.link == tunnel.link), None)
+    if state is not None and state.up:
+        return Step("tunnel", "ok", f"{name}: up, backend {state.backend}")
+    if state is None and facts.live.errors:
+        return Step("tunnel", "note", f"{name}: not known, {'; '.join(facts.live.errors)}")
+    standing, how = facts.entry(f"tunnels/{tunnel.mode}", tunnel.link)
+    word = "down" if state is not None else "not there"
+    text = f"{word}{f', {how}' if standing == 'bad' else ''}"
+    return Step("tunnel", "bad", f"{name}: {text}", f"the tunnel {tunnel.link} to {adjacency.peer} is {text}")
+
+
+def wireguard_step(facts: Facts, address: IPv4Address) -> Step:
+    """Return how the WireGuard peer does behind which an address lies."""
+    peers = facts.desired.table("peers/wireguard").values
+    key = next(
+        (key for key, peer in peers.items() if any(address in each for each in peer.allowed_ips)), None
+    )
+    if key is None:
+        text = f"no peer has {address} in its allowed addresses"
+        return Step("wireguard", "bad", text, f"WireGuard: {text}")
+    state = next((each for each in facts.live.peers if each.key == key), None)
+    name = f"peer {key.public_key[:12]}... on {key.link}, to {address}"
+    if state is None and facts.live.errors:
+        return Step("wireguard", "note", f"{name}: not known, {'; '.join(facts.live.errors)}")
+    if state is None or not state.last_handshake:
+        word = "no handshake yet" if state is not None else "not there"
+        _, how = facts.entry("peers/wireguard", key)
+        text = f"{word}{f', {how}' if how != 'in sync' else ''}"
+        return Step("wireguard", "bad", f"{name}: {text}", f"the WireGuard peer to {address}: {text}")
+    age = round(facts.inputs.now.timestamp() - state.last_handshake)
+    where = f" with {state.endpoint}" if state.endpoint else ""
+    text = f"last handshake{where} {age} s ago"
+    if age < HANDSHAKE_LIMIT:
+        return Step("wireguard", "ok", f"{name}: {text}")
+    return Step(
+        "wireguard", "bad", f"{name}: {text}, dead", f"the WireGuard peer to {address} is dead, {text}"
+    )
+
+
+# --- cloud -------------------------------------------------------------------------------------------
+
+
+def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
+    """Yield each cloud's forwarding switches and, for a remote address, its route tables."""
+    for profile in facts.inputs.intent.of(CloudProviderProfileSpec):
+        title = f"cloud {profile.name}"
+        instance = facts.inputs.instances.get(profile.name)
+        if instance is None:
+            why = facts.waiting.get(f"fabric/{profile.name}", "")
+            text = "it has not answered yet" + (f": {why}" if why else "")
+            yield Step(title, "bad", text, f"the cloud {profile.name} has not answered yet")
+            continue
+        for nic in instance.nics:
+            state, how = facts.entry(f"forwarding/{profile.name}", nic.ref)
+            text = f"forwarding of {nic.ref} ({nic.address}): {how}"
+            yield Step(title, state, text, f"the {text}" if state == "bad" else "")
+        if not routes:
+            continue
+        if not instance.route_tables:
+            yield Step(title, "note", "no route table of it is to know the address")
+        for table in instance.route_tables:
+            key = FabricRouteKey(table=table, prefix=facts.paths[0].prefix)
+            if key not in facts.desired.table(f"routes/{profile.name}").values:
+                yield Step(title, "note", f"no route to {key.prefix} is wanted in {table}")
+                continue
+            state, how = facts.entry(f"routes/{profile.name}", key)
+            text = f"route to {key.prefix} in {table}, next hop {instance.next_hop}: {how}"
+            blame = f"the route to {key.prefix} in {table} is {how}" if state == "bad" else ""
+            yield Step(title, state, text, blame)
