@@ -234,7 +234,23 @@ def test_every_command_says_what_is(lab: Lab) -> None:
     assert listed["cloud_oci"]["provides"] == ["cloud oci"]
     assert listed["bgp_ryu"]["api"] == "1.0"
     assert not listed["cloud_aws"]["enabled"]
-    for command in ("status", "peers", "routes", "get all"):
+    remote = ask("oci-leaf", "explain", "10.81.10.20", "--json")
+    seen = {step["title"]: step["state"] for step in remote["steps"]}
+    assert seen.pop("ours") == "note"
+    titles = {"session", "bgp", "decision", "route", "kernel", "tunnel", "wireguard", "cloud oci"}
+    assert seen == dict.fromkeys(titles, "ok"), remote
+    assert remote["verdict"].endswith("; everything is in place"), remote
+    client = ask("routerd-fullmesh-rr", "explain", "10.83.10.20", "--json")
+    said = {step["title"]: (step["state"], step["text"]) for step in client["steps"]}
+    assert said["claim"][0] == "ok"
+    assert "SAMEnrollmentClaim/oci-leaf of leaf oci-leaf" in said["claim"][1]
+    assert {said[title][0] for title in titles - {"cloud oci"}} == {"ok"}, client
+    assert "(oci-leaf) by samt" in client["verdict"]
+    nobodys = lab.execute("oci-leaf", ROUTERD, "explain", "10.81.10.99")
+    assert (nobodys.returncode, nobodys.stderr) == (1, "")
+    assert nobodys.stdout.endswith("\n10.81.10.99 is not reachable: nobody announces it\n"), nobodys.stdout
+    assert "BAD" in nobodys.stdout
+    for command in ("status", "peers", "routes", "get all", "explain 10.83.10.20"):
         shown = lab.execute("oci-leaf", ROUTERD, *command.split())
         assert (shown.returncode, shown.stderr) == (0, ""), command
         assert shown.stdout.strip()

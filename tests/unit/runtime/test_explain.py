@@ -270,6 +270,7 @@ ELSEWHERE = (NextHop(gateway=IPv4Address("10.81.10.1"), link=LinkName("ens5")),)
     ("changes", "why"),
     [
         ({"protocol": 4, "metric": 0, "next_hops": ELSEWHERE}, "a foreign route with a lower metric"),
+        ({"protocol": 4, "next_hops": ELSEWHERE}, "a foreign route has the place of ours"),
         ({"prefix": IPv4Network("10.83.10.20/31")}, "our more specific route is not there"),
         ({"table": 77}, "a policy rule selects another table"),
         ({"next_hops": ELSEWHERE}, "not the next hops that are wanted"),

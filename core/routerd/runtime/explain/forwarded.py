@@ -58,8 +58,10 @@ def _disagreement(answer: RouteAnswer, key: RouteKey, route: Route) -> str:
         return "a more specific route than ours wins"
     if answer.prefix.prefixlen < key.prefix.prefixlen:
         return "our more specific route is not there"
-    if (answer.protocol, answer.metric) != (ROUTE_PROTOCOL, key.metric):
+    if answer.metric != key.metric:
         return f"a foreign route with a lower metric than our {key.metric} wins"
+    if answer.protocol != ROUTE_PROTOCOL:
+        return "a foreign route has the place of ours"
     if not _same_hops(route.next_hops, answer.next_hops):
         return "not the next hops that are wanted"
     return ""
