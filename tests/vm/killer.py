@@ -16,10 +16,15 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from routerd.cli.main import main as routerd
+
+# The commands load these when they run, and that must not be in each fork.
+for _module in ("cli.apply", "cli.down", "cli.status", "runtime.daemon", "runtime.once", "runtime.prepare"):
+    import_module(f"routerd.{_module}")
 
 _CLONE_NEWNET = 0x40000000
 _NLM_F_DUMP = 0x300
