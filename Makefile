@@ -42,7 +42,7 @@ test: setup  ## every tier that this machine can run; says what it skipped and w
 	@$(MAKE) -s test-vm
 
 test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
-	@$(PY) -m tests.vm --seconds 3600 -- $(abspath $(PY)) -m pytest -v -n 2 --dist loadgroup -m vm --require=vm $(VM_TESTS)
+	@$(PY) -m tests.vm --seconds 3600 -- $(abspath $(PY)) -m pytest -v -n 2 --dist loadfile -m vm --require=vm $(VM_TESTS)
 
 vm: setup  ## run CMD='...' in that virtual machine, a shell without it
 	@$(PY) -m tests.vm --seconds 7200 -- "$$CMD"
