@@ -17,8 +17,6 @@ PATIENCE = "15"
 """An emulated processor is some 20 times slower."""
 MODULES = ("ipip", "ip_gre", "fou", "wireguard")
 
-# In one file, whose tests one worker runs one after the other (`--dist loadfile`): two fabrics at once
-# are more than an emulated machine does within the product's own deadlines.
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
 
 

@@ -52,7 +52,7 @@ def sh(command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=90,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
@@ -63,7 +63,7 @@ def popen(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
     """Wait for a condition that the kernel or another process makes true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -113,7 +113,7 @@ class Host:
         """Return what a program says until it ends; what it leaves behind goes on."""
         with self.here():
             done = subprocess.run(
-                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=20
+                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=60
             )
         return done.stdout.decode()
 
@@ -132,7 +132,7 @@ def _setns(descriptor: int) -> None:
 def ask(path: Path, **request: object) -> object:
     """Ask a relay as a daemon would."""
     with socket.socket(socket.AF_UNIX) as asking, asking.makefile("rb") as answers:
-        asking.settimeout(5)
+        asking.settimeout(20)
         asking.connect(str(path))
         asking.sendall(json.dumps(request).encode() + b"\n")
         return json.loads(answers.readline())["result"]
@@ -261,7 +261,7 @@ def capture(host: Host) -> Iterator[Callable[[Callable[[bytes], bool]], bytes]]:
         seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     with seen:
         seen.bind((host.wire, ETH_P_IP))
-        seen.settimeout(5)
+        seen.settimeout(20)
 
         def first(fits: Callable[[bytes], bool]) -> bytes:
             while True:
