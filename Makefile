@@ -7,12 +7,7 @@ PLUGINS := $(notdir $(wildcard plugins/*))
 STAMP := $(VENV)/.installed
 # Tiers that a run must not skip; `make test REQUIRE=` lets every tier be skipped with a reason.
 REQUIRE ?= live,netns,cloud,interop,thirdparty
-# The tests for Debian's own kernel; `make # The gate is a whole fabric: beside other tests it is more than an emulated machine does in time.
-test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
-	@$(if $(OTHER_VM_TESTS),$(IN_VM) -n 2 --dist loadfile $(OTHER_VM_TESTS))
-	@$(if $(filter $(GATE),$(VM_TESTS)),$(IN_VM) $(GATE))
-
-vm VM_TESTS=...` runs some of them.
+# The tests for Debian's own kernel; `make test-vm VM_TESTS=...` runs some of them.
 VM_TESTS ?= $(shell grep -rlE '\bmark\.vm\b' --include='test_*.py' tests plugins)
 GATE := tests/vm/test_gate_kernel.py
 OTHER_VM_TESTS = $(filter-out $(GATE),$(VM_TESTS))
@@ -22,12 +17,7 @@ export CMD
 
 FAST := not live and not netns and not vm and not cloud and not interop and not thirdparty and not bench
 
-.PHONY: help setup system lab test # The gate is a whole fabric: beside other tests it is more than an emulated machine does in time.
-test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
-	@$(if $(OTHER_VM_TESTS),$(IN_VM) -n 2 --dist loadfile $(OTHER_VM_TESTS))
-	@$(if $(filter $(GATE),$(VM_TESTS)),$(IN_VM) $(GATE))
-
-vm vm check bench fmt clean
+.PHONY: help setup system lab test test-vm vm check bench fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,20 +42,12 @@ check: $(STAMP)  ## lint, types, import rules and the fast tests
 
 test: setup  ## every tier that this machine can run; says what it skipped and why
 	@$(PY) -m pytest -q -m "not bench and not vm" --require=$(REQUIRE)
-	@$(MAKE) -s # The gate is a whole fabric: beside other tests it is more than an emulated machine does in time.
-test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
-	@$(if $(OTHER_VM_TESTS),$(IN_VM) -n 2 --dist loadfile $(OTHER_VM_TESTS))
-	@$(if $(filter $(GATE),$(VM_TESTS)),$(IN_VM) $(GATE))
-
-vm
+	@$(MAKE) -s test-vm
 
 # The gate is a whole fabric: beside other tests it is more than an emulated machine does in time.
 test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
 	@$(if $(OTHER_VM_TESTS),$(IN_VM) -n 2 --dist loadfile $(OTHER_VM_TESTS))
 	@$(if $(filter $(GATE),$(VM_TESTS)),$(IN_VM) $(GATE))
-
-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
-	@$(PY) -m tests.vm --seconds 3600 -- $(abspath $(PY)) -m pytest -v -n 2 --dist loadfile -m vm --require=vm $(VM_TESTS)
 
 vm: setup  ## run CMD='...' in that virtual machine, a shell without it
 	@$(PY) -m tests.vm --seconds 7200 -- "$$CMD"
