@@ -120,6 +120,10 @@ class Router:
             self._bring_up(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
         for name, fabric in self.made.fabrics.items():
             self._bring_up(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
+        if self.made.encrypting() is not None:
+            for found in self.prepared.intent.of(specs.WireGuardInterfaceSpec):
+                if found.spec.private_key_file is not None:
+                    self.knowledge.waiting[f"key/{found.name}"] = "starting"
         self._supervisor.keep("keys", self._gather_keys)
         if self._recovering:
             self.knowledge.waiting["state"] = (

@@ -83,6 +83,9 @@ def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str]
             found.append(f"{name}: {report.error}")
         elif not report.settled:
             found.append(f"{name}: {_unsettled(report)}")
+        elif desired.tables[name].complete and not report.complete:
+            # What was missing is known by now, and what it shows to be too much is still there.
+            found.append(f"{name}: to be looked at again, now that everything is known")
         elif report.desired != wanted_now:
             found.append(f"{name}: {wanted_now} wanted, {report.desired} at the last look")
     for ref, conditions in desired.conditions.items():
