@@ -65,7 +65,7 @@ async def lookup(address: IPv4Address) -> RouteAnswer:
     return _read(answers[0], names)
 
 
-def _read(message: Any, names: Mapping[int, LinkName]) -> RouteAnswer:  # noqa: ANN401 - untyped
+def _read(message: Any, names: Mapping[int, LinkName]) -> RouteAnswer:  # noqa: ANN401 - pyroute2 gives its messages no types
     # The default route has no destination.
     destination = IPv4Address(message.get_attr("RTA_DST") or 0)
     return RouteAnswer(
@@ -78,7 +78,7 @@ def _read(message: Any, names: Mapping[int, LinkName]) -> RouteAnswer:  # noqa: 
     )
 
 
-def _hops(message: Any, names: Mapping[int, LinkName]) -> Iterator[NextHop]:  # noqa: ANN401 - untyped
+def _hops(message: Any, names: Mapping[int, LinkName]) -> Iterator[NextHop]:  # noqa: ANN401 - pyroute2 gives its messages no types
     for hop in message.get_attr("RTA_MULTIPATH") or ():
         yield _hop(hop, names.get(hop["oif"]))
     link = message.get_attr("RTA_OIF")
@@ -86,6 +86,6 @@ def _hops(message: Any, names: Mapping[int, LinkName]) -> Iterator[NextHop]:  # 
         yield _hop(message, names.get(link))
 
 
-def _hop(found: Any, link: LinkName | None) -> NextHop:  # noqa: ANN401 - untyped
+def _hop(found: Any, link: LinkName | None) -> NextHop:  # noqa: ANN401 - pyroute2 gives its messages no types
     gateway = found.get_attr("RTA_GATEWAY")
     return NextHop(gateway=IPv4Address(gateway) if gateway else None, link=link)

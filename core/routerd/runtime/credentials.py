@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import ssl
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import attrs
@@ -16,8 +15,6 @@ from routerd.runtime import secrets
 
 Stamp = tuple[tuple[int, ...] | None, ...]
 """By file: which one it is and when it was written; none where there is no such file."""
-
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,41 +57,12 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 def end_of(file: Path) -> datetime:
     """Return when the first certificate of a PEM file ends; `ConfigError` when it cannot be told."""
+    # The ssl module tells no end of one's own certificate.
+    from cryptography import x509  # noqa: PLC0415 - most routers have no listener with TLS
+
     try:
-        first = _CERTIFICATE.search(file.read_bytes())
-        return _end(ssl.PEM_cert_to_DER_cert(first.group().decode() if first is not None else ""))
-    except (OSError, ValueError, IndexError) as error:
+        return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
+    except (OSError, ValueError) as error:
         raise ConfigError.single(
             str(file), f"no end of the certificate can be read in it: {error}"
         ) from error
-
-
-def _end(certificate: bytes) -> datetime:
-    # X.509 in DER (RFC 5280, 4.1): Certificate > TBSCertificate > version?, serial number, signature,
-    # issuer, validity > notBefore, notAfter. The ssl module tells no end of one's own certificate.
-    signed = _inside(_inside(certificate))
-    parts = _parts(signed)
-    if parts[0][0] == 0xA0:
-        parts = parts[1:]
-    kind, text = _parts(parts[3][1])[1]
-    return datetime.strptime(
-        # UTCTime has two digits of the year: 50 and later are of the last century.
-        text.decode() if kind == 0x18 else ("19" if text[:2] >= b"50" else "20") + text.decode(),
-        "%Y%m%d%H%M%SZ",
-    ).replace(tzinfo=UTC)
-
-
-def _inside(der: bytes) -> bytes:
-    return _parts(der)[0][1]
-
-
-def _parts(der: bytes) -> list[tuple[int, bytes]]:
-    found = []
-    while der:
-        start, length = 2, der[1]
-        if length & 0x80:
-            start += length & 0x7F
-            length = int.from_bytes(der[2:start], "big")
-        found.append((der[0], der[start : start + length]))
-        der = der[start + length :]
-    return found

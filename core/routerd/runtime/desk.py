@@ -341,7 +341,6 @@ class Desk:
                 digest=case.digest,
                 source=case.source,
                 first_seen=known.first_seen if known is not None else now,
-                last_seen=now,
                 expires_at=admitted.expires_at or now,
             )
             await self._write(*stale, waiting, self._note("pending", claim, case.source))

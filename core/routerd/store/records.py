@@ -55,7 +55,6 @@ class PendingClaim:
     digest: str
     source: IPv4Address | IPv6Address | None
     first_seen: datetime
-    last_seen: datetime
     expires_at: datetime
 
 

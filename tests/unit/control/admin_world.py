@@ -37,8 +37,6 @@ def claim_document(name: str = "leaf-a", phase: str = "Approved", **status: JSON
             "firstSeen": "2026-06-28T12:00:00Z",
             "admittedAt": "2026-06-28T12:00:01Z",
             "expiresAt": "2026-06-29T12:00:00Z",
-            "decidedBy": "policy",
-            "renewable": True,
             **status,
         },
     }

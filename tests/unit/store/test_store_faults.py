@@ -79,9 +79,7 @@ def _revoke(store: Store, clock: FakeClock) -> None:
 
 def _hold(store: Store, clock: FakeClock) -> None:
     now = clock.now()
-    waiting = PendingClaim(
-        claim=CLAIM, digest="d", source=None, first_seen=now, last_seen=now, expires_at=now
-    )
+    waiting = PendingClaim(claim=CLAIM, digest="d", source=None, first_seen=now, expires_at=now)
     store.admission.commit([waiting, NOTE])
 
 

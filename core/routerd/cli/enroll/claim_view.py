@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import cast
 
 from routerd.cli.enroll import times
 from routerd.control.client import Document
@@ -71,8 +70,6 @@ def details(claim: Document, now: datetime) -> Iterator[tuple[str, str]]:
         ("admitted", times.text(status.get("admittedAt"))),
         (_end_label(claim), _end(status.get("expiresAt"), now)),
         ("decided", times.text(status.get("decidedAt"))),
-        ("decided by", word(status, "decidedBy")),
-        ("renewable", {True: "yes", False: "no"}.get(cast("bool", status.get("renewable")), "")),
     )
     return ((label, value) for label, value in rows if value)
 
