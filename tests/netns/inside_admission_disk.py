@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
-import attrs
 import pytest
-from tests.unit.enrollment.enrollment_world import NOW, QuickClock, Reflector, TestToken, claim
+from tests.unit.enrollment.enrollment_world import QuickClock, Reflector, TestToken, claim, signed
 
 from routerd.errors import StoreError
-from routerd.model.claim import Claim
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.store import open_store
 
@@ -24,12 +21,6 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(place)], check=True)
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-async def signed(made: Claim, minutes: int = 0) -> Claim:
-    stamp = (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    stamped = attrs.evolve(made, join_nonce=f"{made.name}-{minutes}", join_timestamp=stamp)
-    return await TestToken().sign(stamped, "token")
 
 
 def read_only(disk: Path) -> None:

@@ -154,6 +154,17 @@ def claim(leaf: str = "leaf-a", number: int = 31, **changed: object) -> Claim:
     return attrs.evolve(made, **changed)  # type: ignore[arg-type]  # by the caller
 
 
+async def signed(made: Claim, *, minutes: int = 0, secret: str = "token") -> Claim:
+    """Return the claim signed some minutes after `NOW`, with a nonce of its own where it has none."""
+    stamp = (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamped = attrs.evolve(
+        made,
+        join_nonce=made.join_nonce or f"{made.name}-{minutes}",
+        join_timestamp=made.join_timestamp or stamp,
+    )
+    return await TestToken().sign(stamped, secret)
+
+
 @attrs.define
 class Reflector:
     """A route reflector on loopback; `up` makes it listen on its port, the same one each time."""

@@ -19,8 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import attrs
-from tests.unit.enrollment.enrollment_world import NOW, QuickClock, Reflector, TestToken, claim
+from tests.unit.enrollment.enrollment_world import NOW, QuickClock, Reflector, claim, signed
 
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim
@@ -71,23 +70,16 @@ def watch(counter: Counter) -> None:
     os.write, os.fsync = stepping(write), stepping(fsync)  # type: ignore[misc]
 
 
-async def signed(made: Claim, minutes: int) -> Claim:
-    stamp = (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return await TestToken().sign(
-        attrs.evolve(made, join_nonce=f"{made.leaf_id}-{minutes}", join_timestamp=stamp), "token"
-    )
-
-
 FIRST, RENEWED, SECOND, THIEF, BACK = "first", "renewed", "second", "thief", "back"
 
 
 async def claims() -> dict[str, Claim]:
     return {
-        FIRST: await signed(claim(), 0),
-        RENEWED: await signed(claim(), 1),
-        SECOND: await signed(claim("leaf-b", 32), 0),
-        THIEF: await signed(claim("leaf-c", 33, owned_addresses=("10.77.60.32/32",)), 0),
-        BACK: await signed(claim(), 5),
+        FIRST: await signed(claim(), minutes=0),
+        RENEWED: await signed(claim(), minutes=1),
+        SECOND: await signed(claim("leaf-b", 32), minutes=0),
+        THIEF: await signed(claim("leaf-c", 33, owned_addresses=("10.77.60.32/32",)), minutes=0),
+        BACK: await signed(claim(), minutes=5),
     }
 
 

@@ -23,6 +23,7 @@ from tests.unit.enrollment.enrollment_world import (
     claim,
     intent,
     policy,
+    signed,
 )
 
 from routerd.errors import EnrollmentRefused
@@ -36,21 +37,6 @@ SOURCE = IPv4Address("198.51.100.31")
 OTHER = SecretSource(env="OTHER_TOKEN")
 
 
-@pytest.fixture
-def clock() -> QuickClock:
-    return QuickClock()
-
-
-@pytest.fixture
-def rr(tmp_path: Path, clock: QuickClock) -> Reflector:
-    return Reflector(tmp_path / "rr.db", clock)
-
-
-@pytest.fixture
-def leaf(tmp_path: Path, clock: QuickClock) -> Leaf:
-    return Leaf(open_store(tmp_path / "leaf.db", clock=clock), clock)
-
-
 @asynccontextmanager
 async def at(rr: Reflector) -> AsyncIterator[Desk]:
     """Yield the desk of a reflector that starts, and end it."""
@@ -61,17 +47,6 @@ async def at(rr: Reflector) -> AsyncIterator[Desk]:
     finally:
         await desk.aclose()
         store.close()
-
-
-async def signed(made: Claim, *, minutes: int = 0, secret: str = "token") -> Claim:
-    """Return the claim signed some minutes after noon, with a nonce of its own."""
-    stamp = (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    stamped = attrs.evolve(
-        made,
-        join_nonce=made.join_nonce or f"{made.name}-{minutes}",
-        join_timestamp=made.join_timestamp or stamp,
-    )
-    return await TestToken().sign(stamped, secret)
 
 
 async def submit(desk: Desk, made: Claim, source: IPv4Address | None = SOURCE) -> None:

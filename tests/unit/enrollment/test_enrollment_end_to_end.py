@@ -17,11 +17,11 @@ from tests.unit.enrollment.enrollment_world import (
     Leaf,
     QuickClock,
     Reflector,
-    TestToken,
     claim,
     intent,
     policy,
     serving,
+    signed,
 )
 
 from routerd.control.ports import PREFIX
@@ -30,32 +30,7 @@ from routerd.model.claim import Claim
 from routerd.model.specs import SecretSource
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.runtime.enroller import Enroller
-from routerd.store import open_store
 from routerd.store.records import Write
-
-
-@pytest.fixture
-def clock() -> QuickClock:
-    return QuickClock()
-
-
-@pytest.fixture
-def rr(tmp_path: Path, clock: QuickClock) -> Reflector:
-    return Reflector(tmp_path / "rr.db", clock)
-
-
-@pytest.fixture
-def leaf(tmp_path: Path, clock: QuickClock) -> Leaf:
-    return Leaf(open_store(tmp_path / "leaf.db", clock=clock), clock)
-
-
-async def signed(made: Claim, secret: str = "token") -> Claim:
-    stamped = attrs.evolve(
-        made,
-        join_nonce=made.join_nonce or f"n-{made.name}",
-        join_timestamp=made.join_timestamp or "2026-06-28T11:00:00Z",
-    )
-    return await TestToken().sign(stamped, secret)
 
 
 def errors(enroller: Enroller) -> str:
