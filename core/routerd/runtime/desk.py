@@ -27,6 +27,7 @@ from routerd.reconcile.claim_form import check_form, normalised
 from routerd.reconcile.roster import Roster
 from routerd.reconcile.terms import Terms
 from routerd.runtime import secrets
+from routerd.runtime.approvals import Approvals, Case
 from routerd.runtime.audit_trail import Refusals
 from routerd.runtime.claim_list import Document, claim_documents, entry_document, expiring
 from routerd.runtime.group_commit import GroupCommit
@@ -34,31 +35,14 @@ from routerd.runtime.join_tokens import JoinTokens
 from routerd.runtime.register import Register
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Revocation, Store, UsedNonce
-from routerd.store.records import AuditEntry, Decision, Forget, PendingClaim, Verdict, Write
+from routerd.store.records import AuditEntry, Decision, Forget, PendingClaim, Write
 
 LONGEST_MESSAGE = 400
 PROOF_DEADLINE = 5.0
-MOST_PENDING = 4096
 NONCE_MARGIN = timedelta(days=30)
 
 ENDED = ("claim-expired", "join-timestamp-not-fresh", "expires-at-exceeds-ttl")
 """Refusals of a claim that was fine, and waited too long for somebody's approval."""
-
-
-@attrs.frozen(kw_only=True)
-class _Case:
-    """A claim on the desk, with the terms of its policy; `digest` is that of the claim as it came."""
-
-    claim: Claim
-    terms: Terms
-    digest: str
-    source: Source | None
-    now: datetime
-
-    @property
-    def policy(self) -> str:
-        """Return the reference to the claim's policy."""
-        return self.terms.policy.ref
 
 
 class Desk:
@@ -88,6 +72,7 @@ class Desk:
         self._on_change = on_change
         self._tokens = JoinTokens(clock=clock, resolve=secret)
         self._register = Register(self._book.load(), intent(), clock.now())
+        self._approvals = Approvals(self._register, enrollment.digest)
         self._shown = self._snapshot()
         self._begun = self._shown
         # Nonces of decisions that wait for the disk, and of those on their way; the store has all others.
@@ -171,7 +156,7 @@ class Desk:
 
     async def claims(self) -> list[JSONValue]:
         """Return every claim that is known, by name, whatever became of it."""
-        return claim_documents(self._register, self._substance, self._clock.now())
+        return claim_documents(self._register, self._approvals.substance, self._clock.now())
 
     async def decide(self, name: str, verb: Verb, reason: str) -> Document:
         """Approve, reject or revoke the claim of that name."""
@@ -221,7 +206,7 @@ class Desk:
             # Decided before, and perhaps on its way to the disk still: no answer comes earlier.
             await self._commits.settled()
             return admitted
-        if case.terms.policy.spec.approval == "manual" and not self._approved(case, before):
+        if case.terms.policy.spec.approval == "manual" and not self._approvals.cover(case, before):
             await self._hold(case, admitted)
         await self._admit(case, admitted)
         return admitted
@@ -233,12 +218,12 @@ class Desk:
             self._register.reindexed(intent)
         return self._register.roster.house.terms(claim)
 
-    def _case(self, claim: Claim, digest: str, source: Source | None) -> _Case:
-        return _Case(
+    def _case(self, claim: Claim, digest: str, source: Source | None) -> Case:
+        return Case(
             claim=claim, terms=self._terms(claim), digest=digest, source=source, now=self._clock.now()
         )
 
-    def _admission_of(self, case: _Case) -> AdmittedClaim:
+    def _admission_of(self, case: Case) -> AdmittedClaim:
         """Return what admitting the claim would make of it, or raise `EnrollmentRefused`."""
         claim, policy = case.claim, case.policy
         nonce, used = claim.join_nonce.strip(), None
@@ -258,14 +243,14 @@ class Desk:
             source=case.source,
         )
 
-    def _fingerprint(self, case: _Case) -> str:
+    def _fingerprint(self, case: Case) -> str:
         """Return what identifies the signed part of a claim."""
         claim = case.claim
         if not claim.expires_at and not claim.revoked:
             return case.digest
         return self._enrollment.digest(attrs.evolve(claim, expires_at="", revoked=False))
 
-    async def _admit(self, case: _Case, admitted: AdmittedClaim, with_it: Sequence[Write] = ()) -> None:
+    async def _admit(self, case: Case, admitted: AdmittedClaim, with_it: Sequence[Write] = ()) -> None:
         claim, now, roster = admitted.claim, case.now, self._register.roster
         before = roster.named(claim.name)
         renewed = before is not None and before.active(now)
@@ -302,48 +287,12 @@ class Desk:
 
     # --- approval ----------------------------------------------------------------------------------
 
-    def _substance(self, claim: Claim) -> str:
-        """Return what an approval covers: the claim without nonce, time, proof and end."""
-        return self._enrollment.digest(
-            attrs.evolve(claim, join_nonce="", join_timestamp="", join_hmac="", expires_at="", revoked=False)
-        )
-
-    def _approved(self, case: _Case, before: AdmittedClaim | None) -> bool:
-        claim, substance = case.claim, self._substance(case.claim)
-        verdict = self._register.verdict(case.policy, claim.leaf_id.strip())
-        if verdict is not None and verdict.substance == substance:
-            if not verdict.approved:
-                why = f" ({verdict.reason})" if verdict.reason else ""
-                raise EnrollmentRefused(
-                    "claim-rejected",
-                    f"claim {claim.name}: somebody rejected it{why}; "
-                    f"routerd enroll approve {claim.name} on the route reflector lets it in",
-                )
-            return True
-        # What holds already needs nobody's approval to go on as it is.
-        return before is not None and before.active(case.now) and self._substance(before.claim) == substance
-
-    async def _hold(self, case: _Case, admitted: AdmittedClaim) -> None:
+    async def _hold(self, case: Case, admitted: AdmittedClaim) -> None:
         """Keep a claim until somebody has looked at it; always raises."""
-        claim, now = case.claim, case.now
-        known = self._register.pending(claim.name)
-        if known is not None and known.digest != case.digest and not self._may_replace(known, case):
-            # What somebody is looking at must not turn into something else under their eyes.
-            raise EnrollmentRefused(
-                "claim-name-pending",
-                f"claim {claim.name}: another claim of this name waits for approval; "
-                f"routerd enroll reject {claim.name} on the route reflector makes room for this one",
-            )
-        if known is None or known.digest != case.digest:
-            stale = self._room(now) if known is None else []
-            waiting = PendingClaim(
-                claim=claim,
-                digest=case.digest,
-                source=case.source,
-                first_seen=known.first_seen if known is not None else now,
-                expires_at=admitted.expires_at or now,
-            )
-            await self._write(*stale, waiting, self._note("pending", claim, case.source))
+        claim = case.claim
+        waits = self._approvals.waits(case, admitted)
+        if waits:
+            await self._write(*waits, self._note("pending", claim, case.source))
             self._log.warning(
                 "claim.pending", claim=claim.name, leaf=claim.leaf_id.strip(), source=str(case.source)
             )
@@ -352,26 +301,6 @@ class Desk:
             f"claim {claim.name}: it waits for approval; routerd enroll approve {claim.name} "
             "on the route reflector lets it in",
         )
-
-    def _may_replace(self, known: PendingClaim, case: _Case) -> bool:
-        """Say whether a claim may take the place of the one that waits under its name."""
-        substance = self._substance(known.claim)
-        if known.expires_at <= case.now or substance == self._substance(case.claim):
-            return True
-        leaf = known.claim.leaf_id.strip()
-        verdict = self._register.verdict(known.claim.policy, leaf)
-        rejected = verdict is not None and not verdict.approved and verdict.substance == substance
-        return rejected and leaf == case.claim.leaf_id.strip()
-
-    def _room(self, now: datetime) -> list[Write]:
-        """Return what is to be forgotten so that one more claim can wait."""
-        waiting = list(self._register.waiting())
-        if len(waiting) < MOST_PENDING:
-            return []
-        stale: list[Write] = [Forget(name=each.claim.name) for each in waiting if each.expires_at <= now]
-        if not stale:
-            raise EnrollmentRefused("too-many-pending", f"{MOST_PENDING} claims wait for approval already")
-        return stale
 
     async def _approve(self, name: str, reason: str) -> Document:
         now = self._clock.now()
@@ -391,7 +320,7 @@ class Desk:
             await self._commits.settled()
             return {"name": name, "phase": "Approved", "message": "it was approved before"}
         lifted = [attrs.evolve(each, lifted_at=now) for each in revocations]
-        verdict = self._verdict(claim, policy, reason, now, approved=True)
+        verdict = self._approvals.verdict(claim, policy, reason, now, approved=True)
         await self._write(*lifted, verdict, self._note("approved", claim, None, message=reason))
         self._log.warning("claim.revocation.lifted", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
         return {
@@ -403,7 +332,7 @@ class Desk:
     async def _approve_waiting(self, waiting: PendingClaim, reason: str) -> Document:
         claim = waiting.claim
         case = self._case(claim, waiting.digest, waiting.source)
-        verdict = self._verdict(claim, claim.policy, reason, case.now, approved=True)
+        verdict = self._approvals.verdict(claim, claim.policy, reason, case.now, approved=True)
         note = self._note("approved", claim, None, message=reason)
         try:
             admitted = self._admission_of(case)
@@ -425,21 +354,10 @@ class Desk:
             )
             raise EnrollmentRefused("claim-not-pending", f"claim {name[:LONGEST_MESSAGE]}: {hint}")
         claim, now = waiting.claim, self._clock.now()
-        verdict = self._verdict(claim, claim.policy, reason, now, approved=False)
+        verdict = self._approvals.verdict(claim, claim.policy, reason, now, approved=False)
         await self._write(verdict, self._note("rejected", claim, None, message=reason))
         self._log.warning("claim.rejected", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
         return {"name": name, "phase": "Rejected", "message": reason}
-
-    def _verdict(self, claim: Claim, policy: str, reason: str, now: datetime, *, approved: bool) -> Verdict:
-        return Verdict(
-            policy=policy,
-            leaf_id=claim.leaf_id.strip(),
-            name=claim.name,
-            substance=self._substance(claim),
-            approved=approved,
-            reason=reason,
-            decided_at=now,
-        )
 
     # --- proofs ------------------------------------------------------------------------------------
 
