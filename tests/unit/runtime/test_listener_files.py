@@ -28,6 +28,7 @@ from routerd.runtime.admission import STRANGERS, WATCH_SECONDS, Admission, _room
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
+from routerd.testing.fakes import FakeEnrollment
 
 DOCUMENT = f"{PREFIX}/openapi.json"
 WATCHED = WATCH_SECONDS + 1
@@ -51,10 +52,6 @@ def certificate(directory: Path, name: str, *, days: int = 90) -> tuple[Path, Pa
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
     directory = tmp_path_factory.mktemp("made")
     return {name: certificate(directory, name) for name in ("one", "two", "client")}
-
-
-class NoJoining:
-    """A join method that is never asked."""
 
 
 @attrs.define
@@ -113,7 +110,7 @@ async def opened(directory: Path, clock: FakeClock, spec: ControlAPISpec) -> Asy
         it.admission = Admission(
             store=store,
             intent=lambda: intent,
-            enrollment=NoJoining(),  # type: ignore[arg-type]  # see there
+            enrollment=FakeEnrollment(),
             clock=clock,
             log=it.log,
             on_change=lambda: None,
