@@ -162,27 +162,6 @@ class Handshakes:
                     _LOG.debug("shutdown: %s", error)
 
 
-class KeepPreference:
-    """An attribute map that sends a path's own LOCAL_PREF.
-
-    Without it the library sends its default, also for what it reflects, which RFC 4456 section 10
-    forbids.
-    """
-
-    def __init__(self, kind: int) -> None:
-        self._kind = kind
-        self._found: Library = None
-
-    def evaluate(self, path: Library) -> tuple[None, bool]:
-        """Say whether the path has a preference; the library then asks for it at once."""
-        self._found = path.get_pattr(self._kind)
-        return None, self._found is not None
-
-    def get_attribute(self) -> Library:
-        """Return the preference of the path that was looked at last."""
-        return self._found
-
-
 def mend_passwords(sockopt: Library) -> None:
     """Make the library's TCP MD5 (RFC 2385) take text, which it hands to `struct` as it is."""
     plain = sockopt.set_tcp_md5sig

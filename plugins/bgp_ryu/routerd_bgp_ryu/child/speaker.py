@@ -14,11 +14,11 @@ import attrs
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
+from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.gate import Gate
 from routerd_bgp_ryu.child.quirks import (
     Dialer,
     Handshakes,
-    KeepPreference,
     Library,
     accept_forever,
     mend_passwords,
@@ -133,17 +133,19 @@ class BgpSpeaker:
         signals = _library(f"{_BGP}.signals.emit").BgpSignalBus
         self._activity = _library(f"{_BGP}.base").Activity
         self._paths = _library(f"{_BGP}.info_base.ipv4").Ipv4Path
-        self._maps = _library(f"{_BGP}.info_base.base").AttributeMap
         core = _library(f"{_BGP}.core").CoreService
         core._listen_socket_loop = partialmethod(accept_forever, stranger=self._stranger)  # noqa: SLF001 - see there
         mend_passwords(_library("lib.sockopt"))
+        cluster_id = str(speaker.cluster_id or speaker.router_id)
+        table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
+        outgoing.install(_library(f"{_BGP}.core_managers.peer_manager"), table, self._packet, cluster_id)
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
         self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
             as_number=speaker.asn,
             router_id=str(speaker.router_id),
             bgp_server_hosts=hosts,
             bgp_server_port=speaker.port,
-            cluster_id=str(speaker.cluster_id or speaker.router_id),
+            cluster_id=cluster_id,
         )
         bus = self._core._signal_bus  # noqa: SLF001 - the library offers no public way to the bus
         bus.register_listener(signals.BGP_ADJ_UP, lambda _, info: self._up(info["peer"]))
@@ -207,8 +209,6 @@ class BgpSpeaker:
         source = str(session.source) if session.source else None
         peer._connect_tcp = Dialer(peer, source, lambda reason: self._say(neighbour, reason))  # noqa: SLF001 - as above
         peer.connection_lost = partial(self._lost, neighbour, peer.connection_lost)
-        preference = self._packet.BGP_ATTR_TYPE_LOCAL_PREF
-        peer._attribute_maps["default"] = {self._maps.ATTR_LOCAL_PREF: [KeepPreference(preference)]}  # noqa: SLF001 - as above
         self.sessions[neighbour] = session
         self._tune()
         self._install_policy(neighbour)
@@ -382,7 +382,6 @@ class BgpSpeaker:
             self._stale.drop(address)
         # The library keeps what a lost neighbour has sent; it must not count as learned any more.
         peer.adj_rib_in.clear()
-        peer.adj_rib_out.clear()
         self._changed()
 
     def _heard(self, peer: Library) -> None:
@@ -485,7 +484,6 @@ class BgpSpeaker:
             state = str(peer.state.bgp_state).lower() if peer is not None else "idle"
             who = self._identity.get(neighbour)
             reasons = refused.get(neighbour, Counter())
-            sent = peer.adj_rib_out.values() if peer is not None else ()
             result.append(
                 {
                     "neighbour": neighbour,
@@ -496,9 +494,7 @@ class BgpSpeaker:
                     "received": took[neighbour] + reasons.total(),
                     "accepted": took[neighbour],
                     "rejected": sorted(reasons.items()),
-                    "advertised": sum(1 for route in sent if not route.path.is_withdraw)
-                    if state == "established"
-                    else 0,
+                    "advertised": len(peer.outbox.held) if peer is not None else 0,
                     "last_error": self._errors.get(neighbour, ""),
                 }
             )

@@ -1,0 +1,155 @@
+"""The path attributes with which a path goes out: RFC 4271 section 5, RFC 4456 section 8, RFC 6793.
+
+The library's own drops ORIGINATOR_ID of what was reflected before, gives neither it nor CLUSTER_LIST
+to a neighbour that is no client, names the client's address where its router ID belongs, and loses
+ATOMIC_AGGREGATE.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import attrs
+
+from routerd_bgp_ryu.child.quirks import Library
+
+DEFAULT_PREFERENCE = 100
+_PARTIAL = 0x20
+_TRANSITIVE = 0x40
+_EXTENDED = 0x10
+_OPTIONAL = 0x80
+
+
+@attrs.frozen
+class Audience:
+    """What of a session decides how attributes look; sessions with equal ones are sent the same.
+
+    `local_asn` is the AS number that an external neighbour sees in front, none inside our AS.
+    """
+
+    wide: bool
+    local_asn: int | None = None
+
+
+@attrs.frozen
+class Template:
+    """Attributes on the wire around the value of NEXT_HOP, the only one that differs by session."""
+
+    head: bytes
+    tail: bytes
+
+    def filled(self, next_hop: bytes) -> bytes:
+        """Return the attributes with a next hop of four bytes."""
+        return self.head + next_hop + self.tail
+
+
+def template(path: Library, audience: Audience, cluster_id: str, packet: Library) -> Template:
+    """Return what a path's attributes look like to an audience, in the order of their types."""
+    made = dict(_outgoing(path, audience, cluster_id, packet))
+    head, tail = bytearray(), bytearray()
+    next_hop = int(packet.BGP_ATTR_TYPE_NEXT_HOP)
+    for kind in sorted(made):
+        (head if kind < next_hop else tail).extend(made[kind])
+    return Template(bytes(head) + bytes([_TRANSITIVE, next_hop, 4]), bytes(tail))
+
+
+def originator(path: Library, packet: Library) -> str | None:
+    """Return the router ID of who originated a path that is reflected; none for our own."""
+    given = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
+    if given is not None:
+        return str(given.value)
+    if path.source is None or path.source.protocol is None:
+        return None
+    return str(path.source.protocol.recv_open_msg.bgp_identifier)
+
+
+def _outgoing(
+    path: Library, audience: Audience, cluster_id: str, packet: Library
+) -> Iterator[tuple[int, bytes]]:
+    """Yield attributes by type, all but NEXT_HOP."""
+    internal = audience.local_asn is None
+    yield from _as_path(path, audience, packet)
+    yield from _aggregator(path, audience, packet)
+    kept = [
+        packet.BGP_ATTR_TYPE_ORIGIN,
+        packet.BGP_ATTR_TYPE_ATOMIC_AGGREGATE,
+        packet.BGP_ATTR_TYPE_COMMUNITIES,
+        packet.BGP_ATTR_TYPE_EXTENDED_COMMUNITIES,
+    ]
+    if internal:
+        kept.append(packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC)
+    for kind in kept:
+        given = path.get_pattr(kind)
+        if given is not None:
+            yield int(kind), bytes(given.serialize())
+    if internal:
+        preference = path.get_pattr(packet.BGP_ATTR_TYPE_LOCAL_PREF)
+        value = DEFAULT_PREFERENCE if preference is None else preference.value
+        yield int(packet.BGP_ATTR_TYPE_LOCAL_PREF), bytes(packet.BGPPathAttributeLocalPref(value).serialize())
+        yield from _reflection(path, cluster_id, packet)
+    yield from _unknown(path, packet)
+
+
+def _as_path(path: Library, audience: Audience, packet: Library) -> Iterator[tuple[int, bytes]]:
+    segments = path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH).path_seg_list
+    if audience.local_asn is not None:
+        if segments and isinstance(segments[0], list) and len(segments[0]) < 255:
+            segments[0].insert(0, audience.local_asn)
+        else:
+            segments.insert(0, [audience.local_asn])
+    kind = int(packet.BGP_ATTR_TYPE_AS_PATH)
+    if audience.wide:
+        yield kind, bytes(packet.BGPPathAttributeAsPath(segments, as_pack_str="!I").serialize())
+        return
+    narrow = [type(segment)(_narrow(asn, packet) for asn in segment) for segment in segments]
+    yield kind, bytes(packet.BGPPathAttributeAsPath(narrow, as_pack_str="!H").serialize())
+    if narrow != segments:
+        yield int(packet.BGP_ATTR_TYPE_AS4_PATH), bytes(packet.BGPPathAttributeAs4Path(segments).serialize())
+
+
+def _aggregator(path: Library, audience: Audience, packet: Library) -> Iterator[tuple[int, bytes]]:
+    given = path.get_pattr(packet.BGP_ATTR_TYPE_AGGREGATOR)
+    if given is None:
+        return
+    kind, asn, address = int(packet.BGP_ATTR_TYPE_AGGREGATOR), given.as_number, socket.inet_aton(given.addr)
+    flags = _OPTIONAL | _TRANSITIVE
+    if audience.wide:
+        yield kind, bytes([flags, kind, 8]) + asn.to_bytes(4, "big") + address
+        return
+    yield kind, bytes([flags, kind, 6]) + _narrow(asn, packet).to_bytes(2, "big") + address
+    if asn != _narrow(asn, packet):
+        wide = int(packet.BGP_ATTR_TYPE_AS4_AGGREGATOR)
+        yield wide, bytes([flags, wide, 8]) + asn.to_bytes(4, "big") + address
+
+
+def _narrow(asn: int, packet: Library) -> int:
+    """Return an AS number as it stands in two bytes (RFC 6793 section 4.2.2)."""
+    return asn if asn <= 0xFFFF else int(packet.AS_TRANS)
+
+
+def _reflection(path: Library, cluster_id: str, packet: Library) -> Iterator[tuple[int, bytes]]:
+    """Yield ORIGINATOR_ID and CLUSTER_LIST for a path of an internal neighbour."""
+    if path.source is None or path.source.is_ebgp_peer():
+        return
+    who = originator(path, packet)
+    if who is not None:
+        attribute = packet.BGPPathAttributeOriginatorId(value=who)
+        yield int(packet.BGP_ATTR_TYPE_ORIGINATOR_ID), bytes(attribute.serialize())
+    given = path.get_pattr(packet.BGP_ATTR_TYPE_CLUSTER_LIST)
+    clusters = [cluster_id, *(given.value if given is not None else ())]
+    yield (
+        int(packet.BGP_ATTR_TYPE_CLUSTER_LIST),
+        bytes(packet.BGPPathAttributeClusterList(clusters).serialize()),
+    )
+
+
+def _unknown(path: Library, packet: Library) -> Iterator[tuple[int, bytes]]:
+    """Yield what the library does not know and is passed on, marked as partial (RFC 4271 section 5)."""
+    for kind, given in path.pathattr_map.items():
+        if isinstance(given, packet.BGPPathAttributeUnknown) and given.flags & _TRANSITIVE:
+            flags = (given.flags | _PARTIAL) & ~_EXTENDED
+            size = len(given.value)
+            long = size > 0xFF
+            head = bytes([flags | (_EXTENDED if long else 0), int(kind)])
+            yield int(kind), head + size.to_bytes(2 if long else 1, "big") + bytes(given.value)
