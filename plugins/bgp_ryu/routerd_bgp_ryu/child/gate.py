@@ -7,35 +7,31 @@ for those of the peer's session. All three would let somebody else speak for an 
 
 from __future__ import annotations
 
-import logging
 import socket
-from collections.abc import Callable
 from functools import partial
 from ipaddress import IPv4Address
 
 from routerd_bgp_ryu.child.quirks import Library, farewell
+from routerd_bgp_ryu.child.reader import Reader, Watch, mend_parser
 from routerd_bgp_ryu.identity import Identity
 
-_LOG = logging.getLogger("routerd.bgp")
 _COLLISION = (6, 7)
 _OUT_OF_TURN = (5, 0)
 
 
 class Gate:
-    """Lets one speaker per neighbour through, the one that `judge` accepts.
+    """Lets one speaker per neighbour through, and of what it says only what the library can read."""
 
-    `judge` gets the library's peer and the identity in an OPEN; it returns the code and subcode
-    to refuse it with, or none.
-    """
-
-    def __init__(self, packet: Library, judge: Callable[[Library, Identity], tuple[int, int] | None]) -> None:
+    def __init__(self, packet: Library, watch: Watch) -> None:
         self._packet = packet
-        self._judge = judge
+        self._watch = watch
+        mend_parser(packet)
 
     def guard(self, protocol: Library) -> Library:
         """Return the protocol of a new connection, which now asks here about each message."""
         protocol._validate_open_msg = partial(self._opened, protocol, protocol._validate_open_msg)  # noqa: SLF001 - there is no public way to it
         protocol._handle_msg = partial(self._received, protocol, protocol._handle_msg)  # noqa: SLF001 - as above
+        protocol.data_received = Reader(protocol, self._packet, self._watch)
         return protocol
 
     def identity(self, opened: Library) -> Identity:
@@ -46,17 +42,17 @@ class Gate:
             router_id=IPv4Address(opened.bgp_identifier),
         )
 
-    def _opened(self, protocol: Library, validate: Callable[[Library], None], opened: Library) -> None:
+    def _opened(self, protocol: Library, validate: Library, opened: Library) -> None:
         peer = protocol._peer  # noqa: SLF001 - as above
         if peer.protocol is not None:
             # RFC 4271 section 6.8. Let through, it would set the state of the session that is up.
             self._turn_away(protocol, _COLLISION)
-        code = self._judge(peer, self.identity(opened))
+        code = self._watch.judge(peer, self.identity(opened))
         if code is not None:
             self._turn_away(protocol, code)
         validate(opened)
 
-    def _received(self, protocol: Library, handle: Callable[[Library], None], message: Library) -> None:
+    def _received(self, protocol: Library, handle: Library, message: Library) -> None:
         own = (self._packet.BGP_MSG_OPEN, self._packet.BGP_MSG_NOTIFICATION)
         if message.type not in own and not protocol._is_bound:  # noqa: SLF001 - as above
             self._turn_away(protocol, _OUT_OF_TURN)

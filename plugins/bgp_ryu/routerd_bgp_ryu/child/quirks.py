@@ -17,6 +17,7 @@ _LOG = logging.getLogger("routerd.bgp")
 _BREATHER = 0.2
 _GOODBYE = 2.0
 _READ = 4096
+_LONGEST_DATA = 4096 - 21
 _REJECTED = (6, 5)
 """Cease, connection rejected (RFC 4486 section 3)."""
 
@@ -50,7 +51,7 @@ def _refuse(connection: socket.socket, address: str, stranger: Callable[[str, by
     stranger(address, farewell(connection, _REJECTED))
 
 
-def farewell(connection: socket.socket, code: tuple[int, int]) -> bytes:
+def farewell(connection: socket.socket, code: tuple[int, int], data: bytes = b"") -> bytes:
     """Send a NOTIFICATION, let the neighbour read it, and close; return what came at first.
 
     The library closes at once, with something of the neighbour's unread, so that a reset overtakes
@@ -59,7 +60,8 @@ def farewell(connection: socket.socket, code: tuple[int, int]) -> bytes:
     first = b""
     try:
         with eventlet.Timeout(_GOODBYE, exception=False):
-            connection.sendall(b"\xff" * 16 + bytes([0, 21, 3, *code]))
+            body = bytes(code) + data[:_LONGEST_DATA]
+            connection.sendall(b"\xff" * 16 + (19 + len(body)).to_bytes(2) + b"\x03" + body)
             connection.shutdown(socket.SHUT_WR)
             while received := connection.recv(_READ):
                 first = (first + received)[:_READ]

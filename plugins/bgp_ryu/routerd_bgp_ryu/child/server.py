@@ -19,6 +19,7 @@ import eventlet
 from eventlet import event, queue, semaphore
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
+from routerd_bgp_ryu.child.quiet import Quiet
 from routerd_bgp_ryu.child.speaker import BgpSpeaker
 from routerd_bgp_ryu.wire import MAX_REQUEST, VERSION, Document, decode, encode, from_document, to_document
 
@@ -312,6 +313,7 @@ def main() -> None:
     parser.add_argument("--log-level", default="warning")
     arguments = parser.parse_args()
     handler = RotatingFileHandler(arguments.log, maxBytes=LOG_LIMIT, backupCount=1)
+    handler.addFilter(Quiet())
     logging.basicConfig(
         handlers=[handler],
         level=arguments.log_level.upper(),

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial, partialmethod
 from importlib import import_module
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
@@ -16,6 +16,7 @@ from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
 from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.gate import Gate
+from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
 from routerd_bgp_ryu.child.quirks import (
     Dialer,
     Handshakes,
@@ -25,6 +26,7 @@ from routerd_bgp_ryu.child.quirks import (
 )
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
+from routerd_bgp_ryu.screen import Fault, Terms, Verdict
 from routerd_bgp_ryu.wire import Document
 
 
@@ -52,14 +54,23 @@ _FLOOD = 1000
 
 _ERRORS = {
     (1, 0): "message header error",
+    (1, 1): "connection not synchronized",
+    (1, 2): "bad message length",
+    (1, 3): "bad message type",
     (2, 0): "malformed OPEN",
     (2, 1): "unsupported version number",
     (2, 2): "bad peer AS",
     (2, 3): "bad BGP identifier",
+    (2, 4): "unsupported optional parameter",
     (2, 6): "unacceptable hold time",
     (3, 0): "malformed UPDATE",
+    (3, 1): "malformed attribute list",
+    (3, 2): "unrecognized well-known attribute",
+    (3, 9): "optional attribute error",
+    (3, 10): "invalid network field",
     (4, 0): "hold timer expired",
     (5, 0): "finite state machine error",
+    (5, 2): "unexpected message in OpenConfirm state",
     (6, 0): "cease",
     (6, 1): "maximum number of prefixes reached",
     (6, 2): "administrative shutdown",
@@ -67,8 +78,9 @@ _ERRORS = {
     (6, 4): "administrative reset",
     (6, 5): "connection rejected",
     (6, 7): "connection collision",
+    (7, 1): "invalid ROUTE-REFRESH length",
 }
-"""NOTIFICATION codes in words: RFC 4271 section 4.5, RFC 4486 section 3."""
+"""NOTIFICATION codes in words: RFC 4271 section 4.5, RFC 4486 section 3, RFC 6608, RFC 7313."""
 
 
 def error_text(code: int, subcode: int) -> str:
@@ -125,6 +137,7 @@ class BgpSpeaker:
         self._ended: dict[str, tuple[int, int]] = {}
         self._stale = StaleRoutes(stale)
         self._identity: dict[str, Identity] = {}
+        self._malformed = Malformed()
         self._strangers: set[str] = set()
         self.refusals: dict[str, str] = {}
         self._api = _library(f"{_BGP}.api.base")
@@ -157,7 +170,7 @@ class BgpSpeaker:
             peer, message.error_code, message.error_subcode, "received"
         )
         self._handshakes = Handshakes(self._core, speaker.port, self._patience)
-        self._gate = Gate(self._packet, self._judge)
+        self._gate = Gate(self._packet, self)
         self._core.build_protocol = lambda connection: self._gate.guard(self._handshakes.build(connection))
 
     @property
@@ -252,6 +265,7 @@ class BgpSpeaker:
         for store in (self.sessions, self._since, self._errors, self._ended, self._identity, self.refusals):
             store.pop(neighbour, None)
         self._stale.drop(neighbour)
+        self._malformed.drop(neighbour)
         self._tune()
         self._changed()
 
@@ -317,7 +331,7 @@ class BgpSpeaker:
 
     # --- who may speak ---------------------------------------------------------------------------
 
-    def _judge(self, peer: Library, opened: Identity) -> tuple[int, int] | None:
+    def judge(self, peer: Library, opened: Identity) -> tuple[int, int] | None:
         """Return with which code an OPEN is refused; none when its sender is who is expected."""
         neighbour = peer.ip_address
         session = self.sessions.get(neighbour)
@@ -362,6 +376,36 @@ class BgpSpeaker:
                 self.refusals[neighbour] = text
             self._say(neighbour, text)
 
+    # --- what is malformed -------------------------------------------------------------------------
+
+    def terms(self, protocol: Library) -> Terms:
+        """Return who the two sides of a connection are."""
+        session = self.sessions.get(protocol._remotename[0])  # noqa: SLF001 - there is no public way to it
+        return Terms(
+            asn=self.speaker.asn,
+            peer_asn=session.peer_asn if session is not None else 0,
+            router_id=self.speaker.router_id,
+            cluster_id=self.speaker.cluster_id or self.speaker.router_id,
+            local=IPv4Address(protocol._localname[0]),  # noqa: SLF001 - as above
+        )
+
+    def screened(self, peer: Library, verdict: Verdict) -> None:
+        """Count what was wrong with an UPDATE, and say why its routes are withdrawn."""
+        said = self._malformed.note(peer.ip_address, verdict)
+        if said:
+            self._say(peer.ip_address, said)
+            self._changed()
+
+    def failed(self, peer: Library, fault: Fault, *, bound: bool) -> None:
+        """Say why a connection ends; one that is not the session's says nothing of the session."""
+        neighbour = peer.ip_address
+        said = f"sent {error_text(*fault.code)}: {fault.text}"
+        self._malformed.fault(neighbour, said)
+        if bound and peer.in_established():
+            self._ended[neighbour] = fault.code
+        if bound or not (peer.in_established() or neighbour in self.refusals):
+            self._say(neighbour, said)
+
     # --- what the speaker says ---------------------------------------------------------------------
 
     def _up(self, peer: Library) -> None:
@@ -382,6 +426,7 @@ class BgpSpeaker:
             self._stale.drop(address)
         # The library keeps what a lost neighbour has sent; it must not count as learned any more.
         peer.adj_rib_in.clear()
+        self._malformed.drop(address)
         self._changed()
 
     def _heard(self, peer: Library) -> None:
@@ -402,7 +447,8 @@ class BgpSpeaker:
             self._say(peer.ip_address, f"{direction} {error_text(*numbers)}")
 
     def _lost(self, neighbour: str, lost: Callable[[str], None], reason: str) -> None:
-        if not self._errors.get(neighbour):  # a NOTIFICATION says more
+        said = self._errors.get(neighbour, "")
+        if not said or said.startswith(RECEIVED):  # a NOTIFICATION says more
             self._say(neighbour, reason[:1].lower() + reason[1:].rstrip("."))
         lost(reason)
 
@@ -425,6 +471,7 @@ class BgpSpeaker:
             permitted, refused = self._judged(neighbour, peer)
             accepted += permitted
             rejected += refused
+            rejected += self._malformed.rejected(neighbour, peer.adj_rib_in)
         return accepted, rejected
 
     def stale_routes(self) -> list[Document]:

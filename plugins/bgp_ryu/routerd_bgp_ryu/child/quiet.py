@@ -1,0 +1,42 @@
+"""Keeps the library from filling the log: a neighbour decides how often it writes, and how much."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+_LOGGER = "bgpspeaker"
+_LINES = 20
+_PERIOD = 10.0
+"""At most so many lines of the library in so many seconds; the others are counted."""
+
+_LONGEST = 500
+"""Characters of a line; it prints whole messages."""
+
+
+class Quiet(logging.Filter):
+    """Lets few and short lines of the library through, and everything of ours."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._since = clock()
+        self._lines = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a line is written; cuts it short."""
+        if not record.name.startswith(_LOGGER):
+            return True
+        now = self._clock()
+        left_out = 0
+        if now - self._since > _PERIOD:
+            left_out = max(0, self._lines - _LINES)
+            self._since, self._lines = now, 0
+        self._lines += 1
+        if self._lines > _LINES:
+            return False
+        text = record.getMessage()[:_LONGEST]
+        record.msg = f"{text} ({left_out} lines before it are left out)" if left_out else text
+        record.args = ()
+        return True
