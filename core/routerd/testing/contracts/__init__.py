@@ -6,16 +6,19 @@ provider's declared capabilities, never from what an author leaves out: a missin
 Added in 1.0.
 """
 
+from routerd.testing.contracts.bgp import BgpContract
 from routerd.testing.contracts.enrollment import EnrollmentContract
 from routerd.testing.contracts.fabric import FabricContract
 from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
 from routerd.testing.contracts.routing import RoutingContract
-from routerd.testing.contracts.samples import Foreign, Neighbour, Samples, TableRules
+from routerd.testing.contracts.samples import BgpPlace, Foreign, Neighbour, Samples, TableRules
 from routerd.testing.contracts.table import TableContract, assert_holds
 from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
 
 __all__ = [
+    "BgpContract",
+    "BgpPlace",
     "EncryptingTransportContract",
     "EnrollmentContract",
     "FabricContract",

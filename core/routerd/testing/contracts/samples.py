@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from routerd.model.session import Session
+from routerd.model.session import Session, Speaker
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -65,6 +65,22 @@ class Neighbour:
     session: Session
     prefix: IPv4Network
     speak: Callable[[int, IPv4Address], Awaitable[None]]
+
+
+@attrs.frozen(kw_only=True)
+class BgpPlace:
+    """Where a BGP speaker under test and the peers that the suite scripts meet, over TCP.
+
+    `speaker` names the address and the port that it is to listen on. `peers` are addresses of this
+    host, four at least, that can be dialed from and that reach it. `passwords`: this kernel has TCP
+    MD5 (RFC 2385), so the speaker must have it too; `routerd.testing.bgp.md5_available` asks.
+
+    Added in 1.0.
+    """
+
+    speaker: Speaker
+    peers: tuple[IPv4Address, ...]
+    passwords: bool
 
 
 @attrs.frozen(kw_only=True)
