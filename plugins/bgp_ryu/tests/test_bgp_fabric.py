@@ -236,7 +236,7 @@ async def test_a_lost_neighbour_takes_its_routes_with_it_after_the_hold_time(nod
     os.kill(pid, signal.SIGSTOP)
     try:
         await until(lambda: one.learned() == {}, "hold time", FAST.hold * 3)
-        assert (await rr.state(two)).last_error == "sent hold timer expired (4/1)"
+        assert (await rr.state(two)).last_error == "sent hold timer expired (4/0)"
     finally:
         os.kill(pid, signal.SIGCONT)
     await until(lambda: B in one.learned(), "back")

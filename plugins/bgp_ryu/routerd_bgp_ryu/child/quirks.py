@@ -172,3 +172,8 @@ def mend_passwords(sockopt: Library) -> None:
         plain(connection, address, key.encode() if isinstance(key, str) else key)
 
     sockopt.set_tcp_md5sig = encoded
+
+
+def mend_hold_timer(speaker: Library) -> None:
+    """Make the library say 4/0 when nothing was heard; RFC 4271 section 4.5 defines no subcode, it sends 1."""
+    speaker.BGP_ERROR_SUB_HOLD_TIMER_EXPIRED = 0

@@ -22,6 +22,7 @@ from routerd_bgp_ryu.child.quirks import (
     Handshakes,
     Library,
     accept_forever,
+    mend_hold_timer,
     mend_passwords,
 )
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
@@ -149,6 +150,7 @@ class BgpSpeaker:
         core = _library(f"{_BGP}.core").CoreService
         core._listen_socket_loop = partialmethod(accept_forever, stranger=self._stranger)  # noqa: SLF001 - see there
         mend_passwords(_library("lib.sockopt"))
+        mend_hold_timer(_library(f"{_BGP}.speaker"))
         cluster_id = str(speaker.cluster_id or speaker.router_id)
         table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
         outgoing.install(_library(f"{_BGP}.core_managers.peer_manager"), table, self._packet, cluster_id)
