@@ -175,5 +175,5 @@ def mend_passwords(sockopt: Library) -> None:
 
 
 def mend_hold_timer(speaker: Library) -> None:
-    """Make the library say 4/0 when nothing was heard; RFC 4271 section 4.5 defines no subcode, it sends 1."""
+    """Make the library send 4/0 when nothing was heard: RFC 4271 section 4.5 has no subcode 1 there."""
     speaker.BGP_ERROR_SUB_HOLD_TIMER_EXPIRED = 0
