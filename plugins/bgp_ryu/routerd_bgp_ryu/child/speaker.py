@@ -27,7 +27,7 @@ from routerd_bgp_ryu.child.quirks import (
 )
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
-from routerd_bgp_ryu.screen import Fault, Terms, Verdict
+from routerd_bgp_ryu.screen import Fault, Terms, Verdict, shutdown_words
 from routerd_bgp_ryu.wire import Document
 
 
@@ -47,6 +47,7 @@ _OPEN_DEADLINE = 10.0
 _NOBODY = ImportPolicy(max_prefixes=0)
 _REJECTED = (6, 5)
 _SHUTDOWN = (6, 2)
+_RESET = (6, 4)
 _COLLISION = (6, 7)
 _STRANGERS = 1000
 """Addresses of strangers that are remembered, so that each is logged once."""
@@ -169,7 +170,7 @@ class BgpSpeaker:
         # The bus matches whole identifiers, and these two end in the peer: no listener ever fits.
         bus.bgp_error = lambda peer, code, subcode, _: self._note(peer, code, subcode, "sent")
         bus.bgp_notification_received = lambda peer, message: self._note(
-            peer, message.error_code, message.error_subcode, "received"
+            peer, message.error_code, message.error_subcode, "received", shutdown_words(message.data)
         )
         self._handshakes = Handshakes(self._core, speaker.port, self._patience)
         self._gate = Gate(self._packet, self)
@@ -440,13 +441,14 @@ class BgpSpeaker:
             peer.protocol.send_notification(6, 1)
         self._changed()
 
-    def _note(self, peer: Library, code: int, subcode: int | None, direction: str) -> None:
+    def _note(self, peer: Library, code: int, subcode: int | None, direction: str, words: str = "") -> None:
         numbers = int(code), int(subcode or 0)
         if peer is not None and peer.in_established():
             self._ended[peer.ip_address] = numbers
         # A collision says nothing of who was refused before it.
         if peer is not None and not (numbers == _COLLISION and peer.ip_address in self.refusals):
-            self._say(peer.ip_address, f"{direction} {error_text(*numbers)}")
+            why = f": {words}" if words and numbers in (_SHUTDOWN, _RESET) else ""  # RFC 9003
+            self._say(peer.ip_address, f"{direction} {error_text(*numbers)}{why}")
 
     def _lost(self, neighbour: str, lost: Callable[[str], None], reason: str) -> None:
         said = self._errors.get(neighbour, "")
