@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Any
 
-import attrs
 import eventlet
 
 from routerd_bgp_ryu.child.attributes import Audience, Template, originator, template
+from routerd_bgp_ryu.child.outbox import Best, Outbox
 from routerd_bgp_ryu.child.quirks import Library
 from routerd_bgp_ryu.packing import announcements, wire, withdrawals
 
@@ -29,57 +29,6 @@ _CHUNK = 64 << 10
 
 _TEMPLATES = 8192
 """Sets of attributes that are remembered as they look on the wire."""
-
-
-@attrs.frozen(eq=False, slots=True)
-class Best:
-    """The best path of a prefix, with what decides where it goes, worked out once for all neighbours."""
-
-    path: Library
-    source: Library
-    prefix: bytes
-    originator: str | None
-    internal: bool
-    of_client: bool
-    to_nobody: bool
-    to_inside: bool
-    key: tuple[int, ...]
-
-
-@attrs.define(eq=False)
-class Outbox:
-    """What a neighbour has, or is about to be sent (`held`), and what of it waits (`pending`).
-
-    A prefix without a path waits to be withdrawn. `others` are the library's own messages.
-    """
-
-    held: set[bytes] = attrs.field(factory=set)
-    pending: dict[bytes, Best | None] = attrs.field(factory=dict)
-    others: list[Library] = attrs.field(factory=list)
-
-    def announce(self, best: Best) -> None:
-        """Send a path, instead of what waits for its prefix."""
-        self.pending[best.prefix] = best
-        self.held.add(best.prefix)
-
-    def withdraw(self, prefix: bytes) -> bool:
-        """Withdraw a prefix from a neighbour that has it; say whether it has."""
-        if prefix not in self.held:
-            return False
-        self.held.discard(prefix)
-        self.pending[prefix] = None
-        return True
-
-    def take(self) -> dict[bytes, Best | None]:
-        """Return what waits, which waits no more."""
-        taken, self.pending = self.pending, {}
-        return taken
-
-    def clear(self) -> None:
-        """Forget everything: the session is over."""
-        self.held.clear()
-        self.pending.clear()
-        self.others.clear()
 
 
 class Templates:
@@ -169,15 +118,12 @@ class Outgoing:
 
     def _is_for_us(self, best: Best) -> bool:
         me = self._self
-        if best.to_nobody or best.source is me:
-            return False
-        if best.source is None:
-            return True
-        if me.is_ebgp_peer():
-            return not best.to_inside
-        if best.internal and not (best.of_client or me.is_route_reflector_client):
-            return False  # RFC 4456 section 6
-        return best.originator is None or best.originator != me.protocol.recv_open_msg.bgp_identifier
+        return best.is_for(
+            me,
+            external=me.is_ebgp_peer(),
+            client=me.is_route_reflector_client,
+            router_id=me.protocol.recv_open_msg.bgp_identifier,
+        )
 
     # --- in the place of the library's -----------------------------------------------------------
 

@@ -1,0 +1,70 @@
+"""What waits to be sent to a neighbour, and which paths are for whom (RFC 4271, RFC 4456). Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen(eq=False, slots=True)
+class Best:
+    """The best path of a prefix, with what decides where it goes, worked out once for all neighbours."""
+
+    path: Any  # Any: the library's, as is its source
+    source: Any
+    prefix: bytes
+    originator: str | None
+    internal: bool
+    of_client: bool
+    to_nobody: bool
+    to_inside: bool
+    key: tuple[int, ...]
+
+    def is_for(self, neighbour: object, *, external: bool, client: bool, router_id: str) -> bool:
+        """Say whether a neighbour is told: an external one, one that is our client, or neither."""
+        if self.to_nobody or self.source is neighbour:
+            return False
+        if self.source is None:
+            return True
+        if external:
+            return not self.to_inside
+        if self.internal and not (self.of_client or client):
+            return False  # RFC 4456 section 6
+        return self.originator != router_id
+
+
+@attrs.define(eq=False)
+class Outbox:
+    """What a neighbour has, or is about to be sent (`held`), and what of it waits (`pending`).
+
+    A prefix without a path waits to be withdrawn. `others` are the library's own messages.
+    """
+
+    held: set[bytes] = attrs.field(factory=set)
+    pending: dict[bytes, Best | None] = attrs.field(factory=dict)
+    others: list[Any] = attrs.field(factory=list)
+
+    def announce(self, best: Best) -> None:
+        """Send a path, instead of what waits for its prefix."""
+        self.pending[best.prefix] = best
+        self.held.add(best.prefix)
+
+    def withdraw(self, prefix: bytes) -> bool:
+        """Withdraw a prefix from a neighbour that has it; say whether it has."""
+        if prefix not in self.held:
+            return False
+        self.held.discard(prefix)
+        self.pending[prefix] = None
+        return True
+
+    def take(self) -> dict[bytes, Best | None]:
+        """Return what waits, which waits no more."""
+        taken, self.pending = self.pending, {}
+        return taken
+
+    def clear(self) -> None:
+        """Forget everything: the session is over."""
+        self.held.clear()
+        self.pending.clear()
+        self.others.clear()
