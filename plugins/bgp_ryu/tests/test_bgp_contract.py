@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import signal
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from routerd.testing.contracts import Neighbour, RoutingContract, Samples
 from routerd.testing.contracts.table import fill
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.plugin import routerd_routings
+from routerd_bgp_ryu.testing.processes import end_speaker
 
 LISTEN = IPv4Address(f"127.{1 + secrets.randbelow(250)}.251.{1 + secrets.randbelow(250)}")
 SPEAKER = Speaker(asn=64577, router_id=LISTEN, owner="BGPRouter/a", port=17901, listen=LISTEN)
@@ -54,7 +51,7 @@ class TestBgp(RoutingContract):
     def context(self, short_path: Path) -> Iterator[PluginContext]:
         made = make_context(short_path)
         yield made
-        _end(made.run_dir)
+        end_speaker(made.run_dir)
 
     @pytest.fixture
     async def neighbour(self) -> AsyncIterator[Neighbour]:
@@ -95,17 +92,3 @@ class TestBgp(RoutingContract):
                 prepare=prepare,
             ),
         }
-
-
-def _end(run_dir: Path) -> None:
-    """End the speaker that a test has left running, known by its socket's path."""
-    socket_path = str(run_dir / "speaker.sock").encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError):
-            if socket_path in (entry / "cmdline").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
-                deadline = time.monotonic() + 10
-                while Path(f"/proc/{entry.name}/exe").exists() and time.monotonic() < deadline:
-                    os.sched_yield()

@@ -91,10 +91,11 @@ class Conversation:
         """Wait until something holds of what has come."""
         try:
             async with asyncio.timeout(deadline), self._changed:
-                await self._changed.wait_for(lambda: holds() or self.ended)
+                while not holds():
+                    assert not self.ended, f"the connection ended before the {what}; {self._told()}"
+                    await self._changed.wait()
         except TimeoutError:
             raise AssertionError(f"no {what} within {deadline:g} s; {self._told()}") from None
-        assert holds(), f"the connection ended before the {what}; {self._told()}"
 
     async def until_ended(self, deadline: float = DEADLINE) -> Notification | None:
         """Wait until the other side has ended the connection; return the NOTIFICATION that said why."""

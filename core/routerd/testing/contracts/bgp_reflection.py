@@ -229,7 +229,7 @@ class BgpReflectionRules(BgpWorldContract):
     async def test_what_a_dying_peer_said_last_is_not_left_behind(self, open_world: OpenWorld) -> None:
         """Routes that come together with the end of the session go with it."""
         async with open_world() as world:
-            hosts = [host(number) for number in range(10, 200)]
+            hosts = [host(number) for number in range(10, 810)]
             dying, watcher = await world.client(0, *hosts), await world.client(1, host(1))
             await world.announce(dying, 0, *hosts)
             await dying.aclose()

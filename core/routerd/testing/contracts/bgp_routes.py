@@ -91,8 +91,11 @@ class BgpRouteRules(BgpWorldContract):
             assert state.accepted == 2
             assert [count for _, count in state.rejected] == [2]
             await watcher.until(lambda: {host(3), host(4)} <= set(watcher.routes), "admitted paths")
-            await source.send(Update(withdrawn=(host(4), host(3))))
-            await watcher.until(lambda: not {host(3), host(4)} & set(watcher.routes), "withdrawal")
+            assert learned_from(await world.routes(), world.place.peers[0]) == {host(3), host(4)}
+            await world.announce(watcher, 1, host(9))
+            await source.until(lambda: host(9) in source.routes, "path of another peer")
+            assert not watcher.mentions(host(1))
+            assert not watcher.mentions(host(2))
             assert not source.ended
 
     # --- withdrawal and loss ---------------------------------------------------------------------
@@ -129,11 +132,12 @@ class BgpRouteRules(BgpWorldContract):
     async def test_the_last_word_of_a_burst_counts(self, open_world: OpenWorld) -> None:
         """Announced and withdrawn is gone, withdrawn and announced is there, however fast they follow."""
         async with open_world() as world:
-            gone = tuple(host(number) for number in range(10, 60))
-            there = tuple(host(number) for number in range(60, 110))
+            gone = tuple(host(number) for number in range(10, 410))
+            there = tuple(host(number) for number in range(410, 810))
             source, watcher = await world.client(0, *gone, *there, host(1)), await world.client(1)
             announced = Update(attributes=path_attributes(world.place.peers[0]), reach=(*gone, *there))
-            await source.send(announced, Update(withdrawn=(*gone, *there)), announced, Update(withdrawn=gone))
+            withdrawn = Update(withdrawn=(*gone, *there))
+            await source.send(announced, withdrawn, announced, Update(withdrawn=gone))
             await world.announce(source, 0, host(1))
             expected = {*there, host(1)}
             await watcher.until(lambda: set(watcher.routes) == expected, "what was said last")

@@ -177,3 +177,62 @@ def mend_passwords(sockopt: Library) -> None:
 def mend_hold_timer(speaker: Library) -> None:
     """Make the library send 4/0 when nothing was heard: RFC 4271 section 4.5 has no subcode 1 there."""
     speaker.BGP_ERROR_SUB_HOLD_TIMER_EXPIRED = 0
+
+
+def mend_confirmation(speaker: Library, opening: int) -> None:
+    """Make the library confirm an OPEN whose hold time is zero.
+
+    It starts no timers then, which is right, but sends no KEEPALIVE either, and the neighbour waits
+    in OpenConfirm for ever (RFC 4271 section 8.2.2). `opening` is the type of an OPEN.
+    """
+    handle = speaker.BgpProtocol._handle_msg  # noqa: SLF001 - there is no public way to it
+
+    def confirmed(protocol: Library, message: Library) -> None:
+        handle(protocol, message)
+        if message.type == opening and message.hold_time == 0 and protocol._is_bound:  # noqa: SLF001 - as above
+            protocol._send_keepalive()  # noqa: SLF001 - as above
+
+    speaker.BgpProtocol._handle_msg = confirmed  # noqa: SLF001 - as above
+
+
+def mend_bursts(base: Library) -> None:
+    """Make the newest word of a neighbour count, also when the earlier ones are not processed yet.
+
+    The library looks at withdrawals first and at new paths after them, so that what is announced and
+    withdrawn before it has looked stays for ever, as does what is announced and lost with its session.
+    """
+    kind = base.Destination
+    add, withdraw, remove = kind.add_new_path, kind.add_withdraw, kind.remove_old_paths_from_source
+
+    def forget(destination: Library, source: Library) -> list[Library]:
+        waiting = destination._new_path_list  # noqa: SLF001 - there is no public way to it
+        gone = [path for path in waiting if path.source is source]
+        if gone:
+            waiting[:] = [path for path in waiting if path.source is not source]
+        return gone
+
+    def add_new_path(destination: Library, path: Library) -> None:
+        forget(destination, path.source)
+        add(destination, path)
+
+    def add_withdraw(destination: Library, path: Library) -> None:
+        forget(destination, path.source)
+        withdraw(destination, path)
+
+    def remove_old_paths_from_source(destination: Library, source: Library) -> list[Library]:
+        removed: list[Library] = remove(destination, source)
+        return removed + forget(destination, source)
+
+    kind.add_new_path = add_new_path
+    kind.add_withdraw = add_withdraw
+    kind.remove_old_paths_from_source = remove_old_paths_from_source
+
+
+def mend_loops(peers: Library) -> None:
+    """Take the library's search for loops away: the screen has looked already, and better.
+
+    It takes the neighbour's router ID for ours, so that what a reflector announces in its own name,
+    or a client under its own ORIGINATOR_ID, counts as a loop; and it ignores the whole UPDATE, with
+    the withdrawals in it, so that what an UPDATE replaces stays.
+    """
+    peers.Peer._is_looped_path_attrs = lambda *_: False  # noqa: SLF001 - there is no public way to it

@@ -13,16 +13,20 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
-from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
+from routerd_bgp_ryu.admission import NOT_OWNED, refusal
 from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.gate import Gate
+from routerd_bgp_ryu.child.import_filter import ImportFilter
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
 from routerd_bgp_ryu.child.quirks import (
     Dialer,
     Handshakes,
     Library,
     accept_forever,
+    mend_bursts,
+    mend_confirmation,
     mend_hold_timer,
+    mend_loops,
     mend_passwords,
 )
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
@@ -102,25 +106,6 @@ def _community(text: str) -> int:
     return int(high) << 16 | int(low)
 
 
-class AdmissionFilter:
-    """An import policy as an in-filter: it is asked before a path enters the global table."""
-
-    def __init__(self, policy: ImportPolicy, library: Library) -> None:
-        self.policy = policy
-        self._library = library
-        self.prefix = "import policy"
-        self.ROUTE_FAMILY = library.RF_IPv4_UC
-
-    def evaluate(self, path: Library) -> tuple[int, bool]:
-        """Return the library's verdict on a path; every path is matched, so nothing slips through."""
-        permitted = refusal(IPv4Network(path.nlri.formatted_nlri_str), self.policy) is None
-        return (1 if permitted else 0), True
-
-    def clone(self) -> AdmissionFilter:
-        """Return a copy, as the library wants it."""
-        return AdmissionFilter(self.policy, self._library)
-
-
 class BgpSpeaker:
     """The running speaker and what it was told; `changed` is called from its green threads.
 
@@ -152,6 +137,9 @@ class BgpSpeaker:
         core._listen_socket_loop = partialmethod(accept_forever, stranger=self._stranger)  # noqa: SLF001 - see there
         mend_passwords(_library("lib.sockopt"))
         mend_hold_timer(_library(f"{_BGP}.speaker"))
+        mend_confirmation(_library(f"{_BGP}.speaker"), self._packet.BGP_MSG_OPEN)
+        mend_bursts(_library(f"{_BGP}.info_base.base"))
+        mend_loops(_library(f"{_BGP}.peer"))
         cluster_id = str(speaker.cluster_id or speaker.router_id)
         table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
         outgoing.install(_library(f"{_BGP}.core_managers.peer_manager"), table, self._packet, cluster_id)
@@ -260,7 +248,7 @@ class BgpSpeaker:
         """Close a session and forget its neighbour, and what it has sent."""
         peer = self._peer(neighbour)
         # The library leaves a deleted neighbour's routes in its table, and goes on reflecting them.
-        peer.in_filters = [AdmissionFilter(_NOBODY, self._packet)]
+        peer.in_filters = [ImportFilter(_NOBODY, self._packet.RF_IPv4_UC)]
         self._bgp.neighbor_del(neighbour)
         # Nor does it stop what dials and sends for the neighbour: Peer.stop() forgets to.
         self._activity.stop(peer)
@@ -314,6 +302,7 @@ class BgpSpeaker:
     def check(self) -> None:
         """Do what has to be done now and then."""
         self._handshakes.check()
+        self._use_room()
         if self._stale.expire():
             self._changed()
 
@@ -327,7 +316,23 @@ class BgpSpeaker:
         policy = self.policies.get(neighbour, _NOBODY)
         peer = self._peer(neighbour)
         if peer is not None:
-            peer.in_filters = [AdmissionFilter(policy, self._packet)]
+            before = self._filter(peer)
+            peer.in_filters = [ImportFilter(policy, self._packet.RF_IPv4_UC, before)]
+
+    @staticmethod
+    def _filter(peer: Library) -> ImportFilter | None:
+        return peer.in_filters[0] if peer.in_filters else None
+
+    def _use_room(self) -> None:
+        """Let in what was above a maximum where there is room again."""
+        for _, peer in self._established():
+            admission = self._filter(peer)
+            for prefix in list(admission.waiting()) if admission is not None else ():
+                received = peer.adj_rib_in[prefix]
+                received.filtered = peer._apply_in_filter(received.path)[0]  # noqa: SLF001 - there is no public way to it
+                if not received.filtered:
+                    self._core.table_manager.learn_path(received.path)
+                    self._changed()
 
     def _peer(self, neighbour: str) -> Library:
         return self._core.peer_manager.get_by_addr(neighbour)
@@ -429,6 +434,8 @@ class BgpSpeaker:
             self._stale.drop(address)
         # The library keeps what a lost neighbour has sent; it must not count as learned any more.
         peer.adj_rib_in.clear()
+        policy = self.policies.get(address, _NOBODY)
+        peer.in_filters = [ImportFilter(policy, self._packet.RF_IPv4_UC)]
         self._malformed.drop(address)
         self._changed()
 
@@ -489,15 +496,13 @@ class BgpSpeaker:
     def _judged(self, neighbour: str, peer: Library) -> tuple[list[Document], list[Document]]:
         accepted: list[Document] = []
         rejected: list[Document] = []
-        policy = self.policies.get(neighbour, _NOBODY)
+        admission = self._filter(peer)
         for prefix, received in sorted(peer.adj_rib_in.items()):
-            reason = refusal(IPv4Network(prefix), policy)
-            if reason is None and len(accepted) >= policy.max_prefixes:
-                reason = TOO_MANY
-            if reason is not None or received.filtered:
-                rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason or NOT_OWNED})
-                continue
-            accepted.append(self._route(prefix, neighbour, received.path))
+            if received.filtered or admission is None:
+                reason = NOT_OWNED if admission is None else admission.reason(prefix)
+                rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason})
+            else:
+                accepted.append(self._route(prefix, neighbour, received.path))
         return accepted, rejected
 
     def _route(self, prefix: str, neighbour: str, path: Library) -> Document:

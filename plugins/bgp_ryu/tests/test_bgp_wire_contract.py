@@ -1,0 +1,77 @@
+"""The contract of BGP speakers, against the real one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from routerd.model.session import ImportPolicy, Speaker
+from routerd.spi import PluginContext, Provider, Routing
+from routerd.testing.bgp import Update, md5_available
+from routerd.testing.context import make_context
+from routerd.testing.contracts import BgpContract, BgpPlace
+from routerd.testing.contracts.bgp_world import POOL, OpenWorld, host
+from routerd_bgp_ryu.config import BgpOptions
+from routerd_bgp_ryu.plugin import routerd_routings
+from routerd_bgp_ryu.testing.processes import end_speaker
+
+BLOCK = IPv4Address(f"127.{1 + secrets.randbelow(250)}.{1 + secrets.randbelow(200)}.0")
+"""A block of addresses of this process alone, so that runs at the same time do not meet."""
+
+PLACE = BgpPlace(
+    speaker=Speaker(asn=64577, router_id=BLOCK + 1, owner="BGPRouter/a", port=17902, listen=BLOCK + 1),
+    peers=tuple(BLOCK + number for number in range(11, 15)),
+    passwords=md5_available(),
+)
+
+
+@pytest.mark.live
+class TestBgpOnTheWire(BgpContract):
+    @pytest.fixture
+    def provider(self) -> Provider[Routing]:
+        return routerd_routings()[0]
+
+    @pytest.fixture
+    def options(self) -> BgpOptions:
+        return BgpOptions()
+
+    @pytest.fixture
+    def context(self, short_path: Path) -> Iterator[PluginContext]:
+        made = make_context(short_path)
+        yield made
+        end_speaker(made.run_dir)
+
+    @pytest.fixture
+    def place(self) -> BgpPlace:
+        return PLACE
+
+    async def test_room_below_the_maximum_is_used(self, open_world: OpenWorld) -> None:
+        async with open_world() as world:
+            policy = ImportPolicy(within=frozenset({POOL}), max_prefixes=2)
+            source, watcher = await world.client(0, policy=policy), await world.client(1)
+            await world.announce(source, 0, host(3), host(2), host(1))
+            await watcher.until(lambda: set(watcher.routes) == {host(3), host(2)}, "admitted paths")
+            await source.send(Update(withdrawn=(host(2),)))
+            await watcher.until(lambda: set(watcher.routes) == {host(3), host(1)}, "path that has room now")
+            state = await world.until_state(0, lambda state: state.received == 2)
+            assert (state.accepted, state.rejected) == (2, ())
+
+    async def test_a_flood_ends_the_session(self, open_world: OpenWorld) -> None:
+        """Cease 6/1 (RFC 4486) at 1,000 prefixes above the maximum, and the other session lives."""
+        async with open_world() as world:
+            source, watcher = (
+                await world.client(0, policy=ImportPolicy(max_prefixes=1)),
+                await world.client(1),
+            )
+            for start in range(1000, 2200, 300):
+                await world.announce(source, 0, *(host(number) for number in range(start, start + 300)))
+            said = await source.until_ended()
+            assert said is not None
+            assert said.error == (6, 1)
+            await world.until_state(0, lambda state: "maximum number of prefixes" in state.last_error)
+            assert not watcher.routes
+            assert (await world.state(1)).established
