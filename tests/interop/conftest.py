@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.interop.bird import Bird
 from tests.interop.engine import Engine
 from tests.interop.frr import Frr
 from tests.interop.gobgp import GoBgp
-from tests.interop.sandbox import enter
+from tests.interop.sandbox import DEADLINE, INSIDE, Runs, enter
 
 from routerd_bgp_ryu.testing.nodes import nodes, short_path
 
@@ -20,10 +21,25 @@ __all__ = ["nodes", "short_path"]
 KINDS: tuple[type[Engine], ...] = (Bird, Frr, GoBgp)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let whoever waits for a run inside wait for its end."""
+    for item in items:
+        if INSIDE not in os.environ and isinstance(item, pytest.Function) and "inside" in item.fixturenames:
+            item.add_marker(pytest.mark.timeout(DEADLINE + 40))
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    """Run the tests inside namespaces; each test then takes its own outcome."""
+    started = Runs(request.session)
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def inside(request: pytest.FixtureRequest, tmp_path: Path) -> bool:
+def inside(request: pytest.FixtureRequest, runs: Runs, tmp_path: Path) -> bool:
     """Say whether this is the run inside the namespaces; a test does nothing in the other."""
-    return enter(request, tmp_path)
+    return enter(request, runs, tmp_path)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__.lower())

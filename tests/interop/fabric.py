@@ -27,6 +27,9 @@ POOL = "10.88.0.0/16"
 LONG_HOLD = 240
 """Seconds an engine asks for, so that the hold time of our session, the shorter one, is negotiated."""
 
+POLL = 0.2
+"""Seconds between questions to an engine, each of which starts its tool."""
+
 PATIENCE = 40.0
 """Seconds for what depends on another engine's retries, on a busy machine."""
 
@@ -104,7 +107,7 @@ async def until_routes(what: str, expected: Mapping[Engine, set[str]], deadline:
     with suppress(TimeoutError):
         async with asyncio.timeout(deadline):
             while not all(engine.routes() == prefixes for engine, prefixes in expected.items()):  # noqa: ASYNC110 - other processes change it
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(POLL)
             return
     found = "; ".join(f"{each.name} has {sorted(each.routes())}" for each in expected)
     said = "".join(f"\n--- {each.name}:\n{each.said()[-2000:]}" for each in expected)

@@ -8,12 +8,18 @@ import socket
 import struct
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 INSIDE = "ROUTERD_INTEROP_INSIDE"
-DEADLINE = 150
+DEADLINE = 120
+"""Seconds for a run inside; who waits for it waits somewhat longer."""
+
+AT_ONCE = 3
+"""Runs inside at once."""
+
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 """Where daemons are too; it is not in every user's path."""
 
@@ -25,24 +31,60 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def enter(request: pytest.FixtureRequest, scratch: Path) -> bool:
-    """Say whether this is the run inside the namespaces; outside, make it, and pass on how it ended."""
-    if os.environ.get(INSIDE):
-        _furnish(scratch)
-        return True
-    done = subprocess.run(
+Finished = subprocess.CompletedProcess[str]
+
+
+class Runs:
+    """The runs inside, some at once and ahead of their turn, for they wait more than they compute."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._root = session.config.rootpath
+        self._pool = ThreadPoolExecutor(AT_ONCE)
+        alone = hasattr(
+            session.config, "workerinput"
+        )  # a worker of xdist does not know what it will be given
+        wanted = [] if alone or INSIDE in os.environ or session.config.option.collectonly else session.items
+        self._runs = {
+            item.nodeid: self._submit(item)
+            for item in wanted
+            if isinstance(item, pytest.Function) and "inside" in item.fixturenames
+        }
+
+    def outcome(self, item: pytest.Item) -> Finished:
+        """Wait for the run of a test, and return how it ended."""
+        run = self._runs.pop(item.nodeid, None) or self._submit(item)
+        return run.result()
+
+    def close(self) -> None:
+        """Start none of those that nobody has asked for."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self, item: pytest.Item) -> Future[Finished]:
+        return self._pool.submit(_run_inside, f"{item.path}::{item.name}", self._root)
+
+
+def _run_inside(node: str, root: Path) -> Finished:
+    return subprocess.run(
         [
             *("unshare", "-Urnm", "--"),
             *(sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider"),
-            f"{request.path}::{request.node.name}",
+            *(f"--timeout={DEADLINE}", node),
         ],
         env={**os.environ, INSIDE: "1", "PATH": PATH},
-        cwd=request.config.rootpath,
+        cwd=root,
         capture_output=True,
         text=True,
-        timeout=DEADLINE,
+        timeout=DEADLINE + 20,
         check=False,
     )
+
+
+def enter(request: pytest.FixtureRequest, runs: Runs, scratch: Path) -> bool:
+    """Say whether this is the run inside the namespaces; outside, pass on how that one ended."""
+    if os.environ.get(INSIDE):
+        _furnish(scratch)
+        return True
+    done = runs.outcome(request.node)
     if done.returncode != 0:
         pytest.fail(done.stdout + done.stderr, pytrace=False)
     if "1 skipped" in done.stdout:

@@ -26,7 +26,7 @@ from routerd.model.session import TIMER_PROFILES
 from routerd_bgp_ryu.admission import NOT_A_HOST, NOT_OWNED
 from routerd_bgp_ryu.testing.nodes import ASN, Nodes, until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(160)]
+pytestmark = pytest.mark.interop
 Engines = Callable[[type[Engine], str], Engine]
 
 A, B = "10.88.1.1/32", "10.88.2.1/32"

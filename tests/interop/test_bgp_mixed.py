@@ -27,7 +27,7 @@ from tests.interop.sandbox import silence, speak
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.testing.nodes import ASN, Nodes, host, put, until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(160)]
+pytestmark = pytest.mark.interop
 Engines = Callable[[type[Engine], str], Engine]
 
 CLAIMS = {1: "10.88.1.1/32", 2: "10.88.2.1/32", 3: "10.88.3.1/32"}

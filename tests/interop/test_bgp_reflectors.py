@@ -22,7 +22,7 @@ from tests.interop.fabric import (
 from routerd_bgp_ryu.admission import OUTSIDE
 from routerd_bgp_ryu.testing.nodes import ASN, Nodes, until
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(160)]
+pytestmark = pytest.mark.interop
 Engines = Callable[[type[Engine], str], Engine]
 
 A, B, C = "10.88.1.1/32", "10.88.2.1/32", "10.88.3.1/32"
