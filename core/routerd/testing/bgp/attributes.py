@@ -23,7 +23,7 @@ class Flag(IntFlag):
 
 
 class Code(IntEnum):
-    """Attribute type codes (RFC 4271, RFC 1997, RFC 4456, RFC 8092).
+    """Attribute type codes (RFC 4271, RFC 1997, RFC 4456, RFC 4360, RFC 6793, RFC 8092).
 
     Added in 1.0.
     """
@@ -39,6 +39,7 @@ class Code(IntEnum):
     ORIGINATOR_ID = 9
     CLUSTER_LIST = 10
     EXTENDED_COMMUNITIES = 16
+    AS4_PATH = 17
     LARGE_COMMUNITIES = 32
 
 

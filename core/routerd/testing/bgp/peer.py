@@ -60,6 +60,11 @@ class Conversation:
         self._changed = asyncio.Condition()
         self._tasks = [asyncio.create_task(self._listen())]
 
+    @property
+    def remote(self) -> IPv4Address:
+        """Return the other side's address."""
+        return IPv4Address(self._writer.get_extra_info("peername")[0])
+
     async def send(self, *messages: Message | bytes) -> None:
         """Send messages, or bytes as they are, in one piece."""
         self._writer.write(b"".join(each if isinstance(each, bytes) else encode(each) for each in messages))

@@ -144,6 +144,23 @@ class BgpRouteRules(BgpWorldContract):
             await world.until_routes(lambda routes: learned_from(routes, world.place.peers[0]) == expected)
 
     @pytest.mark.asyncio
+    async def test_what_is_announced_and_withdrawn_in_one_message_is_announced(
+        self, open_world: OpenWorld
+    ) -> None:
+        """Such a message counts as if the prefix were not among the withdrawn (RFC 4271 section 4.3)."""
+        async with open_world() as world:
+            source, watcher = await world.client(0, host(1), host(2)), await world.client(1)
+            made = path_attributes(world.place.peers[0])
+            await world.announce(source, 0, host(1))
+            await watcher.until(lambda: host(1) in watcher.routes, "reflected path")
+            await source.send(Update(attributes=made, reach=(host(1),), withdrawn=(host(1),)))
+            await world.announce(source, 0, host(2))
+            await watcher.until(lambda: host(2) in watcher.routes, "path that was sent last")
+            assert host(1) in watcher.routes
+            learned = learned_from(await world.routes(), world.place.peers[0])
+            assert learned == {host(1), host(2)}
+
+    @pytest.mark.asyncio
     async def test_a_lost_session_takes_its_routes_from_others_at_once(self, open_world: OpenWorld) -> None:
         """We ourselves may keep them, marked stale, until they come again (RFC 4724/4.2)."""
         async with open_world() as world:

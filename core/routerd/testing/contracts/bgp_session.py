@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+import time
 from ipaddress import IPv4Address
 from itertools import pairwise
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from routerd.model.session import Timers
 from routerd.testing.bgp import (
     Capability,
+    Code,
     Conversation,
     Keepalive,
     Notification,
@@ -26,6 +29,9 @@ from routerd.testing.contracts.bgp_world import FAST, BgpWorldContract, OpenWorl
 COLLISION = (6, 7)
 CEASES = {(6, 2), (6, 3)}
 """Administrative shutdown, peer de-configured (RFC 4486 section 3)."""
+
+SOON = 5.0
+"""Seconds in which others must have lost a route; a busy machine needs some of them."""
 
 WIDE_ASN = 4_200_000_001
 
@@ -63,6 +69,29 @@ class BgpSessionRules(BgpWorldContract):
             await world.announce(talk, 0, host(1), as_path=[WIDE_ASN + 1, 64999])
             learned = await world.until_routes(lambda routes: routes.routes)
             assert learned.routes[0].as_path == (WIDE_ASN + 1, 64999)
+
+    @pytest.mark.asyncio
+    async def test_a_peer_with_narrow_as_numbers_is_understood(self, open_world: OpenWorld) -> None:
+        """It gets AS_TRANS and AS4_PATH; what it says is put together (RFC 6793 section 4.2)."""
+        async with open_world(asn=WIDE_ASN) as world:
+            await world.advertise(host(9))
+            await world.admit(0, host(1), peer_asn=65010, route_reflector_client=False)
+            opening = attrs.evolve(world.opening(0, asn=65010), capabilities=(IPV4_UNICAST,))
+            talk = await world.establish(0, opening)
+            await talk.until(lambda: host(9) in talk.routes, "own route")
+            path = talk.routes[host(9)]
+            narrow, wide = path.get(Code.AS_PATH), path.get(Code.AS4_PATH)
+            assert narrow is not None
+            assert narrow.value == struct.pack("!BBH", 2, 1, 23456)
+            assert wide is not None
+            assert wide.value == struct.pack("!BBI", 2, 1, WIDE_ASN)
+            narrow = attrs.evolve(narrow, value=struct.pack("!BBHHH", 2, 3, 65010, 23456, 64999))
+            wide = attrs.evolve(wide, value=struct.pack("!BBII", 2, 2, WIDE_ASN + 1, 64999))
+            usual = path_attributes(world.place.peers[0], local_preference=None, more=[wide])
+            made = tuple(narrow if each.code == Code.AS_PATH else each for each in usual)
+            await talk.send(Update(attributes=made, reach=(host(1),)))
+            learned = await world.until_routes(lambda routes: routes.routes)
+            assert learned.routes[0].as_path == (65010, WIDE_ASN + 1, 64999)
 
     @pytest.mark.parametrize(
         "offered", [(), (Capability(200, b"what"), Capability(71, b"")), (ROUTE_REFRESH,)], ids=len
@@ -192,9 +221,11 @@ class BgpSessionRules(BgpWorldContract):
             leaving, watching = await world.client(0, host(1)), await world.client(1)
             await world.announce(leaving, 0, host(1))
             await watching.until(lambda: host(1) in watching.routes, "reflected route")
+            began = time.monotonic()
             await world.dismiss(0)
             assert await _refused(leaving) in CEASES
             await watching.until(lambda: host(1) not in watching.routes, "withdrawal")
+            assert time.monotonic() - began < SOON
             await world.until_routes(lambda routes: not learned_from(routes, world.place.peers[0]))
             assert not watching.ended
 
@@ -259,6 +290,20 @@ class BgpSessionRules(BgpWorldContract):
             lives = [talk for talk in (ours, theirs) if not talk.ended]
             assert len(lives) == 1, f"{len(lives)} connections live"
             await _flows(world, lives[0])
+
+    @pytest.mark.asyncio
+    async def test_a_dialing_speaker_dials_again(self, open_world: OpenWorld) -> None:
+        """After a session is lost, and from the address that the session names (RFC 4271 section 8.2.2)."""
+        async with open_world() as world, world.listen(0) as dialed:
+            await world.admit(0, host(1), passive=False, source=world.address)
+            for _ in range(2):
+                talk = await dialed()
+                assert talk.remote == world.address
+                await talk.open(world.opening(0))
+                await world.until_state(0, lambda state: state.established)
+                await _flows(world, talk)
+                await talk.aclose()
+                await world.until_state(0, lambda state: not state.established)
 
 
 async def _confirm(talk: Conversation) -> None:
