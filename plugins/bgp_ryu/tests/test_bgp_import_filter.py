@@ -53,8 +53,8 @@ def test_who_comes_first_has_the_place() -> None:
 
 def test_the_reason_is_that_of_the_refusal() -> None:
     judge = made(ImportPolicy(hosts=HOSTS - {IPv4Network(B)}, forbidden=frozenset({IPv4Network(A)})))
-    assert [admits(judge, each) for each in (A, B, "10.88.0.0/24")] == [False] * 3
-    assert [judge.reason(each) for each in (A, B, "10.88.0.0/24")] == [FORBIDDEN, NOT_OWNED, NOT_A_HOST]
+    assert [admits(judge, each) for each in (A, B, "10.99.0.0/24")] == [False] * 3
+    assert [judge.reason(each) for each in (A, B, "10.99.0.0/24")] == [FORBIDDEN, NOT_OWNED, NOT_A_HOST]
 
 
 def test_a_withdrawal_of_what_never_entered_does_not_reach_the_table() -> None:
