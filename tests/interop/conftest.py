@@ -37,9 +37,9 @@ def runs(request: pytest.FixtureRequest) -> Iterator[Runs]:
 
 
 @pytest.fixture
-def inside(request: pytest.FixtureRequest, runs: Runs, tmp_path: Path) -> bool:
+def inside(request: pytest.FixtureRequest, runs: Runs, short_path: Path) -> bool:
     """Say whether this is the run inside the namespaces; a test does nothing in the other."""
-    return enter(request, runs, tmp_path)
+    return enter(request, runs, short_path)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__.lower())
