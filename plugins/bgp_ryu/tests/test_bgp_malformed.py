@@ -175,6 +175,7 @@ TREATED_AS_WITHDRAW = {
     "no NEXT_HOP (7606 3 d)": with_(without=NEXT_HOP),
     "flags of ORIGIN (7606 3 c)": instead(attribute(0xC0, 1, b"\x00"), of=ORIGIN),
     "flags of COMMUNITIES (7606 3 c)": with_(attribute(0x40, 8, FOUR)),
+    "flags of an attribute that only IANA knows (7606 3 c)": with_(attribute(0x40, 40, FOUR)),
     "ORIGIN of 2 octets (7606 7.1)": instead(attribute(0x40, 1, b"\x00\x00"), of=ORIGIN),
     "ORIGIN 3 (7606 7.1)": instead(attribute(0x40, 1, b"\x03"), of=ORIGIN),
     "ORIGIN empty (7606 4)": instead(attribute(0x40, 1, b""), of=ORIGIN),

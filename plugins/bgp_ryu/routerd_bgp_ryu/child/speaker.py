@@ -30,6 +30,7 @@ from routerd_bgp_ryu.child.quirks import (
     mend_passwords,
 )
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
+from routerd_bgp_ryu.child.timers import mend_timers
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
 from routerd_bgp_ryu.screen import Fault, Terms, Verdict, shutdown_words
 from routerd_bgp_ryu.wire import Document
@@ -136,6 +137,7 @@ class BgpSpeaker:
         core = _library(f"{_BGP}.core").CoreService
         core._listen_socket_loop = partialmethod(accept_forever, stranger=self._stranger)  # noqa: SLF001 - see there
         mend_passwords(_library("lib.sockopt"))
+        mend_timers(_library(f"{_BGP}.utils"))
         mend_hold_timer(_library(f"{_BGP}.speaker"))
         mend_confirmation(_library(f"{_BGP}.speaker"), self._packet.BGP_MSG_OPEN)
         mend_bursts(_library(f"{_BGP}.info_base.base"))

@@ -19,6 +19,10 @@ ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, ATOMIC_AGGREGATE, AGGREGATOR, COMMUN
 ORIGINATOR_ID, CLUSTER_LIST, MP_REACH, MP_UNREACH, EXTENDED_COMMUNITIES = 9, 10, 14, 15, 16
 AS4_PATH, AS4_AGGREGATOR, IPV6_COMMUNITIES, LARGE_COMMUNITIES = 17, 18, 25, 32
 
+_REGISTERED = frozenset((*range(1, 41), 128))
+"""Attributes that IANA knows; those that we do not are all optional, so that wrong flags are a flaw
+like any other (RFC 7606 section 3 (c)), and not a well-known attribute that nobody knows."""
+
 _LOOPBACK = 127
 
 
@@ -201,6 +205,8 @@ def judge(block: bytes, terms: Terms) -> Judged:
             flaws.append(flaw)
         if rule is not None and (flaw is None or kind in (MP_REACH, MP_UNREACH)):
             kept[kind] = each
+        elif rule is None and not each.flags & OPTIONAL:
+            flaws.append(_withdraw(f"attribute {kind} with flags {each.flags:#04x}"))
         elif rule is None and each.flags & TRANSITIVE:
             kept[kind] = attrs.evolve(each, flags=each.flags | PARTIAL)  # RFC 4271 section 5
     reach, unreach = kept.pop(MP_REACH, None), kept.pop(MP_UNREACH, None)
@@ -223,7 +229,7 @@ def _fault_of(each: Attribute, first: dict[int, Attribute]) -> Fault | None:
     """Return why an attribute ends the session: section 3 (g), and RFC 4271 section 6.3."""
     if each.kind in (MP_REACH, MP_UNREACH) and each.kind in first:
         return Fault(code=(3, 1), text=f"{RULES[each.kind].name} twice")
-    if each.kind not in RULES and not each.flags & OPTIONAL:
+    if each.kind not in _REGISTERED and not each.flags & OPTIONAL:
         text = f"an unknown well-known attribute, {each.kind}"
         return Fault(code=(3, 2), text=text, data=each.wire())
     return None

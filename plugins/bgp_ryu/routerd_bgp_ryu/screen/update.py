@@ -105,7 +105,7 @@ def _multiprotocol(named: _Named, judged: Judged) -> Fault | None:
         if each.kind == MP_REACH:
             start = 5 + each.value[3]  # the octet after the next hop is reserved
             if each.value[3] != 4 or len(each.value) < start:
-                return _optional(each, f"with a next hop of {each.value[3]} octets")
+                return _optional(each, f"of {len(each.value)} octets, {each.value[3]} of them next hop")
             named.next_hop = each.value[4:8]
         found = prefixes.split(each.value[start:])
         if found is None:
