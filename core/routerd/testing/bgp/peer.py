@@ -71,6 +71,11 @@ class Conversation:
         with contextlib.suppress(OSError):
             await self._writer.drain()
 
+    async def stop_reading(self) -> None:
+        """Read no more, as a speaker that hangs; what it says is still sent."""
+        self._tasks[0].cancel()
+        await asyncio.gather(self._tasks[0], return_exceptions=True)
+
     async def expect(
         self, kind: type[M], where: Callable[[M], object] = lambda _: True, deadline: float = DEADLINE
     ) -> M:

@@ -9,11 +9,22 @@ import attrs
 import pytest
 
 from routerd.model.session import ImportPolicy
-from routerd.testing.bgp import Keepalive, Notification, RouteRefresh, Update, path_attributes
+from routerd.testing.bgp import (
+    Attribute,
+    Flag,
+    Keepalive,
+    Notification,
+    RouteRefresh,
+    Update,
+    path_attributes,
+)
 from routerd.testing.contracts.bgp_world import POOL, BgpWorldContract, OpenWorld, host, learned_from
 
 NO_EXPORT, NO_ADVERTISE = "65535:65281", "65535:65282"
 """Well-known communities (RFC 1997)."""
+
+UNKNOWN = 99
+"""An attribute code that nobody has."""
 
 SOON = 5.0
 """Seconds in which others must have lost a route; a busy machine needs some of them."""
@@ -177,6 +188,65 @@ class BgpRouteRules(BgpWorldContract):
             await watcher.until(lambda: host(1) in watcher.routes, "path of the peer that is back")
             await world.until_routes(lambda routes: learned_from(routes, world.place.peers[0]) == {host(1)})
 
+    @pytest.mark.asyncio
+    async def test_rivals_that_come_and_go_leave_the_right_end(self, open_world: OpenWorld) -> None:
+        """Two with equal paths for the same prefixes, one of which dies again and again."""
+        async with open_world() as world:
+            hosts = tuple(host(number) for number in range(10, 310))
+            stays, dies = await world.client(0, *hosts), await world.client(1, *hosts)
+            watcher = await world.client(2)
+            await world.announce(stays, 0, *hosts)
+            for number in range(4):
+                await world.announce(dies, 1, *hosts, local_preference=100 + 50 * (number % 2))
+                await world.announce(stays, 0, *hosts, med=number)
+                await dies.aclose()
+                await world.until_state(1, lambda state: not state.established)
+                dies = await world.establish(1)
+            await world.announce(dies, 1, *hosts, local_preference=200)
+            best = world.place.peers[1]
+            await watcher.until(
+                lambda: (
+                    [watcher.routes[each].next_hop for each in hosts if each in watcher.routes]
+                    == [best] * len(hosts)
+                ),
+                "best paths",
+            )
+            await dies.send(Update(withdrawn=hosts))
+            other = world.place.peers[0]
+            await watcher.until(
+                lambda: (
+                    [watcher.routes[each].next_hop for each in hosts if each in watcher.routes]
+                    == [other] * len(hosts)
+                ),
+                "the other's paths",
+            )
+            await stays.send(Update(withdrawn=hosts))
+            await watcher.until(lambda: not watcher.routes, "withdrawal")
+            await world.until_routes(lambda routes: not routes.routes)
+
+    @pytest.mark.asyncio
+    async def test_a_peer_that_does_not_read_holds_up_nobody(self, open_world: OpenWorld) -> None:
+        """However much waits for it, others are told what is new, and the speaker answers."""
+        async with open_world() as world:
+            hosts = tuple(host(number) for number in range(10, 810))
+            source, watcher = await world.client(0, *hosts), await world.client(1)
+            hangs = await world.client(2)
+            await hangs.stop_reading()
+            # Some 3 MB in each round, with a message for each path, so that no buffer takes it all.
+            for number in range(4):
+                long = Attribute(Flag.OPTIONAL | Flag.TRANSITIVE, UNKNOWN, bytes([number]) * 3800)
+                for each in hosts:
+                    await world.announce(source, 0, each, med=number, more=[long])
+                await watcher.until(
+                    lambda number=number: (
+                        len(watcher.routes) == len(hosts)  # type: ignore[misc] # no type of a default
+                        and all(path.med == number for path in watcher.routes.values())
+                    ),
+                    "all paths of a round",
+                )
+            assert (await world.state(0)).established
+            assert not watcher.ended
+
     # --- refresh ---------------------------------------------------------------------------------
 
     @pytest.mark.asyncio
@@ -217,6 +287,26 @@ class BgpRouteRules(BgpWorldContract):
             assert talk.routes[host(9)].next_hop == world.address
             assert talk.routes[host(9)].local_preference == 300
             assert (await world.until_state(0, lambda state: state.advertised == 2)).established
+
+    @pytest.mark.asyncio
+    async def test_own_routes_win_change_and_go(self, open_world: OpenWorld) -> None:
+        """What is originated is best for others too; without it, another is (RFC 4271 section 9.1)."""
+        async with open_world() as world:
+            source, watcher = await world.client(0, host(1)), await world.client(1)
+            await world.announce(source, 0, host(1), local_preference=50)
+            await watcher.until(lambda: host(1) in watcher.routes, "reflected path")
+            await world.advertise(host(1))
+            await watcher.until(lambda: watcher.routes[host(1)].next_hop == world.address, "own route")
+            await source.until(lambda: host(1) in source.routes, "own route, to its rival too")
+            learned = await world.routes()
+            assert not any(route.best for route in learned.routes), "best through somebody else"
+            await world.advertise(host(1), communities=frozenset({"64512:3"}))
+            await watcher.until(lambda: watcher.routes[host(1)].communities == {"64512:3"}, "new community")
+            await world.retract(host(1))
+            rival = world.place.peers[0]
+            await watcher.until(lambda: watcher.routes[host(1)].next_hop == rival, "the rival's path")
+            await source.until(lambda: host(1) not in source.routes, "withdrawal")
+            await world.until_routes(lambda routes: [route.best for route in routes.routes] == [True])
 
     @pytest.mark.asyncio
     async def test_no_advertise_stays_here(self, open_world: OpenWorld) -> None:

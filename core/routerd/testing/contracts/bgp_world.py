@@ -197,6 +197,11 @@ class World:
         value = attrs.evolve(Advertisement(owner=OWNER), **advertisement)
         await fill(self.routing.advertisements, {prefix: value})
 
+    async def retract(self, prefix: IPv4Network) -> None:
+        """Originate a prefix no more."""
+        before = (await observe(self.routing.advertisements))[prefix]
+        assert await apply(self.routing.advertisements, [Change(key=prefix, before=before, after=None)]) == {}
+
     async def aclose(self) -> None:
         """End all conversations."""
         for talk in self.talks:
