@@ -236,3 +236,12 @@ def mend_loops(peers: Library) -> None:
     the withdrawals in it, so that what an UPDATE replaces stays.
     """
     peers.Peer._is_looped_path_attrs = lambda *_: False  # noqa: SLF001 - there is no public way to it
+
+
+def end_with(protocol: Library, code: tuple[int, int]) -> None:
+    """Let a connection end with this NOTIFICATION; the library says administrative shutdown for any reason.
+
+    It makes a difference to the neighbour: after a change of settings (6/6) it keeps our routes as stale.
+    """
+    send = protocol.send_notification
+    protocol.send_notification = lambda *_: send(*code)

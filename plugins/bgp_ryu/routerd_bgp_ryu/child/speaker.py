@@ -23,6 +23,7 @@ from routerd_bgp_ryu.child.quirks import (
     Handshakes,
     Library,
     accept_forever,
+    end_with,
     mend_bursts,
     mend_confirmation,
     mend_hold_timer,
@@ -52,6 +53,8 @@ _OPEN_DEADLINE = 10.0
 _NOBODY = ImportPolicy(max_prefixes=0)
 _REJECTED = (6, 5)
 _SHUTDOWN = (6, 2)
+_DECONFIGURED = (6, 3)
+_RECONFIGURED = (6, 6)
 _RESET = (6, 4)
 _COLLISION = (6, 7)
 _STRANGERS = 1000
@@ -84,6 +87,7 @@ _ERRORS = {
     (6, 3): "peer de-configured",
     (6, 4): "administrative reset",
     (6, 5): "connection rejected",
+    (6, 6): "other configuration change",
     (6, 7): "connection collision",
     (7, 1): "invalid ROUTE-REFRESH length",
 }
@@ -235,10 +239,11 @@ class BgpSpeaker:
             if present.peer_router_id != session.peer_router_id:
                 self._forget_refusal(neighbour)
             return
-        self.delete_session(neighbour)
+        why = _RECONFIGURED if fault is None else _DECONFIGURED
+        self.delete_session(neighbour, why)
         self.add_session(neighbour, session)
         if fault is not None and speaks is not None:
-            self._refuse(neighbour, speaks, f"sent {error_text(*_SHUTDOWN)}: {fault.text}")
+            self._refuse(neighbour, speaks, f"sent {error_text(*why)}: {fault.text}")
 
     def _speaking(self, neighbour: str) -> Identity | None:
         """Return who has the session with a neighbour now, from its OPEN on."""
@@ -246,9 +251,11 @@ class BgpSpeaker:
         opened = protocol.recv_open_msg if protocol is not None else None
         return self._gate.identity(opened) if opened is not None else None
 
-    def delete_session(self, neighbour: str) -> None:
-        """Close a session and forget its neighbour, and what it has sent."""
+    def delete_session(self, neighbour: str, why: tuple[int, int] = _DECONFIGURED) -> None:
+        """Close a session with a Cease and forget its neighbour, and what it has sent."""
         peer = self._peer(neighbour)
+        if peer.protocol is not None:
+            end_with(peer.protocol, why)
         # The library leaves a deleted neighbour's routes in its table, and goes on reflecting them.
         peer.in_filters = [ImportFilter(_NOBODY, self._packet.RF_IPv4_UC)]
         self._bgp.neighbor_del(neighbour)
@@ -311,7 +318,7 @@ class BgpSpeaker:
     def stop(self) -> None:
         """Close every session with a Cease and stop."""
         for neighbour in list(self.sessions):
-            self.delete_session(neighbour)
+            self.delete_session(neighbour, _SHUTDOWN)
         self._bgp.shutdown()
 
     def _install_policy(self, neighbour: str) -> None:
