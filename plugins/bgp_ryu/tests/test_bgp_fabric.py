@@ -224,7 +224,7 @@ async def test_a_lone_speaker_ends_with_a_cease(nodes: Nodes) -> None:
     pid = await rr.pid()
     await rr.leave()
     # Looked for first: the leaf dials again soon, and that it is refused is then its last error.
-    await until_error(leaf, rr, "received peer de-configured (6/3)")
+    await until_error(leaf, rr, "received administrative shutdown (6/2)")
     await until(lambda: not alive(pid), "ended")
     assert not (rr.context.run_dir / "speaker.sock").exists()
 
