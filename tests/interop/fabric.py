@@ -68,8 +68,19 @@ def served(**more: Any) -> Session:
 
 async def serve(rr: Node, number: int, *claimed: str, **more: Any) -> None:
     """Admit the leaf on a link to our reflector."""
-    await put(rr.routing.admission, far(number), ImportPolicy(hosts=frozenset(map(host, claimed))))
+    await admit(rr, number, *claimed)
     await put(rr.routing.sessions, far(number), served(**more))
+
+
+async def admit(rr: Node, number: int, *claimed: str) -> None:
+    """Set the prefixes of the leaf on a link."""
+    await put(rr.routing.admission, far(number), ImportPolicy(hosts=frozenset(map(host, claimed))))
+
+
+async def revoke(rr: Node, number: int) -> None:
+    """Take session and prefixes of the leaf on a link away."""
+    for table in (rr.routing.sessions, rr.routing.admission):
+        await put(table, far(number), None, (await table.observe())[far(number)])
 
 
 async def reflector(nodes: Nodes, claims: Mapping[int, str], **speaker: Any) -> Node:

@@ -10,12 +10,14 @@ from tests.interop.engine import Description, Engine, Origin, Path
 from tests.interop.fabric import (
     PATIENCE,
     RR_ID,
+    admit,
     change,
     far,
     leaf,
     leaf_id,
     near,
     reflector,
+    revoke,
     serve,
     until_routes,
     until_state,
@@ -32,6 +34,8 @@ Engines = Callable[[type[Engine], str], Engine]
 A, B = "10.88.1.1/32", "10.88.2.1/32"
 FOREIGN, AGGREGATE, DEFAULT = "10.88.3.1/32", "10.88.0.0/16", "0.0.0.0/0"
 UP = str(near(1)), str(near(2))
+REVOKED = 5.0
+"""Seconds to withdraw what a revoked claim had; one, and a busy machine."""
 
 
 async def test_leaves_below_our_reflector(
@@ -76,6 +80,7 @@ async def test_leaves_below_our_reflector(
     b.announce(Origin(prefix=A))
     await until(lambda: rr.rejected() == {**expected, A: NOT_OWNED}, "the other leaf's address is refused")
     assert rr.learned() == {A: {"10.255.1.1"}, B: {"10.255.2.1"}}
+    assert a.path(A, UP[0]) is None, "never back to its originator"
     b.withdraw(A)
     await until(lambda: rr.rejected() == expected, "not said any more")
 
@@ -91,7 +96,19 @@ async def test_leaves_below_our_reflector(
         a.reset(UP[0])
         await until_state(rr, 1, lambda each: each.established and each.since != since, "reset, and back")
         await until_routes("back after the reset", {a: {B}, b: {A}})
-    assert b.notification(UP[1]) is None, "the other leaf's session was left alone"
+
+    # The claim of the second grows, shrinks, and is revoked.
+    since = (await until_state(rr, 2, lambda each: each.established, "up")).since
+    await admit(rr, 2, B, FOREIGN)
+    await until_routes("a claim that grew", {a: {B, FOREIGN}})
+    await admit(rr, 2, B)
+    await until_routes("a claim that shrank", {a: {B}})
+    assert (await until_state(rr, 2, lambda each: each.established, "up")).since == since
+    assert b.notification(UP[1]) is None, "the second's session was left alone all the time"
+    await revoke(rr, 2)
+    await until_routes("a claim that was revoked", {a: set(), b: set()}, REVOKED)
+    assert not b.established(UP[1])
+    assert b.notification(UP[1]) == (6, 3), "de-configured"
 
 
 async def test_another_router_id_as_or_password_is_refused_and_told_and_timers_are_ours(
