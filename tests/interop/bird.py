@@ -16,6 +16,7 @@ _WORDS = {
     "Peer de-configured": (6, 3),
     "Administrative reset": (6, 4),
     "Connection rejected": (6, 5),
+    "Other configuration change": (6, 6),
 }
 """What birdc says instead of codes."""
 

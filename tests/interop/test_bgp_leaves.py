@@ -156,6 +156,14 @@ async def test_another_router_id_as_or_password_is_refused_and_told_and_timers_a
     await until(lambda: rr.learned() == expected, "expected, and let in", PATIENCE)
     assert [each.last_error for each in await rr.routing.states()] == ["", "", ""]
     assert [a.hold_time(str(near(number))) for number in claims] == [9, 90, 180]
+    # What is changed for one session resets that one and no other.
+    before = {number: (await until_state(rr, number, lambda _: True, "a state")).since for number in (2, 3)}
+    await change(rr, 1, timers=TIMER_PROFILES["slow"])
+    await until(lambda: a.notification(UP[0]) == (6, 6), "told that the configuration has changed")
+    for number, since in before.items():
+        now = await until_state(rr, number, lambda _: True, "a state")
+        assert now.established
+        assert now.since == since
     if not secret:
         pytest.skip("all but the password held; this kernel has no TCP MD5")
 
