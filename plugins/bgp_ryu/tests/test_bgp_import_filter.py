@@ -63,7 +63,7 @@ def test_a_withdrawal_of_what_never_entered_does_not_reach_the_table() -> None:
     assert not admits(judge, B)
     assert not withdraws(judge, B)
     assert not withdraws(judge, C)
-    assert list(judge.waiting()) == []
+    assert judge.waiting() == []
     assert withdraws(judge, A)
     assert not withdraws(judge, A)
 
@@ -72,9 +72,9 @@ def test_a_place_that_is_free_is_for_who_waits_longest() -> None:
     judge = made(ImportPolicy(hosts=HOSTS, max_prefixes=1))
     assert [admits(judge, each) for each in (A, C, B)] == [True, False, False]
     assert withdraws(judge, A)
-    assert list(judge.waiting()) == [C]
+    assert judge.waiting() == [C]
     assert admits(judge, C)
-    assert list(judge.waiting()) == []
+    assert judge.waiting() == []
 
 
 def test_a_new_policy_keeps_who_has_a_place() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import IPv4Network
+from itertools import islice
 from typing import Any
 
 from routerd.model.session import ImportPolicy
@@ -26,6 +26,7 @@ class ImportFilter:
         self.ROUTE_FAMILY = family
         self._accepted: dict[str, None] = {}
         self._refused: dict[str, str] = {}
+        self._waiting: dict[str, None] = {}
         for prefix in before._accepted if before is not None else ():  # noqa: SLF001 - of the same class
             if len(self._accepted) < policy.max_prefixes and refusal(IPv4Network(prefix), policy) is None:
                 self._accepted[prefix] = None
@@ -35,6 +36,7 @@ class ImportFilter:
         prefix = path.nlri.formatted_nlri_str
         if path.is_withdraw:
             self._refused.pop(prefix, None)
+            self._waiting.pop(prefix, None)
             permitted = prefix in self._accepted
             self._accepted.pop(prefix, None)
         else:
@@ -48,10 +50,13 @@ class ImportFilter:
         if reason is None:
             self._accepted[prefix] = None
             self._refused.pop(prefix, None)
-        else:
-            self._accepted.pop(prefix, None)
-            self._refused[prefix] = reason
-        return reason is None
+            self._waiting.pop(prefix, None)
+            return True
+        self._accepted.pop(prefix, None)
+        self._refused[prefix] = reason
+        if reason == TOO_MANY:
+            self._waiting[prefix] = None
+        return False
 
     @property
     def room(self) -> int:
@@ -62,11 +67,9 @@ class ImportFilter:
         """Return the reason code with which a prefix was refused."""
         return self._refused.get(prefix, NOT_OWNED)
 
-    def waiting(self) -> Iterator[str]:
-        """Yield the prefixes that only lack a place, as far as there is room now."""
-        if self.room and self._refused:
-            waiting = [prefix for prefix, reason in self._refused.items() if reason == TOO_MANY]
-            yield from waiting[: self.room]
+    def waiting(self) -> list[str]:
+        """Return the prefixes that only lack a place, as far as there is room now."""
+        return list(islice(self._waiting, self.room))
 
     def clone(self) -> ImportFilter:
         """Return a copy with what was let in, as the library wants it."""

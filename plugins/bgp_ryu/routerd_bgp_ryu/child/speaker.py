@@ -336,7 +336,7 @@ class BgpSpeaker:
         """Let in what was above a maximum where there is room again."""
         for _, peer in self._established():
             admission = self._filter(peer)
-            for prefix in list(admission.waiting()) if admission is not None else ():
+            for prefix in admission.waiting() if admission is not None else ():
                 received = peer.adj_rib_in[prefix]
                 received.filtered = peer._apply_in_filter(received.path)[0]  # noqa: SLF001 - there is no public way to it
                 if not received.filtered:
