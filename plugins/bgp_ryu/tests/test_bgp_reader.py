@@ -54,6 +54,16 @@ protocol = Thing(
 )
 reader = Reader(protocol, Thing(BGPMessage=Message, BgpExc=BgpExc), Watch())
 raised = ""
+if len(sys.argv) > 2:
+    lost = []
+    protocol.connection_lost = lost.append
+    if sys.argv[2] == "broken":
+        reader._judged = lambda message: 1 // 0
+    theirs.sendall(update(USUAL, "10.88.1.1/32"))
+    theirs.close()
+    reader.run()
+    print(json.dumps({"handled": len(handled), "lost": lost, "closed": ours.fileno() < 0}))
+    sys.exit()
 try:
     reader(update(USUAL, "10.88.1.1/32", withdrawn=("10.88.2.0/24",)) + update(USUAL, "10.88.3.0/24"))
 except OSError as error:
@@ -69,12 +79,13 @@ print(json.dumps({"handled": passed, "told": told, "raised": raised, "heard": he
 """
 
 
-def ran(*failing: str | None) -> dict[str, object]:
+def ran(*failing: str | None, whole: str = "") -> dict[str, object]:
     """Give two UPDATEs to a library that raises at the first of its calls, and look at what comes of it.
 
-    In a process of its own, as eventlet is no business of this one.
+    Or, when `whole`, let the reader read one by itself from a connection that ends then. In a process
+    of its own, as eventlet is no business of this one.
     """
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(failing)]
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(failing), *([whole] if whole else [])]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr
     said: dict[str, object] = json.loads(result.stdout)
@@ -87,12 +98,15 @@ def test_a_library_that_raises_nothing_gets_both() -> None:
     assert (said["raised"], said["told"]) == ("", [["", 0], ["", 0]])
 
 
-@pytest.mark.parametrize("error", ["KeyError", "AssertionError"])
+SAID = {"KeyError": "KeyError: 'on purpose'", "AssertionError": "AssertionError: on purpose"}
+
+
+@pytest.mark.parametrize("error", SAID)
 def test_an_update_that_the_library_cannot_handle_is_a_withdrawal_and_the_session_goes_on(error: str) -> None:
     said = ran(error)
     withdrawn = update(withdrawn=("10.88.2.0/24", "10.88.1.1/32"))
     assert said["handled"] == [withdrawn.hex(), update(USUAL, "10.88.3.0/24").hex()]
-    assert ["the speaker cannot handle it", 1] in said["told"]  # type: ignore[operator]  # a list
+    assert [f"the speaker cannot handle it ({SAID[error]})", 1] in said["told"]  # type: ignore[operator]  # a list
     assert (said["raised"], said["heard"]) == ("", "")
 
 
@@ -112,3 +126,14 @@ def test_an_error_of_bgp_ends_the_session_with_its_code() -> None:
 def test_a_broken_connection_is_one() -> None:
     said = ran("OSError")
     assert (said["handled"], said["raised"], said["heard"]) == ([], "OSError", "")
+
+
+@pytest.mark.parametrize(
+    ("whole", "handled", "reason"),
+    [
+        ("fine", 1, "Peer closed connection"),
+        ("broken", 0, "ZeroDivisionError: integer division or modulo by zero"),
+    ],
+)
+def test_a_reader_that_ends_leaves_nothing_open(whole: str, handled: int, reason: str) -> None:
+    assert ran(whole=whole) == {"handled": handled, "lost": [reason], "closed": True}

@@ -31,7 +31,7 @@ class Gate:
         """Return the protocol of a new connection, which now asks here about each message."""
         protocol._validate_open_msg = partial(self._opened, protocol, protocol._validate_open_msg)  # noqa: SLF001 - there is no public way to it
         protocol._handle_msg = partial(self._received, protocol, protocol._handle_msg)  # noqa: SLF001 - as above
-        protocol.data_received = Reader(protocol, self._packet, self._watch)
+        protocol._recv_loop = Reader(protocol, self._packet, self._watch).run  # noqa: SLF001 - as above
         return protocol
 
     def identity(self, opened: Library) -> Identity:

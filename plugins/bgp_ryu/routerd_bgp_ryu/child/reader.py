@@ -32,6 +32,9 @@ _NOT_CONFIRMED = (5, 2)
 """Finite State Machine Error: unexpected message in OpenConfirm (RFC 6608 section 4)."""
 
 _ESTABLISHED = "Established"
+_CHUNK = 64 << 10
+_SHOWN = 500
+"""Octets of a message that nobody had foreseen that go into the log, once for a connection."""
 
 
 class Watch(Protocol):
@@ -51,7 +54,10 @@ class Watch(Protocol):
 
 
 class Reader:
-    """Takes what arrives on one connection, in the place of the library's `data_received`."""
+    """Takes what arrives on one connection, in the place of the library's `_recv_loop`.
+
+    The library's reads 19 octets at a time, and copies what it has of a message as often.
+    """
 
     def __init__(self, protocol: Library, packet: Library, watch: Watch) -> None:
         self._protocol = protocol
@@ -59,6 +65,24 @@ class Reader:
         self._watch = watch
         self._framer = Framer()
         self._screen: Screen | None = None
+        self._puzzled = False
+
+    def run(self) -> None:
+        """Read until the connection has ended, and tell the library why."""
+        connection: socket.socket = self._protocol._socket  # noqa: SLF001 - there is no public way to it
+        reason = "the speaker has ended it"
+        try:
+            while received := connection.recv(_CHUNK):
+                self(received)
+            reason = "Peer closed connection"
+        except OSError as error:
+            reason = f"Connection to peer lost: {error}."
+        except Exception as error:  # noqa: BLE001 - a thread that dies of it would leave the session half alive
+            reason = f"{type(error).__name__}: {error}"
+            _LOG.exception("%s: the reader failed", self._protocol._remotename[0])  # noqa: SLF001 - as above
+        finally:
+            self._protocol.connection_lost(reason)
+            connection.close()
 
     def __call__(self, received: bytes) -> None:
         """Handle each message that is whole now; raises OSError when the connection has ended."""
@@ -118,7 +142,11 @@ class Reader:
         if not self._open() or not self._protocol.started:
             raise ConnectionAbortedError(str(error)) from error
         what = f"{type(error).__name__}: {error}"
-        instead = withdrawal(message) if message[18] == UPDATE else None
+        if not self._puzzled:
+            self._puzzled = True
+            said = message[:_SHOWN].hex()
+            _LOG.error("%s: %s at %s", self._protocol._remotename[0], what, said, exc_info=error)  # noqa: SLF001 - as above
+        instead = withdrawal(message, what) if message[18] == UPDATE else None
         if instead is not None:
             try:
                 self._handle(instead.messages[0])
@@ -128,9 +156,7 @@ class Reader:
                 what = f"{type(again).__name__}: {again}"
             else:
                 self._watch.screened(self._protocol._peer, instead)  # noqa: SLF001 - as above
-                _LOG.warning("%s: %s; withdrawn: %s", self._protocol._remotename[0], what, message.hex())  # noqa: SLF001 - as above
                 return
-        _LOG.warning("%s: %s: %s", self._protocol._remotename[0], what, message.hex())  # noqa: SLF001 - as above
         code = (2, 0) if message[18] == OPEN else (3, 0) if message[18] == UPDATE else (6, 0)
         self._end(Fault(code=code, text=what))
 

@@ -189,12 +189,12 @@ def named(message: bytes) -> list[bytes]:
     return [*(prefixes.split(fields[0]) or ()), *(prefixes.split(fields[2]) or ())]
 
 
-def withdrawal(message: bytes) -> Verdict | None:
+def withdrawal(message: bytes, why: str) -> Verdict | None:
     """Treat an UPDATE in its plain form as a withdrawal of all that it names; none if that is nothing."""
     fields = parts(message)
     gone = list(dict.fromkeys(named(message)))
     if fields is None or not gone:
         return None
-    flaw = Flaw(weight=Weight.WITHDRAW, text="the speaker cannot handle it")
+    flaw = Flaw(weight=Weight.WITHDRAW, text=f"the speaker cannot handle it ({why})")
     announced = tuple(prefixes.split(fields[2]) or ())
     return Verdict(messages=(build(gone, b"", []),), flaws=(flaw,), withdrawn=announced)
