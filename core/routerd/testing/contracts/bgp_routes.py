@@ -12,7 +12,6 @@ from routerd.model.session import ImportPolicy
 from routerd.testing.bgp import (
     Attribute,
     Flag,
-    Keepalive,
     Notification,
     RouteRefresh,
     Update,
