@@ -105,12 +105,19 @@ class Server:
         eventlet.spawn(self._watch)
         self._stop.wait()
         if self._speaker is not None:
-            # A neighbour that does not read must not keep us from ending.
-            with eventlet.Timeout(STOP_DEADLINE, exception=False):
-                self._speaker.stop()
-                eventlet.sleep(0.2)
+            self._part(self._speaker)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
+
+    @staticmethod
+    def _part(speaker: BgpSpeaker) -> None:
+        """Say goodbye to all neighbours; one that does not read, or the library, must not keep us from ending."""
+        try:
+            with eventlet.Timeout(STOP_DEADLINE, exception=False):
+                speaker.stop()
+                eventlet.sleep(0.2)
+        except Exception:  # the library raises its own kinds; who stops us waits until the socket has gone
+            logging.getLogger("routerd").exception("stop failed")
 
     def stop(self) -> None:
         """End `run`."""
