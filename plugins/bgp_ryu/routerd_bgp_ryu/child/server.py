@@ -111,7 +111,7 @@ class Server:
 
     @staticmethod
     def _part(speaker: BgpSpeaker) -> None:
-        """Say goodbye to all neighbours; one that does not read, or the library, must not keep us from ending."""
+        """Say goodbye; neither a neighbour that does not read nor the library may keep us from ending."""
         try:
             with eventlet.Timeout(STOP_DEADLINE, exception=False):
                 speaker.stop()
