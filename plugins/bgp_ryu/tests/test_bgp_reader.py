@@ -16,7 +16,7 @@ from ipaddress import IPv4Address
 from types import SimpleNamespace as Thing
 import eventlet
 from eventlet.green import socket as green
-from routerd_bgp_ryu.child.reader import Reader
+from routerd_bgp_ryu.child.reader import Farewells, Reader
 from routerd_bgp_ryu.screen import Terms
 from routerd_bgp_ryu.testing.raw import *
 
@@ -52,13 +52,21 @@ protocol = Thing(
     _expiry=None, cap_four_octet_as_number=True, _remotename=("192.0.2.1", "179"),
     _handle_msg=handled.append,
 )
-reader = Reader(protocol, Thing(BGPMessage=Message, BgpExc=BgpExc), Watch())
+reader = Reader(protocol, Thing(BGPMessage=Message, BgpExc=BgpExc), Watch(), Farewells())
 raised = ""
 if len(sys.argv) > 2:
     lost = []
     protocol.connection_lost = lost.append
     if sys.argv[2] == "broken":
         reader._judged = lambda message: 1 // 0
+    if sys.argv[2] == "many":
+        reader._farewells = Farewells(most=1)
+        one, two = green.socketpair()
+        reader._farewells.say(one, Thing(code=(3, 1), data=b""))
+        theirs.sendall(bytes(19))
+        reader.run()
+        print(json.dumps({"heard": [len(two.recv(4096)), len(theirs.recv(4096))]}))
+        sys.exit()
     theirs.sendall(update(USUAL, "10.88.1.1/32"))
     theirs.close()
     reader.run()
@@ -137,3 +145,8 @@ def test_a_broken_connection_is_one() -> None:
 )
 def test_a_reader_that_ends_leaves_nothing_open(whole: str, handled: int, reason: str) -> None:
     assert ran(whole=whole) == {"handled": handled, "lost": [reason], "closed": True}
+
+
+def test_only_so_many_goodbyes_are_said_at_once() -> None:
+    """The one that is under way has its NOTIFICATION; the next is closed at once."""
+    assert ran(whole="many") == {"heard": [21, 0]}

@@ -12,7 +12,7 @@ from functools import partial
 from ipaddress import IPv4Address
 
 from routerd_bgp_ryu.child.quirks import Library, farewell
-from routerd_bgp_ryu.child.reader import Reader, Watch, mend_parser
+from routerd_bgp_ryu.child.reader import Farewells, Reader, Watch, mend_parser
 from routerd_bgp_ryu.identity import Identity
 
 _COLLISION = (6, 7)
@@ -25,13 +25,14 @@ class Gate:
     def __init__(self, packet: Library, watch: Watch) -> None:
         self._packet = packet
         self._watch = watch
+        self._farewells = Farewells()
         mend_parser(packet)
 
     def guard(self, protocol: Library) -> Library:
         """Return the protocol of a new connection, which now asks here about each message."""
         protocol._validate_open_msg = partial(self._opened, protocol, protocol._validate_open_msg)  # noqa: SLF001 - there is no public way to it
         protocol._handle_msg = partial(self._received, protocol, protocol._handle_msg)  # noqa: SLF001 - as above
-        protocol._recv_loop = Reader(protocol, self._packet, self._watch).run  # noqa: SLF001 - as above
+        protocol._recv_loop = Reader(protocol, self._packet, self._watch, self._farewells).run  # noqa: SLF001 - as above
         return protocol
 
     def identity(self, opened: Library) -> Identity:

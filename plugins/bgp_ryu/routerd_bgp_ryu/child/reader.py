@@ -53,14 +53,40 @@ class Watch(Protocol):
         """Take note that a connection ends, which is the session itself when it is `bound`."""
 
 
+class Farewells:
+    """The last words on connections that are over, while the neighbour reads them.
+
+    Each takes a descriptor for up to two seconds, so that only so many are said at once; beyond
+    them a connection is closed in silence, or a neighbour that comes again and again takes them all.
+    """
+
+    def __init__(self, most: int = 100) -> None:
+        self._most = most
+        self._under_way = 0
+
+    def say(self, connection: socket.socket, fault: Fault) -> None:
+        """Send a NOTIFICATION on a connection and close it, in a while."""
+        if self._under_way < self._most:
+            self._under_way += 1
+            eventlet.spawn(self._say, connection.dup(), fault)
+        connection.close()
+
+    def _say(self, connection: socket.socket, fault: Fault) -> None:
+        try:
+            farewell(connection, fault.code, fault.data)
+        finally:
+            self._under_way -= 1
+
+
 class Reader:
     """Takes what arrives on one connection, in the place of the library's `_recv_loop`.
 
     The library's reads 19 octets at a time, and copies what it has of a message as often.
     """
 
-    def __init__(self, protocol: Library, packet: Library, watch: Watch) -> None:
+    def __init__(self, protocol: Library, packet: Library, watch: Watch, farewells: Farewells) -> None:
         self._protocol = protocol
+        self._farewells = farewells
         self._packet = packet
         self._watch = watch
         self._framer = Framer()
@@ -167,9 +193,7 @@ class Reader:
         """
         protocol = self._protocol
         self._watch.failed(protocol._peer, fault, bound=protocol._is_bound)  # noqa: SLF001 - as above
-        connection: socket.socket = protocol._socket  # noqa: SLF001 - as above
-        eventlet.spawn(farewell, connection.dup(), fault.code, fault.data)
-        connection.close()
+        self._farewells.say(protocol._socket, fault)  # noqa: SLF001 - as above
         raise ConnectionAbortedError(fault.text)
 
 
