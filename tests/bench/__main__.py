@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import dataplane, enrollment, fabric, inside
+from tests.bench import bgp, dataplane, enrollment, fabric, inside
 
 
 def main() -> None:
-    """Print the report; `python -m tests.bench inside|enrollment|fabric|dataplane` prints one part.
+    """Print the report; `python -m tests.bench inside|enrollment|bgp|fabric|dataplane` prints one part.
 
     `dataplane` needs the kernel's own tunnels and runs in the virtual machine only.
     """
-    wanted = sys.argv[1:] or ["inside", "enrollment", "fabric"]
+    wanted = sys.argv[1:] or ["inside", "enrollment", "bgp", "fabric"]
     if "inside" in wanted:
         inside.report()
     if "enrollment" in wanted:
         enrollment.report()
+    if "bgp" in wanted:
+        bgp.report()
     if "fabric" in wanted:
         fabric.report()
     if "dataplane" in wanted:
