@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from tests.interop.engine import Description, Engine, Neighbour, Origin
@@ -96,7 +97,7 @@ async def test_our_leaf_below_reflectors_of_all_makes_shares_over_who_is_alive(
     for number, engine in reflectors.items():
         engine.kill()
         left = reflectors.keys() - {number}
-        await until(lambda left=left: shares(*left), f"without {kinds[number - 1].__name__}")
+        await until(partial(shares, *left), f"without {kinds[number - 1].__name__}")
         assert not any(route.stale for route in ours.last.routes)
         engine.restart()
         await until(lambda: shares(*reflectors), f"{kinds[number - 1].__name__} is back", PATIENCE)
@@ -107,18 +108,18 @@ async def test_our_leaf_below_reflectors_of_all_makes_shares_over_who_is_alive(
         lost = await until_state(ours, number, lambda each: not each.established, "nothing heard", NOTICED)
         assert lost.last_error == "sent hold timer expired (4/0)", kinds[number - 1].__name__
     for number, engine in reflectors.items():
-        away = str(near(number))
-        await until(
-            lambda engine=engine, away=away: engine.notification(away) == (4, 0),
-            f"{kinds[number - 1].__name__} hears nothing either",
-            NOTICED,
-        )
+        hears_nothing = partial(_hears_nothing, engine, str(near(number)))
+        await until(hears_nothing, f"{kinds[number - 1].__name__} hears nothing either", NOTICED)
     await until(lambda: {route.stale for route in ours.last.routes} == {True}, "kept, as stale")
     assert shares(*reflectors)
     speak(*(engine.name for engine in reflectors.values()))
     await until(
         lambda: shares(*reflectors) and not any(route.stale for route in ours.last.routes), "heard", PATIENCE
     )
+
+
+def _hears_nothing(engine: Engine, neighbour: str) -> bool:
+    return engine.notification(neighbour) == (4, 0)
 
 
 def _serving(ours: int, other: int) -> Description:
