@@ -236,7 +236,14 @@ def test_what_an_unusable_update_withdraws_stays_withdrawn() -> None:
 )
 def test_a_loop_is_withdrawn_and_nobody_is_to_blame(more: bytes) -> None:
     """RFC 4456 section 8; also RFC 4271 section 9 for the path."""
-    for said in (with_(more), instead(path((2, (64999, TERMS.asn))), of=PATH)):
+    ours = attribute(0x40, 3, TERMS.local.packed)
+    loops = [
+        with_(more),
+        instead(path((2, (64999, TERMS.asn))), of=PATH),
+        update(USUAL.replace(NEXT_HOP, ours) + more, A),
+        update(ORIGIN + PATH + more + attribute(0x80, 14, MP_A.replace(NEXT_HOP[3:], TERMS.local.packed))),
+    ]
+    for said in loops:
         verdict = judged(said)
         assert verdict.messages == (WITHDRAWN,)
         assert verdict.worst is None

@@ -212,6 +212,9 @@ def judge(block: bytes, terms: Terms) -> Judged:
     reach, unreach = kept.pop(MP_REACH, None), kept.pop(MP_UNREACH, None)
     flaws += _paths(kept, terms)
     flaws += _reflection(kept, terms)
+    if any(flaw.loop for flaw in flaws):
+        # What is ours comes back with our next hop, and that is no error of who reflects it.
+        flaws = [flaw for flaw in flaws if flaw.reason != RULES[NEXT_HOP].reason]
     _once(kept)
     next_hop = kept.get(NEXT_HOP)
     return Judged(

@@ -128,7 +128,7 @@ def _needed(named: _Named, judged: Judged, terms: Terms) -> list[Flaw]:
         wanted.add(NEXT_HOP)
     missing = [f"{RULES[kind].name} is missing" for kind in sorted(wanted - judged.kinds)]
     found = [Flaw(weight=Weight.WITHDRAW, text=text, reason="missing-attribute") for text in missing]
-    if named.reach:
+    if named.reach and not any(flaw.loop for flaw in judged.flaws):
         flaw = flaw_of(Attribute(TRANSITIVE, NEXT_HOP, named.next_hop), RULES[NEXT_HOP], terms)
         found += [flaw] if flaw else []
     if wanted and len(judged.block) > ROOM:
