@@ -141,11 +141,12 @@ class Engine(ABC):
         self.kill()
 
     def spawn(self, *command: str) -> None:
-        """Run a daemon in its namespace."""
+        """Run a daemon in its namespace; it does not outlive the test, however that ends."""
+        within = ("ip", "netns", "exec", self.name, "setpriv", "--pdeathsig", "KILL")
         with (self.directory / "output").open("ab") as output:
             self._processes.append(
                 subprocess.Popen(
-                    ["ip", "netns", "exec", self.name, *command],
+                    [*within, *command],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
