@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+import attrs
+
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError, UnsupportedError
 from routerd.kernel import route_socket
 from routerd.kernel.ownership import is_our_route
 from routerd.kernel.route_dump import Form, identity
+from routerd.kernel.route_lookup import lookup
 from routerd.kernel.route_socket import Refusal, RouteChange
 from routerd.model.change import Verb
-from routerd.model.route import MAX_NEXT_HOPS, ROUTE_PROTOCOL, Route, RouteKey
+from routerd.model.route import MAX_NEXT_HOPS, ROUTE_PROTOCOL, NextHop, Route, RouteKey
 
 _UNREACHABLE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH})
 _GONE = frozenset({errno.ESRCH, errno.ENOENT, errno.ENODEV})
@@ -28,11 +32,18 @@ T = TypeVar("T")
 Stopped = Callable[[], bool]
 
 
+class _NextHopError(TransientError):
+    """A route was refused for one of its next hops."""
+
+
 class RouteTable:
     """Implements `spi.Table[RouteKey, Route]` for IPv4 in every routing table.
 
     A route of another protocol on the same prefix, metric and table is a `NotOwnedError`. A
     replacement is one request, so that no packet finds the route missing.
+
+    A route some of whose next hops cannot be reached is made with the others, and is an error all the
+    same: the kernel takes all of them or none, and a link that goes takes whole routes with it.
 
     A next hop may leave its link to the kernel, which always reports one; see `agrees`.
     """
@@ -61,7 +72,8 @@ class RouteTable:
     async def apply(self, changes: Sequence[RouteChange]) -> Mapping[RouteKey, ProviderError]:
         """Delete, create, then replace."""
         self._written += changes
-        return await _in_thread(partial(_apply, changes))
+        failures = await _in_thread(partial(_apply, changes))
+        return failures | await _with_the_others(changes, failures)
 
     def _observe(self, _: Stopped) -> dict[RouteKey, Route]:
         written, self._written = self._written, []
@@ -148,6 +160,58 @@ def _replace(changes: Sequence[RouteChange], stopped: Stopped) -> dict[RouteKey,
     return failures | _written(absent, "create", stopped) | _written(others, "replace", stopped)
 
 
+async def _with_the_others(
+    changes: Sequence[RouteChange], failures: Mapping[RouteKey, ProviderError]
+) -> dict[RouteKey, ProviderError]:
+    """Make routes without the next hops for which the kernel refused them; return what to say of it."""
+    refused = [
+        (change, change.after)
+        for change in changes
+        if change.after is not None
+        and len(change.after.next_hops) > 1
+        and isinstance(failures.get(change.key), _NextHopError)
+    ]
+    hops = {hop for _, route in refused for hop in route.next_hops}
+    good = {hop for hop in hops if await _reachable(hop)}
+    # Many prefixes share a route, and what is packed and compared once must stay one object.
+    smaller = {id(route): _only(route, good) for _, route in refused}
+    partly = [
+        attrs.evolve(change, after=smaller[id(route)]) for change, route in refused if smaller[id(route)]
+    ]
+    if not partly:
+        return {}
+    failed = await _in_thread(partial(_replace, partly))
+    said = {
+        id(route): ", ".join(_hop_name(hop) for hop in route.next_hops if hop not in good)
+        for _, route in refused
+    }
+    return {
+        change.key: failed.get(change.key)
+        or _NextHopError(
+            f"{_name(change.key)}: {said[id(route)]} is not reachable; its other next hops serve"
+        )
+        for change, route in refused
+        if smaller[id(route)]
+    }
+
+
+def _only(route: Route, good: set[NextHop]) -> Route | None:
+    hops = tuple(hop for hop in route.next_hops if hop in good)
+    return attrs.evolve(route, next_hops=hops) if 0 < len(hops) < len(route.next_hops) else None
+
+
+async def _reachable(hop: NextHop) -> bool:
+    """Say whether the kernel takes a next hop: its gateway must be a neighbour on a link that is up."""
+    if hop.gateway is None or hop.onlink:
+        return hop.link is not None and any(name == hop.link for _, name in socket.if_nameindex())
+    try:
+        answer = await lookup(hop.gateway)
+    except ProviderError:
+        return False
+    links = {each.link for each in answer.next_hops if each.gateway is None}
+    return answer.kind == "unicast" and bool(links) and hop.link in (None, *links)
+
+
 def _written(changes: Sequence[RouteChange], verb: Verb, stopped: Stopped) -> dict[RouteKey, ProviderError]:
     return {
         refusal.change.key: _error(refusal, verb) for refusal in route_socket.write(changes, verb, stopped)
@@ -194,6 +258,10 @@ def _fault(route: Route) -> str | None:
     return None
 
 
+def _hop_name(hop: NextHop) -> str:
+    return f"next hop {hop.gateway}" if hop.gateway is not None else f"link {hop.link}"
+
+
 def _has_gateway(route: Route) -> bool:
     return any(hop.gateway is not None for hop in route.next_hops)
 
@@ -216,10 +284,10 @@ def _error(refusal: Refusal, verb: Verb) -> ProviderError:
     if code in _UNREACHABLE:
         gateways = ", ".join(str(hop.gateway) for hop in hops if hop.gateway is not None)
         noun = "next hop" if len(hops) == 1 else "one of the next hops"
-        return TransientError(f"{name}: {noun} {gateways} is not reachable")
+        return _NextHopError(f"{name}: {noun} {gateways} is not reachable")
     if code in {errno.ENODEV, errno.ENETDOWN} and hops:
         links = ", ".join(str(hop.link) for hop in hops if hop.link is not None)
-        return TransientError(
+        return _NextHopError(
             f"{name}: link {links} {'is down' if code == errno.ENETDOWN else 'does not exist'}"
         )
     words = refusal.text or os.strerror(code).lower()
