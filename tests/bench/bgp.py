@@ -20,12 +20,15 @@ from pathlib import Path
 import attrs
 from tests.bench import show
 from tests.bench.bgp_clients import client_address
-from tests.bench.bgp_reflectors import ADDRESS, PORT, REFLECTORS, Load, Reflector, furnish
+from tests.bench.bgp_reflectors import ADDRESS, PORT, RANGE, REFLECTORS, Load, Reflector, furnish
 
 LOADS = (Load(50, 20), Load(200, 20))
 ROUNDS = 3
 DEADLINE = 120.0
 WIDTHS = (28, 11, 11, 10, 10, 10, 10, 13)
+CLIENTS = "clients"
+"""Name of their namespace."""
+
 INSIDE = "ROUTERD_BENCH_INSIDE"
 
 
@@ -51,7 +54,7 @@ def report() -> None:
         )
         return
     furnish()
-    _addresses(max(load.clients for load in LOADS))
+    _lay(max(load.clients for load in LOADS))
     found = {load: _table(load) for load in LOADS}
     _growth(found)
 
@@ -124,6 +127,7 @@ def _measure(reflector: Reflector, load: Load) -> Took:
     ):
         clients = subprocess.Popen(
             [
+                *("ip", "netns", "exec", CLIENTS),
                 *(sys.executable, "-m", "tests.bench.bgp_clients", ADDRESS, str(PORT)),
                 *(str(load.clients), str(load.routes), "--deadline", str(DEADLINE)),
             ],
@@ -169,10 +173,20 @@ def _running(reflector: Reflector, directory: Path, load: Load) -> Iterator[list
             process.wait()
 
 
-def _addresses(clients: int) -> None:
-    hosts = [ADDRESS, *(str(client_address(number)) for number in range(clients))]
-    lines = ["link set lo up", *(f"addr add {host}/32 dev lo" for host in hosts)]
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(lines), text=True, check=True)
+def _lay(clients: int) -> None:
+    """Join a namespace of the clients to ours; their addresses are not ours, or FRR would refuse them."""
+    for command in (
+        f"netns add {CLIENTS}",
+        f"link add bench type veth peer name bench netns {CLIENTS}",
+        f"addr add {ADDRESS}/32 dev lo",
+        *(f"link set {device} up" for device in ("lo", "bench")),
+        *(f"-n {CLIENTS} link set {device} up" for device in ("lo", "bench")),
+        f"route add {RANGE} dev bench src {ADDRESS}",
+        f"-n {CLIENTS} route add {ADDRESS} dev bench",
+    ):
+        subprocess.run(["ip", *command.split()], check=True)
+    lines = [f"addr add {client_address(number)}/32 dev lo" for number in range(clients)]
+    subprocess.run(["ip", "-n", CLIENTS, "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
 def _resident(pid: int) -> int:

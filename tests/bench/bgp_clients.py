@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import json
 import struct
 import sys
 import time
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 
 from routerd.testing.bgp import KEEPALIVE, open_message
@@ -53,8 +55,10 @@ def updates(reach: list[IPv4Network], next_hop: IPv4Address) -> bytes:
 class Client(asyncio.Protocol):
     """Opens the session, announces when told to, and counts."""
 
-    def __init__(self, number: int, count: int) -> None:
+    def __init__(self, number: int, count: int, wanted: int) -> None:
         self.number = number
+        self.wanted = wanted
+        self.complete = asyncio.Event()
         self.established = asyncio.Event()
         self.held: set[bytes] = set()
         self.messages = 0
@@ -77,6 +81,7 @@ class Client(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended = self.ended or f"the connection was closed ({exc})"
+        self.complete.set()
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -105,6 +110,8 @@ class Client(asyncio.Protocol):
             self.held.difference_update(_hosts(body[2 : 2 + gone]))
         attributes = struct.unpack_from("!H", body, 2 + gone)[0]
         self.held.update(_hosts(body[4 + gone + attributes :]))
+        if len(self.held) >= self.wanted:
+            self.complete.set()
 
 
 def _hosts(nlri: bytes) -> list[bytes]:
@@ -115,8 +122,10 @@ def _hosts(nlri: bytes) -> list[bytes]:
 async def run(server: str, port: int, clients: int, routes: int, deadline: float) -> dict[str, object]:
     """Return what was held after which time, of how much."""
     loop = asyncio.get_running_loop()
+    wanted = (clients - 1) * routes
+    fresh = [functools.partial(Client, number, routes, wanted) for number in range(clients)]
     async with asyncio.timeout(deadline):
-        made = await asyncio.gather(*(_connect(server, port, number, routes) for number in range(clients)))
+        made = await asyncio.gather(*(_connect(server, port, each) for each in fresh))
     keeper = asyncio.create_task(_keep(made))
     try:
         sys.stdout.write("established\n")
@@ -125,11 +134,9 @@ async def run(server: str, port: int, clients: int, routes: int, deadline: float
         began = time.monotonic()
         for client in made:
             client.announce()
-        wanted = (clients - 1) * routes
-        while time.monotonic() - began < deadline and not all(_has(each, wanted) for each in made):
-            if any(client.ended for client in made):
-                break
-            await asyncio.sleep(LOOK)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline):
+                await asyncio.gather(*(client.complete.wait() for client in made))
         took = time.monotonic() - began
     finally:
         keeper.cancel()
@@ -142,18 +149,14 @@ async def run(server: str, port: int, clients: int, routes: int, deadline: float
     }
 
 
-def _has(client: Client, wanted: int) -> bool:
-    return len(client.held) >= wanted
-
-
-async def _connect(server: str, port: int, number: int, routes: int) -> Client:
+async def _connect(server: str, port: int, fresh: Callable[[], Client]) -> Client:
     """Dial until a session is up."""
     loop = asyncio.get_running_loop()
     while True:
         with contextlib.suppress(OSError):
-            _, client = await loop.create_connection(
-                lambda: Client(number, routes), server, port, local_addr=(str(client_address(number)), 0)
-            )
+            client = fresh()
+            here = str(client_address(client.number))
+            await loop.create_connection(lambda made=client: made, server, port, local_addr=(here, 0))
             while not client.ended:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(client.established.wait(), LOOK)

@@ -78,6 +78,7 @@ def _bare(_: Path, load: Load) -> list[subprocess.Popen[bytes]]:
 def _bird(directory: Path, load: Load) -> list[subprocess.Popen[bytes]]:
     sessions = "\n".join(
         f"protocol bgp c{number} {{ local {ADDRESS} port {PORT} as {ASN}; passive; multihop; rr client;"
+        " connect delay time 1; connect retry time 1; error wait time 1, 1;"
         f" neighbor {client_address(number)} as {ASN};"
         " ipv4 { import all; export all; gateway recursive; }; }"
         for number in range(load.clients)

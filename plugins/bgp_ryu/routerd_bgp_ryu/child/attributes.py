@@ -39,6 +39,11 @@ class Template:
     head: bytes
     tail: bytes
 
+    @property
+    def size(self) -> int:
+        """Return the number of bytes, without those of the next hop."""
+        return len(self.head) + len(self.tail)
+
     def filled(self, next_hop: bytes) -> bytes:
         """Return the attributes with a next hop of four bytes."""
         return self.head + next_hop + self.tail

@@ -27,8 +27,11 @@ _LOG = logging.getLogger("routerd.bgp")
 _CHUNK = 64 << 10
 """Bytes that are sent before other green threads have their turn: keepalives, above all."""
 
-_TEMPLATES = 8192
-"""Sets of attributes that are remembered as they look on the wire."""
+_TEMPLATES = 2048
+"""Sets of attributes that are remembered as they look on the wire, and"""
+
+_TEMPLATE_BYTES = 4 << 20
+"""how many bytes of them: a neighbour chooses how long its own are, up to a whole message."""
 
 
 class Templates:
@@ -38,6 +41,7 @@ class Templates:
         self._packet = packet
         self._cluster_id = cluster_id
         self._made: OrderedDict[tuple[Audience, tuple[int, ...]], tuple[Library, Template]] = OrderedDict()
+        self._size = 0
 
     def of(self, best: Best, audience: Audience) -> Template:
         """Return the attributes of a path for an audience."""
@@ -47,8 +51,10 @@ class Templates:
         made = template(best.path, audience, self._cluster_id, self._packet)
         # The path is kept with it: the key consists of the identities of what it is made of.
         self._made[audience, best.key] = (best.path, made)
-        if len(self._made) > _TEMPLATES:
-            self._made.popitem(last=False)
+        self._size += made.size
+        while len(self._made) > _TEMPLATES or self._size > _TEMPLATE_BYTES:
+            _, (_, oldest) = self._made.popitem(last=False)
+            self._size -= oldest.size
         return made
 
 
