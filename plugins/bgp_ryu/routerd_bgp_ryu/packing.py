@@ -18,6 +18,10 @@ _FIXED = 19 + 2 + 2
 """Bytes of an UPDATE with nothing in it: header and two length fields."""
 
 
+END_OF_RIB = _HEADER + struct.pack("!HBHH", _FIXED, _UPDATE, 0, 0)
+"""An UPDATE with nothing in it: all that there is has been announced (RFC 4724 section 2)."""
+
+
 def wire(prefix: IPv4Network) -> bytes:
     """Return a prefix as it stands in an UPDATE: its length in bits, and the bytes that count."""
     return bytes([prefix.prefixlen]) + prefix.network_address.packed[: (prefix.prefixlen + 7) // 8]

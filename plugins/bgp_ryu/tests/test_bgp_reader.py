@@ -43,6 +43,8 @@ class Watch:
         return Terms(asn=64577, peer_asn=64577, router_id=one, cluster_id=one, local=two)
     def screened(self, peer, verdict):
         told.append([verdict.worst.text if verdict.worst else "", len(verdict.withdrawn)])
+    def complete(self, peer):
+        told.append("complete")
     def failed(self, peer, fault, *, bound):
         told.append([fault.code, bound])
 

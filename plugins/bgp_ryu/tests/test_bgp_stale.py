@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from datetime import timedelta
 
 import pytest
@@ -14,6 +15,8 @@ from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.testing.nodes import FAST, Node, Nodes, established, put, until
 
 A, B = "10.88.60.1/32", "10.88.60.2/32"
+SETTLE = 1.0
+"""Seconds without a new route after which a speaker says that it has announced everything."""
 
 
 def route(prefix: str, neighbour: str = "10.0.0.1") -> dict[str, object]:
@@ -118,6 +121,37 @@ class TestSpeakers:
         os.kill(await rr.pid(), signal.SIGKILL)
         await until(lambda: marks(one) == {B: (True, True)}, "stale")
         await until(lambda: marks(one) == {}, "over")
+
+    async def test_what_a_neighbour_has_no_more_goes_when_it_has_announced_everything(
+        self, nodes: Nodes
+    ) -> None:
+        """RFC 4724 section 4.2: at End-of-RIB, which a reflector says when all its leaves are back."""
+        rr, one, two = await fabric(nodes)
+        os.kill(await rr.pid(), signal.SIGKILL)
+        await until(lambda: marks(one) == {B: (True, True)}, "stale")
+        await two.withdraw(B)
+        again = nodes(rr)
+        await again.start()
+        await again.serve(one, A)
+        await again.serve(two, B)
+        await until(lambda: marks(one) == {}, "over", FAST.hold * 5)
+
+    async def test_a_neighbour_that_has_not_heard_everybody_yet_is_waited_for(self, nodes: Nodes) -> None:
+        """A reflector that is back before its leaves does not say that there are no routes."""
+        rr, one, two = await fabric(nodes)
+        await two.leave()
+        os.kill(await two.pid(), signal.SIGKILL)
+        os.kill(await rr.pid(), signal.SIGKILL)
+        await until(lambda: marks(one) == {B: (True, True)}, "stale")
+        again = nodes(rr)
+        await again.start()
+        await again.serve(one, A)
+        await again.serve(two, B)
+        await established((one, again))
+        end = time.monotonic() + 2.5 * SETTLE
+        while time.monotonic() < end:
+            assert marks(one) == {B: (True, True)}
+            await asyncio.sleep(0.02)
 
     async def test_a_withdrawal_after_the_return_counts_at_once(self, nodes: Nodes) -> None:
         rr, one, two = await fabric(nodes)

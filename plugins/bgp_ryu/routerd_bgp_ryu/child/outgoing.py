@@ -21,7 +21,7 @@ import eventlet
 from routerd_bgp_ryu.child.attributes import Audience, Template, originator, template
 from routerd_bgp_ryu.child.outbox import Best, Outbox
 from routerd_bgp_ryu.child.quirks import Library
-from routerd_bgp_ryu.packing import announcements, wire, withdrawals
+from routerd_bgp_ryu.packing import END_OF_RIB, announcements, wire, withdrawals
 
 _LOG = logging.getLogger("routerd.bgp")
 _CHUNK = 64 << 10
@@ -56,6 +56,16 @@ class Templates:
             _, (_, oldest) = self._made.popitem(last=False)
             self._size -= oldest.size
         return made
+
+
+class Progress:
+    """Whether what we have is all that there is, which neighbours are told once (RFC 4724 section 2).
+
+    A speaker that has just started does not know yet what its neighbours have; told too early, they
+    would drop what they keep of the time before.
+    """
+
+    complete = False
 
 
 class Raw:
@@ -97,6 +107,7 @@ class Outgoing:
 
     templates: Templates
     packet: Library
+    progress: Progress
     outgoing_msg_event: Library
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - Any: the library's own, passed on
@@ -140,6 +151,12 @@ class Outgoing:
                 best = getattr(destination, "best", None)
                 if best is not None:
                     self.offer(best)
+        self.tell_complete()
+
+    def tell_complete(self) -> None:
+        """Say End-of-RIB behind what waits, if there is no more to come."""
+        if self.progress.complete and self._self.in_established():
+            self.enque_outgoing_msg(Raw(self.packet.BGP_MSG_UPDATE, END_OF_RIB))
 
     def _fire_route_refresh(self, family: Library) -> None:
         """Send again what this neighbour has: it asked for a refresh (RFC 2918)."""
@@ -259,8 +276,10 @@ class Reflected:
     __hash__ = object.__hash__
 
 
-def install(peers: Library, table: Library, packet: Library, cluster_id: str) -> None:
+def install(peers: Library, table: Library, packet: Library, cluster_id: str) -> Progress:
     """Make the library's module of neighbours and its IPv4 table use ours, from now on."""
-    shared = {"packet": packet, "templates": Templates(packet, cluster_id)}
+    progress = Progress()
+    shared = {"packet": packet, "templates": Templates(packet, cluster_id), "progress": progress}
     peers.Peer = type("Peer", (Outgoing, peers.Peer), shared)
     table.VPN_DEST_CLASS = type("Destination", (Reflected, table.VPN_DEST_CLASS), {"packet": packet})
+    return progress

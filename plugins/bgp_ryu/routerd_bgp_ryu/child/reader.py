@@ -15,6 +15,7 @@ import eventlet
 
 from routerd_bgp_ryu.child.quirks import Library, farewell
 from routerd_bgp_ryu.identity import Identity
+from routerd_bgp_ryu.packing import END_OF_RIB
 from routerd_bgp_ryu.screen import (
     OPEN,
     ROUTE_REFRESH,
@@ -48,6 +49,9 @@ class Watch(Protocol):
 
     def screened(self, peer: Library, verdict: Verdict) -> None:
         """Take note of what became of an UPDATE."""
+
+    def complete(self, peer: Library) -> None:
+        """Take note that a neighbour has announced all that it has (RFC 4724 section 2)."""
 
     def failed(self, peer: Library, fault: Fault, *, bound: bool) -> None:
         """Take note that a connection ends, which is the session itself when it is `bound`."""
@@ -139,6 +143,8 @@ class Reader:
                 protocol._expiry.reset()  # noqa: SLF001 - as above; the neighbour lives (RFC 4271 section 6.5)
         for each in verdict.messages:
             self._pass_on(each)
+        if message == END_OF_RIB and routing:
+            self._watch.complete(peer)
 
     def _judged(self, message: bytes) -> Verdict:
         if self._screen is None:

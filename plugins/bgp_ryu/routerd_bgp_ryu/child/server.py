@@ -153,6 +153,8 @@ class Server:
         quiet_since = max(self._all_up_since or now, speaker.last_heard if speaker else now)
         if now - quiet_since >= SETTLE or now - self._started > self._stale:
             self._settled = True
+            if speaker is not None:
+                speaker.settle()
             self._changed()
 
     def _changed(self) -> None:

@@ -148,7 +148,9 @@ class BgpSpeaker:
         mend_loops(_library(f"{_BGP}.peer"))
         cluster_id = str(speaker.cluster_id or speaker.router_id)
         table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
-        outgoing.install(_library(f"{_BGP}.core_managers.peer_manager"), table, self._packet, cluster_id)
+        self._progress = outgoing.install(
+            _library(f"{_BGP}.core_managers.peer_manager"), table, self._packet, cluster_id
+        )
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
         self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
             as_number=speaker.asn,
@@ -308,6 +310,12 @@ class BgpSpeaker:
         self._bgp.prefix_del(prefix)
         self.advertisements.pop(prefix, None)
 
+    def settle(self) -> None:
+        """Tell every neighbour, now and when its session comes up, that what it was sent is everything."""
+        self._progress.complete = True
+        for _, peer in self._established():
+            peer.tell_complete()
+
     def check(self) -> None:
         """Do what has to be done now and then."""
         self._handshakes.check()
@@ -405,6 +413,11 @@ class BgpSpeaker:
             cluster_id=self.speaker.cluster_id or self.speaker.router_id,
             local=IPv4Address(protocol._localname[0]),  # noqa: SLF001 - as above
         )
+
+    def complete(self, peer: Library) -> None:
+        """Forget what is kept of a neighbour that has announced all that it has; called by the gate."""
+        self._stale.drop(peer.ip_address)
+        self._changed()
 
     def screened(self, peer: Library, verdict: Verdict) -> None:
         """Count what was wrong with an UPDATE, and say why its routes are withdrawn."""
