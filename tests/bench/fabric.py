@@ -15,6 +15,8 @@ from tests.bench import show
 RUNS = 3
 ROUTERD = str(Path(sys.executable).with_name("routerd"))
 NODES = ("routerd-fullmesh-rr", "aws-leaf", "azure-leaf", "oci-leaf", "pve-leaf")
+REFLECTOR, REVOKED, ADDRESS, OTHER = NODES[0], "oci-leaf", "10.83.10.20", "aws-leaf"
+REVOCATIONS = 3
 PARTS = {
     "daemon": "bin/routerd",
     "BGP speaker": "routerd_bgp_ryu.child",
@@ -64,9 +66,43 @@ def _memory() -> None:
                 show.row(node, *(f"{value / 1024:.1f}" for value in figures), widths=(24, 12, 14, 14, 14))
                 if node == "aws-leaf" and bird:
                     show.row("  speaker against BIRD", "", show.ratio(figures[1], bird), widths=(24, 12, 14))
+            show.row("BIRD", "", f"{bird / 1024:.1f}" if bird else "not installed", widths=(24, 12, 14))
+            _revocation(lab)
         finally:
             subprocess.run([ROUTERD, "lab", "down", *lab], capture_output=True, check=False)
-    show.row("BIRD", "", f"{bird / 1024:.1f}" if bird else "not installed", widths=(24, 12, 14))
+
+
+def _revocation(lab: list[str]) -> None:
+    """Measure from the command that revokes a leaf to the route that leaves another leaf's kernel."""
+    show.title(f"from routerd enroll revoke to the kernel of another leaf, {REVOCATIONS} times")
+    took = []
+    for _ in range(REVOCATIONS):
+        watch = subprocess.Popen(
+            _inside(lab, OTHER, f"echo; while ip route | grep -q {ADDRESS}; do sleep 0.01; done; date +%s%N"),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        revoke = f"date +%s%N; {ROUTERD} enroll revoke {REVOKED} --reason bench >&2"
+        began = subprocess.run(
+            _inside(lab, REFLECTOR, revoke),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        ended, _ = watch.communicate(timeout=60)
+        took.append((int(ended) - int(began.stdout)) / 1e9)
+        approve = f"{ROUTERD} enroll approve {REVOKED} --reason bench"
+        subprocess.run(_inside(lab, REFLECTOR, approve), capture_output=True, check=True)
+        subprocess.run(_inside(lab, REVOKED, f"{ROUTERD} retry"), capture_output=True, check=True)
+        back = f"until ip route | grep -q {ADDRESS}; do sleep 0.1; done"
+        subprocess.run(_inside(lab, OTHER, back), check=True, timeout=60)
+    show.row("fastest, median, slowest", *(show.seconds(value) for value in sorted(took)))
+
+
+def _inside(lab: list[str], node: str, script: str) -> list[str]:
+    return [ROUTERD, "lab", "exec", *lab, node, "--", "sh", "-c", script]
 
 
 def _resident(lab: list[str], node: str, pattern: str) -> int:
@@ -76,12 +112,7 @@ def _resident(lab: list[str], node: str, pattern: str) -> int:
         "[ $(readlink /proc/$pid/ns/net) = $(readlink /proc/self/ns/net) ] && [ $pid != $$ ] && "
         "grep VmRSS /proc/$pid/status; done; true"
     )
-    done = subprocess.run(
-        [ROUTERD, "lab", "exec", *lab, node, "--", "sh", "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = subprocess.run(_inside(lab, node, script), capture_output=True, text=True, check=True)
     return sum(int(line.split()[1]) for line in done.stdout.splitlines())
 
 
