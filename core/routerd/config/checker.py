@@ -13,15 +13,13 @@ import attrs
 
 from routerd.errors import Problem
 from routerd.model import specs
+from routerd.model.community import canonical
 from routerd.model.names import MAX_LINK_NAME
 from routerd.model.resource import Resource
 from routerd.model.specs.common import PeerSource, PolicySpec, SecretSource
 
 S = TypeVar("S")
 AnyResource = Resource[Any]  # Any: rules are looked up by the type of the spec
-
-_COMMUNITY = re.compile(r"(\d{1,5}):(\d{1,5})")
-_WELL_KNOWN_COMMUNITIES = ("no-export", "no-advertise", "internet")
 
 
 @attrs.frozen
@@ -154,14 +152,24 @@ def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> N
     if value.next_hop_rewrite == "unchanged":
         message = "has no effect: the next hop of a learned route is the neighbour that sent it"
         c.warn(r, f"{path}.nextHopRewrite", message)
+    required = communities(c, r, f"{path}.requiredCommunities", value.required_communities)
+    forbidden = communities(c, r, f"{path}.forbiddenCommunities", value.forbidden_communities)
+    for index, community in enumerate(forbidden):
+        if community is not None and community in required:
+            message = f"{value.forbidden_communities[index]} is required too, so nothing would enter"
+            c.report(r, f"{path}.forbiddenCommunities[{index}]", message)
+
+
+def unused_policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> None:
+    """Check a policy that nothing is compared with, and refuse what is meant to keep routes away."""
+    policy(c, r, path, value)
     for key, values in (
-        ("requiredCommunities", value.required_communities),
-        ("forbiddenCommunities", value.forbidden_communities),
+        ("requiredCommunities", value.required_communities if value else ()),
+        ("forbiddenCommunities", value.forbidden_communities if value else ()),
     ):
-        communities(c, r, f"{path}.{key}", values)
         if values:
             message = "is not checked by routerd, so it would not keep anything out"
-            c.report(r, f"{path}.{key}", message, "name prefixes in allowedPrefixes instead")
+            c.report(r, f"{path}.{key}", message, "name communities in an importPolicy instead")
 
 
 def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router: AnyResource | None) -> None:
@@ -175,15 +183,16 @@ def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router
         c.warn(r, f"{path}.allowedPrefixes", message)
 
 
-def communities(c: Checker, r: AnyResource, path: str, values: Sequence[str]) -> None:
-    """Check the notation of standard communities (RFC 1997)."""
+def communities(c: Checker, r: AnyResource, path: str, values: Sequence[str]) -> list[str | None]:
+    """Check standard communities (RFC 1997); return each in one notation, none where it is wrong."""
+    numbers: list[str | None] = []
     for index, text in enumerate(values):
-        match = _COMMUNITY.fullmatch(text)
-        if text not in _WELL_KNOWN_COMMUNITIES and not (
-            match and all(int(part) <= 65535 for part in match.groups())
-        ):
-            known = ", ".join(_WELL_KNOWN_COMMUNITIES)
-            c.report(r, f"{path}[{index}]", f'"{text}" is no community: 64512:100, {known}')
+        try:
+            numbers.append(canonical(text))
+        except ValueError as error:
+            numbers.append(None)
+            c.report(r, f"{path}[{index}]", str(error))
+    return numbers
 
 
 def secret(c: Checker, r: AnyResource, path: str, source: SecretSource | None) -> None:

@@ -22,6 +22,7 @@ from routerd.config.checker import (
     time,
     tunnel_key,
     unique,
+    unused_policy,
 )
 from routerd.model import specs
 from routerd.model.resource import Resource
@@ -67,7 +68,7 @@ def _profile_bgp(c: Checker, r: AnyResource, bgp: ProfileBGPSpec) -> None:
     router = c.refer(r, "spec.bgp.routerRef", bgp.router_ref, "BGPRouter")
     asn(c, r, "spec.bgp.peerASN", bgp.peer_asn)
     policy(c, r, "spec.bgp.importPolicy", bgp.import_policy)
-    policy(c, r, "spec.bgp.exportPolicy", bgp.export_policy)
+    unused_policy(c, r, "spec.bgp.exportPolicy", bgp.export_policy)
     c.within(r, "spec.bgp.ebgpMultihop", bgp.ebgp_multihop, 0, 255)
     if bgp.timers is not None and bgp.timers.profile != bgp.timers_preset:
         message = f"timersPreset {bgp.timers_preset} contradicts timers.profile {bgp.timers.profile}"
@@ -134,7 +135,7 @@ def rr_set(c: Checker, r: Resource[specs.SAMRRSetSpec]) -> None:
     elif not s.members:
         c.report(r, "spec.members", "is required")
     unique(c, r, "spec.members", [member.node_ref for member in s.members])
-    policy(c, r, "spec.routeAdmission", s.route_admission)
+    unused_policy(c, r, "spec.routeAdmission", s.route_admission)
     for index, ref in enumerate(s.mobility_pool_refs):
         c.refer(r, f"spec.mobilityPoolRefs[{index}]", ref, "MobilityPool")
     for index, member in enumerate(s.members):

@@ -16,6 +16,7 @@ from routerd.config.checker import (
     policy,
     port,
     unique,
+    unused_policy,
 )
 from routerd.model import specs
 from routerd.model.resource import Resource
@@ -88,7 +89,7 @@ def bgp_router(c: Checker, r: Resource[specs.BGPRouterSpec]) -> None:
     asn(c, r, "spec.asn", s.asn)
     port(c, r, "spec.listen.port", s.listen.port)
     policy(c, r, "spec.importPolicy", s.import_policy)
-    policy(c, r, "spec.exportPolicy", s.export_policy)
+    unused_policy(c, r, "spec.exportPolicy", s.export_policy)
     communities(c, r, "spec.communities.accept", s.communities.accept)
     communities(c, r, "spec.communities.set.in", s.communities.set.inbound)
     communities(c, r, "spec.communities.set.out", s.communities.set.outbound)
@@ -110,7 +111,7 @@ def bgp_router(c: Checker, r: Resource[specs.BGPRouterSpec]) -> None:
 def bgp_peer(c: Checker, r: Resource[specs.BGPPeerSpec]) -> None:
     """Check sessions with fixed neighbours."""
     policy(c, r, "spec.importPolicy", r.spec.import_policy)
-    policy(c, r, "spec.exportPolicy", r.spec.export_policy)
+    unused_policy(c, r, "spec.exportPolicy", r.spec.export_policy)
     if not r.spec.peers:
         c.report(r, "spec.peers", "is empty")
     unique(c, r, "spec.peers", [str(peer) for peer in r.spec.peers])
@@ -124,6 +125,7 @@ def bgp_dynamic_peer(c: Checker, r: Resource[specs.BGPDynamicPeerSpec]) -> None:
         c.report(r, "spec.listen.sourcePrefixes", "is empty")
     own = r.spec.import_policy
     policy(c, r, "spec.importPolicy", own)
+    unused_policy(c, r, "spec.exportPolicy", r.spec.export_policy)
     if router is None and own is None:
         return
     effective = own or (router.spec.import_policy if router is not None else None)

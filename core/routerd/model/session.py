@@ -7,6 +7,8 @@ from typing import Literal
 
 import attrs
 
+from routerd.model.community import canonical_set
+
 
 @attrs.frozen(kw_only=True)
 class Timers:
@@ -81,6 +83,11 @@ class ImportPolicy:
     are prefixes inside which anything of length `min_length` to `max_length` may enter (a leaf's
     view of a pool). Nothing else enters. `next_hop` is `peer-address` to replace the next hop by
     the neighbour's address, or `unchanged`. `forbidden` prefixes never enter, whatever else says.
+
+    Of what may enter by its prefix, only a path with all of `required_communities` and none of
+    `forbidden_communities` does (RFC 1997; kept in the form `64512:100`, names such as `no-export`
+    are taken too). An announcement that changes only its communities is judged anew, and when it
+    does not fit any more, what it replaces goes. A withdrawal has no communities and needs none.
     """
 
     hosts: frozenset[IPv4Network] = frozenset()
@@ -91,15 +98,20 @@ class ImportPolicy:
     next_hop: Literal["peer-address", "unchanged"] = "peer-address"
     local_preference: int | None = None
     max_prefixes: int = 4096
+    required_communities: frozenset[str] = attrs.field(default=frozenset(), converter=canonical_set)
+    forbidden_communities: frozenset[str] = attrs.field(default=frozenset(), converter=canonical_set)
 
 
 @attrs.frozen(kw_only=True)
 class Advertisement:
-    """A prefix that we originate; the key of its table is the prefix."""
+    """A prefix that we originate; the key of its table is the prefix.
+
+    `communities` (RFC 1997) are kept in the form `64512:100`; names such as `no-export` are taken too.
+    """
 
     owner: str
     next_hop: IPv4Address | None = None
-    communities: frozenset[str] = frozenset()
+    communities: frozenset[str] = attrs.field(default=frozenset(), converter=canonical_set)
     local_preference: int | None = None
 
 

@@ -379,7 +379,7 @@ class FakeRouting:
             routes += [
                 LearnedRoute(prefix=prefix, next_hop=address, neighbour=address)
                 for prefix in sorted(speaker.prefixes & policy.hosts)
-                if address not in refused
+                if address not in refused and not policy.required_communities  # ours carry none
             ]
         return attrs.evolve(world.learned, routes=tuple(routes))
 

@@ -1,7 +1,8 @@
-"""May a prefix come in from a neighbour, and if not, why. Pure, and used on both sides."""
+"""May a path come in from a neighbour, and if not, why. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Network
 
 from routerd.model.session import ImportPolicy
@@ -11,10 +12,25 @@ NOT_OWNED = "prefix-not-owned-by-claim"
 OUTSIDE = "prefix-outside-import-policy"
 FORBIDDEN = "forbidden-prefix"
 TOO_MANY = "max-prefixes-exceeded"
+FORBIDDEN_COMMUNITY = "forbidden-community"
+MISSING_COMMUNITY = "missing-required-community"
 
 
-def refusal(prefix: IPv4Network, policy: ImportPolicy) -> str | None:
-    """Return the reason code for refusing `prefix`, or none when it may enter."""
+def refusal(prefix: IPv4Network, policy: ImportPolicy, communities: AbstractSet[str]) -> str | None:
+    """Return the reason code for refusing a path, or none when it may enter.
+
+    `communities` are what the path carries (RFC 1997), in the form `64512:100`. Whose prefix it is
+    counts first: a neighbour with nothing to say about a prefix cannot help it by its communities.
+    """
+    reason = _prefix_refusal(prefix, policy)
+    if reason is not None:
+        return reason
+    if not policy.forbidden_communities.isdisjoint(communities):
+        return FORBIDDEN_COMMUNITY
+    return None if policy.required_communities <= communities else MISSING_COMMUNITY
+
+
+def _prefix_refusal(prefix: IPv4Network, policy: ImportPolicy) -> str | None:
     if any(prefix.overlaps(forbidden) for forbidden in policy.forbidden):
         return FORBIDDEN
     if prefix in policy.hosts:

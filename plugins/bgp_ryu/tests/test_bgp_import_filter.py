@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.admission import FORBIDDEN, NOT_A_HOST, NOT_OWNED, TOO_MANY
-from routerd_bgp_ryu.child.import_filter import ImportFilter
+from routerd_bgp_ryu.admission import (
+    FORBIDDEN,
+    FORBIDDEN_COMMUNITY,
+    MISSING_COMMUNITY,
+    NOT_A_HOST,
+    NOT_OWNED,
+    TOO_MANY,
+)
+from routerd_bgp_ryu.child.import_filter import ImportFilter, communities_of
 
 A, B, C, D = (f"10.88.0.{number}/32" for number in range(1, 5))
 HOSTS = frozenset(map(IPv4Network, (A, B, C, D)))
@@ -23,13 +30,25 @@ class Nlri:
 
 
 @attrs.frozen
+class Communities:
+    communities: list[int]
+
+
+@attrs.frozen
 class Path:
     nlri: Nlri
     is_withdraw: bool = False
+    numbers: tuple[int, ...] | None = None
+
+    def get_pattr(self, code: int) -> Communities | None:
+        """Return COMMUNITIES as the library does; a withdrawal has no attributes to ask for."""
+        assert code == 8
+        assert not self.is_withdraw
+        return Communities(list(self.numbers)) if self.numbers is not None else None
 
 
-def admits(judge: ImportFilter, prefix: str) -> bool:
-    verdict, matched = judge.evaluate(Path(Nlri(prefix)))
+def admits(judge: ImportFilter, prefix: str, *numbers: int) -> bool:
+    verdict, matched = judge.evaluate(Path(Nlri(prefix), numbers=numbers or None))
     assert matched, "what is not matched slips through"
     return bool(verdict)
 
@@ -98,3 +117,50 @@ def test_never_more_than_the_maximum_enters(events: list[tuple[str, bool]], maxi
             table.remove(prefix)
         assert len(table) <= maximum
         assert judge.room == maximum - len(table)
+
+
+RED, GREEN = 64512 << 16 | 100, 64512 << 16 | 200
+ASKS = ImportPolicy(
+    hosts=HOSTS,
+    max_prefixes=1,
+    required_communities=frozenset({"64512:100"}),
+    forbidden_communities=frozenset({"64512:200"}),
+)
+
+
+def test_communities_are_read_from_the_path() -> None:
+    assert communities_of(Path(Nlri(A), numbers=(RED, 0xFFFFFF01, RED, 0))) == {
+        "64512:100",
+        "65535:65281",
+        "0:0",
+    }
+    assert communities_of(Path(Nlri(A))) == frozenset()
+
+
+def test_new_communities_are_judged_anew() -> None:
+    judge = made(ASKS)
+    assert [admits(judge, A, *numbers) for numbers in ((), (RED,), (RED, GREEN), (RED,), ())] == [
+        False, True, False, True, False
+    ]  # fmt: skip
+    assert judge.reason(A) == MISSING_COMMUNITY
+    assert not admits(judge, A, GREEN)
+    assert judge.reason(A) == FORBIDDEN_COMMUNITY
+
+
+def test_a_place_is_given_up_with_the_communities_and_no_longer_waited_for() -> None:
+    judge = made(ASKS)
+    assert [admits(judge, each, RED) for each in (A, B)] == [True, False]
+    assert judge.reason(B) == TOO_MANY
+    assert not admits(judge, B)
+    assert not admits(judge, A)
+    assert judge.room == 1
+    assert judge.waiting() == []
+
+
+def test_a_policy_that_asks_for_communities_frees_the_places_of_those_without() -> None:
+    first = made(ImportPolicy(hosts=HOSTS, max_prefixes=1))
+    assert [admits(first, A), admits(first, B, RED)] == [True, False]
+    second = made(ASKS, first)
+    assert [admits(second, A), admits(second, B, RED)] == [False, True]
+    third = made(attrs.evolve(ASKS, forbidden_communities=frozenset()), second)
+    assert third.room == 0

@@ -13,7 +13,15 @@ from routerd.model.route import LearnedRoute
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker, Timers
 from routerd.testing.bgp import open_message
 from routerd.testing.contracts import PluginContract
-from routerd_bgp_ryu.admission import FORBIDDEN, NOT_A_HOST, NOT_OWNED, OUTSIDE, refusal
+from routerd_bgp_ryu.admission import (
+    FORBIDDEN,
+    FORBIDDEN_COMMUNITY,
+    MISSING_COMMUNITY,
+    NOT_A_HOST,
+    NOT_OWNED,
+    OUTSIDE,
+    refusal,
+)
 from routerd_bgp_ryu.decision import Candidate, decide
 from routerd_bgp_ryu.identity import BAD_ASN, BAD_ROUTER_ID, Identity, mismatch, router_id_in
 from routerd_bgp_ryu.wire import decode, encode, from_document, to_document
@@ -32,7 +40,9 @@ class TestPlugin(PluginContract):
         Session(peer_asn=64577, owner="x/y", source=IPv4Address("10.0.0.1"), password="s", timers=Timers()),
         Session(peer_asn=1, owner="x/y", peer_router_id=IPv4Address("10.0.0.9"), claim="x/z", leaf="z"),
         ImportPolicy(hosts=frozenset({PREFIX}), forbidden=frozenset({IPv4Network("10.99.0.0/24")})),
+        ImportPolicy(required_communities={"no-export", "1:2"}, forbidden_communities={"64512:100"}),
         Advertisement(owner="x/y", communities=frozenset({"64512:100"}), local_preference=200),
+        Advertisement(owner="x/y", communities=frozenset({"no-advertise"})),
     ],
 )
 def test_every_value_survives_the_wire(value: object) -> None:
@@ -64,21 +74,51 @@ def test_deep_nesting_is_a_value_error() -> None:
 )
 def test_a_claim_admits_its_hosts_exactly(prefix: str, reason: str | None) -> None:
     policy = ImportPolicy(hosts=frozenset({PREFIX}), forbidden=frozenset({IPv4Network("10.99.0.0/24")}))
-    assert refusal(IPv4Network(prefix), policy) == reason
+    assert refusal(IPv4Network(prefix), policy, frozenset()) == reason
 
 
 @pytest.mark.parametrize(
     ("prefix", "reason"), [("10.88.9.9/32", None), ("10.88.9.0/24", OUTSIDE), ("10.89.0.1/32", OUTSIDE)]
 )
 def test_a_pool_admits_hosts_inside_it(prefix: str, reason: str | None) -> None:
-    assert (
-        refusal(IPv4Network(prefix), ImportPolicy(within=frozenset({IPv4Network("10.88.0.0/16")}))) == reason
+    policy = ImportPolicy(within=frozenset({IPv4Network("10.88.0.0/16")}))
+    assert refusal(IPv4Network(prefix), policy, frozenset()) == reason
+
+
+@pytest.mark.parametrize("policy", [{"hosts": {PREFIX}}, {"within": {IPv4Network("10.88.0.0/16")}}])
+@pytest.mark.parametrize(
+    ("carried", "reason"),
+    [
+        ("", MISSING_COMMUNITY),
+        ("64512:1", MISSING_COMMUNITY),
+        ("64512:1 64512:2", None),
+        ("64512:1 64512:2 64512:3", None),
+        ("64512:1 64512:2 65535:65281", FORBIDDEN_COMMUNITY),
+        ("65535:65281", FORBIDDEN_COMMUNITY),
+    ],
+)
+def test_all_required_communities_and_no_forbidden_one(
+    policy: dict[str, set[IPv4Network]], carried: str, reason: str | None
+) -> None:
+    asks = ImportPolicy(
+        required_communities={"64512:1", "64512:2"},
+        forbidden_communities={"no-export"},
+        **{name: frozenset(value) for name, value in policy.items()},
     )
+    assert refusal(PREFIX, asks, frozenset(carried.split())) == reason
+
+
+def test_communities_help_no_prefix_that_may_not_enter() -> None:
+    asks = ImportPolicy(hosts=frozenset({PREFIX}), required_communities={"64512:1"})
+    for prefix, reason in (("10.88.1.2/32", NOT_OWNED), ("10.88.1.0/24", NOT_A_HOST)):
+        for carried in (frozenset({"64512:1"}), frozenset[str]()):
+            assert refusal(IPv4Network(prefix), asks, carried) == reason
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 32))
 def test_without_a_policy_nothing_enters(address: int, length: int) -> None:
-    assert refusal(IPv4Network((address, length), strict=False), ImportPolicy()) is not None
+    network = IPv4Network((address, length), strict=False)
+    assert refusal(network, ImportPolicy(), frozenset()) is not None
 
 
 OWN, RIGHT, WRONG = (IPv4Address(f"10.99.0.{number}") for number in (1, 11, 12))

@@ -206,6 +206,33 @@ def test_a_route_that_was_refused_comes_with_its_reason() -> None:
     assert "prefix-not-owned-by-claim" in found.verdict
 
 
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        (
+            "missing-required-community",
+            "required-community (it must carry 1:1 and 1:2, and it must not carry 1:3",
+        ),
+        ("forbidden-community", "it must not carry 1:3 or 65535:65281)"),
+        ("max-prefixes-exceeded", "refused: max-prefixes-exceeded"),
+    ],
+)
+def test_a_refusal_by_communities_says_which_are_needed(reason: str, words: str) -> None:
+    facts = on_reflector("10.83.10.20", rejected=[refused(LEAF, reason)], owners=(OWNER,))
+    table = facts.desired.table("bgp/admission")
+    asks = attrs.evolve(
+        table.values[LEAF],
+        hosts=frozenset({IPv4Network("10.83.10.20/32")}),
+        required_communities={"1:2", "1:1"},
+        forbidden_communities={"no-export", "1:3"},
+    )
+    table = attrs.evolve(table, values={**table.values, LEAF: asks})
+    desired = attrs.evolve(facts.desired, tables={**facts.desired.tables, "bgp/admission": table})
+    verdict = explain(attrs.evolve(facts, desired=desired)).verdict
+    assert words in verdict
+    assert ("must carry" in verdict) is reason.endswith("-community")
+
+
 def test_a_refusal_of_one_does_not_matter_where_another_is_accepted() -> None:
     other = refused(IPv4Address("10.255.10.156"), "prefix-not-owned-by-claim")
     found = explain(on_reflector(paths=[path(LEAF)], rejected=[other], owners=(OWNER,)))

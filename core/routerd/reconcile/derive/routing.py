@@ -162,6 +162,8 @@ def _hosts(inputs: Inputs, claim: Claim, within: PolicySpec | None) -> ImportPol
         ),
         forbidden=_forbidden(inputs, links_own=False),
         local_preference=REFLECTOR_PREFERENCE,
+        required_communities=within.required_communities if within is not None else (),
+        forbidden_communities=within.forbidden_communities if within is not None else (),
     )
 
 
@@ -207,6 +209,8 @@ def _within(inputs: Inputs, policy: PolicySpec | None) -> ImportPolicy:
         forbidden=_forbidden(inputs, links_own=True),
         next_hop="peer-address",
         local_preference=policy.local_preference,
+        required_communities=policy.required_communities,
+        forbidden_communities=policy.forbidden_communities,
     )
 
 

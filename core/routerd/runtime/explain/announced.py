@@ -123,6 +123,8 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
     for refused in facts.rejected():
         policy = facts.desired.table("bgp/admission").values.get(refused.neighbour)
         words = refusal(refused.prefix, policy) if policy is not None else ""
+        if policy is not None and refused.reason.endswith("-community"):
+            words = communities(policy)
         why = refused.reason + (f" ({words})" if words else "")
         text = f"{facts.who(refused.neighbour)} announces {refused.prefix}, which is refused: {why}"
         yield Step("bgp", "note" if facts.paths else "bad", text, "" if facts.paths else text)
@@ -249,6 +251,14 @@ def refusal(prefix: IPv4Network, policy: ImportPolicy) -> str:
     more = " and more" if len(policy.hosts) > _SHOWN else ""
     hosts = ", ".join(map(str, sorted(policy.hosts)[:_SHOWN])) + more
     return f"only {hosts} may come in" if policy.hosts else "nothing may come in"
+
+
+def communities(policy: ImportPolicy) -> str:
+    """Return in words which communities a path needs, or nothing when any will do."""
+    required, forbidden = sorted(policy.required_communities), sorted(policy.forbidden_communities)
+    words = [f"it must carry {' and '.join(required)}"] if required else []
+    words += [f"it must not carry {' or '.join(forbidden)}"] if forbidden else []
+    return ", and ".join(words)
 
 
 # --- decision --------------------------------------------------------------------------------------

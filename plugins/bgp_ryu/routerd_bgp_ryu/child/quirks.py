@@ -238,6 +238,28 @@ def mend_loops(peers: Library) -> None:
     peers.Peer._is_looped_path_attrs = lambda *_: False  # noqa: SLF001 - there is no public way to it
 
 
+def mend_replacements(peers: Library) -> None:
+    """Make a path that is refused take away the one that it replaces.
+
+    The library only keeps the new one out of its table. What was accepted of the prefix before would
+    stay there, and be reflected, without anybody announcing it any more (RFC 4271 section 3.1).
+    """
+    judge = peers.Peer._apply_in_filter  # noqa: SLF001 - there is no public way to it
+
+    def judged(peer: Library, path: Library) -> Library:
+        before = peer.adj_rib_in.get(path.nlri.formatted_nlri_str)
+        verdict = judge(peer, path)
+        blocked = verdict[0]
+        # Of a path that is only judged again, the library sees to the withdrawal itself.
+        replaces = before is not None and before.path is not path and not before.filtered
+        if blocked and replaces and not path.is_withdraw:
+            gone = before.path.clone(for_withdrawal=True)
+            peer._core_service.table_manager.learn_path(gone)  # noqa: SLF001 - as above
+        return verdict
+
+    peers.Peer._apply_in_filter = judged  # noqa: SLF001 - as above
+
+
 def end_with(protocol: Library, code: tuple[int, int]) -> None:
     """Let a connection end with this NOTIFICATION; the library says administrative shutdown for any reason.
 

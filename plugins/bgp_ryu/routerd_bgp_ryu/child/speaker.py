@@ -16,7 +16,7 @@ from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, refusal
 from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.gate import Gate
-from routerd_bgp_ryu.child.import_filter import ImportFilter
+from routerd_bgp_ryu.child.import_filter import ImportFilter, communities_of
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
 from routerd_bgp_ryu.child.quirks import (
     Dialer,
@@ -29,6 +29,7 @@ from routerd_bgp_ryu.child.quirks import (
     mend_hold_timer,
     mend_loops,
     mend_passwords,
+    mend_replacements,
 )
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.child.timers import mend_timers
@@ -146,6 +147,7 @@ class BgpSpeaker:
         mend_confirmation(_library(f"{_BGP}.speaker"), self._packet.BGP_MSG_OPEN)
         mend_bursts(_library(f"{_BGP}.info_base.base"))
         mend_loops(_library(f"{_BGP}.peer"))
+        mend_replacements(_library(f"{_BGP}.peer"))
         cluster_id = str(speaker.cluster_id or speaker.router_id)
         table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
         self._progress = outgoing.install(
@@ -512,7 +514,12 @@ class BgpSpeaker:
         return [
             route
             for route in self._stale.all()
-            if refusal(IPv4Network(route["prefix"]), self.policies.get(route["neighbour"], _NOBODY)) is None
+            if refusal(
+                IPv4Network(route["prefix"]),
+                self.policies.get(route["neighbour"], _NOBODY),
+                frozenset(route["communities"]),
+            )
+            is None
         ]
 
     def _judged(self, neighbour: str, peer: Library) -> tuple[list[Document], list[Document]]:
@@ -534,7 +541,6 @@ class BgpSpeaker:
         originator = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
         origin = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGIN)
         med = path.get_pattr(packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC)
-        communities = path.get_pattr(packet.BGP_ATTR_TYPE_COMMUNITIES)
         return {
             "prefix": prefix,
             "neighbour": neighbour,
@@ -544,9 +550,7 @@ class BgpSpeaker:
             "originator": originator.value if originator else None,
             "origin": origin.value if origin else 0,
             "med": med.value if med else 0,
-            "communities": [
-                f"{c >> 16}:{c & 0xFFFF}" for c in (communities.communities if communities else ())
-            ],
+            "communities": sorted(communities_of(path)),
         }
 
     def states(self) -> list[Document]:
