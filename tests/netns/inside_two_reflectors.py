@@ -178,6 +178,21 @@ def test_a_leaf_whose_daemon_starts_anew_loses_nothing(
     assert fabric.ways("leaf-a") == {"rr1", "rr2"}
 
 
+def test_a_leaf_whose_speaker_is_killed_loses_nothing(fabric: Fabric, traffic: Traffic) -> None:
+    leaf = fabric["leaf-a"]
+    speakers = leaf.speakers()
+    began = time.monotonic()
+    with watched("leaf-a") as gone, watched("leaf-b") as gone_there:
+        leaf.kill_speaker()
+        until(lambda: leaf.speakers() not in ([], speakers), "another speaker")
+        until(lambda: leaf.established() == 2, "both sessions")
+        fabric.until_ways("rr1", "rr2")
+        traffic.flow()
+        assert gone() == []
+        assert gone_there() == []
+        assert traffic.lost(began) == []
+
+
 def test_routes_of_dead_reflectors_stay_for_the_stale_time(fabric: Fabric, traffic: Traffic) -> None:
     leaf, there = fabric["leaf-a"], CLIENT["leaf-b"]
     with watched("leaf-a") as gone:

@@ -206,12 +206,16 @@ async def test_a_better_path_takes_the_place_of_a_worse_one_and_gives_it_back(
     await until(lambda: preferences(watcher) == [200] and preferences(old) == [200], "the new one")
     # The new one is the source of the best path now; what it was told before is taken back.
     await until(lambda: preferences(new) == [], "nothing of the old one at the new one")
+    pid = await new.pid()
     if withdrawn:
         await new.withdraw(A)
     else:
-        await kill(new)
-    await until(lambda: preferences(watcher) == [100], "the old one again")
-    await until(lambda: preferences(old) == [], "nothing of the new one at the old one")
+        os.kill(pid, signal.SIGSTOP)  # killed, it would be expected back, its path kept
+    try:
+        await until(lambda: preferences(watcher) == [100], "the old one again", FAST.hold * 5)
+        await until(lambda: preferences(old) == [], "nothing of the new one at the old one")
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def preferences(node: Node) -> list[int]:

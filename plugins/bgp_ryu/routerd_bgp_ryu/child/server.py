@@ -89,12 +89,15 @@ class Server:
         self._alone_since = time.monotonic()
         self._told = False
         self._stop = event.Event()
+        self._again = False
 
     def listen(self) -> None:
         """Open the socket, for its owner alone."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
+            # Who ends in order takes it away, and so does a start of the host.
+            self._again = True
         listener.bind(str(self._path))
         self._path.chmod(0o600)
         listener.listen(8)
@@ -241,7 +244,7 @@ class Server:
             raise RuntimeError("the speaker runs already; a change of it needs a new process")
         wanted = from_document(message["value"], Speaker)
         _check_listen(wanted.listen, wanted.port)
-        self._speaker = BgpSpeaker(wanted, self._changed, stale=self._stale)
+        self._speaker = BgpSpeaker(wanted, self._changed, stale=self._stale, again=self._again)
 
     def _need(self) -> BgpSpeaker:
         if self._speaker is None:

@@ -16,6 +16,7 @@ from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, refusal
 from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.gate import Gate
+from routerd_bgp_ryu.child.graceful import Graceful, mend_losses
 from routerd_bgp_ryu.child.import_filter import ImportFilter, communities_of
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
 from routerd_bgp_ryu.child.quirks import (
@@ -115,10 +116,13 @@ def _community(text: str) -> int:
 class BgpSpeaker:
     """The running speaker and what it was told; `changed` is called from its green threads.
 
-    Routes of a session that is lost are kept for `stale` seconds.
+    Routes of a session that is lost are kept for `stale` seconds. `again` says that a speaker before
+    this one has died, whose routes the kernel still has.
     """
 
-    def __init__(self, speaker: Speaker, changed: Callable[[], None], *, stale: float) -> None:
+    def __init__(
+        self, speaker: Speaker, changed: Callable[[], None], *, stale: float, again: bool = False
+    ) -> None:
         self.speaker = speaker
         self.sessions: dict[str, Session] = {}
         self.policies: dict[str, ImportPolicy] = {}
@@ -136,6 +140,7 @@ class BgpSpeaker:
         self._api = _library(f"{_BGP}.api.base")
         self._manager = _library(f"{_BGP}.core_manager").CORE_MANAGER
         self._packet = _library("lib.packet.bgp")
+        self._graceful = Graceful(self._packet, stale, forwards=again)
         signals = _library(f"{_BGP}.signals.emit").BgpSignalBus
         self._activity = _library(f"{_BGP}.base").Activity
         self._paths = _library(f"{_BGP}.info_base.ipv4").Ipv4Path
@@ -146,13 +151,13 @@ class BgpSpeaker:
         mend_hold_timer(_library(f"{_BGP}.speaker"))
         mend_confirmation(_library(f"{_BGP}.speaker"), self._packet.BGP_MSG_OPEN)
         mend_bursts(_library(f"{_BGP}.info_base.base"))
+        mend_losses(_library(f"{_BGP}.info_base.base"), self._graceful.holds)
         mend_loops(_library(f"{_BGP}.peer"))
         mend_replacements(_library(f"{_BGP}.peer"))
         cluster_id = str(speaker.cluster_id or speaker.router_id)
         table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
-        self._progress = outgoing.install(
-            _library(f"{_BGP}.core_managers.peer_manager"), table, self._packet, cluster_id
-        )
+        peers = _library(f"{_BGP}.core_managers.peer_manager")
+        self._progress = outgoing.install(peers, table, self._packet, cluster_id)
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
         self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
             as_number=speaker.asn,
@@ -188,6 +193,9 @@ class BgpSpeaker:
             self.policies[neighbour] = policy
         if neighbour in self.sessions:
             self._install_policy(neighbour)
+            kept = [route["prefix"] for route in self.stale_routes() if route["neighbour"] == neighbour]
+            if self._graceful.narrow(neighbour, kept):
+                self._core.table_manager.clean_stale_routes(self._peer(neighbour))
             self._changed()
 
     def add_session(self, neighbour: str, session: Session) -> None:
@@ -220,12 +228,21 @@ class BgpSpeaker:
         peer = self._peer(neighbour)
         # The library refuses what RFC 4271 allows (3 s and more), but only when it reads settings.
         peer._neigh_conf._settings["hold_time"] = session.timers.hold  # noqa: SLF001 - no public way to it
+        if not session.passive:
+            # FRR, who keeps our routes then, waits to be dialed; where we wait too, nobody would.
+            configured = peer._neigh_conf.get_configured_capabilities  # noqa: SLF001 - as above
+            peer._neigh_conf.get_configured_capabilities = partial(self._capabilities, configured)  # noqa: SLF001 - as above
         source = str(session.source) if session.source else None
         peer._connect_tcp = Dialer(peer, source, lambda reason: self._say(neighbour, reason))  # noqa: SLF001 - as above
         peer.connection_lost = partial(self._lost, neighbour, peer.connection_lost)
         self.sessions[neighbour] = session
         self._tune()
         self._install_policy(neighbour)
+
+    def _capabilities(self, configured: Callable[[], Library]) -> Library:
+        """Return the capabilities of an OPEN that is made now."""
+        ours = self._graceful.capability(complete=self._progress.complete)
+        return configured() | {self._packet.BGP_CAP_GRACEFUL_RESTART: [ours]}
 
     def set_session(self, neighbour: str, session: Session) -> None:
         """Make a session be as wanted, without a reset where only labels or the router ID differ.
@@ -269,6 +286,7 @@ class BgpSpeaker:
         for store in (self.sessions, self._since, self._errors, self._ended, self._identity, self.refusals):
             store.pop(neighbour, None)
         self._stale.drop(neighbour)
+        self._forget(peer)
         self._malformed.drop(neighbour)
         self._tune()
         self._changed()
@@ -322,6 +340,8 @@ class BgpSpeaker:
         """Do what has to be done now and then."""
         self._handshakes.check()
         self._use_room()
+        for neighbour in self._graceful.over():
+            self._forget(self._peer(neighbour))
         if self._stale.expire():
             self._changed()
 
@@ -419,7 +439,13 @@ class BgpSpeaker:
     def complete(self, peer: Library) -> None:
         """Forget what is kept of a neighbour that has announced all that it has; called by the gate."""
         self._stale.drop(peer.ip_address)
+        self._forget(peer)
         self._changed()
+
+    def _forget(self, peer: Library) -> None:
+        """Reflect no more what is kept of a lost session."""
+        if self._graceful.leave(peer.ip_address):
+            self._core.table_manager.clean_stale_routes(peer)
 
     def screened(self, peer: Library, verdict: Verdict) -> None:
         """Count what was wrong with an UPDATE, and say why its routes are withdrawn."""
@@ -447,13 +473,19 @@ class BgpSpeaker:
         self._errors.pop(address, None)
         self._ended.pop(address, None)
         self.refusals.pop(address, None)
+        if not self._graceful.up(address, peer.protocol.recv_open_msg):
+            self._forget(peer)
         self._changed()
 
     def _down(self, peer: Library) -> None:
         address = peer.ip_address
         self._since[address] = time.time()
+        self._forget(peer)
         if address in self.sessions and not is_goodbye(self._ended.get(address)):
-            self._stale.keep(address, self._judged(address, peer)[0])
+            had = self._judged(address, peer)[0]
+            self._stale.keep(address, had)
+            if address not in self._ended:
+                self._graceful.lost(address, [route["prefix"] for route in had])
         else:
             self._stale.drop(address)
         # The library keeps what a lost neighbour has sent; it must not count as learned any more.
