@@ -25,7 +25,7 @@ from tests.bench.bgp_reflectors import ADDRESS, PORT, RANGE, REFLECTORS, Load, R
 LOADS = (Load(50, 20), Load(200, 20))
 ROUNDS = 3
 DEADLINE = 120.0
-WIDTHS = (28, 11, 11, 10, 10, 10, 10, 13)
+WIDTHS = (28, 11, 11, 10, 10, 10, 10, 13, 13)
 CLIENTS = "clients"
 """Name of their namespace."""
 
@@ -37,6 +37,7 @@ class Took:
     """What one run took; memory in kB: with sessions only, and after all routes; of all processes."""
 
     seconds: float
+    change: float
     complete: bool
     updates: int
     cpu: float
@@ -63,7 +64,18 @@ def _table(load: Load) -> dict[str, Sequence[Took] | str]:
     """Measure every reflector, print a line for each, and return what was found."""
     wanted = load.clients * (load.clients - 1) * load.routes
     show.title(f"route reflection, {load} routes: {wanted:,} to be held, best and median of {ROUNDS} runs")
-    show.row("", "best", "median", "ours is", "complete", "UPDATEs", "CPU", "bytes/route", widths=WIDTHS)
+    show.row(
+        "",
+        "best",
+        "median",
+        "ours is",
+        "complete",
+        "UPDATEs",
+        "CPU",
+        "bytes/route",
+        "one change",
+        widths=WIDTHS,
+    )
     found: dict[str, Sequence[Took] | str] = {}
     for reflector in REFLECTORS:
         runs = found[reflector.name] = _runs(reflector, load)
@@ -82,6 +94,7 @@ def _table(load: Load) -> dict[str, Sequence[Took] | str]:
             f"{runs[-1].updates:,}",
             show.seconds(min(run.cpu for run in runs)),
             f"{(runs[-1].loaded - runs[-1].idle) * 1024 / wanted:,.0f}",
+            show.seconds(min(run.change for run in runs)),
             widths=WIDTHS,
         )
     return found
@@ -147,6 +160,7 @@ def _measure(reflector: Reflector, load: Load) -> Took:
         clients.wait(30)
     return Took(
         seconds=found["seconds"],
+        change=found["change"],
         complete=found["held"] >= found["wanted"],
         updates=found["updates"],
         cpu=after - before,

@@ -11,9 +11,12 @@ import json
 import sys
 from ipaddress import IPv4Address, IPv4Network
 
-from routerd_bgp_ryu.testing.load import connect, exchange
+from routerd_bgp_ryu.testing.load import change, connect, exchange
 
 ASN = 64577
+ONE_CHANGE = 30.0
+"""Seconds to wait for one withdrawal."""
+
 FIRST_CLIENT = IPv4Address("10.1.0.1")
 FIRST_PREFIX = IPv4Address("10.88.0.0")
 
@@ -37,9 +40,11 @@ async def run(server: str, port: int, clients: int, routes: int, deadline: float
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     took = await exchange(made, deadline)
+    held = sum(len(client.held) for client in made)
     return {
         "seconds": took,
-        "held": sum(len(client.held) for client in made),
+        "held": held,
+        "change": await change(made, prefixes(0, routes)[0], ONE_CHANGE),
         "wanted": (clients - 1) * routes * clients,
         "updates": sum(client.updates for client in made),
         "ended": sorted({client.ended for client in made if client.ended}),

@@ -82,6 +82,9 @@ class Engine(ABC):
 
     program: ClassVar[str]
     package: ClassVar[str]
+    helps: ClassVar[bool] = True
+    """Keeps the routes of a neighbour that restarts gracefully (RFC 4724), without being told to."""
+
     tells_refusals: ClassVar[bool] = True
     """Whether it shows a NOTIFICATION that answers its OPEN."""
     resets: ClassVar[bool] = True

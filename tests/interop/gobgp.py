@@ -34,6 +34,7 @@ class GoBgp(Engine):
 
     program = "gobgpd"
     package = "gobgpd"
+    helps = False
     tells_refusals = False  # in OpenConfirm it calls a NOTIFICATION an invalid message, and forgets it
     resets = False
 

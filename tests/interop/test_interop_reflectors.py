@@ -10,6 +10,7 @@ from tests.interop.fabric import (
     LONG_HOLD,
     PATIENCE,
     RR_ID,
+    dies,
     far,
     leaf,
     leaf_id,
@@ -118,3 +119,12 @@ async def test_our_leaves_and_its_own_below_its_reflector(
     await until(
         lambda: not any(route.stale for route in (*one.last.routes, *two.last.routes)), "fresh", PATIENCE
     )
+
+    # A leaf of ours whose speaker has died says that it comes back, and what it still has when it is.
+    await dies(one)
+    await until(lambda: not rr.established(OURS), "the reflector has noticed")
+    await until_routes("kept by who knows that the leaf comes back", {own: {A, B} if rr.helps else {B}})
+    one = await our_leaf(nodes, 1)
+    await until_routes("what the leaf has no more goes when it has said everything", {own: {B}})
+    await one.announce(A)
+    await everybody_reaches_everybody("the leaf is back")

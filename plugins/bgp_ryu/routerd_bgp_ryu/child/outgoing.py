@@ -124,13 +124,18 @@ class Outgoing:
             return
         if self._is_for_us(best):
             self.outbox.announce(best)
-            self.outgoing_msg_event.set()
+            self._wake()
         else:
             self.take_back(best.prefix)
 
     def take_back(self, prefix: bytes) -> None:
         """Withdraw a prefix if this neighbour has it."""
         if self._self.in_established() and self.outbox.withdraw(prefix):
+            self._wake()
+
+    def _wake(self) -> None:
+        # To set it again costs as much as all the rest.
+        if not self.outgoing_msg_event.is_set():
             self.outgoing_msg_event.set()
 
     def _is_for_us(self, best: Best) -> bool:
@@ -165,7 +170,7 @@ class Outgoing:
             best = getattr(destination, "best", None)
             if best is not None and best.prefix in self.outbox.held:
                 self.outbox.pending.setdefault(best.prefix, best)
-        self.outgoing_msg_event.set()
+        self._wake()
 
     def communicate_path(self, path: Library) -> None:
         """Do nothing: `Reflected` offers best paths."""
@@ -173,7 +178,7 @@ class Outgoing:
     def enque_outgoing_msg(self, message: Library) -> None:
         """Queue a message that is no route of ours: End-of-RIB, ROUTE-REFRESH."""
         self.outbox.others.append(message)
-        self.outgoing_msg_event.set()
+        self._wake()
 
     enque_first_outgoing_msg = enque_outgoing_msg
 

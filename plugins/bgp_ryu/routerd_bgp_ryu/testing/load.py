@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from routerd.testing.bgp import KEEPALIVE, open_message
-from routerd_bgp_ryu.packing import announcements, wire
+from routerd_bgp_ryu.packing import announcements, wire, withdrawals
 
 ORIGIN_AND_PATH = b"\x40\x01\x01\x00\x40\x02\x00"
 PREFERENCE = b"\x40\x05\x04\x00\x00\x00\x64"
@@ -40,6 +40,8 @@ class Client(asyncio.Protocol):
         attributes = ORIGIN_AND_PATH + b"\x40\x03\x04" + address.packed + PREFERENCE
         self._mine = b"".join(announcements(attributes, map(wire, announced)))
         self._buffer = bytearray()
+        self._missed = b""
+        self._gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Say who we are."""
@@ -50,6 +52,16 @@ class Client(asyncio.Protocol):
     def announce(self) -> None:
         """Announce everything."""
         self._transport.write(self._mine)
+
+    def withdraw(self, prefix: bytes) -> None:
+        """Withdraw a prefix that we announced."""
+        self._transport.write(b"".join(withdrawals([prefix])))
+
+    def miss(self, prefix: bytes) -> asyncio.Event:
+        """Return an event that is set when we do not hold a prefix any more."""
+        self._missed = prefix
+        self._gone = asyncio.Event()
+        return self._gone
 
     def keep(self) -> None:
         """Send a KEEPALIVE."""
@@ -63,6 +75,7 @@ class Client(asyncio.Protocol):
         """Say why it ended."""
         self.ended = self.ended or f"the connection was closed ({exc})"
         self.complete.set()
+        self._gone.set()
 
     def data_received(self, data: bytes) -> None:
         """Take each message that is whole."""
@@ -92,6 +105,8 @@ class Client(asyncio.Protocol):
         gone = struct.unpack_from("!H", body)[0]
         if gone:
             self.held.difference_update(_hosts(body[2 : 2 + gone]))
+            if self._missed not in self.held:
+                self._gone.set()
         attributes = struct.unpack_from("!H", body, 2 + gone)[0]
         self.held.update(_hosts(body[4 + gone + attributes :]))
         if len(self.held) >= self._wanted:
@@ -149,6 +164,18 @@ async def exchange(clients: Sequence[Client], deadline: float) -> float:
         return time.monotonic() - began
     finally:
         keeper.cancel()
+
+
+async def change(clients: Sequence[Client], prefix: IPv4Network, deadline: float) -> float:
+    """Let the first client withdraw a prefix of its own; return after how many seconds nobody holds it."""
+    first, *others = clients
+    gone = [client.miss(wire(prefix)) for client in others]
+    began = time.monotonic()
+    first.withdraw(wire(prefix))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(deadline):
+            await asyncio.gather(*(each.wait() for each in gone))
+    return time.monotonic() - began
 
 
 async def _keep(clients: Sequence[Client]) -> None:
