@@ -135,10 +135,10 @@ async def router(*neighbours: str) -> AsyncIterator[Router]:
         made.process.wait(20)
 
 
-async def neighbour(address: str) -> Conversation:
+async def neighbour(address: str, router_address: str | None = None) -> Conversation:
     source = IPv4Address(address)
-    there = IPv4Address(HERE.format(link=address.split(".")[2]))
-    return await establish(source, there, 179, Open.of(ASN, source), deadline=30)
+    there = router_address or HERE.format(link=address.split(".")[2])
+    return await establish(source, IPv4Address(there), 179, Open.of(ASN, source), deadline=30)
 
 
 def hosts(first: str, count: int = 1) -> list[IPv4Network]:
@@ -175,6 +175,21 @@ async def test_only_what_is_permitted_enters_and_the_rest_is_told() -> None:
         shown = made.ask("peers", "-v")
         assert "7 received" in shown or re.search(r"\b7\b.*\b2\b.*\b5\b", shown, re.DOTALL), shown
         await talk.aclose()
+
+
+async def test_a_next_hop_that_is_on_no_link_is_told_and_not_installed() -> None:
+    """A neighbour behind another router is no next hop; the routes of others are not held up."""
+    sh("ip addr add 10.9.99.5/32 dev lo; ip -n router route add 10.9.99.0/24 via 10.9.2.2")
+    async with router("10.9.1.2", "10.9.99.5") as made:
+        near, far = await neighbour("10.9.1.2"), await neighbour("10.9.99.5", "10.9.2.1")
+        await announce(far, "10.9.99.5", hosts("10.88.1.1"))
+        await announce(near, "10.9.1.2", hosts("10.88.1.2"))
+        await made.until(lambda: made.routes() == {"10.88.1.2/32": {"10.9.1.2"}}, "the one that serves")
+        words = "route 10.88.1.1/32: next hop 10.9.99.5 is not reachable"
+        await made.until(lambda: words in made.ask("status"), words)
+        for talk in (near, far):
+            await talk.aclose()
+    sh("ip addr del 10.9.99.5/32 dev lo")
 
 
 async def test_a_prefix_has_sixteen_next_hops_and_no_more() -> None:
