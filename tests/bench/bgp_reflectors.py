@@ -53,6 +53,20 @@ def _run(*command: str | Path) -> subprocess.Popen[bytes]:
     )
 
 
+def _asked(*command: str | Path) -> str:
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, check=False, timeout=10
+    ).stdout
+
+
+def _wait(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        if time.monotonic() > deadline:
+            sys.exit("a reflector did not start")
+        time.sleep(0.05)
+
+
 def _ours(directory: Path, load: Load) -> list[subprocess.Popen[bytes]]:
     said = directory / "pid"
     with said.open("wb") as out:
@@ -63,11 +77,7 @@ def _ours(directory: Path, load: Load) -> list[subprocess.Popen[bytes]]:
             ],
             stdout=out,
         )
-    deadline = time.monotonic() + 60
-    while not said.read_text().strip():
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            sys.exit("our reflector did not start")
-        time.sleep(0.05)
+    _wait(said.read_text)
     return [daemon]
 
 
@@ -87,7 +97,11 @@ def _bird(directory: Path, load: Load) -> list[subprocess.Popen[bytes]]:
     config.write_text(
         f"router id {ADDRESS};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n{sessions}\n"
     )
-    return [_run("bird", "-f", "-c", config, "-s", directory / "bird.ctl", "-P", directory / "bird.pid")]
+    control = directory / "bird.ctl"
+    made = _run("bird", "-f", "-c", config, "-s", control, "-P", directory / "bird.pid")
+    # Sessions that are dialed while others are still being set up fail, and stay so.
+    _wait(lambda: _asked("birdc", "-s", control, "show", "protocols").count("Passive") == load.clients)
+    return [made]
 
 
 def furnish() -> None:
@@ -129,9 +143,7 @@ def _frr(directory: Path, _: Load) -> list[subprocess.Popen[bytes]]:
                 *more,
             )
         )
-        deadline = time.monotonic() + 20
-        while not socket.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        _wait(socket.exists)
     return made[::-1]
 
 
