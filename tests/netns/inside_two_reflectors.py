@@ -204,10 +204,10 @@ def test_routes_of_dead_reflectors_stay_for_the_stale_time(fabric: Fabric, traff
         assert "stale: its session is lost" in leaf.ask("routes")
         assert {each["prefix"] for each in leaf.learned()} == {f"{there}/32"}
         assert fabric.ways("leaf-a") == {"rr1", "rr2"}
-        until(lambda: time.monotonic() > died + STALE - 5, "most of the stale time is over")
+        until(lambda: time.monotonic() > died + STALE - 3, "most of the stale time is over")
         assert fabric.ways("leaf-a") == {"rr1", "rr2"}
         assert gone() == []
-        assert traffic.lost(died, died + STALE - 6) == []
+        assert traffic.lost(died, died + STALE - 4) == []
         until(lambda: fabric.ways("leaf-a") == set(), "no routes", STALE)
         assert time.monotonic() - died > STALE - 1
         assert leaf.learned() == []

@@ -23,7 +23,7 @@ from tests.netns.daemon_world import ROUTERD, sh
 HOLD = 9.0
 """Seconds of the hold time of the profile `fast`."""
 
-STALE = 20.0
+STALE = 12.0
 """Seconds of `staleTime`."""
 
 MARGIN = 5.0
@@ -210,12 +210,12 @@ class Traffic:
         return found
 
     def flow(self, seconds: float = 60.0) -> None:
-        """Wait until all flows are answered again: a second's packets, and none of them missing."""
+        """Wait until all flows are answered again: for half a second, and no packet is missing."""
         end = time.monotonic() + seconds
         while True:
             began = time.monotonic()
-            until(lambda began=began: self._newest() > began + 1, "answers", end - began)
-            if not self.lost(began, began + 1):
+            until(lambda began=began: self._newest() > began + 0.5, "answers", end - began)
+            if not self.lost(began, began + 0.5):
                 return
 
     def _newest(self) -> float:

@@ -7,7 +7,7 @@ reflectors share the load, so the decision is made here, over what every neighbo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
@@ -36,20 +36,31 @@ class Candidate:
 
 
 def decide(
-    candidates: Iterable[Candidate], own: frozenset[IPv4Network] = frozenset()
+    candidates: Iterable[Candidate],
+    own: frozenset[IPv4Network] = frozenset(),
+    waiting: frozenset[tuple[IPv4Network, IPv4Address]] = frozenset(),
 ) -> tuple[LearnedRoute, ...]:
     """Return every route, those of the best rank per prefix marked best, at most 16 of them.
 
-    What we originate (`own`) is never best by somebody else's path.
+    What we originate (`own`) is never best by somebody else's path. Paths that are `waiting`, by prefix and
+    neighbour, are passed over, because others serve.
     """
     by_prefix: dict[IPv4Network, list[Candidate]] = {}
     for candidate in candidates:
         by_prefix.setdefault(candidate.route.prefix, []).append(candidate)
     decided: list[LearnedRoute] = []
     for prefix in sorted(by_prefix):
-        paths = sorted(by_prefix[prefix], key=lambda each: (each.rank, each.route.neighbour))
+        paths = sorted(
+            by_prefix[prefix],
+            key=lambda each: (_waits(each, waiting), each.rank, each.route.neighbour),
+        )
         best = paths[0].rank
         for position, path in enumerate(paths):
-            is_best = prefix not in own and path.rank == best and position < MAX_NEXT_HOPS
+            passed = prefix in own or _waits(path, waiting)
+            is_best = not passed and path.rank == best and position < MAX_NEXT_HOPS
             decided.append(attrs.evolve(path.route, best=is_best))
     return tuple(decided)
+
+
+def _waits(path: Candidate, waiting: frozenset[tuple[IPv4Network, IPv4Address]]) -> bool:
+    return bool(waiting) and (path.route.prefix, path.route.neighbour) in waiting

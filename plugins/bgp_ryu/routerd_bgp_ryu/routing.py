@@ -17,6 +17,7 @@ from routerd.spi import PluginContext
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.decision import Candidate, decide
 from routerd_bgp_ryu.link import SpeakerLink
+from routerd_bgp_ryu.newcomers import Newcomers
 from routerd_bgp_ryu.wire import Document, from_document, to_document
 
 BATCH = 500
@@ -36,6 +37,7 @@ class BgpRouting:
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._refusals: dict[str, str] = {}
+        self._newcomers = Newcomers()
         self._context = context
         self._link = SpeakerLink(context, options, self._on_change)
         self.speakers = SpeakerTable(self._link)
@@ -72,7 +74,7 @@ class BgpRouting:
                 yield current
             # Looked at now and then even if no notice came; `aclose` sets the event too.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(self._newcomers.pause(30)):
                     await self._wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(rest, 5)):
@@ -117,7 +119,11 @@ class BgpRouting:
             for route in snapshot["rejected"]
         ]
         return RouteSet(
-            routes=decide(candidates, own=frozenset(map(IPv4Network, observed["advertisements"]))),
+            routes=decide(
+                candidates,
+                own=frozenset(map(IPv4Network, observed["advertisements"])),
+                waiting=self._newcomers.among(candidates),
+            ),
             rejected=tuple(rejected),
             complete=bool(snapshot["complete"]),
         )
