@@ -117,7 +117,7 @@ def test_the_reflector_of_the_higher_local_preference_is_used_alone(fabric: Fabr
     traffic.flow()
     assert traffic.lost(began) == []
     died = time.monotonic()
-    fabric.silence("rr1")
+    fabric.cut("rr1")
     fabric.until_ways("rr2", seconds=HOLD + MARGIN)
     moved = time.monotonic()
     traffic.flow()
@@ -125,7 +125,7 @@ def test_the_reflector_of_the_higher_local_preference_is_used_alone(fabric: Fabr
     assert len(lost) > 0, "nothing went over rr1"
     assert lost[-1] < HOLD + MARGIN, lost[-1]
     assert traffic.lost(moved) == []
-    fabric.hear("rr1")
+    fabric.mend("rr1")
     back = time.monotonic()
     fabric.until_ways("rr1")
     traffic.flow()

@@ -274,8 +274,22 @@ class Fabric:
         """Let packets of a router through again."""
         sh(f"ip netns exec {node} nft delete table ip silence 2>/dev/null || true")
 
+    def cut(self, reflector: str) -> None:
+        """Set the links of a reflector down, at its end; its kernel forgets its routes with them."""
+        self._set(reflector, "down")
+
+    def mend(self, reflector: str) -> None:
+        """Set them up again."""
+        self._set(reflector, "up")
+
+    def _set(self, reflector: str, state: str) -> None:
+        for leaf in LEAVES:
+            sh(f"ip -n {reflector} link set {leaf} {state}")
+
     def normal(self) -> None:
         """Bring back what a test has changed, and wait until both leaves use both reflectors."""
+        for name in REFLECTORS:
+            self.mend(name)
         for name, node in self.nodes.items():
             self.hear(name)
             node.write(plain_file(name)) if node.process is None else node.reconfigure(plain_file(name))

@@ -44,6 +44,12 @@ _NETLINK_NETFILTER = 12
 _RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV4_ROUTE = 1, 5, 7
 _NFNLGRP_NFTABLES = 7
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_OF_LINKS = frozenset({16, 17, 20, 21})
+"""RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR."""
+
+_LINKS, _OTHERS = "links", "others"
+"""What a change was of."""
+
 _TYPE_OFFSET, _PROTOCOL_OFFSET = 4, 16 + 5
 """Where struct nlmsghdr has its type, and struct rtmsg, which follows it, the route's protocol."""
 
@@ -52,7 +58,10 @@ _LOAD_HALF, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 
 
 class KernelEvents:
-    """Calls `on_event` soon after something has changed that can concern us; `run` never ends."""
+    """Calls `on_event` soon after something has changed that can concern us; `run` never ends.
+
+    Before it `on_links` is called, if links or addresses are among what has changed.
+    """
 
     def __init__(
         self,
@@ -61,8 +70,10 @@ class KernelEvents:
         clock: Clock,
         log: Logger,
         listen: Callable[[Logger], Sequence[socket.socket]] | None = None,
+        on_links: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_event = on_event
+        self._on_links = on_links
         self._clock = clock
         self._log = log
         self._listen = listen or open_sockets
@@ -86,7 +97,9 @@ class KernelEvents:
             await self._clock.sleep(SETTLE)
             if not found:
                 continue
-            _drain(sockets)
+            found |= _drain(sockets)
+            if _LINKS in found:
+                self._on_links()
             self._on_event()
             now = self._clock.monotonic()
             looks = min(float(LOOKS), looks + (now - counted) / REFILL) - 1
@@ -144,9 +157,9 @@ def _attach_filter(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, descriptor)
 
 
-def _drain(sockets: Sequence[socket.socket]) -> bool:
-    """Read what is there; return whether any of it can concern us."""
-    found = False
+def _drain(sockets: Sequence[socket.socket]) -> set[str]:
+    """Read what is there; return what of it can concern us."""
+    found: set[str] = set()
     for each in sockets:
         for _ in range(_AT_ONCE):
             try:
@@ -157,9 +170,10 @@ def _drain(sockets: Sequence[socket.socket]) -> bool:
                 if error.errno != errno.ENOBUFS:
                     raise translate("listen to the kernel", error.errno or 0) from error
                 # More happened than the socket holds, so anything may have.
-                found = True
+                found |= {_LINKS, _OTHERS}
                 continue
-            found = found or _concerns_us(data)
+            if _concerns_us(data):
+                found.add(_LINKS if _is_of_links(each, data) else _OTHERS)
     return found
 
 
@@ -168,6 +182,13 @@ def _concerns_us(data: bytes) -> bool:
         return True
     (kind,) = struct.unpack_from("=H", data, _TYPE_OFFSET)
     return kind not in {_RTM_NEWROUTE, _RTM_DELROUTE} or is_our_route(data[_PROTOCOL_OFFSET])
+
+
+def _is_of_links(sock: socket.socket, data: bytes) -> bool:
+    """Say whether a message is of a link or an address; the packet filter numbers its own otherwise."""
+    if getattr(sock, "proto", 0) == _NETLINK_NETFILTER or len(data) <= _PROTOCOL_OFFSET:
+        return False
+    return struct.unpack_from("=H", data, _TYPE_OFFSET)[0] in _OF_LINKS
 
 
 async def _readable(sockets: Sequence[socket.socket]) -> None:

@@ -148,6 +148,13 @@ class Loop:
                 retries.hurry()
         self.wake()
 
+    def ease(self, role: str) -> None:
+        """Let failed keys of tables of a role be tried at the next pass: what they lacked may be there."""
+        for lane in self._lanes.values():
+            for binding in lane.bindings:
+                if binding.role == role and binding.name in lane.retries:
+                    lane.retries[binding.name].ease()
+
     def reports(self) -> dict[str, TableReport]:
         """Return the last report of each table."""
         return {name: report for lane in self._lanes.values() for name, report in lane.reports.items()}

@@ -121,6 +121,13 @@ class Retries:
         """Make every key due at once; the operator has asked for another attempt."""
         self.pending = {key: attrs.evolve(entry, next_attempt=0.0) for key, entry in self.pending.items()}
 
+    def ease(self) -> None:
+        """Let what may help itself be tried without its pause: the world around it has changed."""
+        for key, entry in self.pending.items():
+            if entry.error.retryable:
+                earlier = min(entry.next_attempt, entry.not_before)
+                self.pending[key] = attrs.evolve(entry, next_attempt=earlier)
+
     def next_attempt(self) -> float | None:
         """Return the earliest monotonic time at which a pending key is due."""
         return min((entry.next_attempt for entry in self.pending.values()), default=None)

@@ -66,7 +66,12 @@ class _Daemon:
         )
         if enrollment is not None:
             self._router.follow_claims(self._admission.desk.admitted)
-        self._events = KernelEvents(lambda: self._router.wake("host"), clock=assembly.clock, log=self._log)
+        self._events = KernelEvents(
+            lambda: self._router.wake("host"),
+            clock=assembly.clock,
+            log=self._log,
+            on_links=self._router.links_changed,
+        )
         self._view = View(assembly, self._admission, self._memberships, reload=self._reload)
 
     async def main(self) -> None:

@@ -153,6 +153,13 @@ class Router:
         if lane is None or lane in self.loop.lanes:
             self.loop.wake(lane)
 
+    def links_changed(self) -> None:
+        """Try routes again that could not be made: the way to their next hops may be there now.
+
+        A gateway that was away for an hour would else be without its routes for minutes.
+        """
+        self.loop.ease("routes")
+
     async def plan(self, prepared: Prepared | None = None) -> Loop:
         """Return a loop that has compared everything once and changed nothing.
 

@@ -31,6 +31,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.looks: list[float] = []
+        self.links: list[float] = []
         self.heard, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.heard.setblocking(False)
         self.events = KernelEvents(
@@ -38,6 +39,7 @@ class Scene:
             clock=self.clock,
             log=RecordingLogger(),
             listen=lambda _: [self.heard],
+            on_links=lambda: self.links.append(self.clock.monotonic()),
         )
 
     def tell(self, *messages: bytes) -> None:
@@ -72,6 +74,17 @@ async def test_a_change_is_looked_at_at_once(scene: Scene) -> None:
     scene.tell(message(NEW_LINK))
     await scene.pass_time(SETTLE)
     assert scene.looks == [SETTLE]
+
+
+@pytest.mark.parametrize("kind", [16, 17, 20, 21])
+async def test_links_and_addresses_are_told_apart_from_the_rest(scene: Scene, kind: int) -> None:
+    scene.tell(message(DEL_ROUTE, OURS), message(30))
+    await scene.pass_time(PAUSE + SETTLE)
+    assert scene.links == []
+    scene.tell(message(NEW_ROUTE, OURS), message(kind))
+    await scene.pass_time(SETTLE)
+    assert len(scene.links) == 1
+    assert len(scene.looks) == 2
 
 
 async def test_what_happens_together_is_one_reason(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from routerd.errors import PermanentError, StoreError, TransientError, UnsupportedError
+from routerd.errors import PermanentError, ProviderError, StoreError, TransientError, UnsupportedError
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Binding, Loop
 from routerd.testing.clock import FakeClock
@@ -221,6 +221,26 @@ async def test_the_operator_may_hurry_what_waits() -> None:
         scene.loop.hurry()
         await scene.clock.settle()
         assert scene.odd.content == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("role", "error", "made"),
+    [
+        ("tunnels", TransientError("no such link"), {"a": 1}),
+        ("tunnels", TransientError("throttled", retry_after=timedelta(seconds=30)), {}),
+        ("tunnels", PermanentError("forbidden"), {}),
+        ("routes", TransientError("no such link"), {}),
+    ],
+)
+async def test_what_the_world_may_have_mended_is_tried_without_its_pause(
+    role: str, error: ProviderError, made: dict[str, int]
+) -> None:
+    scene = Scene(FakeTable(refusals={"a": error}))
+    await scene.one_pass()
+    scene.odd.refusals.clear()
+    scene.loop.ease(role)
+    await scene.one_pass()
+    assert scene.odd.content == made
 
 
 async def test_what_is_newly_wanted_of_a_failed_key_is_tried_at_once() -> None:
