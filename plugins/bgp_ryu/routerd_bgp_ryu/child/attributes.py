@@ -1,8 +1,8 @@
-"""The path attributes with which a path goes out: RFC 4271 section 5, RFC 4456 section 8, RFC 6793.
+"""Path attributes: those with which a path goes out, of our own, and of what came, for the daemon.
 
-The library's own drops ORIGINATOR_ID of what was reflected before, gives neither it nor CLUSTER_LIST
-to a neighbour that is no client, names the client's address where its router ID belongs, and loses
-ATOMIC_AGGREGATE.
+RFC 4271 section 5, RFC 4456 section 8, RFC 6793. On the way out the library drops ORIGINATOR_ID of what
+was reflected before, gives neither it nor CLUSTER_LIST to a neighbour that is no client, names the
+client's address where its router ID belongs, and loses ATOMIC_AGGREGATE.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 
 import attrs
 
+from routerd.model.session import Advertisement
+from routerd_bgp_ryu.child.import_filter import communities_of
 from routerd_bgp_ryu.child.quirks import Library
+from routerd_bgp_ryu.wire import Document
 
 DEFAULT_PREFERENCE = 100
 _PARTIAL = 0x20
@@ -158,3 +161,44 @@ def _unknown(path: Library, packet: Library) -> Iterator[tuple[int, bytes]]:
             long = size > 0xFF
             head = bytes([flags | (_EXTENDED if long else 0), int(kind)])
             yield int(kind), head + size.to_bytes(2 if long else 1, "big") + bytes(given.value)
+
+
+def originated(advertisement: Advertisement, packet: Library) -> dict[int, Library]:
+    """Return the attributes of a path of our own."""
+    made = {
+        packet.BGP_ATTR_TYPE_ORIGIN: packet.BGPPathAttributeOrigin(packet.BGP_ATTR_ORIGIN_IGP),
+        packet.BGP_ATTR_TYPE_AS_PATH: packet.BGPPathAttributeAsPath([[]]),
+    }
+    if advertisement.communities:
+        numbers = sorted(map(_community, advertisement.communities))
+        made[packet.BGP_ATTR_TYPE_COMMUNITIES] = packet.BGPPathAttributeCommunities(numbers)
+    if advertisement.local_preference is not None:
+        preference = packet.BGPPathAttributeLocalPref(advertisement.local_preference)
+        made[packet.BGP_ATTR_TYPE_LOCAL_PREF] = preference
+    return made
+
+
+def _community(text: str) -> int:
+    """Return the number of a community in the form `64512:100` (RFC 1997)."""
+    high, _, low = text.partition(":")
+    return int(high) << 16 | int(low)
+
+
+def described(prefix: str, neighbour: str, path: Library, packet: Library) -> Document:
+    """Return a learned path as the daemon is told of it."""
+    as_path = path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH)
+    preference = path.get_pattr(packet.BGP_ATTR_TYPE_LOCAL_PREF)
+    given = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
+    origin = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGIN)
+    med = path.get_pattr(packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC)
+    return {
+        "prefix": prefix,
+        "neighbour": neighbour,
+        "next_hop": str(path.nexthop),
+        "local_preference": preference.value if preference else DEFAULT_PREFERENCE,
+        "as_path": [asn for segment in (as_path.path_seg_list if as_path else ()) for asn in segment],
+        "originator": given.value if given else None,
+        "origin": origin.value if origin else 0,
+        "med": med.value if med else 0,
+        "communities": sorted(communities_of(path)),
+    }

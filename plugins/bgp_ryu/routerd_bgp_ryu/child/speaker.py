@@ -6,8 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial, partialmethod
-from importlib import import_module
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 import attrs
@@ -15,40 +14,20 @@ import attrs
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, refusal
 from routerd_bgp_ryu.child import outgoing
+from routerd_bgp_ryu.child.attributes import described, originated
 from routerd_bgp_ryu.child.gate import Gate
-from routerd_bgp_ryu.child.graceful import Graceful, mend_losses
-from routerd_bgp_ryu.child.import_filter import ImportFilter, communities_of
+from routerd_bgp_ryu.child.graceful import Graceful
+from routerd_bgp_ryu.child.import_filter import ImportFilter
+from routerd_bgp_ryu.child.library import bgp, library, mend
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
-from routerd_bgp_ryu.child.quirks import (
-    Dialer,
-    Handshakes,
-    Library,
-    accept_forever,
-    end_with,
-    mend_bursts,
-    mend_confirmation,
-    mend_hold_timer,
-    mend_loops,
-    mend_passwords,
-    mend_replacements,
-)
+from routerd_bgp_ryu.child.quirks import Dialer, Handshakes, Library, end_with
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
-from routerd_bgp_ryu.child.timers import mend_timers
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
+from routerd_bgp_ryu.notification import error_text
 from routerd_bgp_ryu.screen import Fault, Terms, Verdict, shutdown_words
 from routerd_bgp_ryu.wire import Document
 
-
-def _library(name: str) -> Library:
-    """Import a module of os-ken, or the same of Ryu where that is what is installed."""
-    try:
-        return import_module(f"os_ken.{name}")
-    except ModuleNotFoundError:
-        return import_module(f"ryu.{name}")
-
-
 _LOG = logging.getLogger("routerd.bgp")
-_BGP = "services.protocols.bgp"
 _LOWEST_HOLD = 10
 _OPEN_DEADLINE = 10.0
 """Seconds for a connection to become a session, where the hold time is not longer."""
@@ -64,53 +43,10 @@ _STRANGERS = 1000
 _FLOOD = 1000
 """Prefixes above a policy's limit, rejected ones included, at which the session is closed."""
 
-_ERRORS = {
-    (1, 0): "message header error",
-    (1, 1): "connection not synchronized",
-    (1, 2): "bad message length",
-    (1, 3): "bad message type",
-    (2, 0): "malformed OPEN",
-    (2, 1): "unsupported version number",
-    (2, 2): "bad peer AS",
-    (2, 3): "bad BGP identifier",
-    (2, 4): "unsupported optional parameter",
-    (2, 6): "unacceptable hold time",
-    (3, 0): "malformed UPDATE",
-    (3, 1): "malformed attribute list",
-    (3, 2): "unrecognized well-known attribute",
-    (3, 9): "optional attribute error",
-    (3, 10): "invalid network field",
-    (4, 0): "hold timer expired",
-    (5, 0): "finite state machine error",
-    (5, 2): "unexpected message in OpenConfirm state",
-    (6, 0): "cease",
-    (6, 1): "maximum number of prefixes reached",
-    (6, 2): "administrative shutdown",
-    (6, 3): "peer de-configured",
-    (6, 4): "administrative reset",
-    (6, 5): "connection rejected",
-    (6, 6): "other configuration change",
-    (6, 7): "connection collision",
-    (7, 1): "invalid ROUTE-REFRESH length",
-}
-"""NOTIFICATION codes in words: RFC 4271 section 4.5, RFC 4486 section 3, RFC 6608, RFC 7313."""
-
-
-def error_text(code: int, subcode: int) -> str:
-    """Return what a NOTIFICATION says."""
-    text = _ERRORS.get((code, subcode)) or _ERRORS.get((code, 0), "error")
-    return f"{text} ({code}/{subcode})"
-
 
 def _without_labels(session: Session) -> Session:
     """Return what of a session the library is told; the router ID is compared here."""
     return attrs.evolve(session, owner="", leaf="", claim="", peer_router_id=None)
-
-
-def _community(text: str) -> int:
-    """Return the number of a community in the form `64512:100` (RFC 1997)."""
-    high, _, low = text.partition(":")
-    return int(high) << 16 | int(low)
 
 
 class BgpSpeaker:
@@ -137,29 +73,20 @@ class BgpSpeaker:
         self._malformed = Malformed()
         self._strangers: set[str] = set()
         self.refusals: dict[str, str] = {}
-        self._api = _library(f"{_BGP}.api.base")
-        self._manager = _library(f"{_BGP}.core_manager").CORE_MANAGER
-        self._packet = _library("lib.packet.bgp")
+        self._api = bgp("api.base")
+        self._manager = bgp("core_manager").CORE_MANAGER
+        self._packet = library("lib.packet.bgp")
         self._graceful = Graceful(self._packet, stale, forwards=again)
-        signals = _library(f"{_BGP}.signals.emit").BgpSignalBus
-        self._activity = _library(f"{_BGP}.base").Activity
-        self._paths = _library(f"{_BGP}.info_base.ipv4").Ipv4Path
-        core = _library(f"{_BGP}.core").CoreService
-        core._listen_socket_loop = partialmethod(accept_forever, stranger=self._stranger)  # noqa: SLF001 - see there
-        mend_passwords(_library("lib.sockopt"))
-        mend_timers(_library(f"{_BGP}.utils"))
-        mend_hold_timer(_library(f"{_BGP}.speaker"))
-        mend_confirmation(_library(f"{_BGP}.speaker"), self._packet.BGP_MSG_OPEN)
-        mend_bursts(_library(f"{_BGP}.info_base.base"))
-        mend_losses(_library(f"{_BGP}.info_base.base"), self._graceful.holds)
-        mend_loops(_library(f"{_BGP}.peer"))
-        mend_replacements(_library(f"{_BGP}.peer"))
+        signals = bgp("signals.emit").BgpSignalBus
+        self._activity = bgp("base").Activity
+        self._paths = bgp("info_base.ipv4").Ipv4Path
+        mend(self._stranger, self._graceful.holds)
         cluster_id = str(speaker.cluster_id or speaker.router_id)
-        table = _library(f"{_BGP}.info_base.ipv4").Ipv4Table
-        peers = _library(f"{_BGP}.core_managers.peer_manager")
+        table = bgp("info_base.ipv4").Ipv4Table
+        peers = bgp("core_managers.peer_manager")
         self._progress = outgoing.install(peers, table, self._packet, cluster_id)
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
-        self._bgp = _library(f"{_BGP}.bgpspeaker").BGPSpeaker(
+        self._bgp = bgp("bgpspeaker").BGPSpeaker(
             as_number=speaker.asn,
             router_id=str(speaker.router_id),
             bgp_server_hosts=hosts,
@@ -305,21 +232,11 @@ class BgpSpeaker:
     def advertise(self, prefix: str, advertisement: Advertisement) -> None:
         """Originate a prefix; without a next hop, it is the local address of each session."""
         packet, network = self._packet, IPv4Network(prefix)
-        attributes = {
-            packet.BGP_ATTR_TYPE_ORIGIN: packet.BGPPathAttributeOrigin(packet.BGP_ATTR_ORIGIN_IGP),
-            packet.BGP_ATTR_TYPE_AS_PATH: packet.BGPPathAttributeAsPath([[]]),
-        }
-        if advertisement.communities:
-            numbers = sorted(_community(each) for each in advertisement.communities)
-            attributes[packet.BGP_ATTR_TYPE_COMMUNITIES] = packet.BGPPathAttributeCommunities(numbers)
-        if advertisement.local_preference is not None:
-            preference = packet.BGPPathAttributeLocalPref(advertisement.local_preference)
-            attributes[packet.BGP_ATTR_TYPE_LOCAL_PREF] = preference
         path = self._paths(
             None,
             packet.IPAddrPrefix(network.prefixlen, str(network.network_address)),
             1,
-            pattrs=attributes,
+            pattrs=originated(advertisement, packet),
             nexthop=str(advertisement.next_hop or "0.0.0.0"),  # noqa: S104 - the library's "none"
         )
         self._core.table_manager.learn_path(path)
@@ -563,27 +480,8 @@ class BgpSpeaker:
                 reason = NOT_OWNED if admission is None else admission.reason(prefix)
                 rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason})
             else:
-                accepted.append(self._route(prefix, neighbour, received.path))
+                accepted.append(described(prefix, neighbour, received.path, self._packet))
         return accepted, rejected
-
-    def _route(self, prefix: str, neighbour: str, path: Library) -> Document:
-        packet = self._packet
-        as_path = path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH)
-        preference = path.get_pattr(packet.BGP_ATTR_TYPE_LOCAL_PREF)
-        originator = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
-        origin = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGIN)
-        med = path.get_pattr(packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC)
-        return {
-            "prefix": prefix,
-            "neighbour": neighbour,
-            "next_hop": str(path.nexthop),
-            "local_preference": preference.value if preference else 100,
-            "as_path": [asn for segment in (as_path.path_seg_list if as_path else ()) for asn in segment],
-            "originator": originator.value if originator else None,
-            "origin": origin.value if origin else 0,
-            "med": med.value if med else 0,
-            "communities": sorted(communities_of(path)),
-        }
 
     def states(self) -> list[Document]:
         """Return how each session does."""
