@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
+import attrs
 import pytest
 
 from routerd.model.session import ImportPolicy, Speaker
@@ -18,6 +19,8 @@ from routerd.testing.contracts.bgp_world import POOL, OpenWorld, host
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.plugin import routerd_routings
 from routerd_bgp_ryu.testing.processes import end_speaker
+
+WIDE_ASN = 4_200_000_000
 
 BLOCK = IPv4Address(f"127.{1 + secrets.randbelow(250)}.{1 + secrets.randbelow(200)}.0")
 """A block of addresses of this process alone, so that runs at the same time do not meet."""
@@ -75,3 +78,25 @@ class TestBgpOnTheWire(BgpContract):
             await world.until_state(0, lambda state: "maximum number of prefixes" in state.last_error)
             assert not watcher.routes
             assert (await world.state(1)).established
+
+    async def test_what_does_not_fit_into_a_message_is_withdrawn_from_whom_it_does_not_fit(
+        self, open_world: OpenWorld
+    ) -> None:
+        """AS4_PATH, for who has narrow AS numbers, takes a path over 4,096 bytes (RFC 4271 section 9.2)."""
+        async with open_world() as world:
+            source, wide = await world.client(0, host(1), host(2)), await world.client(1)
+            await world.admit(2)
+            narrow = await world.establish(2, attrs.evolve(world.opening(2), capabilities=()))
+            await world.announce(source, 0, host(1), host(2))
+            for talk in (wide, narrow):
+                await talk.until(lambda talk=talk: set(talk.routes) == {host(1), host(2)}, "both")
+            path = [WIDE_ASN + number for number in range(250)]
+            many = [f"64512:{number}" for number in range(700)]
+            await world.announce(source, 0, host(1), as_path=path, communities=many)
+            await narrow.until(lambda: set(narrow.routes) == {host(2)}, "withdrawal of what does not fit")
+            await wide.until(lambda: wide.routes[host(1)].as_path == tuple(path), "whole path")
+            assert {host(1), host(2)} == set(wide.routes)
+            # The session lives, and the prefix is announced again when it fits.
+            await world.announce(source, 0, host(1))
+            await narrow.until(lambda: set(narrow.routes) == {host(1), host(2)}, "both again")
+            assert (await world.state(2)).advertised == 2

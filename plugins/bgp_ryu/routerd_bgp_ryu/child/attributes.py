@@ -14,6 +14,7 @@ import attrs
 
 from routerd.model.session import Advertisement
 from routerd_bgp_ryu.child.import_filter import communities_of
+from routerd_bgp_ryu.child.outbox import Best
 from routerd_bgp_ryu.child.quirks import Library
 from routerd_bgp_ryu.wire import Document
 
@@ -52,9 +53,9 @@ class Template:
         return self.head + next_hop + self.tail
 
 
-def template(path: Library, audience: Audience, cluster_id: str, packet: Library) -> Template:
+def template(best: Best, audience: Audience, cluster_id: str, packet: Library) -> Template:
     """Return what a path's attributes look like to an audience, in the order of their types."""
-    made = dict(_outgoing(path, audience, cluster_id, packet))
+    made = dict(_outgoing(best, audience, cluster_id, packet))
     head, tail = bytearray(), bytearray()
     next_hop = int(packet.BGP_ATTR_TYPE_NEXT_HOP)
     for kind in sorted(made):
@@ -73,10 +74,10 @@ def originator(path: Library, packet: Library) -> str | None:
 
 
 def _outgoing(
-    path: Library, audience: Audience, cluster_id: str, packet: Library
+    best: Best, audience: Audience, cluster_id: str, packet: Library
 ) -> Iterator[tuple[int, bytes]]:
     """Yield attributes by type, all but NEXT_HOP."""
-    internal = audience.local_asn is None
+    internal, path = audience.local_asn is None, best.path
     yield from _as_path(path, audience, packet)
     yield from _aggregator(path, audience, packet)
     kept = [
@@ -95,7 +96,8 @@ def _outgoing(
         preference = path.get_pattr(packet.BGP_ATTR_TYPE_LOCAL_PREF)
         value = DEFAULT_PREFERENCE if preference is None else preference.value
         yield int(packet.BGP_ATTR_TYPE_LOCAL_PREF), bytes(packet.BGPPathAttributeLocalPref(value).serialize())
-        yield from _reflection(path, cluster_id, packet)
+        if best.internal:
+            yield from _reflection(best, cluster_id, packet)
     yield from _unknown(path, packet)
 
 
@@ -136,15 +138,12 @@ def _narrow(asn: int, packet: Library) -> int:
     return asn if asn <= 0xFFFF else int(packet.AS_TRANS)
 
 
-def _reflection(path: Library, cluster_id: str, packet: Library) -> Iterator[tuple[int, bytes]]:
+def _reflection(best: Best, cluster_id: str, packet: Library) -> Iterator[tuple[int, bytes]]:
     """Yield ORIGINATOR_ID and CLUSTER_LIST for a path of an internal neighbour."""
-    if path.source is None or path.source.is_ebgp_peer():
-        return
-    who = originator(path, packet)
-    if who is not None:
-        attribute = packet.BGPPathAttributeOriginatorId(value=who)
+    if best.originator is not None:
+        attribute = packet.BGPPathAttributeOriginatorId(value=best.originator)
         yield int(packet.BGP_ATTR_TYPE_ORIGINATOR_ID), bytes(attribute.serialize())
-    given = path.get_pattr(packet.BGP_ATTR_TYPE_CLUSTER_LIST)
+    given = best.path.get_pattr(packet.BGP_ATTR_TYPE_CLUSTER_LIST)
     clusters = [cluster_id, *(given.value if given is not None else ())]
     yield (
         int(packet.BGP_ATTR_TYPE_CLUSTER_LIST),

@@ -48,7 +48,7 @@ class Templates:
         found = self._made.get((audience, best.key))
         if found is not None:
             return found[1]
-        made = template(best.path, audience, self._cluster_id, self._packet)
+        made = template(best, audience, self._cluster_id, self._packet)
         # The path is kept with it: the key consists of the identities of what it is made of.
         self._made[audience, best.key] = (best.path, made)
         self._size += made.size
@@ -242,7 +242,13 @@ class Outgoing:
                 groups.setdefault(alike, []).append(prefix)
         yield from withdrawals(gone)
         for (made, next_hop), prefixes in groups.items():
-            yield from announcements(made.filled(socket.inet_aton(next_hop)), prefixes)
+            try:
+                yield from announcements(made.filled(socket.inet_aton(next_hop)), prefixes)
+            except ValueError as error:
+                # What was sent of them before was with other attributes (RFC 4271 section 9.2).
+                _LOG.warning("%s: attributes of %d bytes: %s", me.ip_address, made.size, error)
+                self.outbox.held.difference_update(prefixes)
+                yield from withdrawals(prefixes)
 
     def _next_hop(self, best: Best, own: str) -> str:
         """Return the next hop for a path: RFC 4271 section 5.1.3."""
