@@ -35,7 +35,7 @@ class Newcomers:
     def among(self, candidates: Iterable[Candidate]) -> frozenset[PathKey]:
         """Return those of all paths that are there now which are not to be used yet."""
         now = self._clock()
-        self._since = {key: self._since.get(key, now) for key in map(path_key, candidates)}
+        self._since = {path_key(each): self._first_seen(each, now) for each in candidates}
         served = {key[0] for key, since in self._since.items() if now - since >= HEAD_START}
         waiting = {
             key: HEAD_START - (now - since)
@@ -49,3 +49,7 @@ class Newcomers:
         """Return the seconds until one that waited when last looked at is old enough; says so once."""
         wait, self._wait = self._wait, None
         return longest if wait is None else wait
+
+    def _first_seen(self, candidate: Candidate, now: float) -> float:
+        # What is kept of a lost session is not new, even where somebody alive took its place until now.
+        return self._since.get(path_key(candidate), now - HEAD_START if candidate.route.stale else now)

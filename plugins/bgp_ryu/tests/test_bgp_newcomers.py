@@ -24,9 +24,13 @@ class Time:
         return self.now
 
 
-def path(neighbour: IPv4Address, prefix: str = A, preference: int = 100) -> Candidate:
+def path(neighbour: IPv4Address, prefix: str = A, preference: int = 100, *, stale: bool = False) -> Candidate:
     route = LearnedRoute(
-        prefix=IPv4Network(prefix), next_hop=neighbour, neighbour=neighbour, local_preference=preference
+        prefix=IPv4Network(prefix),
+        next_hop=neighbour,
+        neighbour=neighbour,
+        local_preference=preference,
+        stale=stale,
     )
     return Candidate(route=route)
 
@@ -53,6 +57,13 @@ class TestPure:
         assert table.best(0, path(ONE)) == {ONE}
         assert table.best(0.9, path(ONE), path(TWO)) == {ONE, TWO}
         assert table.newcomers.pause(30) == 30
+
+    def test_what_is_kept_of_a_lost_session_is_not_new(self) -> None:
+        """It was passed over while somebody alive announced the prefix, who has gone now, too."""
+        table = Table()
+        assert table.best(0, path(ONE), path(TWO)) == {ONE, TWO}
+        assert table.best(5, path(TWO)) == {TWO}
+        assert table.best(6, path(ONE, stale=True), path(TWO, stale=True)) == {ONE, TWO}
 
     @pytest.mark.parametrize("preference", [100, 200], ids=["equal", "better"])
     def test_what_comes_later_waits_for_its_neighbours_kernel(self, preference: int) -> None:
