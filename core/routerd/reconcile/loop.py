@@ -19,6 +19,7 @@ from routerd.errors import ProviderError
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.diff import diff
 from routerd.reconcile.guard import content_of, failures_of, guarded
+from routerd.reconcile.hold_down import HoldDown
 from routerd.reconcile.order import AnyChange, Step, ordered
 from routerd.reconcile.retry import Pending, Retries
 from routerd.reconcile.wording import key_text, noun
@@ -40,7 +41,8 @@ class Binding:
     that one call may take. `deletable` limits deletions to keys that are ours beyond what the
     table itself can tell (a journal). `applies` false leaves changes planned and not made.
     `quiet` seconds pass between two observations when nothing has changed on our side: reading a
-    cloud costs money and quota, so it is not read at each wake-up.
+    cloud costs money and quota, so it is not read at each wake-up. What is desired no longer is
+    deleted only after `hold_down` seconds, so that what comes back soon is never touched.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Binding:
     deletable: Callable[[Hashable], bool] | None = None
     applies: bool = True
     quiet: float = 0.0
+    hold_down: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +61,8 @@ class TableReport:
     """How a table stood at the end of its last pass.
 
     `planned` are changes that were found and not made (a dry run, a provider in plan mode).
-    `surplus` counts what is there, is not desired, and is not deleted yet.
+    `surplus` counts what is there, is not desired, and is not deleted yet; not in it is what is `held`
+    down for a time on purpose.
     """
 
     name: str
@@ -66,6 +70,7 @@ class TableReport:
     observed: int = 0
     in_sync: int = 0
     surplus: int = 0
+    held: int = 0
     pending: Mapping[Hashable, Pending] = attrs.field(factory=dict)
     planned: tuple[AnyChange, ...] = ()
     complete: bool = True
@@ -88,6 +93,7 @@ class _Lane:
     reports: dict[str, TableReport] = attrs.field(factory=dict)
     last_desired: dict[str, tuple[Mapping[Hashable, object], bool]] = attrs.field(factory=dict)
     last_observed: dict[str, float] = attrs.field(factory=dict)
+    hold_downs: dict[str, HoldDown] = attrs.field(factory=dict)
     passes: int = 0
     last_duration: float = 0.0
 
@@ -183,7 +189,7 @@ class Loop:
             return False
         changes: dict[str, list[AnyChange]] = {}
         for binding in lane.bindings:
-            found = await self._compare(lane, binding, desired)
+            found = await self._compare(lane, binding, desired, dry_run=dry_run)
             if found is not None:
                 changes[binding.name] = found
         if dry_run:
@@ -219,10 +225,13 @@ class Loop:
     def _pause(self, lane: _Lane) -> float:
         now = self._clock.monotonic()
         due = [_next_attempt(retries) for retries in lane.retries.values()]
+        due += [hold_down.ends() for hold_down in lane.hold_downs.values()]
         seconds = min((at - now for at in due if at is not None), default=self._resync)
         return max(0.05, min(seconds, self._resync))
 
-    async def _compare(self, lane: _Lane, binding: Binding, desired: Desired) -> list[AnyChange] | None:
+    async def _compare(
+        self, lane: _Lane, binding: Binding, desired: Desired, *, dry_run: bool
+    ) -> list[AnyChange] | None:
         """Return the changes of one table, or none when it cannot or need not be read now."""
         want = desired.table(binding.name)
         retries = lane.retries.setdefault(binding.name, Retries())
@@ -239,6 +248,10 @@ class Loop:
         retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
         lane.last_desired[binding.name] = dict(want.values), want.complete
         lane.last_observed[binding.name] = now
+        found = len(changes)
+        hold_down = lane.hold_downs.setdefault(binding.name, HoldDown(binding.hold_down))
+        if not dry_run:  # which says what is done in the end, not what waits for now
+            changes = hold_down.filtered(changes, now)
         retries.reconsider({change.key: change.after for change in changes})
         retries.forget_settled({change.key for change in changes})
         surplus = sum(change.verb == "delete" for change in changes)
@@ -248,6 +261,7 @@ class Loop:
             observed=len(observed),
             in_sync=len(want.values) - (len(changes) - surplus),
             surplus=surplus,
+            held=found - len(changes),
             pending=dict(retries.pending),
             complete=want.complete,
         )
@@ -265,6 +279,9 @@ class Loop:
         if not binding.quiet or looked is None:
             return False
         if any(entry.next_attempt <= now for entry in retries.pending.values()):
+            return False
+        ends = lane.hold_downs[binding.name].ends()
+        if ends is not None and ends <= now:
             return False
         report = lane.reports[binding.name]
         unchanged = lane.last_desired[binding.name] == (dict(want.values), want.complete)

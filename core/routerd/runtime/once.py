@@ -62,7 +62,7 @@ async def apply_once(command: Command, log: Log, *, deadline: float) -> list[str
                 on_change=assembly.router.refresh,
                 on_claim=assembly.router.own_claim,
             )
-            await assembly.router.start()
+            await assembly.router.start(hold_down=False)
             await memberships.follow(prepared.intent)
             return await _settled(assembly, memberships, passed, deadline)
 

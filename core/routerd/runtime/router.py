@@ -100,6 +100,7 @@ class Router:
         self._admitted: Callable[[], tuple[AdmittedClaim, ...]] = store.admitted
         self._started: list[Lifecycle] = []
         self._runs_lanes = True
+        self._holds_down = True
         self._recovering = store.salvaged is not None
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
         for binding in self._host_bindings():
@@ -107,12 +108,14 @@ class Router:
 
     # --- life --------------------------------------------------------------------------------------
 
-    async def start(self, *, lanes: bool = True) -> None:
+    async def start(self, *, lanes: bool = True, hold_down: bool = True) -> None:
         """Start everything; what cannot start yet is tried again in the background.
 
         Without `lanes` the tables are bound but nothing compares them, for who only wants to look.
+        Without `hold_down` nothing is kept for a time, for who does not stay to remove it later.
         """
         self._runs_lanes = lanes
+        self._holds_down = hold_down
         self.refresh()
         for name, transport in self.made.transports.items():
             self._bring_up(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
@@ -288,6 +291,7 @@ class Router:
         self.knowledge.instances[name] = await fabric.instance()
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
         applies = profile is not None and profile.spec.mode == "auto"
+        hold_down = profile.spec.removal_hold_down.total_seconds() if profile and self._holds_down else 0.0
         lane = f"fabric/{name}"
 
         switches = JournaledTable(fabric.forwarding, self._store, scope=name, name="forwarding")
@@ -315,6 +319,7 @@ class Router:
                 deletable=routes.owns,
                 applies=applies,
                 quiet=FABRIC_QUIET,
+                hold_down=hold_down,
             )
         )
         self._run_lane(lane)

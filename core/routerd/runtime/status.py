@@ -111,6 +111,15 @@ def notes(desired: Desired) -> list[str]:
     ]
 
 
+def held(reports: Iterable[TableReport]) -> list[str]:
+    """Return in words what stays for a time although nobody needs it any more."""
+    return [
+        f"{report.name}: {report.held} no longer needed, kept until the hold-down is over"
+        for report in reports
+        if report.held
+    ]
+
+
 def _unsettled(report: TableReport) -> str:
     failed = next(iter(report.pending.items()), None)
     if failed is not None:
@@ -150,7 +159,7 @@ def status_document(
         "version": __version__,
         "phase": "Ready" if not why else "Degraded" if live.sessions else "Pending",
         "reasons": why_list,
-        "notes": _texts([*notes(desired), *obstacles]),
+        "notes": _texts([*notes(desired), *held(router.loop.reports().values()), *obstacles]),
         "configFile": configuration.file,
         "plugins": plugins,
         "time": _stamp(clock.now()),

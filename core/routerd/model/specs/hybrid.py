@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
@@ -53,8 +54,9 @@ class CloudAuthSpec:
 class CloudProviderProfileSpec:
     """The cloud that this router lives in and what routerd may do to it.
 
-    `mode` `plan` only shows what would be changed, `auto` makes the changes. `options` are the
-    provider's own and are checked against its schema.
+    `mode` `plan` only shows what would be changed, `auto` makes the changes. A route that is needed no
+    longer stays for `removal_hold_down`. `options` are the provider's own and are checked against its
+    schema.
     """
 
     provider: str
@@ -63,6 +65,7 @@ class CloudProviderProfileSpec:
     capabilities: tuple[str, ...] = ()
     auth: CloudAuthSpec | None = None
     mode: Literal["plan", "auto"] = "plan"
+    removal_hold_down: timedelta = timedelta(minutes=1)
     options: Mapping[str, object] = attrs.field(factory=dict)
 
 
