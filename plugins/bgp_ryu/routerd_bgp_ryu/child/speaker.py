@@ -18,8 +18,8 @@ from routerd_bgp_ryu.child.attributes import described, originated
 from routerd_bgp_ryu.child.gate import Gate
 from routerd_bgp_ryu.child.graceful import Graceful
 from routerd_bgp_ryu.child.import_filter import ImportFilter
-from routerd_bgp_ryu.child.library import bgp, library, mend
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
+from routerd_bgp_ryu.child.mended import bgp, library, mend
 from routerd_bgp_ryu.child.quirks import Dialer, Handshakes, Library, end_with
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
