@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from tests.interop.engine import Engine, Origin
@@ -10,7 +11,7 @@ from tests.interop.fabric import far, leaf, near, reflector, until_routes, until
 
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.admission import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
-from routerd_bgp_ryu.testing.nodes import Nodes, host, put, until
+from routerd_bgp_ryu.testing.nodes import Node, Nodes, host, put, until
 
 pytestmark = pytest.mark.interop
 Engines = Callable[[type[Engine], str], Engine]
@@ -52,9 +53,7 @@ async def test_a_leaf_whose_routes_need_communities(
         rejected = {A: reason} if reason else {}
         learned = {B} if reason else {A, B}
         await until(
-            lambda rejected=rejected, learned=learned: (  # type: ignore[misc] # no type of a default
-                (rr.rejected(), set(rr.learned())) == (rejected, learned)
-            ),
+            partial(_judged, rr, rejected, learned),
             f"judged with {communities}",
         )
         await until_routes(f"with {communities}", {b: set() if reason else {A}})
@@ -66,3 +65,7 @@ async def test_a_leaf_whose_routes_need_communities(
     await until(lambda: rr.rejected() == {}, "not said any more")
     assert (await until_state(rr, 1, lambda each: each.established, "up")).since == since
     assert a.notification(str(near(1))) is None, "the session was left alone all the time"
+
+
+def _judged(rr: Node, rejected: dict[str, str], learned: set[str]) -> bool:
+    return rr.rejected() == rejected and set(rr.learned()) == learned

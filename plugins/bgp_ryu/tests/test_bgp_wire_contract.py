@@ -89,14 +89,14 @@ class TestBgpOnTheWire(BgpContract):
             narrow = await world.establish(2, attrs.evolve(world.opening(2), capabilities=()))
             await world.announce(source, 0, host(1), host(2))
             for talk in (wide, narrow):
-                await talk.until(lambda talk=talk: set(talk.routes) == {host(1), host(2)}, "both")
+                await talk.until_prefixes({host(1), host(2)}, "both")
             path = [WIDE_ASN + number for number in range(250)]
             many = [f"64512:{number}" for number in range(700)]
             await world.announce(source, 0, host(1), as_path=path, communities=many)
-            await narrow.until(lambda: set(narrow.routes) == {host(2)}, "withdrawal of what does not fit")
+            await narrow.until_prefixes({host(2)}, "withdrawal of what does not fit")
             await wide.until(lambda: wide.routes[host(1)].as_path == tuple(path), "whole path")
             assert {host(1), host(2)} == set(wide.routes)
             # The session lives, and the prefix is announced again when it fits.
             await world.announce(source, 0, host(1))
-            await narrow.until(lambda: set(narrow.routes) == {host(1), host(2)}, "both again")
+            await narrow.until_prefixes({host(1), host(2)}, "both again")
             assert (await world.state(2)).advertised == 2

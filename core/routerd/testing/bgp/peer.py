@@ -11,7 +11,7 @@ import contextlib
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
@@ -106,6 +106,18 @@ class Conversation:
                     await self._changed.wait()
         except TimeoutError:
             raise AssertionError(f"no {what} within {deadline:g} s; {self._told()}") from None
+
+    async def until_route(
+        self, prefix: IPv4Network, what: str = "route", *, next_hop: IPv4Address | None = None
+    ) -> None:
+        """Wait until a prefix is among what was announced, with a next hop if one is named."""
+        await self.until(
+            lambda: prefix in self.routes and next_hop in (None, self.routes[prefix].next_hop), what
+        )
+
+    async def until_prefixes(self, expected: Collection[IPv4Network], what: str = "these prefixes") -> None:
+        """Wait until what was announced, and not withdrawn, is exactly these prefixes."""
+        await self.until(lambda: self.routes.keys() == set(expected), what)
 
     async def until_ended(self, deadline: float = DEADLINE) -> Notification | None:
         """Wait until the other side has ended the connection; return the NOTIFICATION that said why."""

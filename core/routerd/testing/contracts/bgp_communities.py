@@ -141,10 +141,7 @@ class BgpCommunityRules(BgpWorldContract):
             ):
                 await world.admit(0, policy=policy)
                 expected = {host(number) for number in numbers}
-                await watcher.until(
-                    lambda expected=expected: set(watcher.routes) == expected,  # type: ignore[misc] # no type of a default
-                    f"paths under {policy}",
-                )
+                await watcher.until_prefixes(expected, f"paths under {policy}")
                 await self._until_learned(world, *numbers)
             assert not source.ended
             assert not source.all(Notification)

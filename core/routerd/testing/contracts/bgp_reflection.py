@@ -65,7 +65,7 @@ class BgpReflectionRules(BgpWorldContract):
                 more=[Attribute(Flag.TRANSITIVE, Code.ATOMIC_AGGREGATE, b"")],
             )
             for watcher in watchers:
-                await watcher.until(lambda watcher=watcher: host(1) in watcher.routes, "reflected path")  # type: ignore[misc] # mypy sees no type of a default
+                await watcher.until_route(host(1), "reflected path")
                 path = watcher.routes[host(1)]
                 assert path.originator == world.router_id(0)
                 assert path.clusters == (OWN_CLUSTER,)
@@ -183,7 +183,7 @@ class BgpReflectionRules(BgpWorldContract):
             await world.advertise(host(9))
             for peer, client in ((0, True), (1, False)):
                 talk = await world.client(peer, route_reflector_client=client)
-                await talk.until(lambda talk=talk: host(9) in talk.routes, "own route")  # type: ignore[misc] # as above
+                await talk.until_route(host(9), "own route")
                 assert talk.routes[host(9)].codes == [1, 2, 3, 5]
 
     @pytest.mark.asyncio
@@ -193,14 +193,11 @@ class BgpReflectionRules(BgpWorldContract):
             one, two, watcher = [await world.client(peer, host(1), host(2)) for peer in range(3)]
             await world.announce(two, 1, host(1))
             for talk in (one, watcher):
-                await talk.until(lambda talk=talk: host(1) in talk.routes, "first path")  # type: ignore[misc] # as above
+                await talk.until_route(host(1), "first path")
             await world.announce(one, 0, host(1), local_preference=200)
             better = world.place.peers[0]
             for talk in (two, watcher):
-                await talk.until(
-                    lambda talk=talk: host(1) in talk.routes and talk.routes[host(1)].next_hop == better,  # type: ignore[misc] # as above
-                    "better path",
-                )
+                await talk.until_route(host(1), "better path", next_hop=better)
             await one.until(lambda: host(1) not in one.routes, "withdrawal of the path that was worse")
             await world.announce(one, 0, host(2))
             await watcher.until(lambda: host(2) in watcher.routes, "path that was sent last")
@@ -219,10 +216,7 @@ class BgpReflectionRules(BgpWorldContract):
             await one.send(Update(withdrawn=(host(1),)))
             second = world.place.peers[1]
             for talk in (one, watcher):
-                await talk.until(
-                    lambda talk=talk: host(1) in talk.routes and talk.routes[host(1)].next_hop == second,  # type: ignore[misc] # as above
-                    "second path",
-                )
+                await talk.until_route(host(1), "second path", next_hop=second)
             await two.until(lambda: host(1) not in two.routes, "withdrawal of the path that has gone")
 
     @pytest.mark.asyncio

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 import attrs
@@ -231,18 +232,17 @@ class BgpRouteRules(BgpWorldContract):
             source, watcher = await world.client(0, *hosts), await world.client(1)
             hangs = await world.client(2)
             await hangs.stop_reading()
+
+            def whole(number: int) -> bool:
+                paths = watcher.routes.values()
+                return len(paths) == len(hosts) and all(path.med == number for path in paths)
+
             # Some 3 MB in each round, with a message for each path, so that no buffer takes it all.
             for number in range(4):
                 long = Attribute(Flag.OPTIONAL | Flag.TRANSITIVE, UNKNOWN, bytes([number]) * 3800)
                 for each in hosts:
                     await world.announce(source, 0, each, med=number, more=[long])
-                await watcher.until(
-                    lambda number=number: (
-                        len(watcher.routes) == len(hosts)  # type: ignore[misc] # no type of a default
-                        and all(path.med == number for path in watcher.routes.values())
-                    ),
-                    "all paths of a round",
-                )
+                await watcher.until(partial(whole, number), "all paths of a round")
             assert (await world.state(0)).established
             assert not watcher.ended
 

@@ -10,6 +10,7 @@ import contextlib
 import struct
 import time
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
 from routerd.testing.bgp import KEEPALIVE, open_message
@@ -135,15 +136,10 @@ async def _connect(
     server: IPv4Address, port: int, asn: int, address: IPv4Address, mine: Sequence[IPv4Network], wanted: int
 ) -> Client:
     loop = asyncio.get_running_loop()
+    fresh = partial(Client, address, asn, mine, wanted)
     while True:
-        client = Client(address, asn, mine, wanted)
         with contextlib.suppress(OSError):
-            await loop.create_connection(
-                lambda made=client: made,  # type: ignore[misc]  # a default binds it now
-                str(server),
-                port,
-                local_addr=(str(address), 0),
-            )
+            _, client = await loop.create_connection(fresh, str(server), port, local_addr=(str(address), 0))
             while not client.ended:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(client.established.wait(), _RETRY)
