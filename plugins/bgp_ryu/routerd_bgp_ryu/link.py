@@ -211,13 +211,14 @@ class SpeakerLink:
         assert process.stdout is not None, "a pipe was asked for"  # noqa: S101 - for the type checker
         try:
             async with asyncio.timeout(START_DEADLINE):
-                said = await process.stdout.read()
+                await process.stdout.read()
                 await process.wait()
         except TimeoutError as error:
             raise TransientError(
                 f"the BGP speaker's process did not come up within {START_DEADLINE:g} s; see {log_path}"
             ) from error
-        if said != b"ready\n" or await self._connect() is None:
+        # It may have found that another one serves: then that one is ours.
+        if await self._connect() is None:
             raise TransientError(f"the BGP speaker's process ended at once; see {log_path}")
         self._context.log.info("speaker.started", socket=str(self._path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -28,6 +29,9 @@ COALESCE = 0.05
 
 SETTLE = 1.0
 """Seconds without a new route, all sessions being up, after which the routes count as complete."""
+
+ALONE_DEADLINE = 10.0
+"""Seconds for a process before us to end."""
 
 STOP_DEADLINE = 5.0
 """Seconds for saying goodbye to all neighbours."""
@@ -301,6 +305,25 @@ def _check_listen(address: IPv4Address | None, port: int) -> None:
             raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
 
 
+def alone(path: Path) -> int | None:
+    """Return a descriptor that keeps others from the socket until we end; none when another one serves.
+
+    A start that was cancelled leaves a process behind that nobody knows of. It would take the socket of
+    the next one away, and that one's port would stay in use. One that ends is waited for.
+    """
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + ALONE_DEADLINE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if path.exists() or time.monotonic() > deadline:
+                return None
+            eventlet.sleep(0.02)
+        else:
+            return descriptor
+
+
 class _Log:
     """Stands in for `sys.stderr`, to which the hub prints tracebacks, so that the log stays bounded."""
 
@@ -315,7 +338,8 @@ class _Log:
 def main() -> None:
     """Run the child: parse arguments, set up the log, serve.
 
-    Standard output is a pipe to whoever started us: `ready` on it means that the socket is open.
+    Standard output is a pipe to whoever started us: `ready` on it means that the socket is open, its
+    end without a word that another process serves, or that nothing does.
     """
     parser = argparse.ArgumentParser(prog="routerd-bgp")
     parser.add_argument("--socket", type=Path, required=True)
@@ -333,6 +357,9 @@ def main() -> None:
     )
     server = Server(arguments.socket, grace=arguments.grace, stale=arguments.stale)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    if alone(arguments.socket) is None:
+        logging.getLogger("routerd").info("another speaker serves at %s", arguments.socket)
+        os._exit(0)
     server.listen()
     with contextlib.suppress(OSError):
         os.write(1, b"ready\n")

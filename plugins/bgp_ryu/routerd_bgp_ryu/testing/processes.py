@@ -9,15 +9,22 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def speakers(run_dir: Path) -> list[int]:
+    """Return the processes that were started for the socket in a run directory."""
+    socket_path = str(run_dir / "speaker.sock").encode()
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and socket_path in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
+
+
 def end_speaker(run_dir: Path) -> None:
     """End the speaker whose socket is in a run directory, and wait until it has gone."""
-    socket_path = str(run_dir / "speaker.sock").encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
+    for pid in speakers(run_dir):
         with suppress(OSError):
-            if socket_path in (entry / "cmdline").read_bytes().split(b"\0"):
-                os.kill(int(entry.name), signal.SIGKILL)
-                deadline = time.monotonic() + 10
-                while Path(f"/proc/{entry.name}/exe").exists() and time.monotonic() < deadline:
-                    os.sched_yield()
+            os.kill(pid, signal.SIGKILL)
+            deadline = time.monotonic() + 10
+            while Path(f"/proc/{pid}/exe").exists() and time.monotonic() < deadline:
+                os.sched_yield()
