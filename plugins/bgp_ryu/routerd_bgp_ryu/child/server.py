@@ -239,7 +239,7 @@ class Server:
             "routes": accepted,
             "stale": self._speaker.stale_routes() if self._speaker else [],
             "rejected": rejected,
-            "refusals": dict(self._speaker.refusals) if self._speaker else {},
+            "refusals": self._speaker.refusals() if self._speaker else {},
             "complete": self._settled,
         }
 

@@ -14,6 +14,7 @@ import attrs
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.admission import NOT_OWNED, refusal
 from routerd_bgp_ryu.child import outgoing
+from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.attributes import described, originated
 from routerd_bgp_ryu.child.gate import Gate
 from routerd_bgp_ryu.child.graceful import Graceful
@@ -65,14 +66,10 @@ class BgpSpeaker:
         self.advertisements: dict[str, Advertisement] = {}
         self.last_heard = 0.0
         self._changed = changed
-        self._since: dict[str, float] = {}
-        self._errors: dict[str, str] = {}
-        self._ended: dict[str, tuple[int, int]] = {}
+        self._accounts = Accounts(changed)
         self._stale = StaleRoutes(stale)
-        self._identity: dict[str, Identity] = {}
         self._malformed = Malformed()
         self._strangers: set[str] = set()
-        self.refusals: dict[str, str] = {}
         self._api = bgp("api.base")
         self._manager = bgp("core_manager").CORE_MANAGER
         self._packet = library("lib.packet.bgp")
@@ -160,7 +157,7 @@ class BgpSpeaker:
             configured = peer._neigh_conf.get_configured_capabilities  # noqa: SLF001 - as above
             peer._neigh_conf.get_configured_capabilities = partial(self._capabilities, configured)  # noqa: SLF001 - as above
         source = str(session.source) if session.source else None
-        peer._connect_tcp = Dialer(peer, source, lambda reason: self._say(neighbour, reason))  # noqa: SLF001 - as above
+        peer._connect_tcp = Dialer(peer, source, partial(self._accounts.say, neighbour))  # noqa: SLF001 - as above
         peer.connection_lost = partial(self._lost, neighbour, peer.connection_lost)
         self.sessions[neighbour] = session
         self._tune()
@@ -185,13 +182,13 @@ class BgpSpeaker:
         if fault is None and _without_labels(present) == _without_labels(session):
             self.sessions[neighbour] = session
             if present.peer_router_id != session.peer_router_id:
-                self._forget_refusal(neighbour)
+                self._accounts.forget_refusal(neighbour)
             return
         why = _RECONFIGURED if fault is None else _DECONFIGURED
         self.delete_session(neighbour, why)
         self.add_session(neighbour, session)
         if fault is not None and speaks is not None:
-            self._refuse(neighbour, speaks, f"sent {error_text(*why)}: {fault.text}")
+            self._accounts.refuse(neighbour, f"sent {error_text(*why)}: {fault.text}", speaks)
 
     def _speaking(self, neighbour: str) -> Identity | None:
         """Return who has the session with a neighbour now, from its OPEN on."""
@@ -210,8 +207,8 @@ class BgpSpeaker:
         # Nor does it stop what dials and sends for the neighbour: Peer.stop() forgets to.
         self._activity.stop(peer)
         self._core._stop_child_threads(peer.name)  # noqa: SLF001 - there is no public way to it
-        for store in (self.sessions, self._since, self._errors, self._ended, self._identity, self.refusals):
-            store.pop(neighbour, None)
+        self.sessions.pop(neighbour, None)
+        self._accounts.drop(neighbour)
         self._stale.drop(neighbour)
         self._forget(peer)
         self._malformed.drop(neighbour)
@@ -246,6 +243,10 @@ class BgpSpeaker:
         """Withdraw a prefix."""
         self._bgp.prefix_del(prefix)
         self.advertisements.pop(prefix, None)
+
+    def refusals(self) -> dict[str, str]:
+        """Return by neighbour, in words, why a speaker is refused that came in its place."""
+        return self._accounts.refusals()
 
     def settle(self) -> None:
         """Tell every neighbour, now and when its session comes up, that what it was sent is everything."""
@@ -304,24 +305,8 @@ class BgpSpeaker:
         fault = mismatch(opened, session, self.speaker)
         if fault is None:
             return None
-        self._refuse(neighbour, opened, f"sent {error_text(*fault.code)}: {fault.text}")
+        self._accounts.refuse(neighbour, f"sent {error_text(*fault.code)}: {fault.text}", opened)
         return fault.code
-
-    def _refuse(self, neighbour: str, who: Identity, text: str) -> None:
-        """Say who was refused; said until the expected speaker has come, or another is expected."""
-        self._identity[neighbour] = who
-        if self.refusals.get(neighbour) != text:
-            _LOG.warning("%s: %s", neighbour, text)
-            self.refusals[neighbour] = text
-            self._changed()
-        self._say(neighbour, text)
-
-    def _forget_refusal(self, neighbour: str) -> None:
-        """Forget what was said of a speaker, for somebody else is expected now."""
-        said = self.refusals.pop(neighbour, None)
-        if said is not None and self._errors.get(neighbour) == said:
-            del self._errors[neighbour]
-        self._changed()
 
     def _stranger(self, address: str, sent: bytes) -> None:
         """Say who dialed without being a neighbour, to the session that it was perhaps meant for."""
@@ -334,11 +319,7 @@ class BgpSpeaker:
             if session.peer_router_id != router_id or router_id is None or peer.in_established():
                 continue
             text = f"expected router ID {router_id} of {session.whose} from {neighbour}, came from {address}"
-            text = f"sent {error_text(*_REJECTED)}: {text}"
-            if self.refusals.get(neighbour) != text:
-                _LOG.warning("%s: %s", neighbour, text)
-                self.refusals[neighbour] = text
-            self._say(neighbour, text)
+            self._accounts.refuse(neighbour, f"sent {error_text(*_REJECTED)}: {text}")
 
     # --- what is malformed -------------------------------------------------------------------------
 
@@ -368,7 +349,7 @@ class BgpSpeaker:
         """Count what was wrong with an UPDATE, and say why its routes are withdrawn."""
         said = self._malformed.note(peer.ip_address, verdict)
         if said:
-            self._say(peer.ip_address, said)
+            self._accounts.say(peer.ip_address, said)
             self._changed()
 
     def failed(self, peer: Library, fault: Fault, *, bound: bool) -> None:
@@ -377,31 +358,28 @@ class BgpSpeaker:
         said = f"sent {error_text(*fault.code)}: {fault.text}"
         self._malformed.fault(neighbour, said)
         if bound and peer.in_established():
-            self._ended[neighbour] = fault.code
-        if bound or not (peer.in_established() or neighbour in self.refusals):
-            self._say(neighbour, said)
+            self._accounts.of(neighbour).ended = fault.code
+        if bound or not (peer.in_established() or self._accounts.of(neighbour).refusal):
+            self._accounts.say(neighbour, said)
 
     # --- what the speaker says ---------------------------------------------------------------------
 
     def _up(self, peer: Library) -> None:
         address = peer.ip_address
-        self._identity[address] = self._gate.identity(peer.protocol.recv_open_msg)
-        self._since[address] = time.time()
-        self._errors.pop(address, None)
-        self._ended.pop(address, None)
-        self.refusals.pop(address, None)
+        self._accounts.up(address, self._gate.identity(peer.protocol.recv_open_msg))
         if not self._graceful.up(address, peer.protocol.recv_open_msg):
             self._forget(peer)
         self._changed()
 
     def _down(self, peer: Library) -> None:
         address = peer.ip_address
-        self._since[address] = time.time()
+        self._accounts.down(address)
+        ended = self._accounts.of(address).ended
         self._forget(peer)
-        if address in self.sessions and not is_goodbye(self._ended.get(address)):
+        if address in self.sessions and not is_goodbye(ended):
             had = self._judged(address, peer)[0]
             self._stale.keep(address, had)
-            if address not in self._ended:
+            if ended is None:
                 self._graceful.lost(address, [route["prefix"] for route in had])
         else:
             self._stale.drop(address)
@@ -424,22 +402,17 @@ class BgpSpeaker:
     def _note(self, peer: Library, code: int, subcode: int | None, direction: str, words: str = "") -> None:
         numbers = int(code), int(subcode or 0)
         if peer is not None and peer.in_established():
-            self._ended[peer.ip_address] = numbers
+            self._accounts.of(peer.ip_address).ended = numbers
         # A collision says nothing of who was refused before it.
-        if peer is not None and not (numbers == _COLLISION and peer.ip_address in self.refusals):
+        if peer is not None and not (numbers == _COLLISION and self._accounts.of(peer.ip_address).refusal):
             why = f": {words}" if words and numbers in (_SHUTDOWN, _RESET) else ""  # RFC 9003
-            self._say(peer.ip_address, f"{direction} {error_text(*numbers)}{why}")
+            self._accounts.say(peer.ip_address, f"{direction} {error_text(*numbers)}{why}")
 
     def _lost(self, neighbour: str, lost: Callable[[str], None], reason: str) -> None:
-        said = self._errors.get(neighbour, "")
+        said = self._accounts.of(neighbour).error
         if not said or said.startswith(RECEIVED):  # a NOTIFICATION says more
-            self._say(neighbour, reason[:1].lower() + reason[1:].rstrip("."))
+            self._accounts.say(neighbour, reason[:1].lower() + reason[1:].rstrip("."))
         lost(reason)
-
-    def _say(self, neighbour: str, reason: str) -> None:
-        if self._errors.get(neighbour) != reason:
-            self._errors[neighbour] = reason
-            self._changed()
 
     def _established(self) -> Iterator[tuple[str, Library]]:
         for neighbour in self.sessions:
@@ -494,20 +467,20 @@ class BgpSpeaker:
         for neighbour in self.sessions:
             peer = self._peer(neighbour)
             state = str(peer.state.bgp_state).lower() if peer is not None else "idle"
-            who = self._identity.get(neighbour)
+            account = self._accounts.of(neighbour)
             reasons = refused.get(neighbour, Counter())
             result.append(
                 {
                     "neighbour": neighbour,
                     "state": state,
-                    "since": self._since.get(neighbour, 0.0),
-                    "remote_asn": who.asn if who else None,
-                    "remote_router_id": str(who.router_id) if who else None,
+                    "since": account.since,
+                    "remote_asn": account.who.asn if account.who else None,
+                    "remote_router_id": str(account.who.router_id) if account.who else None,
                     "received": took[neighbour] + reasons.total(),
                     "accepted": took[neighbour],
                     "rejected": sorted(reasons.items()),
                     "advertised": len(peer.outbox.held) if peer is not None else 0,
-                    "last_error": self._errors.get(neighbour, ""),
+                    "last_error": account.error,
                 }
             )
         return result
