@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from tests.netns import two_reflectors_world
@@ -109,53 +109,67 @@ def test_a_reflector_whose_host_starts_anew_takes_no_packet_that_it_cannot_forwa
     assert traffic.lost(began) == []
 
 
-def test_the_reflector_of_the_higher_local_preference_is_used_alone(fabric: Fabric, traffic: Traffic) -> None:
-    began = time.monotonic()
-    for leaf in LEAVES:
-        fabric[leaf].reconfigure(leaf_file(leaf, rr1=200))
-    fabric.until_ways("rr1")
-    traffic.flow()
-    assert traffic.lost(began) == []
+def _falls_back_and_returns(
+    fabric: Fabric,
+    traffic: Traffic,
+    way: str,
+    others: tuple[str, ...],
+    *,
+    cut: Callable[[], None],
+    mend: Callable[[], None],
+) -> None:
+    """Cut a way that is used alone and give it back: packets are lost for the hold time, and no others."""
     died = time.monotonic()
-    fabric.cut("rr1")
-    fabric.until_ways("rr2", seconds=HOLD + MARGIN)
+    cut()
+    fabric.until_ways(*others, seconds=HOLD + MARGIN)
     moved = time.monotonic()
     traffic.flow()
     lost = traffic.lost(died)
-    assert len(lost) > 0, "nothing went over rr1"
+    assert len(lost) > 0, f"nothing went over {way}"
     assert lost[-1] < HOLD + MARGIN, lost[-1]
     assert traffic.lost(moved) == []
-    fabric.mend("rr1")
+    mend()
     back = time.monotonic()
-    fabric.until_ways("rr1")
+    fabric.until_ways(way)
     traffic.flow()
     assert traffic.lost(back) == []
+
+
+def _take_up(fabric: Fabric, traffic: Traffic, way: str, **preferences: int) -> None:
+    """Give a way the higher local preference; not a packet is lost."""
+    began = time.monotonic()
+    for leaf in LEAVES:
+        fabric[leaf].reconfigure(leaf_file(leaf, **preferences))
+    fabric.until_ways(way)
+    traffic.flow()
+    assert traffic.lost(began) == []
+
+
+def test_the_reflector_of_the_higher_local_preference_is_used_alone(fabric: Fabric, traffic: Traffic) -> None:
+    _take_up(fabric, traffic, "rr1", rr1=200)
+    _falls_back_and_returns(
+        fabric,
+        traffic,
+        "rr1",
+        ("rr2",),
+        cut=lambda: fabric.cut("rr1"),
+        mend=lambda: fabric.mend("rr1"),
+    )
 
 
 def test_a_direct_session_is_preferred_and_reflected_paths_are_the_fall_back(
     fabric: Fabric, traffic: Traffic
 ) -> None:
-    began = time.monotonic()
-    for leaf in LEAVES:
-        fabric[leaf].reconfigure(leaf_file(leaf, direct=200))
-    fabric.until_ways("direct")
-    traffic.flow()
-    assert traffic.lost(began) == []
+    _take_up(fabric, traffic, "direct", direct=200)
     before = fabric["leaf-a"].sent("direct")
-    cut = time.monotonic()
-    fabric.silence("leaf-b", link="direct")
-    fabric.until_ways("rr1", "rr2", seconds=HOLD + MARGIN)
-    moved = time.monotonic()
-    traffic.flow()
-    lost = traffic.lost(cut)
-    assert len(lost) > 0, "nothing went over the direct link"
-    assert lost[-1] < HOLD + MARGIN, lost[-1]
-    assert traffic.lost(moved) == []
-    fabric.hear("leaf-b")
-    back = time.monotonic()
-    fabric.until_ways("direct")
-    traffic.flow()
-    assert traffic.lost(back) == []
+    _falls_back_and_returns(
+        fabric,
+        traffic,
+        "direct",
+        ("rr1", "rr2"),
+        cut=lambda: fabric.silence("leaf-b", link="direct"),
+        mend=lambda: fabric.hear("leaf-b"),
+    )
     assert fabric["leaf-a"].sent("direct") > before
 
 

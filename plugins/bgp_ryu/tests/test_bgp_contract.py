@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker, Timers
-from routerd.spi import PluginContext, Provider, Routing
+from routerd.spi import Routing
 from routerd.testing.bgp import ScriptedSpeaker
-from routerd.testing.context import make_context
 from routerd.testing.contracts import Neighbour, RoutingContract, Samples
 from routerd.testing.contracts.table import fill
-from routerd_bgp_ryu.config import BgpOptions
-from routerd_bgp_ryu.plugin import routerd_routings
-from routerd_bgp_ryu.testing.processes import end_speaker
+from routerd_bgp_ryu.testing.real import RealSpeaker
 
 LISTEN = IPv4Address(f"127.{1 + secrets.randbelow(250)}.251.{1 + secrets.randbelow(250)}")
 SPEAKER = Speaker(asn=64577, router_id=LISTEN, owner="BGPRouter/a", port=17901, listen=LISTEN)
@@ -38,21 +34,7 @@ ONE, TWO = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
 @pytest.mark.live
-class TestBgp(RoutingContract):
-    @pytest.fixture
-    def provider(self) -> Provider[Routing]:
-        return routerd_routings()[0]
-
-    @pytest.fixture
-    def options(self) -> BgpOptions:
-        return BgpOptions()
-
-    @pytest.fixture
-    def context(self, short_path: Path) -> Iterator[PluginContext]:
-        made = make_context(short_path)
-        yield made
-        end_speaker(made.run_dir)
-
+class TestBgp(RealSpeaker, RoutingContract):
     @pytest.fixture
     async def neighbour(self) -> AsyncIterator[Neighbour]:
         address, prefix = LISTEN + 256, IPv4Network("10.88.1.9/32")

@@ -18,7 +18,7 @@ import pytest
 from routerd.model.session import ImportPolicy
 from routerd.testing.bgp import Capability, Conversation, Open, Update, establish, path_attributes
 from routerd_bgp_ryu.child.graceful import Graceful
-from routerd_bgp_ryu.testing.nodes import ASN, FAST, PORT, Node, Nodes, established, host, put, until
+from routerd_bgp_ryu.testing.nodes import ASN, FAST, PORT, Node, Nodes, established, host, pair, put, until
 
 A, B = "10.88.70.1/32", "10.88.70.2/32"
 CODE = 64
@@ -94,13 +94,7 @@ class TestPure:
 
 async def fabric(nodes: Nodes, **options: object) -> tuple[Node, Node, Node]:
     """Return a reflector and two leaves; `one` has learned B of `two`, and both have heard everything."""
-    rr, one, two = nodes(**options), nodes(**options), nodes(**options)
-    for node in (rr, one, two):
-        await node.start()
-    await rr.serve(one, A)
-    await rr.serve(two, B)
-    await one.join(rr)
-    await two.join(rr)
+    rr, one, two = await pair(nodes, (A, B), **options)
     await two.announce(B)
     await until(lambda: B in one.learned(), "announced")
     await until(lambda: all(node.last.complete for node in (rr, one, two)), "complete")

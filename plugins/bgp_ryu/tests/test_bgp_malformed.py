@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 import attrs
 import pytest
 
@@ -14,6 +12,7 @@ from routerd_bgp_ryu.testing.raw import (
     ORIGIN,
     PATH,
     PREFERENCE,
+    TERMS,
     USUAL,
     attribute,
     message,
@@ -24,13 +23,6 @@ from routerd_bgp_ryu.testing.raw import (
     update,
 )
 
-TERMS = Terms(
-    asn=64577,
-    peer_asn=64577,
-    router_id=IPv4Address("10.0.0.1"),
-    cluster_id=IPv4Address("10.0.0.1"),
-    local=IPv4Address("10.0.0.1"),
-)
 EXTERNAL = attrs.evolve(TERMS, peer_asn=64999)
 A, B = "10.88.1.1/32", "10.88.2.0/24"
 WITHDRAWN = update(withdrawn=(A,))

@@ -6,16 +6,15 @@ CVE-2024-31950 and CVE-2024-31951 (OSPF), CVE-2025-43970 (MRT files), CVE-2025-4
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
-
 import attrs
 import pytest
 
-from routerd_bgp_ryu.screen import Fault, Framer, Screen, Terms, Verdict
+from routerd_bgp_ryu.screen import Fault, Framer, Screen, Verdict
 from routerd_bgp_ryu.testing.raw import (
     NEXT_HOP,
     ORIGIN,
     PATH,
+    TERMS,
     USUAL,
     attribute,
     message,
@@ -26,13 +25,6 @@ from routerd_bgp_ryu.testing.raw import (
     update,
 )
 
-TERMS = Terms(
-    asn=64577,
-    peer_asn=64577,
-    router_id=IPv4Address("10.0.0.1"),
-    cluster_id=IPv4Address("10.0.0.1"),
-    local=IPv4Address("10.0.0.1"),
-)
 A = "10.88.1.1/32"
 WITHDRAWN = Verdict(messages=(update(withdrawn=(A,)),), withdrawn=(prefix(A),))
 MARKER = b"\xff" * 16

@@ -12,7 +12,7 @@ import pytest
 
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
-from routerd_bgp_ryu.testing.nodes import FAST, Node, Nodes, established, put, until
+from routerd_bgp_ryu.testing.nodes import FAST, Node, Nodes, established, pair, put, until
 
 A, B = "10.88.60.1/32", "10.88.60.2/32"
 SETTLE = 1.0
@@ -80,13 +80,7 @@ def marks(node: Node) -> dict[str, tuple[bool, bool]]:
 
 async def fabric(nodes: Nodes, **options: object) -> tuple[Node, Node, Node]:
     """Return a reflector and two leaves; `one` has learned B of `two`."""
-    rr, one, two = nodes(**options), nodes(**options), nodes(**options)
-    for node in (rr, one, two):
-        await node.start()
-    await rr.serve(one, A)
-    await rr.serve(two, B)
-    await one.join(rr)
-    await two.join(rr)
+    rr, one, two = await pair(nodes, (A, B), **options)
     await one.announce(A)
     await two.announce(B)
     await until(lambda: B in one.learned() and A in two.learned(), "announced")

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
 from ipaddress import IPv4Address
-from pathlib import Path
 
 import attrs
 import pytest
 
 from routerd.model.session import ImportPolicy, Speaker
-from routerd.spi import PluginContext, Provider, Routing
 from routerd.testing.bgp import Update, md5_available
-from routerd.testing.context import make_context
 from routerd.testing.contracts import BgpContract, BgpPlace
 from routerd.testing.contracts.bgp_world import POOL, OpenWorld, host
-from routerd_bgp_ryu.config import BgpOptions
-from routerd_bgp_ryu.plugin import routerd_routings
-from routerd_bgp_ryu.testing.processes import end_speaker
+from routerd_bgp_ryu.testing.real import RealSpeaker
 
 WIDE_ASN = 4_200_000_000
 
@@ -33,21 +27,7 @@ PLACE = BgpPlace(
 
 
 @pytest.mark.live
-class TestBgpOnTheWire(BgpContract):
-    @pytest.fixture
-    def provider(self) -> Provider[Routing]:
-        return routerd_routings()[0]
-
-    @pytest.fixture
-    def options(self) -> BgpOptions:
-        return BgpOptions()
-
-    @pytest.fixture
-    def context(self, short_path: Path) -> Iterator[PluginContext]:
-        made = make_context(short_path)
-        yield made
-        end_speaker(made.run_dir)
-
+class TestBgpOnTheWire(RealSpeaker, BgpContract):
     @pytest.fixture
     def place(self) -> BgpPlace:
         return PLACE

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from tests.unit.reconcile.leaf_claim import CLAIM, EXAMPLES, KEY, NOW, OWN
 
 from routerd import config
 from routerd.model.claim import AdmittedClaim, Claim, ClaimWireGuard
 from routerd.model.fabric import FabricRouteKey, InstanceFacts, RouteTableRef
-from routerd.model.names import PublicKey
 from routerd.model.route import LearnedRoute, RouteKey, RouteSet
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.desired import Desired
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)
-KEY = PublicKey("q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=")
-OWN = PublicKey("AAAAEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=")
-CLAIM = Claim(
-    name="leaf1",
-    policy_ref="SAMEnrollmentPolicy/leaves",
-    leaf_id="leaf1",
-    tunnel_address="10.255.16.11/32",
-    endpoint="10.20.0.11",
-    owned_addresses=("10.80.1.20/32",),
-    asn=64577,
-    wireguard=ClaimWireGuard(public_key=KEY, allowed_ips=("10.20.0.11/32",)),
-)
 
 
 def reflector(*claims: Claim, edit: tuple[str, str] = ("", ""), extra: str = "", **more: Any) -> Desired:

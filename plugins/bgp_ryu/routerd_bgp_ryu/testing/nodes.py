@@ -133,6 +133,21 @@ class Node:
                 await self.task
 
 
+async def pair(
+    nodes: Nodes,
+    claims: tuple[str, str],
+    **options: Any,  # noqa: ANN401 - Any: passed on
+) -> tuple[Node, Node, Node]:
+    """Return a reflector and two leaves that it has admitted; they do not announce their claims yet."""
+    rr, one, two = nodes(**options), nodes(**options), nodes(**options)
+    for node in (rr, one, two):
+        await node.start()
+    for leaf, claim in zip((one, two), claims, strict=True):
+        await rr.serve(leaf, claim)
+        await leaf.join(rr)
+    return rr, one, two
+
+
 async def until(condition: Callable[[], object], what: str, deadline: float = 20) -> None:
     """Wait until something holds."""
     with suppress(TimeoutError):

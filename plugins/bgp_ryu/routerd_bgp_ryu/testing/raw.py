@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
 
-from routerd_bgp_ryu.screen import NOTIFICATION, OPEN, ROUTE_REFRESH, UPDATE
+from routerd_bgp_ryu.screen import NOTIFICATION, OPEN, ROUTE_REFRESH, UPDATE, Terms
 
 ORIGIN = bytes.fromhex("40010100")
 PATH = bytes.fromhex("400200")
@@ -12,6 +12,15 @@ NEXT_HOP = bytes.fromhex("4003040a000005")
 PREFERENCE = bytes.fromhex("40050400000064")
 USUAL = ORIGIN + PATH + NEXT_HOP + PREFERENCE
 """Attributes of a route inside one AS; its next hop is 10.0.0.5."""
+
+TERMS = Terms(
+    asn=64577,
+    peer_asn=64577,
+    router_id=IPv4Address("10.0.0.1"),
+    cluster_id=IPv4Address("10.0.0.1"),
+    local=IPv4Address("10.0.0.1"),
+)
+"""Two speakers inside one AS; ours is 10.0.0.1."""
 
 CAPABILITIES = bytes.fromhex("0104000100010200")
 
