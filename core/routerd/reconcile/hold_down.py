@@ -13,17 +13,16 @@ class HoldDown:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._since: dict[Hashable, float] = {}
+        self._ends: float | None = None
 
     def filtered(self, changes: Sequence[AnyChange], now: float) -> list[AnyChange]:
         """Return the changes without the deletions that have to wait, by a monotonic clock."""
         gone = {change.key for change in changes if change.verb == "delete"}
         self._since = {key: self._since.get(key, now) for key in gone}
-        return [
-            change
-            for change in changes
-            if change.verb != "delete" or now - self._since[change.key] >= self._seconds
-        ]
+        waiting = {key: since for key, since in self._since.items() if now - since < self._seconds}
+        self._ends = min(waiting.values()) + self._seconds if waiting else None
+        return [change for change in changes if change.verb != "delete" or change.key not in waiting]
 
     def ends(self) -> float | None:
         """Return when the first deletion that waits may be made, none when none waits."""
-        return min(self._since.values()) + self._seconds if self._seconds and self._since else None
+        return self._ends

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from routerd.errors import PermanentError
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.hold_down import HoldDown
@@ -31,6 +32,7 @@ class TestPure:
         assert hold_down.ends() == 70.0
         assert hold_down.filtered([deletion("a")], 69.9) == []
         assert hold_down.filtered([deletion("a")], 70.0) == [deletion("a")]
+        assert hold_down.ends() is None
 
     def test_what_was_wanted_in_between_waits_anew(self) -> None:
         hold_down = HoldDown(SECONDS)
@@ -49,12 +51,19 @@ class TestPure:
 class World:
     """A table with a hold-down that is read every five minutes, as a cloud's, and what is desired of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **more: Any) -> None:
         self.clock = FakeClock()
         self.table = FakeTable()
         self.wanted: dict[Any, Any] = {"a": 1, "b": 1}
         self.loop = Loop(
-            [Binding(name="cloud", role="fabric-routes", table=self.table, quiet=QUIET, hold_down=SECONDS)],
+            [
+                Binding(
+                    name="cloud",
+                    role="fabric-routes",
+                    table=self.table,
+                    **{"quiet": QUIET, "hold_down": SECONDS, **more},
+                )
+            ],
             derive=lambda: Desired(tables={"cloud": DesiredTable(values=dict(self.wanted))}),
             clock=self.clock,
             log=RecordingLogger(),
@@ -111,6 +120,25 @@ async def test_while_it_waits_everything_is_as_desired_and_it_is_noted(world: Wo
     report = world.report()
     assert (report.settled, report.held, report.surplus) == (True, 1, 0)
     assert held([report]) == ["cloud: 1 no longer needed, kept until the hold-down is over"]
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "only planned"])
+async def test_a_deletion_that_is_not_made_does_not_keep_the_loop_busy(refused: bool) -> None:
+    """After its time it is as any other change that waits: the cloud is not read again and again."""
+    world = World(applies=refused)
+    world.table.content = {"a": 1, "b": 1}
+    await world.passes()
+    del world.wanted["a"]
+    if refused:
+        world.table.refusals["a"] = PermanentError("not permitted")
+    await world.passes()
+    await world.passes(SECONDS)
+    assert world.table.content == {"a": 1, "b": 1}
+    reads = world.table.observations
+    for _ in range(5):
+        await world.passes(1.0)
+    assert world.table.observations == reads
+    assert world.loop._pause(world.loop._lanes["host"]) > 10
 
 
 async def test_what_has_another_value_is_replaced_at_once(world: World) -> None:
