@@ -29,7 +29,8 @@ def command(settings: Settings, *, as_document: bool) -> None:
     """Show what would be changed, and change nothing.
 
     A running daemon answers from what it knows (claims, learned routes); without one, the host is
-    looked at directly. Exit status 0: nothing to do, 2: there are changes, 1: it cannot be said.
+    looked at directly. Exit status 0: nothing to do, 2: there are changes, 1: it cannot be said, or
+    something is wanted that would be refused.
     """
     try:
         document = _plan(settings)
@@ -43,7 +44,7 @@ def command(settings: Settings, *, as_document: bool) -> None:
     changes = cast("list[Document]", document["changes"])
     if changes:
         sys.exit(2)
-    if document["unreadable"]:
+    if document["unreadable"] or document["refused"]:
         sys.exit(1)
 
 
@@ -68,6 +69,14 @@ def _show(document: Document, terminal: Console) -> None:
             terminal.print(Text(f"      from {change['before']}\n      to   {change['after']}", style="dim"))
         elif change["after"]:
             terminal.print(Text(f"      {change['after']}", style="dim"))
+    for refused in cast("list[dict[str, str]]", document["refused"]):
+        sign, _ = _SIGNS[refused["verb"]]
+        terminal.print(
+            Text(
+                f"  ! {refused['table']} {sign} {refused['key']} will be refused: {refused['reason']}",
+                style="red",
+            )
+        )
     for text in cast("list[str]", document["unreadable"]):
         terminal.print(Text(f"  ! {text}", style="red"))
     incomplete = cast("list[str]", document["incomplete"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from typing import NewType
+from typing import Literal, NewType
 
 import attrs
 
@@ -66,3 +66,18 @@ class FabricRoute:
     """A route in a cloud's route table; `next_hop` as in `InstanceFacts.next_hop`."""
 
     next_hop: str
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that was checked of a cloud account.
+
+    `subject` is what was checked, a permission by the cloud's own name (`ec2:CreateRoute`) or a
+    setting; `state` `unknown` means that the API has no way to tell. `detail` is what was found, and
+    `remedy` what to do where something is missing.
+    """
+
+    subject: str
+    state: Literal["ok", "missing", "unknown"]
+    detail: str = ""
+    remedy: str = ""

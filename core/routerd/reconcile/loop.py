@@ -11,6 +11,7 @@ import asyncio
 import operator
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import attrs
@@ -38,8 +39,9 @@ class Binding:
     """A table put into the loop.
 
     `role` is its rank (see `order.RANKS`), `lane` the group it belongs to, `deadline` the seconds
-    that one call may take. `deletable` limits deletions to keys that are ours beyond what the
-    table itself can tell (a journal). `applies` false leaves changes planned and not made.
+    that one call may take. `permits` drops changes that are none of our business, which the table
+    itself cannot tell: what a journal does not say is ours is not deleted. `gate` holds back changes
+    that are wanted and may not be made yet; they stay planned. None lets everything through.
     `quiet` seconds pass between two observations when nothing has changed on our side: reading a
     cloud costs money and quota, so it is not read at each wake-up. What is desired no longer is
     deleted only after `hold_down` seconds, so that what comes back soon is never touched.
@@ -50,8 +52,8 @@ class Binding:
     table: AnyTable
     lane: str = "host"
     deadline: float = 30.0
-    deletable: Callable[[Hashable], bool] | None = None
-    applies: bool = True
+    permits: Callable[[AnyChange], bool] | None = None
+    gate: Callable[[AnyChange], bool] | None = None
     quiet: float = 0.0
     hold_down: float = 0.0
 
@@ -60,7 +62,8 @@ class Binding:
 class TableReport:
     """How a table stood at the end of its last pass.
 
-    `planned` are changes that were found and not made (a dry run, a provider in plan mode).
+    `planned` are changes that were found and not made (a dry run, a gate that is closed), `refused`
+    those that the table knows it would refuse, each with the reason.
     `surplus` counts what is there, is not desired, and is not deleted yet; not in it is what is `held`
     down for a time on purpose.
     """
@@ -73,6 +76,7 @@ class TableReport:
     held: int = 0
     pending: Mapping[Hashable, Pending] = attrs.field(factory=dict)
     planned: tuple[AnyChange, ...] = ()
+    refused: tuple[tuple[AnyChange, ProviderError], ...] = ()
     complete: bool = True
     error: str = ""
     readable: bool = True
@@ -94,6 +98,7 @@ class _Lane:
     last_desired: dict[str, tuple[Mapping[Hashable, object], bool]] = attrs.field(factory=dict)
     last_observed: dict[str, float] = attrs.field(factory=dict)
     hold_downs: dict[str, HoldDown] = attrs.field(factory=dict)
+    foreseen: dict[str, set[Hashable]] = attrs.field(factory=dict)
     passes: int = 0
     last_duration: float = 0.0
 
@@ -146,6 +151,12 @@ class Loop:
         for each in self._lanes.values() if lane is None else (self._lanes[lane],):
             each.woken.set()
 
+    def look(self, table: str) -> None:
+        """Make the lane of a table read it at the next pass, however short ago it was read."""
+        for lane in self._lanes.values():
+            if lane.last_observed.pop(table, None) is not None:
+                lane.woken.set()
+
     def hurry(self) -> None:
         """Forget backoff and look at everything again at once."""
         for lane in self._lanes.values():
@@ -188,22 +199,22 @@ class Loop:
         if desired is None:
             return False
         changes: dict[str, list[AnyChange]] = {}
+        planned: dict[str, list[AnyChange]] = {}
         for binding in lane.bindings:
             found = await self._compare(lane, binding, desired, dry_run=dry_run)
-            if found is not None:
-                changes[binding.name] = found
+            if found is None:
+                continue
+            opened = [not dry_run and (binding.gate is None or binding.gate(each)) for each in found]
+            changes[binding.name] = list(compress(found, opened))
+            planned[binding.name] = [each for each, may in zip(found, opened, strict=True) if not may]
+        self._note_planned(lane, planned)
         if dry_run:
-            self._note_planned(lane, changes)
             return False
         roles = {binding.name: binding.role for binding in lane.bindings}
         changed = False
         for step in ordered(changes, roles):
             binding = next(b for b in lane.bindings if b.name == step.table)
-            if binding.applies:
-                changed |= await self._apply(lane, binding, step)
-        self._note_planned(
-            lane, {b.name: changes[b.name] for b in lane.bindings if not b.applies and b.name in changes}
-        )
+            changed |= await self._apply(lane, binding, step)
         lane.passes += 1
         lane.last_duration = self._clock.monotonic() - began
         self._on_pass()
@@ -238,22 +249,24 @@ class Loop:
         now = self._clock.monotonic()
         if not retries.due(_WHOLE_TABLE, now) or self._is_quiet(lane, binding, want, retries, now):
             return None
+        # A dry run says what is done in the end, not what waits for now.
+        hold_down = lane.hold_downs.setdefault(binding.name, HoldDown(binding.hold_down))
         try:
             async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
                 observed = content_of(await binding.table.observe())
                 changes = _changes(binding, want, observed)
+                due = changes if dry_run else hold_down.filtered(changes, now)
+                foreseen = _foreseen(binding, due)
         except ProviderError as error:
             self._unreadable(lane, binding, error)
             return None
         retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
         lane.last_desired[binding.name] = dict(want.values), want.complete
         lane.last_observed[binding.name] = now
-        found = len(changes)
-        hold_down = lane.hold_downs.setdefault(binding.name, HoldDown(binding.hold_down))
-        if not dry_run:  # which says what is done in the end, not what waits for now
-            changes = hold_down.filtered(changes, now)
+        found, changes = len(changes), due
         retries.reconsider({change.key: change.after for change in changes})
         retries.forget_settled({change.key for change in changes})
+        self._refuse(lane, binding, changes, foreseen, dry_run=dry_run)
         surplus = sum(change.verb == "delete" for change in changes)
         lane.reports[binding.name] = TableReport(
             name=binding.name,
@@ -263,9 +276,32 @@ class Loop:
             surplus=surplus,
             held=found - len(changes),
             pending=dict(retries.pending),
+            refused=tuple((change, foreseen[change.key]) for change in changes if change.key in foreseen),
             complete=want.complete,
         )
-        return [change for change in changes if retries.due(change.key, now)]
+        return [change for change in changes if change.key not in foreseen and retries.due(change.key, now)]
+
+    def _refuse(
+        self,
+        lane: _Lane,
+        binding: Binding,
+        changes: Sequence[AnyChange],
+        foreseen: Mapping[Hashable, ProviderError],
+        *,
+        dry_run: bool,
+    ) -> None:
+        """Count what is foreseen to fail as failed, and let go of what is no longer."""
+        retries, now = lane.retries[binding.name], self._clock.monotonic()
+        for key in lane.foreseen.get(binding.name, set()) - foreseen.keys():
+            retries.pending.pop(key, None)
+        lane.foreseen[binding.name] = set(foreseen)
+        failing = [each for each in changes if each.key in foreseen and retries.due(each.key, now)]
+        if not failing or dry_run:
+            return
+        outcome = {change.key: foreseen[change.key] for change in failing}
+        self._log_outcome(binding, failing, outcome, retries)
+        wanted = {change.key: change.after for change in failing}
+        retries.record(outcome, now=now, jitter=self._jitter(), wanted=wanted)
 
     def _is_quiet(
         self,
@@ -355,8 +391,12 @@ class Loop:
 def _changes(binding: Binding, want: DesiredTable, observed: Mapping[Hashable, object]) -> list[AnyChange]:
     agrees = getattr(binding.table, "agrees", operator.eq)
     changes = diff(want.values, observed, deletable=want.complete, agrees=agrees)
-    may = binding.deletable
-    return [change for change in changes if change.verb != "delete" or may is None or may(change.key)]
+    return changes if binding.permits is None else list(filter(binding.permits, changes))
+
+
+def _foreseen(binding: Binding, changes: Sequence[AnyChange]) -> Mapping[Hashable, ProviderError]:
+    foresee = getattr(binding.table, "foresee", None)
+    return failures_of(foresee(changes)) if foresee is not None and changes else {}
 
 
 def _next_attempt(retries: Retries) -> float | None:

@@ -55,9 +55,14 @@ class JournaledTable:
         """Ask the provider's table, if it has an opinion, whether a value needs no change."""
         return bool(getattr(self._table, "agrees", operator.eq)(desired, observed))
 
-    def owns(self, key: Hashable) -> bool:
-        """Say whether the journal said at the last look that the key is ours."""
-        return str(key) in self._owned
+    def permits(self, change: Change[Any, Any]) -> bool:
+        """Say whether a change may be made: only what the journal said is ours may be deleted."""
+        return change.verb != "delete" or str(change.key) in self._owned
+
+    def foresee(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
+        """Ask the provider's table, if it can tell, which changes it would refuse."""
+        foresee = getattr(self._table, "foresee", None)
+        return foresee(changes) if foresee is not None else {}
 
     async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
         """Write the changes down, make them, and note how each ended.

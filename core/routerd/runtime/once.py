@@ -129,12 +129,8 @@ def _undoing(
 ) -> list[Change[object, object]]:
     if binding.role == "forwarding":
         return list(_restored_switches(assembly, binding, observed))
-    may = binding.deletable
-    return [
-        Change(key=key, before=value, after=None)
-        for key, value in observed.items()
-        if may is None or may(key)
-    ]
+    removals = [Change(key=key, before=value, after=None) for key, value in observed.items()]
+    return removals if binding.permits is None else list(filter(binding.permits, removals))
 
 
 def _restored_switches(

@@ -17,6 +17,7 @@ from routerd.runtime.clock import SystemClock
 from routerd.runtime.directories import Directories
 from routerd.runtime.host import LoadedPlugin
 from routerd.runtime.log import Log
+from routerd.runtime.pacing import Buckets
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.supervisor import Supervisor, Work
 from routerd.spi import (
@@ -61,6 +62,7 @@ class Workshop:
     supervisor: Supervisor
     wake: Callable[[str | None], None]
     read_only: bool = False
+    _buckets: dict[str, Buckets] = attrs.field(factory=dict)
 
     def make(self) -> Made:
         """Make every provider that the configuration can use."""
@@ -103,6 +105,7 @@ class Workshop:
             run_dir=run,
             wake=lambda: self.wake(lane),
             spawn=spawn,
+            pacing=self._buckets.setdefault(plugin.info.name, Buckets(self.clock)),
             read_only=self.read_only,
         )
         return create(provider, context, options)
@@ -110,6 +113,8 @@ class Workshop:
 
 _PROMISES = {
     Capability.ENCRYPTS: ("peers", "says it encrypts but has no peers"),
+    Capability.SHARES_SITE: ("share", "says it shares its site but cannot be told with whom"),
+    Capability.DIAGNOSES: ("diagnose", "says it diagnoses but does not"),
     Capability.SHOWS_PAYLOAD: ("payload", "says it shows its payload but has none"),
 }
 
@@ -139,16 +144,18 @@ def alone(
         directories = Directories(state=Path(spare) / "state", run=Path(spare) / "run")
         directories.make()
         state, run = directories.plugin(plugin.info.name)
+        clock = SystemClock()
         context = PluginContext(
             plugin=plugin.info.name,
             node=node,
             log=log.bind(plugin=plugin.info.name),
-            clock=SystemClock(),
+            clock=clock,
             kernel=NetlinkKernel(),
             state_dir=state,
             run_dir=run,
             wake=lambda: None,
             spawn=_refuse_to_spawn,
+            pacing=Buckets(clock),
             read_only=read_only,
         )
         yield create(provider, context, options)

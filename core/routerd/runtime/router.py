@@ -15,6 +15,7 @@ import attrs
 
 from routerd.errors import ProviderError
 from routerd.model import specs
+from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey
@@ -290,7 +291,7 @@ class Router:
     async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
         self.knowledge.instances[name] = await fabric.instance()
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
-        applies = profile is not None and profile.spec.mode == "auto"
+        gate = None if profile is not None and profile.spec.mode == "auto" else _closed
         hold_down = profile.spec.removal_hold_down.total_seconds() if profile and self._holds_down else 0.0
         lane = f"fabric/{name}"
 
@@ -304,8 +305,8 @@ class Router:
                 lane=lane,
                 table=switches,
                 deadline=FABRIC_DEADLINE,
-                deletable=lambda _: False,  # a switch is set, and set back, but never deleted
-                applies=applies,
+                permits=_sets,
+                gate=gate,
                 quiet=FABRIC_QUIET,
             )
         )
@@ -316,8 +317,8 @@ class Router:
                 lane=lane,
                 table=routes,
                 deadline=FABRIC_DEADLINE,
-                deletable=routes.owns,
-                applies=applies,
+                permits=routes.permits,
+                gate=gate,
                 quiet=FABRIC_QUIET,
                 hold_down=hold_down,
             )
@@ -350,6 +351,16 @@ class Router:
                 self.knowledge.public_keys[found.name] = key
                 self.loop.wake()
             await self._clock.sleep(1.0 if missing else 5.0)
+
+
+def _sets(change: Change[Any, Any]) -> bool:
+    """Let changes of a switch pass: it is set, and set back, but never deleted."""
+    return change.verb != "delete"
+
+
+def _closed(change: Change[Any, Any]) -> bool:
+    """Hold every change back."""
+    return False
 
 
 def _claims_of_file(intent: Intent) -> dict[str, Claim]:

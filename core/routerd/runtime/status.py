@@ -329,4 +329,14 @@ def planned_document(router: Router, dry: Loop) -> Document:
     ]
     waiting: list[JSONValue] = [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
     incomplete: list[JSONValue] = [report.name for report in reports if not report.complete]
-    return {"changes": changes, "unreadable": unreadable + waiting, "incomplete": incomplete}
+    refused: list[JSONValue] = [
+        {**change_document(report.name, change), "reason": str(error)}
+        for report in reports
+        for change, error in report.refused
+    ]
+    return {
+        "changes": changes,
+        "refused": refused,
+        "unreadable": unreadable + waiting,
+        "incomplete": incomplete,
+    }

@@ -9,8 +9,9 @@ from routerd.spi.clock import Clock
 from routerd.spi.context import Logger, PluginContext, Spawn
 from routerd.spi.control import ControlRoute, JSONValue
 from routerd.spi.enrollment import Enrollment, PayloadEnrollment
-from routerd.spi.fabric import Fabric
+from routerd.spi.fabric import DiagnosingFabric, Fabric, SharedFabric
 from routerd.spi.kernel import ALIAS_PREFIX, Kernel, Link, LinkSpec
+from routerd.spi.pace import Pacer, Pacing
 from routerd.spi.provider import (
     API_VERSION,
     ENTRY_POINT_GROUP,
@@ -21,7 +22,7 @@ from routerd.spi.provider import (
     Provider,
 )
 from routerd.spi.routing import Routing
-from routerd.spi.table import AgreeingTable, Table
+from routerd.spi.table import AgreeingTable, ForeseeingTable, Table
 from routerd.spi.transport import EncryptingTransport, Transport
 
 __all__ = [
@@ -32,9 +33,11 @@ __all__ = [
     "Capability",
     "Clock",
     "ControlRoute",
+    "DiagnosingFabric",
     "EncryptingTransport",
     "Enrollment",
     "Fabric",
+    "ForeseeingTable",
     "JSONValue",
     "Kernel",
     "Lifecycle",
@@ -42,11 +45,14 @@ __all__ = [
     "LinkSpec",
     "Logger",
     "NoOptions",
+    "Pacer",
+    "Pacing",
     "PayloadEnrollment",
     "PluginContext",
     "PluginInfo",
     "Provider",
     "Routing",
+    "SharedFabric",
     "Spawn",
     "Table",
     "Transport",

@@ -10,6 +10,7 @@ import attrs
 
 from routerd.spi.clock import Clock
 from routerd.spi.kernel import Kernel
+from routerd.spi.pace import Pacing
 
 
 class Logger(Protocol):
@@ -47,7 +48,8 @@ class PluginContext:
     `state_dir` is the plugin's own directory (mode 0700) and exists; `run_dir` the same for
     sockets, whose paths must stay below 100 bytes. `wake` asks the loop to look at the world
     soon; it never blocks and may be called often. `read_only` is true in a dry run: a provider
-    then observes and never changes anything, not even by starting a helper process.
+    then observes and never changes anything, not even by starting a helper process. `pacing` gives
+    the token bucket of an account whose API allows only so many calls.
     """
 
     plugin: str
@@ -59,4 +61,5 @@ class PluginContext:
     run_dir: Path
     wake: Callable[[], None]
     spawn: Spawn
+    pacing: Pacing
     read_only: bool = False

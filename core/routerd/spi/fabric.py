@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, InstanceFacts, NicRef
+from routerd.model.fabric import FabricRoute, FabricRouteKey, Finding, Forwarding, InstanceFacts, NicRef
 from routerd.spi.provider import Lifecycle
 from routerd.spi.table import Table
 
@@ -31,5 +32,32 @@ class Fabric(Lifecycle, Protocol):
 
         A route to anything else is foreign: it does not show in `observe`, and a creation on its
         prefix is a `NotOwnedError` that names the foreign next hop.
+        """
+        ...
+
+
+class SharedFabric(Fabric, Protocol):
+    """A fabric whose site has several routers, of which one at a time is led to."""
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Be told, once and before `start`, how routes name the other routers of the site.
+
+        From then on routes that lead to one of them show in `routes.observe` too. Replacing such a
+        route by one that leads to us is a takeover: it is made only while the route, read right
+        before, still leads to one of them, and read again afterwards where the API has no condition
+        for it. A replacement may also put one back (an undo). A route that leads to another router
+        is never deleted: that is a `NotOwnedError`.
+        """
+        ...
+
+
+class DiagnosingFabric(Fabric, Protocol):
+    """A fabric that can say what its credentials may and may not do."""
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Return what was checked of account, network and permissions, the failures among it.
+
+        Changes nothing: where the API has no dry run, a permission is tried by a request that cannot
+        succeed, or is reported as not known. Raises `ProviderError` only when nothing could be asked.
         """
         ...

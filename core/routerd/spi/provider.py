@@ -27,6 +27,10 @@ class Capability(enum.Enum):
     """A transport that can run without the kernel's module."""
     IN_GUEST_ROUTES = "in-guest-routes"
     """A fabric that has no route tables of its own and writes routes into guests."""
+    SHARES_SITE = "shares-site"
+    """A fabric that can take over from the site's other routers: `SharedFabric`."""
+    DIAGNOSES = "diagnoses"
+    """A fabric that can check its own permissions: `DiagnosingFabric`."""
     SHOWS_PAYLOAD = "shows-payload"
     """A join method that can show what it signs: `PayloadEnrollment`."""
 

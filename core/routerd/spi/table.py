@@ -37,6 +37,22 @@ class Table(Protocol[K, V]):
         ...
 
 
+class ForeseeingTable(Table[K, V], Protocol[K, V]):
+    """A table that can tell before a change is made that it would be refused.
+
+    The loop asks after each reading; what is refused then is not applied, shows in the plan with its
+    reason, and is tried again as any failure is.
+    """
+
+    def foresee(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
+        """Return which of all `changes` that are due would fail, judged by the last `observe`.
+
+        Does no I/O. A quota that leaves room for some of them refuses the others with its number, what
+        is in use, and how to raise it; what is not ours stands in the way by name.
+        """
+        ...
+
+
 class AgreeingTable(Table[K, V], Protocol[K, V]):
     """A table whose world fills in what a desired value leaves open, such as a route's device.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from routerd.spi import Clock, Kernel, PluginContext
+from routerd.spi import Clock, Kernel, Pacer, PluginContext
 from routerd.testing.clock import FakeClock
 from routerd.testing.kernel import FakeKernel
 
@@ -107,6 +107,43 @@ class WakeCounter:
         self.event.set()
 
 
+class CountingPacer:
+    """Implements `spi.Pacer`: never waits, counts calls in `taken` and keeps what was held.
+
+    Added in 1.0.
+    """
+
+    def __init__(self, *, rate: float, burst: int) -> None:
+        self.rate = rate
+        self.burst = burst
+        self.taken = 0
+        self.holds: list[float] = []
+
+    async def take(self) -> None:
+        """Count a call."""
+        self.taken += 1
+
+    def hold(self, seconds: float) -> None:
+        """Keep how long nobody was to call."""
+        self.holds.append(seconds)
+
+
+class CountingPacing:
+    """Implements `spi.Pacing`; `pacers` holds them by account.
+
+    Added in 1.0.
+    """
+
+    def __init__(self) -> None:
+        self.pacers: dict[str, CountingPacer] = {}
+
+    def __call__(self, account: str, *, rate: float, burst: int) -> Pacer:
+        """Return the pacer of an account."""
+        if account not in self.pacers:
+            self.pacers[account] = CountingPacer(rate=rate, burst=burst)
+        return self.pacers[account]
+
+
 def make_context(
     tmp_path: Path,
     *,
@@ -120,7 +157,8 @@ def make_context(
     """Return a context whose directories lie below `tmp_path` and whose every part is a fake.
 
     `context.log` is a `RecordingLogger`, `context.spawn` a `TaskSpawn`, `context.wake` a
-    `WakeCounter`. Calling it again with the same `tmp_path` and `kernel` stands for a restart.
+    `WakeCounter`, `context.pacing` a `CountingPacing`. Calling it again with the same `tmp_path` and
+    `kernel` stands for a restart.
 
     Added in 1.0.
     """
@@ -137,6 +175,7 @@ def make_context(
         run_dir=run_dir,
         wake=WakeCounter(),
         spawn=TaskSpawn(),
+        pacing=CountingPacing(),
         read_only=read_only,
     )
 

@@ -125,7 +125,7 @@ async def test_while_it_waits_everything_is_as_desired_and_it_is_noted(world: Wo
 @pytest.mark.parametrize("refused", [True, False], ids=["refused", "only planned"])
 async def test_a_deletion_that_is_not_made_does_not_keep_the_loop_busy(refused: bool) -> None:
     """After its time it is as any other change that waits: the cloud is not read again and again."""
-    world = World(applies=refused)
+    world = World(gate=lambda change: refused)
     world.table.content = {"a": 1, "b": 1}
     await world.passes()
     del world.wanted["a"]

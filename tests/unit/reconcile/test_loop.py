@@ -199,7 +199,7 @@ async def test_a_dry_run_says_what_and_does_nothing(world: World) -> None:
 
 async def test_a_table_that_may_not_be_changed_is_planned_and_not_ready() -> None:
     world = World(one=FakeTable())
-    world.bind("one", applies=False)
+    world.bind("one", gate=lambda change: False)
     world.want(one={"a": 1})
     await world.settle()
     assert world.tables["one"].content == {}
@@ -210,7 +210,7 @@ async def test_a_table_that_may_not_be_changed_is_planned_and_not_ready() -> Non
 
 async def test_only_what_the_journal_knows_is_deleted() -> None:
     world = World(one=FakeTable({"ours": 1, "unknown": 2}))
-    world.bind("one", deletable=lambda key: key == "ours")
+    world.bind("one", permits=lambda change: change.key == "ours")
     world.want(one={})
     await world.settle()
     assert world.tables["one"].content == {"unknown": 2}

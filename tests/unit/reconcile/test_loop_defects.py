@@ -103,7 +103,7 @@ async def test_a_deletable_filter_that_cannot_be_asked_deletes_nothing_and_stops
     def unreadable(_: Hashable) -> bool:
         raise StoreError("the disk is gone")
 
-    scene = Scene(FakeTable({"old": 1}), deletable=unreadable)
+    scene = Scene(FakeTable({"old": 1}), permits=unreadable)
     await scene.one_pass()
     assert scene.odd.content == {"old": 1}
     assert scene.sound.content == {"b": 2}
@@ -277,7 +277,7 @@ async def test_a_quiet_table_is_read_when_its_wish_becomes_complete() -> None:
 
 
 async def test_a_quiet_table_that_is_only_planned_stays_quiet() -> None:
-    scene = Scene(FakeTable(), quiet=300.0, applies=False)
+    scene = Scene(FakeTable(), quiet=300.0, gate=lambda change: False)
     for _ in range(5):
         await scene.one_pass()
     assert scene.odd.observations == 1

@@ -125,9 +125,11 @@ async def test_a_change_is_written_down_before_it_is_made() -> None:
 async def test_the_journal_is_read_once_for_a_look_and_says_what_is_ours() -> None:
     table = telling(content={"a": 1, "b": 2})
     journaled = JournaledTable(table, Journal(table.story), scope="aws", name="routes")
-    assert not journaled.owns("a"), "nothing is ours before the first look"
+    assert not journaled.permits(Change(key="a", before=1, after=None)), (
+        "nothing is ours before the first look"
+    )
     assert await journaled.observe() == {"a": 1, "b": 2}
-    assert [key for key in table.content if journaled.owns(key)] == ["a"]
+    assert [key for key in table.content if journaled.permits(Change(key=key, before=1, after=None))] == ["a"]
     assert table.story == ["owned"]
 
 

@@ -9,6 +9,13 @@ Added in 1.0.
 from routerd.testing.contracts.bgp import BgpContract
 from routerd.testing.contracts.enrollment import EnrollmentContract
 from routerd.testing.contracts.fabric import FabricContract
+from routerd.testing.contracts.fabric_site import (
+    DiagnosisRules,
+    ForesightRules,
+    OtherRouter,
+    Quota,
+    SharedFabricContract,
+)
 from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
 from routerd.testing.contracts.routing import RoutingContract
@@ -19,16 +26,21 @@ from routerd.testing.contracts.transport import EncryptingTransportContract, Tra
 __all__ = [
     "BgpContract",
     "BgpPlace",
+    "DiagnosisRules",
     "EncryptingTransportContract",
     "EnrollmentContract",
     "FabricContract",
     "Foreign",
+    "ForesightRules",
     "Neighbour",
+    "OtherRouter",
     "PluginContract",
     "ProviderContract",
     "ProviderTablesContract",
+    "Quota",
     "RoutingContract",
     "Samples",
+    "SharedFabricContract",
     "TableContract",
     "TableRules",
     "TransportContract",

@@ -79,9 +79,10 @@ class ProviderContract:
         assert provider.kind == provider.kind.strip().lower(), "kinds are written in lower case"
         assert attrs.has(provider.options), "the class of the options is no attrs class"
         assert isinstance(options, provider.options), "the fixture `options` is of another class"
-        tested = provider.capabilities & {Capability.ENCRYPTS}
+        tested = provider.capabilities & {Capability.ENCRYPTS, Capability.SHARES_SITE}
         assert tested == type(self).capabilities, (
-            "a provider with Capability.ENCRYPTS is tested by EncryptingTransportContract, one without is not"
+            "a provider with Capability.ENCRYPTS is tested by EncryptingTransportContract and one with "
+            "Capability.SHARES_SITE by SharedFabricContract, one without is not"
         )
 
     def test_create_touches_nothing(
