@@ -99,6 +99,7 @@ class _Lane:
     last_observed: dict[str, float] = attrs.field(factory=dict)
     hold_downs: dict[str, HoldDown] = attrs.field(factory=dict)
     foreseen: dict[str, set[Hashable]] = attrs.field(factory=dict)
+    late: dict[str, set[Hashable]] = attrs.field(factory=dict)
     passes: int = 0
     last_duration: float = 0.0
 
@@ -212,7 +213,7 @@ class Loop:
             return False
         roles = {binding.name: binding.role for binding in lane.bindings}
         changed = False
-        for step in ordered(changes, roles):
+        for step in ordered(changes, roles, lane.late):
             binding = next(b for b in lane.bindings if b.name == step.table)
             changed |= await self._apply(lane, binding, step)
         lane.passes += 1
@@ -257,6 +258,8 @@ class Loop:
                 changes = _changes(binding, want, observed)
                 due = changes if dry_run else hold_down.filtered(changes, now)
                 foreseen = _foreseen(binding, due)
+                made = [change for change in due if change.verb != "delete"]
+                late = _foreseen(binding, made).keys() - foreseen.keys()
         except ProviderError as error:
             self._unreadable(lane, binding, error)
             return None
@@ -266,6 +269,7 @@ class Loop:
         found, changes = len(changes), due
         retries.reconsider({change.key: change.after for change in changes})
         retries.forget_settled({change.key for change in changes})
+        lane.late[binding.name] = set(late)
         self._refuse(lane, binding, changes, foreseen, dry_run=dry_run)
         surplus = sum(change.verb == "delete" for change in changes)
         lane.reports[binding.name] = TableReport(

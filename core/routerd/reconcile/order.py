@@ -2,11 +2,12 @@
 
 Creations and replacements run from the underlay upwards, so that each finds what it stands on.
 Deletions run afterwards and the other way round, so that nothing loses its ground before it goes.
+Only what a full table has no room for before the deletions comes after them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import attrs
 
@@ -41,16 +42,29 @@ class Step:
     changes: tuple[AnyChange, ...]
 
 
-def ordered(changes: Mapping[str, Sequence[AnyChange]], roles: Mapping[str, str]) -> list[Step]:
-    """Return the steps in which `changes`, by table name, are applied; `roles` names each table's rank."""
-    by_rank = sorted(changes, key=lambda name: (RANKS.index(roles[name]), name))
-    steps = [_step(name, changes[name], deletes=False) for name in by_rank]
-    steps += [_step(name, changes[name], deletes=True) for name in reversed(by_rank)]
+def ordered(
+    changes: Mapping[str, Sequence[AnyChange]],
+    roles: Mapping[str, str],
+    late: Mapping[str, Collection[Hashable]] | None = None,
+) -> list[Step]:
+    """Return the steps in which `changes`, by table name, are applied; `roles` names each table's rank.
+
+    `late` are keys whose creation needs the room that their table's deletions make.
+    """
+    upwards = sorted(changes, key=lambda name: (RANKS.index(roles[name]), name))
+    steps: list[Step] = []
+    for phase, names in ((_EARLY, upwards), (_DELETION, upwards[::-1]), (_LATE, upwards)):
+        for name in names:
+            waiting = (late or {}).get(name, ())
+            part = tuple(change for change in changes[name] if _phase(change, waiting) == phase)
+            steps.append(Step(table=name, changes=part))
     return [step for step in steps if step.changes]
 
 
-def _step(name: str, changes: Iterable[AnyChange], *, deletes: bool) -> Step:
-    return Step(
-        table=name,
-        changes=tuple(change for change in changes if (change.verb == "delete") is deletes),
-    )
+_EARLY, _DELETION, _LATE = range(3)
+
+
+def _phase(change: AnyChange, late: Collection[Hashable]) -> int:
+    if change.verb == "delete":
+        return _DELETION
+    return _LATE if change.key in late else _EARLY

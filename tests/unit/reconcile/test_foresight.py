@@ -106,3 +106,16 @@ async def test_a_plan_shows_it_apart_from_what_would_be_made(world: World) -> No
     assert [change.key for change in world.report.planned] == ["a", "b"]
     assert [(change.key, str(error)) for change, error in world.report.refused] == [("c", "holds 2 of 2")]
     assert world.table.content == {}
+
+
+async def test_what_needs_the_room_of_a_deletion_is_made_after_it_and_the_rest_before(world: World) -> None:
+    world.wanted = {"a": 1, "b": 1}
+    await world.passes()
+    world.table.room = 3
+    world.wanted = {"b": 1, "c": 1, "d": 1}
+    world.table.asked.clear()
+    await world.passes(1)
+    assert world.table.asked == [["c"], ["a"], ["d"]]
+    assert world.table.content == {"b": 1, "c": 1, "d": 1}
+    await world.passes()
+    assert world.report.settled

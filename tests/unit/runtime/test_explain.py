@@ -32,6 +32,7 @@ from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.names import LinkName
 from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
+from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
 from routerd.runtime.explain import Explanation, Facts, Step, explain, explanation_document
 
@@ -368,6 +369,18 @@ def test_a_cloud_route_that_is_foreign_is_named() -> None:
         found.verdict
     )
     assert found.verdict.endswith("in rtb-1 is pending, failed once: rtb-1 has one to igw-1")
+
+
+def test_a_cloud_route_that_covers_more_addresses_is_found() -> None:
+    aggregate = FabricRouteKey(table=TABLE, prefix=PREFIX.supernet(new_prefix=30))
+    facts = on_leaf(paths=[path(RR)])
+    table = DesiredTable(values={aggregate: FabricRoute(next_hop=NIC)})
+    facts = attrs.evolve(
+        facts, desired=attrs.evolve(facts.desired, tables={**facts.desired.tables, "routes/aws": table})
+    )
+    failed = Pending(failures=1, error=TransientError("the table is full"), next_attempt=0.0)
+    found = explain(with_report(facts, "routes/aws", pending={aggregate: failed}))
+    assert f"the route to {aggregate.prefix} in {TABLE} is pending" in found.verdict
 
 
 def test_a_cloud_route_that_is_only_planned_is_not_there() -> None:

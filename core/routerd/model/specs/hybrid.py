@@ -55,7 +55,8 @@ class CloudProviderProfileSpec:
     """The cloud that this router lives in and what routerd may do to it.
 
     `mode` `plan` only shows what would be changed, `auto` makes the changes. A route that is needed no
-    longer stays for `removal_hold_down`. `options` are the provider's own and are checked against its
+    longer stays for `removal_hold_down`. With `aggregate`, addresses that fill a larger prefix share one
+    route to it. `options` are the provider's own and are checked against its
     schema.
     """
 
@@ -66,6 +67,7 @@ class CloudProviderProfileSpec:
     auth: CloudAuthSpec | None = None
     mode: Literal["plan", "auto"] = "plan"
     removal_hold_down: timedelta = timedelta(minutes=1)
+    aggregate: bool = False
     options: Mapping[str, object] = attrs.field(factory=dict)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.names import LinkName
@@ -40,12 +40,17 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
         wanted = {
             FabricRouteKey(table=table, prefix=prefix): FabricRoute(next_hop=facts.next_hop)
             for table in facts.route_tables
-            for prefix in remote
+            for prefix in (aggregated(remote) if profile.spec.aggregate else remote)
         }
         result[f"routes/{profile.name}"] = DesiredTable(
             values=wanted, complete=known, owners=dict.fromkeys(wanted, profile.ref)
         )
     return result
+
+
+def aggregated(prefixes: Iterable[IPv4Network]) -> Iterable[IPv4Network]:
+    """Return the fewest prefixes that cover the same addresses, and no other address."""
+    return collapse_addresses(prefixes)
 
 
 def permitted(inputs: Inputs) -> dict[IPv4Network, tuple[LearnedRoute, ...]]:

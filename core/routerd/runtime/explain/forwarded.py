@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address
+from collections.abc import Collection, Iterator, Sequence
+from ipaddress import IPv4Address, IPv4Network
 
 from routerd.kernel.route_lookup import RouteAnswer
-from routerd.model.fabric import FabricRouteKey
+from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.derive.overlay import Adjacency
@@ -157,6 +157,20 @@ def wireguard_step(facts: Facts, address: IPv4Address) -> Step:
 # --- cloud -------------------------------------------------------------------------------------------
 
 
+def _covering(
+    wanted: Collection[FabricRouteKey], table: RouteTableRef, prefix: IPv4Network
+) -> FabricRouteKey | None:
+    """Return the key of the route by which a table is to lead to a prefix: its own, or an aggregate's."""
+    candidates = (FabricRouteKey(table=table, prefix=each) for each in _supernets(prefix))
+    return next((key for key in candidates if key in wanted), None)
+
+
+def _supernets(prefix: IPv4Network) -> Iterator[IPv4Network]:
+    yield prefix
+    for length in range(prefix.prefixlen - 1, 0, -1):
+        yield prefix.supernet(new_prefix=length)
+
+
 def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
     """Yield each cloud's forwarding switches and, for a remote address, its route tables."""
     for profile in facts.inputs.intent.of(CloudProviderProfileSpec):
@@ -176,9 +190,10 @@ def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
         if not instance.route_tables:
             yield Step(title, "note", "no route table of it is to know the address")
         for table in instance.route_tables:
-            key = FabricRouteKey(table=table, prefix=facts.paths[0].prefix)
-            if key not in facts.desired.table(f"routes/{profile.name}").values:
-                yield Step(title, "note", f"no route to {key.prefix} is wanted in {table}")
+            prefix = facts.paths[0].prefix
+            key = _covering(facts.desired.table(f"routes/{profile.name}").values, table, prefix)
+            if key is None:
+                yield Step(title, "note", f"no route to {prefix} is wanted in {table}")
                 continue
             state, how = facts.entry(f"routes/{profile.name}", key)
             text = f"route to {key.prefix} in {table}, next hop {instance.next_hop}: {how}"
