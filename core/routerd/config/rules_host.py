@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from routerd.config.checker import Checker, encapsulation, link_name, mtu, port, secret, tunnel_key
@@ -65,10 +66,16 @@ def tunnel(c: Checker, r: Resource[specs.TunnelInterfaceSpec]) -> None:
     c.refer(r, "spec.underlayInterface", s.underlay_interface, "Interface", "WireGuardInterface")
 
 
+_SHORTEST_RESYNC = timedelta(minutes=1)
+
+
 def cloud_profile(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:
     """Check a cloud's profile; the provider's own options are checked with its schema."""
     if not r.spec.provider.strip():
         c.report(r, "spec.provider", "is empty", "aws, azure, oci or pve")
+    if r.spec.resync_interval < _SHORTEST_RESYNC:
+        message = "is shorter than a minute, and each look is a call of the cloud's API"
+        c.report(r, "spec.resyncInterval", message, "15m is the default; changes of ours are made at once")
     if r.spec.auth is not None and r.spec.auth.mode == "external-command":
         message = "routerd runs no command for credentials; it uses those of the host"
         c.warn(r, "spec.auth.mode", message, "write ambient, or leave auth out")

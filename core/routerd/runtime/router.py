@@ -34,9 +34,6 @@ from routerd.runtime.providers import Made
 from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
 
-FABRIC_QUIET = 300.0
-"""Seconds between two readings of a cloud when nothing has changed on our side."""
-
 FABRIC_DEADLINE = 180.0
 START_DEADLINE = 60.0
 RECOVERY_SECONDS = 180.0
@@ -291,8 +288,9 @@ class Router:
     async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
         self.knowledge.instances[name] = await fabric.instance()
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
-        gate = None if profile is not None and profile.spec.mode == "auto" else _closed
-        hold_down = profile.spec.removal_hold_down.total_seconds() if profile and self._holds_down else 0.0
+        spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
+        gate = None if spec.mode == "auto" else _closed
+        hold_down = spec.removal_hold_down.total_seconds() if self._holds_down else 0.0
         lane = f"fabric/{name}"
 
         switches = JournaledTable(fabric.forwarding, self._store, scope=name, name="forwarding")
@@ -307,7 +305,7 @@ class Router:
                 deadline=FABRIC_DEADLINE,
                 permits=_sets,
                 gate=gate,
-                quiet=FABRIC_QUIET,
+                quiet=spec.resync_interval.total_seconds(),
             )
         )
         self.loop.bind(
@@ -319,7 +317,7 @@ class Router:
                 deadline=FABRIC_DEADLINE,
                 permits=routes.permits,
                 gate=gate,
-                quiet=FABRIC_QUIET,
+                quiet=spec.resync_interval.total_seconds(),
                 hold_down=hold_down,
             )
         )

@@ -56,8 +56,8 @@ class CloudProviderProfileSpec:
 
     `mode` `plan` only shows what would be changed, `auto` makes the changes. A route that is needed no
     longer stays for `removal_hold_down`. With `aggregate`, addresses that fill a larger prefix share one
-    route to it. `options` are the provider's own and are checked against its
-    schema.
+    route to it. Where nothing changes on our side the cloud is read every `resync_interval`. `options`
+    are the provider's own and are checked against its schema.
     """
 
     provider: str
@@ -68,6 +68,7 @@ class CloudProviderProfileSpec:
     mode: Literal["plan", "auto"] = "plan"
     removal_hold_down: timedelta = timedelta(minutes=1)
     aggregate: bool = False
+    resync_interval: timedelta = timedelta(minutes=15)
     options: Mapping[str, object] = attrs.field(factory=dict)
 
 
