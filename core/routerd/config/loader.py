@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import attrs
 import yaml
 
+from routerd.config import credentials
 from routerd.config.document import Document, line_of, parse_document, read_document
 from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS, without_effect
 from routerd.config.structure import INVALID, Structurer, describe
@@ -244,8 +245,10 @@ class _Reader:
             return None
         s.lines = {"spec": line_of(entries.get("spec", node))}
         s.forget_guesses()
-        retired = self._retired(entries.get("spec"), kind.kind)
-        spec = INVALID if retired else s.attributes(entries.get("spec", _empty(node)), kind.spec, "spec")
+        refused = self._retired(entries.get("spec"), kind.kind)
+        if kind.kind == "CloudProviderProfile":
+            refused |= self._holds_credentials(entries.get("spec"))
+        spec = INVALID if refused else s.attributes(entries.get("spec", _empty(node)), kind.spec, "spec")
         if spec is INVALID or sum(problem.severity == "error" for problem in s.problems) > before:
             return None
         if kind.kind == "CloudProviderProfile":
@@ -294,6 +297,13 @@ class _Reader:
             if owner in (kind, "*") and node is not None:
                 self._s.report(node, f"spec.{path}", "is not a field of routerd", advice)
                 found = True
+        return found
+
+    def _holds_credentials(self, spec: yaml.Node | None) -> bool:
+        found = False
+        for key, path in credentials.written(spec, "spec"):
+            self._s.report(key, path, credentials.REFUSED, credentials.INSTEAD)
+            found = True
         return found
 
 

@@ -7,7 +7,6 @@ may hold one inline are masked, and so are options of clouds that are called lik
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
@@ -18,12 +17,12 @@ from typing import Any
 import attrs
 import yaml
 
+from routerd.config.credentials import is_credential
 from routerd.config.structure import fields_of
 from routerd.model.resource import Resource
 
 MASK = "***"
 
-_SECRET_KEY = re.compile(r"(?i)(password|secret|token|private_?key|access_?key|hmac)$")
 _TEXTUAL = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, PurePath)
 
 
@@ -73,7 +72,7 @@ def _plain(value: object, *, defaults: bool) -> object:
     if isinstance(value, Mapping):
         return {
             str(key): MASK
-            if isinstance(item, str) and _SECRET_KEY.search(str(key))
+            if isinstance(item, str) and is_credential(str(key))
             else _plain(item, defaults=defaults)
             for key, item in value.items()
         }
