@@ -19,8 +19,10 @@ from routerd.runtime.command import Command
 from routerd.runtime.log import Log
 from routerd.runtime.membership import Memberships
 from routerd.runtime.prepare import Prepared
+from routerd.runtime.router import Router
 from routerd.runtime.status import ask_live, planned_document, reasons
 from routerd.spi import JSONValue
+from routerd.store import Store
 from routerd.store.codec import from_json
 
 Document = dict[str, JSONValue]
@@ -91,22 +93,26 @@ async def tear_down(command: Command, log: Log) -> Removed:
     """
     prepared = command.prepare()
     command.directories.make()
-    done: list[str] = []
-    failed: list[str] = []
     with only_one(command.directories):
         async with _brought_up(prepared, command, log, read_only=False) as assembly:
-            failed += [f"{name}: {text}" for name, text in assembly.router.knowledge.waiting.items()]
-            bindings = sorted(assembly.router.loop.bindings(), key=lambda each: RANKS.index(each.role))
-            for binding in reversed(bindings):
-                await _empty(assembly, binding, done, failed)
+            return await remove_ours(assembly.router, assembly.store)
+
+
+async def remove_ours(router: Router, store: Store) -> Removed:
+    """Empty every table that is bound to a router whose lanes do not run."""
+    done: list[str] = []
+    failed = [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
+    bindings = sorted(router.loop.bindings(), key=lambda each: RANKS.index(each.role))
+    for binding in reversed(bindings):
+        await _empty(store, binding, done, failed)
     return Removed(done=tuple(done), failed=tuple(failed))
 
 
-async def _empty(assembly: Assembly, binding: Binding, done: list[str], failed: list[str]) -> None:
+async def _empty(store: Store, binding: Binding, done: list[str], failed: list[str]) -> None:
     try:
         async with asyncio.timeout(binding.deadline):
             observed = await binding.table.observe()
-            changes = _undoing(assembly, binding, observed)
+            changes = _undoing(store, binding, observed)
             # Even without a change: a provider may have made what no key stands for any longer.
             failures = await binding.table.apply(changes)
     except TimeoutError:
@@ -125,21 +131,21 @@ async def _empty(assembly: Assembly, binding: Binding, done: list[str], failed: 
 
 
 def _undoing(
-    assembly: Assembly, binding: Binding, observed: Mapping[object, object]
+    store: Store, binding: Binding, observed: Mapping[object, object]
 ) -> list[Change[object, object]]:
     if binding.role == "forwarding":
-        return list(_restored_switches(assembly, binding, observed))
+        return list(_restored_switches(store, binding, observed))
     removals = [Change(key=key, before=value, after=None) for key, value in observed.items()]
     return removals if binding.permits is None else list(filter(binding.permits, removals))
 
 
 def _restored_switches(
-    assembly: Assembly, binding: Binding, observed: Mapping[object, object]
+    store: Store, binding: Binding, observed: Mapping[object, object]
 ) -> list[Change[object, object]]:
     """Return changes that put back the forwarding switches that the journal says we moved."""
     scope = binding.name.partition("/")[2]
     changes: list[Change[object, object]] = []
-    for entry in assembly.store.owned(scope, "forwarding").values():
+    for entry in store.owned(scope, "forwarding").values():
         prior = from_json(entry.before, Forwarding) if entry.before is not None else None
         for key, value in observed.items():
             if prior is not None and str(key) == entry.key and value != prior:

@@ -15,7 +15,6 @@ import attrs
 
 from routerd.errors import ProviderError
 from routerd.model import specs
-from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey
@@ -26,7 +25,8 @@ from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
-from routerd.runtime.journal import Journal, JournaledTable
+from routerd.runtime.fabric_bindings import fabric_bindings
+from routerd.runtime.journal import Journal
 from routerd.runtime.knowledge import Knowledge
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import Prepared
@@ -34,7 +34,6 @@ from routerd.runtime.providers import Made
 from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
 
-FABRIC_DEADLINE = 180.0
 START_DEADLINE = 60.0
 RECOVERY_SECONDS = 180.0
 """How long nothing is removed after a damaged state file; leaves ask every minute whether they are known."""
@@ -289,39 +288,9 @@ class Router:
         self.knowledge.instances[name] = await fabric.instance()
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
-        gate = None if spec.mode == "auto" else _closed
-        hold_down = spec.removal_hold_down.total_seconds() if self._holds_down else 0.0
-        lane = f"fabric/{name}"
-
-        switches = JournaledTable(fabric.forwarding, self._store, scope=name, name="forwarding")
-        routes = JournaledTable(fabric.routes, self._store, scope=name, name="routes")
-
-        self.loop.bind(
-            Binding(
-                name=f"forwarding/{name}",
-                role="forwarding",
-                lane=lane,
-                table=switches,
-                deadline=FABRIC_DEADLINE,
-                permits=_sets,
-                gate=gate,
-                quiet=spec.resync_interval.total_seconds(),
-            )
-        )
-        self.loop.bind(
-            Binding(
-                name=f"routes/{name}",
-                role="fabric-routes",
-                lane=lane,
-                table=routes,
-                deadline=FABRIC_DEADLINE,
-                permits=routes.permits,
-                gate=gate,
-                quiet=spec.resync_interval.total_seconds(),
-                hold_down=hold_down,
-            )
-        )
-        self._run_lane(lane)
+        for binding in fabric_bindings(name, fabric, self._store, spec, holds_down=self._holds_down):
+            self.loop.bind(binding)
+        self._run_lane(f"fabric/{name}")
 
     def _run_lane(self, lane: str) -> None:
         if not self._runs_lanes:
@@ -349,16 +318,6 @@ class Router:
                 self.knowledge.public_keys[found.name] = key
                 self.loop.wake()
             await self._clock.sleep(1.0 if missing else 5.0)
-
-
-def _sets(change: Change[Any, Any]) -> bool:
-    """Let changes of a switch pass: it is set, and set back, but never deleted."""
-    return change.verb != "delete"
-
-
-def _closed(change: Change[Any, Any]) -> bool:
-    """Hold every change back."""
-    return False
 
 
 def _claims_of_file(intent: Intent) -> dict[str, Claim]:

@@ -1,0 +1,61 @@
+"""How a cloud's tables are put into the loop: journaled, gated by the profile's mode, and read seldom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from routerd.model.change import Change
+from routerd.model.specs import CloudProviderProfileSpec
+from routerd.reconcile.loop import Binding
+from routerd.runtime.journal import Journal, JournaledTable
+from routerd.spi import Fabric
+
+FABRIC_DEADLINE = 180.0
+
+
+def fabric_bindings(
+    name: str,
+    fabric: Fabric,
+    journal: Journal,
+    profile: CloudProviderProfileSpec,
+    *,
+    holds_down: bool = True,
+) -> tuple[Binding, Binding]:
+    """Return the tables of the cloud `name`, which have a lane of their own.
+
+    Without `holds_down` no deletion waits, for who does not stay to make it later.
+    """
+    gate = None if profile.mode == "auto" else _closed
+    switches = JournaledTable(fabric.forwarding, journal, scope=name, name="forwarding")
+    routes = JournaledTable(fabric.routes, journal, scope=name, name="routes")
+    forwarding = Binding(
+        name=f"forwarding/{name}",
+        role="forwarding",
+        lane=f"fabric/{name}",
+        table=switches,
+        deadline=FABRIC_DEADLINE,
+        permits=_sets,
+        gate=gate,
+        quiet=profile.resync_interval.total_seconds(),
+    )
+    return forwarding, Binding(
+        name=f"routes/{name}",
+        role="fabric-routes",
+        lane=f"fabric/{name}",
+        table=routes,
+        deadline=FABRIC_DEADLINE,
+        permits=routes.permits,
+        gate=gate,
+        quiet=profile.resync_interval.total_seconds(),
+        hold_down=profile.removal_hold_down.total_seconds() if holds_down else 0.0,
+    )
+
+
+def _sets(change: Change[Any, Any]) -> bool:
+    """Let changes of a switch pass: it is set, and set back, but never deleted."""
+    return change.verb != "delete"
+
+
+def _closed(change: Change[Any, Any]) -> bool:
+    """Hold every change back."""
+    return False
