@@ -1,26 +1,37 @@
 """The only module that imports the Azure SDK. Its calls block, so each runs in a thread.
 
-Retries of the SDK are off: when to try again is the reconcile loop's decision. Resources are
-kept as the JSON that they came in, so that a replacement loses no field that we do not know.
+Retries of the SDK are off: when to try again is the reconcile loop's decision. Every request takes a
+token of the subscription's bucket first, those that follow an asynchronous operation too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import attrs
-
-from routerd.errors import PermanentError
-from routerd_cloud_azure.faults import no_credentials, service_error, unreachable
+from routerd.errors import PermanentError, ProviderError
+from routerd.spi import Pacer
+from routerd_cloud_azure.api import Api
+from routerd_cloud_azure.edits import Edit
+from routerd_cloud_azure.faults import (
+    ThrottledError,
+    held,
+    no_credentials,
+    service_error,
+    unreachable,
+)
+from routerd_cloud_azure.permissions import Grant
+from routerd_cloud_azure.resources import Interface, ResourceId, Route, RouteTable, appliance
 
 T = TypeVar("T")
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _DEADLINE = 30.0
+_HELD_SECONDS = 15.0
+"""How long a request may wait for its token before it is given up, and tried again by the loop."""
 _OPERATION_SECONDS = 120.0
 """How long an asynchronous operation may take; most take a few seconds."""
 
@@ -28,97 +39,47 @@ POLL_SECONDS = 1.0
 """How often an asynchronous operation is asked after, when the answer has no `Retry-After`."""
 
 _NETWORK = "Microsoft.Network"
+_ROUTES_PER_TABLE = "RoutesPerRouteTable"
+_PERMISSIONS_VERSION = "2022-04-01"
 
 
-@attrs.frozen(kw_only=True)
-class ResourceId:
-    """The parts of a resource ID; IDs ignore case."""
-
-    group: str
-    name: str
-    child: str = ""
-
-    @classmethod
-    def parse(cls, ref: str) -> ResourceId:
-        """Split a resource ID; `PermanentError` when it is none."""
-        parts = ref.strip("/").split("/")
-        if len(parts) not in {8, 10} or parts[0].lower() != "subscriptions":
-            raise PermanentError(f'azure: "{ref}" is no resource ID')
-        return cls(group=parts[3], name=parts[7], child=parts[9] if len(parts) == 10 else "")
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Interface:
-    """A network interface; `body` is its whole JSON and `etag` the version that it is."""
-
-    ref: str
-    address: IPv4Address
-    subnet: str
-    primary: bool
-    forwarding: bool
-    etag: str
-    body: Mapping[str, Any]
-
-
-@attrs.frozen(kw_only=True)
-class Route:
-    """A user-defined route; `hop` is its type, `address` is set for a `VirtualAppliance`."""
-
-    name: str
-    prefix: IPv4Network
-    hop: str
-    address: IPv4Address | None
-    etag: str
-
-
-class Api(Protocol):
-    """What the fabric needs of Azure. Every method raises `ProviderError`."""
-
-    async def interfaces_of(self, group: str, instance: str) -> tuple[Interface, ...]:
-        """Return the interfaces in a resource group that belong to a VM, the primary one first."""
-        ...
-
-    async def interface(self, ref: str) -> Interface:
-        """Return one interface."""
-        ...
-
-    async def set_forwarding(self, interface: Interface, enabled: bool) -> None:
-        """Replace the interface with one field changed; `StaleError` when it changed since it was read."""
-        ...
-
-    async def route_table_of(self, subnet: str) -> str | None:
-        """Return the resource ID of the route table of a subnet."""
-        ...
-
-    async def routes(self, table: str) -> tuple[Route, ...]:
-        """Return the IPv4 routes of a table."""
-        ...
-
-    async def put_route(self, table: str, name: str, prefix: IPv4Network, next_hop: IPv4Address) -> None:
-        """Make a route to a virtual appliance; `RejectedError` when the prefix is taken."""
-        ...
-
-    async def delete_route(self, table: str, name: str, etag: str) -> None:
-        """Delete a route as it was read; `StaleError` when it changed since."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-
-async def connect(subscription: str, client_id: str) -> Api:
+async def connect(subscription: str, client_id: str, pacer: Pacer) -> Api:
     """Import the SDK and return the API of a subscription; raises `ProviderError`."""
+    pace = _Pace(pacer, asyncio.get_running_loop(), subscription)
     try:
         async with asyncio.timeout(_DEADLINE):
-            return await asyncio.to_thread(_connect, subscription, client_id)
+            return await asyncio.to_thread(_connect, subscription, client_id, pace)
     except TimeoutError as exc:
         raise unreachable(
             action="connect", resource=subscription, reason=f"{_DEADLINE:.0f} s passed"
         ) from exc
 
 
-def _connect(subscription: str, client_id: str) -> Api:
+class _Pace:
+    """A policy of the SDK's pipeline by which each request, in its thread, takes a token of the event loop.
+
+    `next` is the policy after it, set by the pipeline.
+    """
+
+    next: Any  # Any: the next policy, of one of two classes
+
+    def __init__(self, pacer: Pacer, loop: asyncio.AbstractEventLoop, subscription: str) -> None:
+        self.pacer = pacer
+        self._loop = loop
+        self._subscription = subscription
+
+    def send(self, request: Any) -> Any:  # noqa: ANN401 - Any: the pipeline's request and response
+        """Send a request when it is its turn."""
+        turn = asyncio.run_coroutine_threadsafe(self.pacer.take(), self._loop)
+        try:
+            turn.result(_HELD_SECONDS)
+        except TimeoutError as exc:
+            turn.cancel()
+            raise held(resource=self._subscription, seconds=_HELD_SECONDS) from exc
+        return self.next.send(request)
+
+
+def _connect(subscription: str, client_id: str, pace: _Pace) -> Api:
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - only a host on Azure should pay
     from azure.mgmt.network import NetworkManagementClient  # noqa: PLC0415 - as above
 
@@ -130,15 +91,29 @@ def _connect(subscription: str, client_id: str) -> Api:
     }
     try:
         credential = ManagedIdentityCredential(client_id=client_id or None, **bounds)
-        return _SdkApi(NetworkManagementClient(credential, subscription, **bounds), credential)
+        network = NetworkManagementClient(credential, subscription, per_retry_policies=[pace], **bounds)
+        return _SdkApi(network, credential, subscription, pace.pacer)
     except ValueError as exc:
         raise PermanentError(f"azure {subscription}: no client of the SDK, {exc}; check the options") from exc
 
 
 class _SdkApi:
-    def __init__(self, network: Any, credential: Any) -> None:  # noqa: ANN401 - Any: stands in for the SDK's classes
+    # Any: stands in for the SDK's classes.
+    def __init__(self, network: Any, credential: Any, subscription: str, pacer: Pacer) -> None:  # noqa: ANN401
         self._network = network
         self._credential = credential
+        self._pacer = pacer
+        self._subscription = subscription.lower()
+
+    def _where(self, ref: str) -> ResourceId:
+        """Split a resource ID; the client asks for names in its own subscription only."""
+        where = ResourceId.parse(ref)
+        if where.subscription != self._subscription:
+            raise PermanentError(
+                f"azure {ref}: is in another subscription than ours, {self._subscription}; name resources "
+                "of one subscription, or set subscriptionID"
+            )
+        return where
 
     async def interfaces_of(self, group: str, instance: str) -> tuple[Interface, ...]:
         listed = await self._guard(
@@ -147,15 +122,15 @@ class _SdkApi:
             lambda: [each.as_dict() for each in self._network.network_interfaces.list(group)],
         )
         own = [
-            _interface(body)
+            Interface.of(body)
             for body in listed
             if body["properties"].get("virtualMachine", {}).get("id", "").lower() == instance.lower()
         ]
         return tuple(sorted(own, key=lambda each: not each.primary))
 
     async def interface(self, ref: str) -> Interface:
-        where = ResourceId.parse(ref)
-        return _interface(
+        where = self._where(ref)
+        return Interface.of(
             await self._guard(
                 "networkInterfaces/read",
                 ref,
@@ -164,7 +139,7 @@ class _SdkApi:
         )
 
     async def set_forwarding(self, interface: Interface, enabled: bool) -> None:
-        where = ResourceId.parse(interface.ref)
+        where = self._where(interface.ref)
         properties = {**interface.body["properties"], "enableIPForwarding": enabled}
         await self._operation(
             "networkInterfaces/write",
@@ -179,7 +154,7 @@ class _SdkApi:
         )
 
     async def route_table_of(self, subnet: str) -> str | None:
-        where = ResourceId.parse(subnet)
+        where = self._where(subnet)
         body = await self._guard(
             "virtualNetworks/subnets/read",
             subnet,
@@ -188,32 +163,59 @@ class _SdkApi:
         table = body["properties"].get("routeTable")
         return str(table["id"]) if table else None
 
-    async def routes(self, table: str) -> tuple[Route, ...]:
-        where = ResourceId.parse(table)
-        body = await self._guard(
-            "routeTables/read",
-            table,
-            lambda: self._network.route_tables.get(where.group, where.name, cls=_raw),
+    async def route_table(self, ref: str) -> RouteTable:
+        where = self._where(ref)
+        return RouteTable.of(
+            await self._guard(
+                "routeTables/read",
+                ref,
+                lambda: self._network.route_tables.get(where.group, where.name, cls=_raw),
+            )
         )
-        return tuple(_route(each) for each in body["properties"].get("routes", []) if _is_ipv4(each))
 
-    async def put_route(self, table: str, name: str, prefix: IPv4Network, next_hop: IPv4Address) -> None:
-        where = ResourceId.parse(table)
-        properties = {
-            "addressPrefix": str(prefix),
-            "nextHopType": "VirtualAppliance",
-            "nextHopIpAddress": str(next_hop),
+    async def write_table(self, table: RouteTable, edits: Sequence[Edit]) -> None:
+        where = self._where(table.ref)
+        gone = frozenset(edit.name for edit in edits if edit.address is None)
+        put = {
+            edit.name: appliance(edit.change.key.prefix, edit.address)
+            for edit in edits
+            if edit.address is not None
         }
+        body = table.written(gone, put)
         await self._operation(
-            "routeTables/routes/write",
-            f"{table} {prefix}",
-            lambda: self._network.routes.begin_create_or_update(
-                where.group, where.name, name, {"properties": properties}, polling_interval=POLL_SECONDS
+            "routeTables/write",
+            table.ref,
+            lambda: self._network.route_tables.begin_create_or_update(
+                where.group,
+                where.name,
+                body,
+                headers={"If-Match": table.etag},
+                cls=_raw,
+                polling_interval=POLL_SECONDS,
             ),
         )
 
+    async def put_route(
+        self, table: str, name: str, prefix: IPv4Network, next_hop: IPv4Address, etag: str
+    ) -> Route:
+        where = self._where(table)
+        written = await self._operation(
+            "routeTables/routes/write",
+            f"{table} {prefix}",
+            lambda: self._network.routes.begin_create_or_update(
+                where.group,
+                where.name,
+                name,
+                {"properties": appliance(prefix, next_hop)},
+                headers={"If-Match": etag} if etag else {},
+                cls=_raw,
+                polling_interval=POLL_SECONDS,
+            ),
+        )
+        return Route.of(written)
+
     async def delete_route(self, table: str, name: str, etag: str) -> None:
-        where = ResourceId.parse(table)
+        where = self._where(table)
         await self._operation(
             "routeTables/routes/delete",
             f"{table} {name}",
@@ -222,6 +224,31 @@ class _SdkApi:
             ),
         )
 
+    async def routes_limit(self, location: str) -> int | None:
+        listed = await self._guard(
+            "locations/usages/read",
+            location,
+            lambda: [each.as_dict() for each in self._network.usages.list(location)],
+        )
+        limits = (each["limit"] for each in listed if each["name"]["value"] == _ROUTES_PER_TABLE)
+        return next(limits, None)
+
+    async def permissions(self, scope: str) -> tuple[Grant, ...]:
+        from azure.core.rest import HttpRequest  # noqa: PLC0415 - loaded already by `connect`
+
+        def pages() -> Iterable[Any]:
+            path = f"{scope}/providers/Microsoft.Authorization/permissions"
+            url: str | None = f"{path}?api-version={_PERMISSIONS_VERSION}"
+            while url:
+                answer = self._network.send_request(HttpRequest("GET", url))
+                answer.raise_for_status()
+                page = answer.json()
+                yield from page.get("value", [])
+                url = page.get("nextLink")
+
+        found = await self._guard("permissions/read", scope, lambda: list(pages()), "Microsoft.Authorization")
+        return tuple(Grant.of(each) for each in found)
+
     async def aclose(self) -> None:
         await asyncio.to_thread(self._close)
 
@@ -229,49 +256,63 @@ class _SdkApi:
         self._network.close()
         self._credential.close()
 
-    async def _operation(self, action: str, resource: str, begin: Callable[[], Any]) -> None:
-        """Begin an asynchronous operation and wait for its end."""
+    async def _operation(self, action: str, resource: str, begin: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """Begin an asynchronous operation, wait for its end and return its result (Any: JSON)."""
 
-        def work() -> None:
+        def work() -> Any:  # noqa: ANN401 - Any: as above
             # A `wait` that runs out leaves the operation to Azure; the next pass sees what came of it.
             poller = begin()
             poller.wait(_OPERATION_SECONDS)
-            if poller.done():
-                poller.result()
-            else:
+            if not poller.done():
                 raise TimeoutError
+            return poller.result()
 
-        await self._guard(action, resource, work, seconds=_OPERATION_SECONDS + _DEADLINE)
+        return await self._guard(action, resource, work, seconds=_OPERATION_SECONDS + _DEADLINE)
 
     async def _guard(
-        self, action: str, resource: str, work: Callable[[], T], seconds: float = _DEADLINE
+        self,
+        action: str,
+        resource: str,
+        work: Callable[[], T],
+        namespace: str = _NETWORK,
+        seconds: float = _DEADLINE,
     ) -> T:
         """Run a blocking call in a thread, under a deadline, with its errors translated."""
         from azure.core import exceptions  # noqa: PLC0415 - loaded already by `connect`
 
-        action = f"{_NETWORK}/{action}"
+        action = f"{namespace}/{action}"
+        seconds += _HELD_SECONDS
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.to_thread(work)
         except exceptions.HttpResponseError as exc:
-            answer, error = exc.response, exc.error
-            # A failure to get a token has no answer of the API, or one of the metadata service.
-            if isinstance(exc, exceptions.ClientAuthenticationError) and exc.status_code != 401:
-                raise no_credentials(action=action, resource=resource, reason=_brief(exc)) from exc
-            headers: Mapping[str, str] = getattr(answer, "headers", {})
-            raise service_error(
-                action=action,
-                resource=resource,
-                status=exc.status_code or 0,
-                code=(error.code if error else None) or "",
-                message=(error.message if error else None) or exc.message,
-                request_id=headers.get("x-ms-request-id", ""),
-                retry_after=headers.get("Retry-After", ""),
-            ) from exc
+            error = _translated(exc, action, resource)
+            if isinstance(error, ThrottledError) and error.retry_after is not None:
+                self._pacer.hold(error.retry_after.total_seconds())
+            raise error from exc
         except exceptions.AzureError as exc:
             raise unreachable(action=action, resource=resource, reason=_brief(exc)) from exc
         except TimeoutError as exc:
             raise unreachable(action=action, resource=resource, reason=f"{seconds:.0f} s passed") from exc
+
+
+def _translated(exc: Any, action: str, resource: str) -> ProviderError:  # noqa: ANN401
+    """Return our error for an `HttpResponseError` (Any: of the SDK)."""
+    from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - loaded already by `connect`
+
+    # A failure to get a token has no answer of the API, or one of the metadata service.
+    if isinstance(exc, ClientAuthenticationError) and exc.status_code != 401:
+        return no_credentials(action=action, resource=resource, reason=_brief(exc))
+    headers: Mapping[str, str] = getattr(exc.response, "headers", {})
+    return service_error(
+        action=action,
+        resource=resource,
+        status=exc.status_code or 0,
+        code=(exc.error.code if exc.error else None) or "",
+        message=(exc.error.message if exc.error else None) or exc.message,
+        request_id=headers.get("x-ms-request-id", ""),
+        retry_after=headers.get("Retry-After", ""),
+    )
 
 
 def _brief(error: Exception) -> str:
@@ -282,39 +323,3 @@ def _brief(error: Exception) -> str:
 def _raw(answer: Any, *_: object) -> Any:  # noqa: ANN401 - Any: JSON
     """Return the JSON of an answer instead of the SDK's model of it."""
     return answer.http_response.json()
-
-
-def _interface(body: Mapping[str, Any]) -> Interface:
-    properties = body["properties"]
-    configs = [each["properties"] for each in properties["ipConfigurations"]]
-    first = next((each for each in configs if each.get("primary")), configs[0])
-    return Interface(
-        ref=body["id"],
-        address=IPv4Address(first["privateIPAddress"]),
-        subnet=first["subnet"]["id"],
-        primary=bool(properties.get("primary", False)),
-        forwarding=bool(properties.get("enableIPForwarding", False)),
-        etag=body.get("etag", "*"),
-        body=body,
-    )
-
-
-def _is_ipv4(route: Mapping[str, Any]) -> bool:
-    """Say whether a route is for an IPv4 prefix; others are IPv6 or service tags."""
-    try:
-        IPv4Network(route["properties"].get("addressPrefix", ""))
-    except ValueError:
-        return False
-    return True
-
-
-def _route(body: Mapping[str, Any]) -> Route:
-    properties = body["properties"]
-    address = properties.get("nextHopIpAddress")
-    return Route(
-        name=body["name"],
-        prefix=IPv4Network(properties["addressPrefix"]),
-        hop=properties["nextHopType"],
-        address=IPv4Address(address) if address else None,
-        etag=body.get("etag", "*"),
-    )

@@ -12,7 +12,8 @@ class AzureOptions:
     `subscriptionID`, `resourceGroup` (where our network interfaces are), `instanceID` and
     `networkInterfaces` (resource IDs, the primary one first) replace what the metadata service and
     the API say. `routeTables` (resource IDs) replaces the route tables of our subnets; an explicit
-    empty list means that no route is written. `clientID` chooses one of several user-assigned identities.
+    empty list means that no route is written. `routesPerRouteTable` replaces the limit of routes that the
+    subscription is asked for; 0 asks. `clientID` chooses one of several user-assigned identities.
     """
 
     subscription_id: str = attrs.field(default="", metadata={"key": "subscriptionID"})
@@ -20,6 +21,7 @@ class AzureOptions:
     instance_id: str = attrs.field(default="", metadata={"key": "instanceID"})
     network_interfaces: tuple[str, ...] = ()
     route_tables: tuple[str, ...] | None = None
+    routes_per_route_table: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     client_id: str = attrs.field(default="", metadata={"key": "clientID"})
 
     def __attrs_post_init__(self) -> None:

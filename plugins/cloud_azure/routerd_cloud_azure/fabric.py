@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import (
     FabricRoute,
     FabricRouteKey,
+    Finding,
     Forwarding,
     InstanceFacts,
     Nic,
     NicRef,
     RouteTableRef,
 )
-from routerd.spi import PluginContext, Table
+from routerd.spi import ForeseeingTable, Pacer, PluginContext, Table
 from routerd_cloud_azure import metadata
-from routerd_cloud_azure.client import Api, Route, connect
+from routerd_cloud_azure.api import Api
+from routerd_cloud_azure.client import connect
 from routerd_cloud_azure.config import AzureOptions
-from routerd_cloud_azure.faults import MissingError, RejectedError, StaleError
+from routerd_cloud_azure.diagnosis import diagnosed
+from routerd_cloud_azure.edits import Limit
+from routerd_cloud_azure.faults import DeniedError, StaleError
 from routerd_cloud_azure.metadata import Identity
-
-RouteChange = Change[FabricRouteKey, FabricRoute]
+from routerd_cloud_azure.resources import Interface
+from routerd_cloud_azure.routes import RoutesTable
 
 _ATTEMPTS = 4
 """How often a read-modify-write is tried again when somebody else writes in between."""
+
+CALLS_PER_SECOND = 3.0
+BURST = 50
+"""Below what Microsoft.Network takes of a subscription, 1,000 writes in 5 minutes in each region, even if
+all were writes ("Understand how Azure Resource Manager throttles requests", "Network throttling")."""
+
+DEFAULT_LIMIT = Limit(
+    routes=400, source="the default; grant Microsoft.Network/locations/usages/read or set routesPerRouteTable"
+)
+"""What a table holds at least ("Virtual network traffic routing": 400; "Azure subscription limits": 1,000
+since 2026, which a table of Azure Virtual Network Manager held before)."""
 
 
 class AzureFabric:
@@ -37,7 +51,7 @@ class AzureFabric:
         ctx: PluginContext,
         options: AzureOptions,
         *,
-        connector: Callable[[str, str], Awaitable[Api]] = connect,
+        connector: Callable[[str, str, Pacer], Awaitable[Api]] = connect,
         identify: Callable[[], Awaitable[Identity]] = metadata.identify,
     ) -> None:
         self._ctx = ctx
@@ -46,9 +60,16 @@ class AzureFabric:
         self._identify = identify
         self._identity: Identity | None = None
         self._api: Api | None = None
-        self._facts: InstanceFacts | None = None
+        self._interfaces: tuple[Interface, ...] = ()
+        self._told: Limit | None = None
+        self.known: InstanceFacts | None = None
+        self.others: frozenset[str] = frozenset()
         self.forwarding: Table[NicRef, Forwarding] = _ForwardingTable(self)
-        self.routes: Table[FabricRouteKey, FabricRoute] = _RoutesTable(self)
+        self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = RoutesTable(self)
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Be told the private addresses of the other routers of the site."""
+        self.others = next_hops
 
     async def start(self) -> None:
         """Ask who we are and import the SDK; no request to the API yet."""
@@ -56,7 +77,8 @@ class AzureFabric:
         if not (options.subscription_id and options.instance_id and options.network_interfaces):
             self._identity = await self._identify()
         subscription = options.subscription_id or (self._identity.subscription if self._identity else "")
-        api = await self._connector(subscription, options.client_id)
+        pacer = self._ctx.pacing(subscription, rate=CALLS_PER_SECOND, burst=BURST)
+        api = await self._connector(subscription, options.client_id, pacer)
         await self.aclose()
         self._api = api
 
@@ -71,31 +93,20 @@ class AzureFabric:
 
         Azure routes prefixes of the virtual network itself too, so `networks` is empty.
         """
-        identity, options = self._identity, self._options
-        instance = options.instance_id or (identity.instance if identity else "")
-        if options.network_interfaces:
-            interfaces = tuple([await self.api.interface(ref) for ref in options.network_interfaces])
-        else:
-            group = options.resource_group or (identity.group if identity else "")
-            interfaces = await self.api.interfaces_of(group, instance)
-            if not interfaces:
-                raise PermanentError(
-                    f"azure networkInterfaces in {group}: none belongs to {instance}; set resourceGroup "
-                    "to the one that they are in, or networkInterfaces"
-                )
-        chosen = options.route_tables
+        interfaces = await self.interfaces()
+        chosen = self._options.route_tables
         if chosen is None:
-            subnets = dict.fromkeys(each.subnet for each in interfaces)
-            found = [await self.api.route_table_of(subnet) for subnet in subnets]
+            found = (await self.associated(interfaces)).values()
             if not any(found):
                 raise PermanentError(
                     f"azure subnet {interfaces[0].subnet}: has no route table, so nothing can lead to us; "
                     "associate one, or set routeTables (an empty list for none)"
                 )
             chosen = tuple(dict.fromkeys(ref for ref in found if ref))
-        self._facts = InstanceFacts(
+        self._interfaces = interfaces
+        self.known = InstanceFacts(
             provider="azure",
-            instance=instance,
+            instance=self.machine,
             nics=tuple(
                 Nic(ref=NicRef(each.ref), address=each.address, subnet=each.subnet, primary=index == 0)
                 for index, each in enumerate(interfaces)
@@ -103,7 +114,64 @@ class AzureFabric:
             next_hop=str(interfaces[0].address),
             route_tables=tuple(RouteTableRef(ref) for ref in chosen),
         )
-        return self._facts
+        return self.known
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Return what of permissions, interfaces and route tables was checked; changes nothing."""
+        await self.ask_limit()
+        return await diagnosed(self)
+
+    @property
+    def machine(self) -> str:
+        """Return the resource ID of our VM."""
+        return self._options.instance_id or (self._identity.instance if self._identity else "")
+
+    async def interfaces(self) -> tuple[Interface, ...]:
+        """Return our network interfaces, the one that routes lead to first."""
+        options = self._options
+        if options.network_interfaces:
+            return tuple([await self.api.interface(ref) for ref in options.network_interfaces])
+        group = options.resource_group or (self._identity.group if self._identity else "")
+        interfaces = await self.api.interfaces_of(group, self.machine)
+        if not interfaces:
+            raise PermanentError(
+                f"azure networkInterfaces in {group}: none belongs to {self.machine}; set resourceGroup "
+                "to the one that they are in, or networkInterfaces"
+            )
+        return interfaces
+
+    async def associated(self, interfaces: Sequence[Interface]) -> dict[str, str | None]:
+        """Return the route table of each subnet that interfaces are in."""
+        subnets = dict.fromkeys(each.subnet for each in interfaces)
+        return {subnet: await self.api.route_table_of(subnet) for subnet in subnets}
+
+    @property
+    def chosen_tables(self) -> tuple[str, ...] | None:
+        """Return the route tables that the options name, none when they leave it to us."""
+        return self._options.route_tables
+
+    @property
+    def limit(self) -> Limit:
+        """Return how many routes a table may hold: of the options, as Azure says, or by default."""
+        if self._options.routes_per_route_table:
+            return Limit(routes=self._options.routes_per_route_table, source="set by routesPerRouteTable")
+        return self._told or DEFAULT_LIMIT
+
+    async def ask_limit(self) -> None:
+        """Ask Azure once how many routes a table may hold; who may not ask goes by the default."""
+        if self._options.routes_per_route_table or self._told is not None:
+            return
+        facts = await self.facts()
+        if not facts.route_tables or not self._interfaces:
+            return
+        try:
+            routes = await self.api.routes_limit(self._interfaces[0].location)
+        except DeniedError:
+            routes = None
+        known = routes is not None and routes > 0
+        self._told = (
+            Limit(routes=routes or 0, source="the limit of the subscription") if known else DEFAULT_LIMIT
+        )
 
     @property
     def api(self) -> Api:
@@ -114,7 +182,7 @@ class AzureFabric:
 
     async def facts(self) -> InstanceFacts:
         """Return what `instance` last found."""
-        return self._facts or await self.instance()
+        return self.known or await self.instance()
 
     def refuse_dry_run(self) -> None:
         """Raise when nothing may be changed."""
@@ -167,113 +235,3 @@ class _ForwardingTable:
             else:
                 self._fabric.log("azure.forwarding.set", interface=nic, enabled=enabled)
                 return
-
-
-class _RoutesTable:
-    """The routes in our route tables that lead to our address."""
-
-    def __init__(self, fabric: AzureFabric) -> None:
-        self._fabric = fabric
-
-    async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
-        facts = await self._fabric.facts()
-        return {
-            FabricRouteKey(table=table, prefix=route.prefix): FabricRoute(next_hop=facts.next_hop)
-            for table in facts.route_tables
-            for route in await self._fabric.api.routes(table)
-            if _ours(route, facts.next_hop)
-        }
-
-    async def apply(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
-        failures: dict[FabricRouteKey, ProviderError] = {}
-        by_table: dict[RouteTableRef, list[RouteChange]] = {}
-        for change in changes:
-            by_table.setdefault(change.key.table, []).append(change)
-        for ref, part in by_table.items():
-            try:
-                self._fabric.refuse_dry_run()
-                present = await self._read(ref)
-            except ProviderError as error:
-                failures |= {change.key: error for change in part}
-                continue
-            # One after the other: Azure works on a table one operation at a time and refuses a second.
-            for change in part:
-                try:
-                    await self._change(change, present)
-                except ProviderError as error:
-                    failures[change.key] = error
-        return failures
-
-    async def _read(self, ref: RouteTableRef) -> tuple[Route, ...]:
-        facts = await self._fabric.facts()
-        if ref not in facts.route_tables:
-            raise NotOwnedError(
-                f"azure route table {ref}: is none of this instance's; set routeTables to use it"
-            )
-        return await self._fabric.api.routes(ref)
-
-    async def _change(self, change: RouteChange, present: Sequence[Route]) -> None:
-        facts, key = await self._fabric.facts(), change.key
-        if change.after is None:
-            await self._delete(key, facts.next_hop)
-            return
-        if change.after.next_hop != facts.next_hop:
-            raise PermanentError(
-                f"azure route {key.prefix} in {key.table}: {change.after.next_hop} is not our address "
-                f"{facts.next_hop}"
-            )
-        if _settled(present, key, facts.next_hop):
-            return
-        name = route_name(key.prefix)
-        try:
-            await self._fabric.api.put_route(key.table, name, key.prefix, IPv4Address(facts.next_hop))
-        except RejectedError:
-            # Perhaps somebody was quicker. Whoever it was, the table now says.
-            if not _settled(await self._read(key.table), key, facts.next_hop):
-                raise
-            return
-        self._fabric.log("azure.route.created", table=key.table, prefix=key.prefix, next_hop=facts.next_hop)
-
-    async def _delete(self, key: FabricRouteKey, next_hop: str) -> None:
-        """Delete the route if, read right before, it still leads to us; the ETag guards the rest."""
-        route = next((each for each in await self._read(key.table) if each.prefix == key.prefix), None)
-        if route is None:
-            return
-        if not _ours(route, next_hop):
-            raise _foreign(key, route)
-        try:
-            await self._fabric.api.delete_route(key.table, route.name, route.etag)
-        except MissingError:
-            return
-        self._fabric.log("azure.route.deleted", table=key.table, prefix=key.prefix, next_hop=next_hop)
-
-
-def route_name(prefix: IPv4Network) -> str:
-    """Return the name under which we make the route to a prefix, such as `routerd-10-81-10-20-32`."""
-    return f"routerd-{str(prefix).replace('.', '-').replace('/', '-')}"
-
-
-def _ours(route: Route, next_hop: str) -> bool:
-    return route.hop == "VirtualAppliance" and str(route.address) == next_hop
-
-
-def _settled(routes: Sequence[Route], key: FabricRouteKey, next_hop: str) -> bool:
-    """Say whether the route stands already; raises `NotOwnedError` when a foreign one is in the way."""
-    name = route_name(key.prefix)
-    for route in routes:
-        if route.prefix == key.prefix:
-            if not _ours(route, next_hop):
-                raise _foreign(key, route)
-            return True
-        # A write goes by name and would replace it, whatever it is.
-        if route.name.lower() == name and not _ours(route, next_hop):
-            raise _foreign(key, route)
-    return False
-
-
-def _foreign(key: FabricRouteKey, route: Route) -> NotOwnedError:
-    target = route.address or route.hop
-    return NotOwnedError(
-        f"azure route {key.prefix} in {key.table}: {route.name} ({route.prefix}) leads to {target}, "
-        "which is not ours; remove it or leave the prefix out"
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from routerd.errors import PermanentError, ProviderError, TransientError
@@ -19,6 +20,18 @@ class MissingError(PermanentError):
     """The resource that was named is not there (404)."""
 
 
+class DeniedError(PermanentError):
+    """The identity lacks a permission (403)."""
+
+
+class QuotaError(PermanentError):
+    """A table is full."""
+
+
+class ThrottledError(TransientError):
+    """There were too many calls (429): nobody of the subscription should make one now."""
+
+
 _BUSY = frozenset(
     {
         "AnotherOperationInProgress",
@@ -28,7 +41,12 @@ _BUSY = frozenset(
         "ReferencedResourceNotProvisioned",
     }
 )
-_THROTTLED_LATER = timedelta(seconds=10)
+_LINKED = re.compile(r"perform action(?:\(s\))? '([^']+)' on the linked scope")
+"""How an answer names what is missing where a body refers to ("LinkedAuthorizationFailed")."""
+
+THROTTLED_LATER = timedelta(seconds=10)
+"""How long to wait when there were too many calls and the answer does not say."""
+
 _FAILED_LATER = timedelta(seconds=5)
 _BUSY_LATER = timedelta(seconds=3)
 _CREDENTIALS_LATER = timedelta(seconds=15)
@@ -53,24 +71,26 @@ def service_error(
             retry_after=_CREDENTIALS_LATER,
         )
     if status == 403:
-        return PermanentError(
-            f"{what}: permission {action} is missing, {said}{trace}; assign a role with this action "
-            "to the VM's managed identity"
+        linked = _LINKED.search(message)
+        return DeniedError(
+            f"{what}: permission {linked[1] if linked else action} is missing, {said}{trace}; assign a role "
+            "with this action to the VM's managed identity"
         )
-    if status == 429:
-        return TransientError(f"{what}: throttled, {said}{trace}", retry_after=wait or _THROTTLED_LATER)
+    # Comes with 409, and with 429 too, though there were not too many calls (Azure/azure-sdk-for-go#588).
     if code in _BUSY:
         return TransientError(
             f"{what}: resource is being changed, {said}{trace}", retry_after=wait or _BUSY_LATER
         )
+    if status == 429:
+        return ThrottledError(f"{what}: throttled, {said}{trace}", retry_after=wait or THROTTLED_LATER)
     if status >= 500 or status == 408:
         return TransientError(f"{what}: service failed, {said}{trace}", retry_after=wait or _FAILED_LATER)
     if status == 412:
         return StaleError(f"{what}: changed meanwhile, {said}{trace}", retry_after=_BUSY_LATER)
     if "Limit" in code or "Quota" in code:
-        return PermanentError(
-            f"{what}: quota reached, {said}{trace}; a route table holds 400 routes by default, "
-            "use fewer addresses"
+        return QuotaError(
+            f"{what}: quota reached, {said}{trace}; free some routes, set aggregate in the profile, or have "
+            'the limit "Routes per Route Table" raised'
         )
     if status == 404:
         return MissingError(f"{what}: not found, {said}{trace}")
@@ -83,6 +103,15 @@ def unreachable(*, action: str, resource: str, reason: str) -> ProviderError:
         f"azure {action} {resource}: no answer, {reason}; check DNS, the way to the API endpoint, and its "
         "certificate",
         retry_after=_FAILED_LATER,
+    )
+
+
+def held(*, resource: str, seconds: float) -> ProviderError:
+    """Return our error for a call that was not made because calls are held back."""
+    return ThrottledError(
+        f"azure {resource}: not asked within {seconds:.0f} s, this subscription has had too many calls; "
+        "asked again later",
+        retry_after=THROTTLED_LATER,
     )
 
 

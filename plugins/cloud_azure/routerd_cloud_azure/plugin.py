@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import routerd
 from routerd.errors import PluginError
-from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
 
@@ -22,7 +22,14 @@ def routerd_plugin_info() -> PluginInfo:
 @routerd.hookimpl
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     """Describe the fabric kind `azure`."""
-    return [Provider(kind="azure", create=create, options=AzureOptions)]
+    return [
+        Provider(
+            kind="azure",
+            create=create,
+            options=AzureOptions,
+            capabilities=frozenset({Capability.SHARES_SITE, Capability.DIAGNOSES}),
+        )
+    ]
 
 
 def create(ctx: PluginContext, options: object) -> Fabric:
