@@ -40,12 +40,8 @@ class Site(Protocol):
         """Return the route tables that the options name."""
         ...
 
-    async def interfaces(self) -> tuple[Interface, ...]:
-        """Return our network interfaces."""
-        ...
-
     async def associated(self, interfaces: Sequence[Interface]) -> dict[str, str | None]:
-        """Return the route table of each of their subnets."""
+        """Return the route table of each subnet that they are in."""
         ...
 
 
@@ -81,10 +77,9 @@ class _Examination:
 _RANKS = {"ok": 0, "unknown": 1, "missing": 2}
 
 
-async def diagnosed(site: Site) -> list[Finding]:
-    """Return what was checked; raises `ProviderError` when not even the interfaces can be read."""
+async def diagnosed(site: Site, interfaces: Sequence[Interface]) -> list[Finding]:
+    """Return what was checked of our interfaces and of what they are in."""
     found = _Examination(site)
-    interfaces = await site.interfaces()
     await found.may(permissions.INTERFACE, [each.ref for each in interfaces])
     for action, refs in sorted(_joins(interfaces).items()):
         await found.may([action], sorted(refs))
@@ -168,7 +163,7 @@ def _association(subnet: str, table: str | None) -> Finding:
         subject=subject,
         state="missing",
         detail="none is associated, so nothing in the subnet can be led to us",
-        remedy=f'"az network vnet subnet update --ids {subnet} --route-table NAME", or name one in routeTables',
+        remedy=f'"az network vnet subnet update --ids {subnet} --route-table NAME" gives it one',
     )
 
 

@@ -23,7 +23,7 @@ from routerd_cloud_azure.client import connect
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.diagnosis import diagnosed
 from routerd_cloud_azure.edits import Limit
-from routerd_cloud_azure.faults import DeniedError, StaleError
+from routerd_cloud_azure.faults import StaleError
 from routerd_cloud_azure.metadata import Identity
 from routerd_cloud_azure.resources import Interface
 from routerd_cloud_azure.routes import RoutesTable
@@ -118,8 +118,9 @@ class AzureFabric:
 
     async def diagnose(self) -> Sequence[Finding]:
         """Return what of permissions, interfaces and route tables was checked; changes nothing."""
+        self._interfaces = await self.interfaces()
         await self.ask_limit()
-        return await diagnosed(self)
+        return await diagnosed(self, self._interfaces)
 
     @property
     def machine(self) -> str:
@@ -158,20 +159,20 @@ class AzureFabric:
         return self._told or DEFAULT_LIMIT
 
     async def ask_limit(self) -> None:
-        """Ask Azure once how many routes a table may hold; who may not ask goes by the default."""
-        if self._options.routes_per_route_table or self._told is not None:
-            return
-        facts = await self.facts()
-        if not facts.route_tables or not self._interfaces:
+        """Ask Azure once how many routes a table may hold; until it tells, the default holds."""
+        if self._options.routes_per_route_table or self._told is not None or not self._interfaces:
             return
         try:
             routes = await self.api.routes_limit(self._interfaces[0].location)
-        except DeniedError:
-            routes = None
-        known = routes is not None and routes > 0
-        self._told = (
-            Limit(routes=routes or 0, source="the limit of the subscription") if known else DEFAULT_LIMIT
-        )
+        except TransientError as error:
+            self._ctx.log.warning("azure.limit.unknown", reason=str(error))
+        except ProviderError as error:
+            self._ctx.log.info("azure.limit.unknown", reason=str(error))
+            self._told = DEFAULT_LIMIT
+        else:
+            self._told = (
+                Limit(routes=routes, source="the limit of the subscription") if routes else DEFAULT_LIMIT
+            )
 
     @property
     def api(self) -> Api:

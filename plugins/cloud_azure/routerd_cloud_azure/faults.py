@@ -41,8 +41,15 @@ _BUSY = frozenset(
         "ReferencedResourceNotProvisioned",
     }
 )
-_LINKED = re.compile(r"perform action(?:\(s\))? '([^']+)' on the linked scope")
-"""How an answer names what is missing where a body refers to ("LinkedAuthorizationFailed")."""
+_BROKEN = frozenset({"InternalServerError", "NetworkingInternalOperationError"})
+"""What an operation says that began well, so that its status does not tell."""
+
+_LACKING = (
+    re.compile(r"perform action(?:\(s\))? '([^']+)' on the linked scope"),
+    re.compile(r"not have authorization to perform action '([^']+)'"),
+)
+"""How an answer names the action that is missing: where a body refers to, or another than the call's own,
+as when a write is followed to its end by a read."""
 
 THROTTLED_LATER = timedelta(seconds=10)
 """How long to wait when there were too many calls and the answer does not say."""
@@ -71,9 +78,9 @@ def service_error(
             retry_after=_CREDENTIALS_LATER,
         )
     if status == 403:
-        linked = _LINKED.search(message)
+        lacking = next((found[1] for each in _LACKING if (found := each.search(message))), action)
         return DeniedError(
-            f"{what}: permission {linked[1] if linked else action} is missing, {said}{trace}; assign a role "
+            f"{what}: permission {lacking} is missing, {said}{trace}; assign a role "
             "with this action to the VM's managed identity"
         )
     # Comes with 409, and with 429 too, though there were not too many calls (Azure/azure-sdk-for-go#588).
@@ -83,7 +90,7 @@ def service_error(
         )
     if status == 429:
         return ThrottledError(f"{what}: throttled, {said}{trace}", retry_after=wait or THROTTLED_LATER)
-    if status >= 500 or status == 408:
+    if status >= 500 or status == 408 or code in _BROKEN:
         return TransientError(f"{what}: service failed, {said}{trace}", retry_after=wait or _FAILED_LATER)
     if status == 412:
         return StaleError(f"{what}: changed meanwhile, {said}{trace}", retry_after=_BUSY_LATER)

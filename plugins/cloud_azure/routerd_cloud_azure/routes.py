@@ -82,7 +82,8 @@ class RoutesTable:
     async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
         """Return them, by one read for each table."""
         facts = await self._site.facts()
-        await self._site.ask_limit()
+        if facts.route_tables:
+            await self._site.ask_limit()
         hops = {facts.next_hop, *self._site.others}
         self._seen = {ref: await self._site.api.route_table(ref) for ref in facts.route_tables}
         return {
