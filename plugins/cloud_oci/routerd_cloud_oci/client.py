@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import attrs
-
-from routerd.errors import PermanentError, TransientError
+from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.spi import Pacer, Pacing
+from routerd_cloud_oci.api import Api, Subnet, Trial, Vnic
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.faults import service_error, unreachable
+from routerd_cloud_oci.faults import StaleError, ThrottledError, service_error, unreachable
 from routerd_cloud_oci.rules import RouteTable, Rule
 
 T = TypeVar("T")
@@ -27,76 +27,25 @@ _TIMEOUT = (5, 20)
 _DEADLINE = 30.0
 _PAGE = 100
 
+# OCI publishes no figures for the Networking API, only that there are some, by tenancy and region
+# ("API Errors", 429 TooManyRequests); users report some 20 a second. Others of the tenancy call too.
+_RATE = 5.0
+_BURST = 10
 
-@attrs.frozen(kw_only=True)
-class Vnic:
-    """A VNIC as the API shows it; `forwarding` is `skipSourceDestCheck`."""
-
-    ref: str
-    address: IPv4Address
-    subnet: str
-    compartment: str
-    primary: bool
-    forwarding: bool
-    etag: str
+_NO_ETAG = "routerd-doctor"
+"""An ETag that no resource has: a write under it cannot succeed."""
 
 
-@attrs.frozen(kw_only=True)
-class Subnet:
-    """A subnet: in which VCN, and which route table its VNICs use."""
+async def connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
+    """Import the SDK, get credentials, and return the API of `region`; raises `ProviderError`.
 
-    ref: str
-    vcn: str
-    route_table: str
-
-
-class Api(Protocol):
-    """What the fabric needs of OCI. Every method raises `ProviderError`."""
-
-    async def vnic(self, ref: str) -> Vnic:
-        """GetVnic."""
-        ...
-
-    async def set_forwarding(self, ref: str, enabled: bool, etag: str) -> None:
-        """UpdateVnic of the one field; `StaleError` when the VNIC changed since the ETag."""
-        ...
-
-    async def primary_private_ip(self, vnic: str) -> str:
-        """ListPrivateIps; return the OCID of the VNIC's primary private IP."""
-        ...
-
-    async def instance_of(self, vnic: str, compartment: str) -> str:
-        """ListVnicAttachments; return the OCID of the instance that has the VNIC."""
-        ...
-
-    async def subnet(self, ref: str) -> Subnet:
-        """GetSubnet."""
-        ...
-
-    async def vcn_networks(self, ref: str) -> tuple[IPv4Network, ...]:
-        """GetVcn; return its IPv4 prefixes."""
-        ...
-
-    async def route_table(self, ref: str) -> RouteTable:
-        """GetRouteTable."""
-        ...
-
-    async def replace_rules(self, ref: str, rules: Sequence[Rule], etag: str) -> None:
-        """UpdateRouteTable; `StaleError` when the table changed since the ETag."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-
-async def connect(options: OciOptions, region: str) -> Api:
-    """Import the SDK, get credentials, and return the API of `region`; raises `ProviderError`."""
+    Each call takes a token of its tenancy's and region's bucket.
+    """
     async with _deadline("Connect", region):
-        return await asyncio.to_thread(_connect, options, region)
+        return await asyncio.to_thread(_connect, options, region, pacing)
 
 
-def _connect(options: OciOptions, region: str) -> Api:
+def _connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
     import oci  # noqa: PLC0415 - half a second that only a host on OCI should pay
     import oci.auth.signers  # noqa: PLC0415 - as above
     import oci.core  # noqa: PLC0415 - as above
@@ -112,11 +61,13 @@ def _connect(options: OciOptions, region: str) -> Api:
                 federation_client_circuit_breaker_strategy=unbroken,
             )
             config = {"region": region or signer.region}
+            tenancy = signer.tenancy_id
         else:
             config = oci.config.from_file(str(options.config_file.expanduser()), options.profile)
             config["region"] = region or config.get("region", "")
             oci.config.validate_config(config)
             signer = oci.signer.Signer.from_config(config)
+            tenancy = config["tenancy"]
         settings = {
             "signer": signer,
             "timeout": _TIMEOUT,
@@ -138,7 +89,8 @@ def _connect(options: OciOptions, region: str) -> Api:
         # What the federation client raises for a certificate or a token of no known shape.
         raise TransientError(f"oci credentials: {options.auth} failed, {_brief(exc)}") from exc
     sessions = [network.base_client.session, compute.base_client.session, *_sessions_of(signer)]
-    return _SdkApi(network, compute, sessions, oci.exceptions.ServiceError, RequestException)
+    pacer = pacing(f"{tenancy}/{config['region']}", rate=_RATE, burst=_BURST)
+    return _SdkApi(network, compute, sessions, oci.exceptions.ServiceError, RequestException, pacer)
 
 
 def _sessions_of(signer: Any) -> list[Any]:  # noqa: ANN401 - Any: the SDK has no types
@@ -160,12 +112,14 @@ class _SdkApi:
         sessions: Sequence[Any],  # Any: the SDK has no types
         refusal: type[Exception],
         silence: type[Exception],
+        pacer: Pacer,
     ) -> None:
         self._network = network
         self._compute = compute
         self._sessions = sessions
         self._refusal = refusal
         self._silence = silence
+        self._pacer = pacer
         self._lock = asyncio.Lock()
 
     async def vnic(self, ref: str) -> Vnic:
@@ -209,6 +163,10 @@ class _SdkApi:
                 return str(found.instance_id)
         raise PermanentError(f"oci ListVnicAttachments {vnic}: no instance has this VNIC attached")
 
+    async def private_ip(self, ref: str) -> IPv4Address:
+        found = (await self._call("GetPrivateIp", ref, lambda: self._network.get_private_ip(ref))).data
+        return IPv4Address(found.ip_address)
+
     async def subnet(self, ref: str) -> Subnet:
         found = (await self._call("GetSubnet", ref, lambda: self._network.get_subnet(ref))).data
         return Subnet(ref=ref, vcn=found.vcn_id, route_table=found.route_table_id)
@@ -245,6 +203,24 @@ class _SdkApi:
             "UpdateRouteTable", ref, lambda: self._network.update_route_table(ref, body, if_match=etag)
         )
 
+    async def try_vnic(self, ref: str) -> Trial:
+        # An empty body: should the condition be ignored for once, nothing changes.
+        return await self._try(
+            "UpdateVnic", ref, lambda: self._network.update_vnic(ref, {}, if_match=_NO_ETAG)
+        )
+
+    async def try_route_table(self, ref: str) -> Trial:
+        return await self._try(
+            "UpdateRouteTable", ref, lambda: self._network.update_route_table(ref, {}, if_match=_NO_ETAG)
+        )
+
+    async def _try(self, operation: str, ref: str, call: Callable[[], object]) -> Trial:
+        try:
+            await self._call(operation, ref, call)
+        except StaleError:
+            return "unmatched"
+        return "accepted"
+
     async def aclose(self) -> None:
         for session in self._sessions:
             await asyncio.to_thread(session.close)
@@ -262,11 +238,15 @@ class _SdkApi:
             page = {"page": answer.next_page}
 
     async def _call(self, operation: str, ref: str, call: Callable[[], T]) -> T:
+        await self._pacer.take()
         async with _deadline(operation, ref), self._lock:
             try:
                 return await asyncio.to_thread(call)
             except self._refusal as exc:
-                raise _translate(exc, operation, ref) from exc
+                error = _translate(exc, operation, ref)
+                if isinstance(error, ThrottledError) and error.retry_after is not None:
+                    self._pacer.hold(error.retry_after.total_seconds())
+                raise error from exc
             except self._silence as exc:
                 raise unreachable(operation=operation, resource=ref, reason=_brief(exc)) from exc
 
@@ -283,7 +263,7 @@ async def _deadline(operation: str, resource: str) -> AsyncIterator[None]:
         ) from exc
 
 
-def _translate(exc: Any, operation: str, resource: str) -> Exception:  # noqa: ANN401 - Any: the SDK has no types
+def _translate(exc: Any, operation: str, resource: str) -> ProviderError:  # noqa: ANN401 - Any: the SDK has no types
     """Return our error for the SDK's `ServiceError`."""
     headers = exc.headers or {}
     return service_error(

@@ -16,7 +16,8 @@ class OciOptions:
     by the key that `configFile` names in its section `profile`. `region`, `vnics` (the OCIDs of
     our own VNICs, the primary one first) and `routeTables` (OCIDs) replace what the metadata
     service and the API say: without them, our VNICs and the route tables of their subnets. An
-    explicit empty list of route tables means that no route is written.
+    explicit empty list of route tables means that no route is written. `routeRulesLimit` is the
+    tenancy's service limit of route rules in a route table, everybody's counted.
     """
 
     auth: Literal["instance_principal", "config_file"] = "instance_principal"
@@ -25,8 +26,13 @@ class OciOptions:
     region: str = ""
     vnics: tuple[str, ...] = ()
     route_tables: tuple[str, ...] | None = None
+    route_rules_limit: int = 200
 
     def __attrs_post_init__(self) -> None:
+        if self.route_rules_limit < 1:
+            raise ValueError(
+                f"routeRulesLimit: {self.route_rules_limit} is no number of rules; the default is 200"
+            )
         for key, values, kind in (
             ("vnics", self.vnics, "vnic"),
             ("routeTables", self.route_tables or (), "routetable"),

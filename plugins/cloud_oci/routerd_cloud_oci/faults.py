@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 
 from routerd.errors import PermanentError, ProviderError, TransientError
-
-# What each operation needs, as an IAM policy says it. From the reference "Details for the Core
-# Services" of the OCI documentation: permissions by operation, and by verb and resource type.
-PERMISSIONS: Mapping[str, tuple[str, ...]] = {
-    "GetVnic": ("inspect vnics",),
-    "UpdateVnic": ("use vnics",),
-    "ListVnicAttachments": ("inspect vnic-attachments", "inspect instances"),
-    "ListPrivateIps": ("inspect private-ips",),
-    "GetSubnet": ("inspect subnets",),
-    "GetVcn": ("inspect vcns",),
-    "GetRouteTable": ("inspect route-tables",),
-    # PRIVATE_IP_ROUTE_TABLE_ATTACH, which a rule to a private IP needs, comes with `manage` alone.
-    "UpdateRouteTable": ("manage route-tables", "manage private-ips"),
-}
+from routerd_cloud_oci.permissions import PERMISSIONS, remedy
 
 
 class StaleError(TransientError):
     """The resource changed between our read and our write (412 `NoEtagMatch`): read it again."""
+
+
+class ThrottledError(TransientError):
+    """There were too many calls (429): nobody of the account shall call for `retry_after`."""
+
+
+class DeniedError(PermanentError):
+    """Not permitted or not there (403, 404): OCI does not say which."""
+
+
+class UnauthenticatedError(PermanentError):
+    """The API does not know who calls (401)."""
 
 
 class RejectedError(PermanentError):
@@ -32,6 +30,15 @@ class RejectedError(PermanentError):
 
 class FullError(RejectedError):
     """The request would go beyond a service limit, such as that of rules in a route table."""
+
+
+def table_full(*, table: str, prefix: str, used: int, limit: int) -> FullError:
+    """Return our error for a rule for which a route table has no room."""
+    return FullError(
+        f"oci route table {table}: {prefix} has no room, {used} of {limit} rules are in use; remove rules, "
+        "let contiguous addresses share one, or have the limit of route rules per route table raised and set "
+        "routeRulesLimit"
+    )
 
 
 _THROTTLED = timedelta(seconds=10)
@@ -51,7 +58,7 @@ def service_error(
     said = f"{status} {code}: {message.strip().rstrip('.')}"
     trace = f" (opc-request-id {request_id})" if request_id else ""
     if status == 429:
-        return TransientError(
+        return ThrottledError(
             f"{what}: throttled, {said}{trace}", retry_after=_seconds(retry_after) or _THROTTLED
         )
     if status >= 500:
@@ -63,17 +70,16 @@ def service_error(
     if status == 412:
         return StaleError(f"{what}: changed meanwhile, {said}{trace}", retry_after=_CONFLICT)
     if status == 401:
-        return PermanentError(
+        return UnauthenticatedError(
             f"{what}: not authenticated, {said}{trace}; check that the instance belongs to a dynamic group "
             "and that the host's clock is right"
         )
     if status in (403, 404):
-        statements = " and ".join(
-            f'"Allow dynamic-group ROUTERS to {permission} in compartment NETWORK"'
-            for permission in PERMISSIONS.get(operation, ("manage virtual-network-family",))
-        )
-        return PermanentError(
-            f"{what}: not authorized or not found, {said}{trace}; if it exists, add the policy {statements}"
+        # A rule whose target is gone may be written back or not; the API reference does not say.
+        targets = "; see that no rule of it leads to what is gone" if operation == "UpdateRouteTable" else ""
+        return DeniedError(
+            f"{what}: not authorized or not found, {said}{trace}; if it exists, "
+            f"{remedy(*PERMISSIONS.get(operation, ()))}{targets}"
         )
     if code in ("LimitExceeded", "QuotaExceeded"):
         return FullError(

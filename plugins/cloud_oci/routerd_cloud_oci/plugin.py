@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import routerd
 from routerd.errors import PluginError
-from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
 
@@ -22,7 +22,8 @@ def routerd_plugin_info() -> PluginInfo:
 @routerd.hookimpl
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     """Describe the fabric kind `oci`."""
-    return [Provider(kind="oci", create=create, options=OciOptions)]
+    capabilities = frozenset({Capability.SHARES_SITE, Capability.DIAGNOSES})
+    return [Provider(kind="oci", create=create, options=OciOptions, capabilities=capabilities)]
 
 
 def create(ctx: PluginContext, options: object) -> Fabric:

@@ -2,153 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import socket
-import ssl
-from collections.abc import AsyncIterator, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
-from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef, RouteTableRef
-from routerd.spi import Fabric, PluginContext, Provider
-from routerd.testing.context import make_context
-from routerd.testing.contracts import FabricContract, Foreign, Samples
+from routerd.spi import PluginContext
+from routerd.testing.context import as_read_only
 from routerd_cloud_oci import metadata
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
 from routerd_cloud_oci.metadata import Identity
-from routerd_cloud_oci.plugin import routerd_fabrics
-from routerd_lab.clouds.metadata_oci import metadata_app
-from routerd_lab.clouds.oci import Instance, OciRegion, ocid
+from routerd_lab.clouds.oci import OciRegion, ocid
 
 pytestmark = pytest.mark.cloud
 
 REMOTE = [IPv4Network(text) for text in ("10.81.10.20/32", "10.82.10.20/32", "10.99.9.10/32")]
 
 
-class SteppingClock:
-    """A clock whose sleeps end at once; the tests wait for nothing."""
-
-    def now(self) -> dt.datetime:
-        return dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-    def monotonic(self) -> float:
-        return 0.0
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)
-
-
-class Silent:
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args, **kwargs: None
-
-
-@attrs.define
-class Context:
-    read_only: bool = False
-    clock: Any = attrs.field(factory=SteppingClock)
-    log: Any = attrs.field(factory=Silent)
-
-
-def serve_context(names: tuple[str, ...], directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """Return a server's TLS context and the file with the certificate that signs it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public, private = directory / "ca.pem", directory / "key.pem"
-    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(public, private)
-    return context, public
-
-
-@pytest.fixture
-async def region(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[OciRegion]:
-    """Run a region and the metadata service of `oci-leaf`; their real names lead to them."""
-    region = OciRegion(
-        network=IPv4Network("10.83.0.0/16"),
-        subnet=IPv4Network("10.83.10.0/24"),
-        instances=(
-            Instance(name="oci-leaf", address=IPv4Address("10.83.10.10")),
-            Instance(name="oci-client", address=IPv4Address("10.83.10.20")),
-        ),
-    )
-    tls, authority = serve_context(region.hostnames, tmp_path)
-    ports: dict[tuple[str, int], int] = {}
-    runners = []
-    for app, names, port, context in (
-        (region.app(), region.hostnames, 443, tls),
-        (metadata_app(region.metadata("oci-leaf")), ("169.254.169.254",), 80, None),
-    ):
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
-        runners.append(runner)
-        for name in names:
-            ports[name, port] = runner.addresses[0][1]
-    resolve = socket.getaddrinfo
-
-    def redirected(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        if (host, port) in ports:
-            return resolve("127.0.0.1", ports[host, port], *args, **kwargs)
-        return resolve(host, port, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", redirected)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
-    monkeypatch.setenv("OCI_METADATA_BASE_URL", "http://169.254.169.254/opc/v2")
-    yield region
-    for runner in runners:
-        for connection in runner.server.connections if runner.server else ():
-            # A polite end of TLS would wait for a client that may be gone.
-            if connection.transport is not None:
-                connection.transport.abort()
-        await runner.cleanup()
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-async def fabric(region: OciRegion) -> AsyncIterator[OciFabric]:
-    """A started fabric on instance principals."""
-    fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
-    await fabric.start()
-    yield fabric
-    await fabric.aclose()
-
-
 def key(region: OciRegion, prefix: IPv4Network) -> FabricRouteKey:
-    return FabricRouteKey(table=RouteTableRef(region.route_table), prefix=prefix)
+    return FabricRouteKey(table=RouteTableRef(region.inventory.route_table), prefix=prefix)
 
 
 def create(region: OciRegion, prefix: IPv4Network) -> Change[FabricRouteKey, FabricRoute]:
@@ -162,7 +44,7 @@ def delete(region: OciRegion, prefix: IPv4Network) -> Change[FabricRouteKey, Fab
 
 
 def rules(region: OciRegion) -> list[dict[str, Any]]:
-    return region.route_tables[region.route_table].body["routeRules"]
+    return region.inventory.route_tables[region.inventory.route_table].body["routeRules"]
 
 
 async def test_an_instance_finds_itself_by_instance_principal(fabric: OciFabric, region: OciRegion) -> None:
@@ -170,7 +52,7 @@ async def test_an_instance_finds_itself_by_instance_principal(fabric: OciFabric,
     assert facts.instance == ocid("instance", "oci-leaf", region.region)
     assert [nic.address for nic in facts.nics] == [IPv4Address("10.83.10.10")]
     assert facts.next_hop == ocid("privateip", "oci-leaf", region.region)
-    assert facts.route_tables == (region.route_table,)
+    assert facts.route_tables == (region.inventory.route_table,)
     assert facts.networks == (IPv4Network("10.83.0.0/16"),)
 
 
@@ -182,7 +64,7 @@ async def test_forwarding_is_switched_once_and_then_left(fabric: OciFabric, regi
     assert not region.forwarding("oci-client")
     assert await fabric.forwarding.observe() == {nic: Forwarding(enabled=True)}
     assert await fabric.forwarding.apply([change]) == {}
-    assert region.calls.count("UpdateVnic") == 1
+    assert region.troubles.count("UpdateVnic", 200) == 1
 
 
 async def test_routes_are_written_in_one_request_and_read_back(fabric: OciFabric, region: OciRegion) -> None:
@@ -190,22 +72,22 @@ async def test_routes_are_written_in_one_request_and_read_back(fabric: OciFabric
     assert await fabric.routes.apply([create(region, prefix) for prefix in REMOTE]) == {}
     assert set(await fabric.routes.observe()) == {key(region, prefix) for prefix in REMOTE}
     assert region.routes()[REMOTE[0]] == IPv4Address("10.83.10.10")
-    assert region.calls.count("UpdateRouteTable") == 1
+    assert region.troubles.count("UpdateRouteTable", 200) == 1
 
 
 async def test_a_second_apply_writes_nothing(fabric: OciFabric, region: OciRegion) -> None:
     changes = [create(region, prefix) for prefix in REMOTE]
     await fabric.routes.apply(changes)
-    etag = region.route_tables[region.route_table].etag
+    etag = region.inventory.route_tables[region.inventory.route_table].etag
     assert await fabric.routes.apply(changes) == {}
-    assert region.route_tables[region.route_table].etag == etag
+    assert region.inventory.route_tables[region.inventory.route_table].etag == etag
 
 
 async def test_foreign_rules_and_their_unknown_fields_survive(fabric: OciFabric, region: OciRegion) -> None:
     foreign = {
         "destination": "10.99.9.10/32",
         "destinationType": "CIDR_BLOCK",
-        "networkEntityId": region.internet_gateway,
+        "networkEntityId": region.inventory.internet_gateway,
         "description": "mine",
         "fieldOfTheFuture": {"nested": [1, None, "ü"]},
     }
@@ -214,30 +96,30 @@ async def test_foreign_rules_and_their_unknown_fields_survive(fabric: OciFabric,
     failures = await fabric.routes.apply([create(region, prefix) for prefix in REMOTE])
     assert set(failures) == {key(region, REMOTE[2])}
     assert isinstance(failures[key(region, REMOTE[2])], NotOwnedError)
-    assert region.internet_gateway in str(failures[key(region, REMOTE[2])])
-    kept = [rule for rule in rules(region) if rule["networkEntityId"] == region.internet_gateway]
+    assert region.inventory.internet_gateway in str(failures[key(region, REMOTE[2])])
+    kept = [rule for rule in rules(region) if rule["networkEntityId"] == region.inventory.internet_gateway]
     assert [{name: rule[name] for name in old} for rule, old in zip(kept, before, strict=True)] == before
     assert len(rules(region)) == len(before) + 2
     assert await fabric.routes.apply([delete(region, prefix) for prefix in REMOTE]) == {}
-    assert [rule["networkEntityId"] for rule in rules(region)] == [region.internet_gateway] * 2
+    assert [rule["networkEntityId"] for rule in rules(region)] == [region.inventory.internet_gateway] * 2
 
 
 async def test_another_writer_in_between_loses_nothing(fabric: OciFabric, region: OciRegion) -> None:
-    region.fail_next("UpdateRouteTable", status=412, code="NoEtagMatch", times=2)
+    region.troubles.fail_next("UpdateRouteTable", status=412, code="NoEtagMatch", times=2)
     assert await fabric.routes.apply([create(region, REMOTE[0])]) == {}
-    assert region.calls.count("UpdateRouteTable:412") == 2
+    assert region.troubles.count("UpdateRouteTable", 412) == 2
     assert REMOTE[0] in region.routes()
 
 
 async def test_an_old_etag_is_refused_by_the_api(fabric: OciFabric, region: OciRegion) -> None:
-    table = await fabric.api.route_table(region.route_table)
-    region.route_tables[region.route_table].touch()
+    table = await fabric.api.route_table(region.inventory.route_table)
+    region.inventory.route_tables[region.inventory.route_table].touch()
     with pytest.raises(TransientError, match="changed meanwhile"):
-        await fabric.api.replace_rules(region.route_table, table.rules, table.etag)
+        await fabric.api.replace_rules(region.inventory.route_table, table.rules, table.etag)
 
 
 async def test_endless_contention_ends_as_a_transient_error(fabric: OciFabric, region: OciRegion) -> None:
-    region.fail_next("UpdateRouteTable", status=412, code="NoEtagMatch", times=99)
+    region.troubles.fail_next("UpdateRouteTable", status=412, code="NoEtagMatch", times=99)
     failures = await fabric.routes.apply([create(region, REMOTE[0])])
     assert isinstance(failures[key(region, REMOTE[0])], TransientError)
 
@@ -246,7 +128,8 @@ async def test_one_bad_route_does_not_keep_the_others_out(fabric: OciFabric, reg
     await fabric.instance()
     # The VCN of the facts does not hold this network, but the API refuses it.
     bad = IPv4Network("10.83.10.99/32")
-    fabric._facts = attrs.evolve(fabric._facts, networks=())
+    assert fabric.known is not None
+    fabric.known = attrs.evolve(fabric.known, networks=())
     changes = [create(region, prefix) for prefix in [REMOTE[0], bad, *REMOTE[1:]]]
     failures = await fabric.routes.apply(changes)
     assert set(failures) == {key(region, bad)}
@@ -268,11 +151,24 @@ async def test_a_full_table_takes_what_fits_and_names_the_quota_for_the_rest(
     failures = await fabric.routes.apply([create(region, prefix) for prefix in many])
     assert set(failures) == {key(region, prefix) for prefix in many[3:]}
     assert all(isinstance(error, PermanentError) for error in failures.values())
-    assert "200 by default" in str(failures[key(region, many[-1])])
+    assert "200 of 200 rules are in use" in str(failures[key(region, many[-1])])
     assert set(many[:3]) <= set(region.routes())
     assert len(rules(region)) == 200
+    assert region.troubles.count("UpdateRouteTable") == 1, "what does not fit is not tried"
+
+
+async def test_a_limit_that_is_lower_than_the_option_says_is_found_by_halves(
+    fabric: OciFabric, region: OciRegion
+) -> None:
+    region.network_api.max_rules = 60
+    fill(region, 57)
+    many = [IPv4Network((int(IPv4Address("10.64.0.0")) + number, 32)) for number in range(40)]
+    failures = await fabric.routes.apply([create(region, prefix) for prefix in many])
+    assert set(failures) == {key(region, prefix) for prefix in many[3:]}
+    assert "limit reached" in str(failures[key(region, many[-1])])
+    assert "60 rules" in str(failures[key(region, many[-1])])
     # Not one request for each of the 40: halves, until one rule alone does not fit.
-    assert sum(call.startswith("UpdateRouteTable") for call in region.calls) < 15
+    assert region.troubles.count("UpdateRouteTable") < 15
 
 
 async def test_in_a_full_table_what_goes_makes_room_for_what_comes(
@@ -296,12 +192,12 @@ async def test_a_table_that_is_not_ours_is_left_alone(fabric: OciFabric, region:
     assert REMOTE[1] in region.routes()
 
 
-async def test_no_tables_means_that_no_route_is_written(region: OciRegion) -> None:
-    fabric = OciFabric(Context(), OciOptions(route_tables=()))  # type: ignore[arg-type] - only clock and log are used
+async def test_no_tables_means_that_no_route_is_written(region: OciRegion, context: PluginContext) -> None:
+    fabric = OciFabric(context, OciOptions(route_tables=()))
     await fabric.start()
     assert (await fabric.instance()).route_tables == ()
     assert await fabric.routes.observe() == {}
-    assert "GetRouteTable" not in region.calls
+    assert "GetRouteTable" not in region.troubles.calls
     await fabric.aclose()
 
 
@@ -309,16 +205,16 @@ async def test_a_route_to_another_private_ip_is_refused(fabric: OciFabric, regio
     change = attrs.evolve(create(region, REMOTE[0]), after=FabricRoute(next_hop="ocid1.privateip.oc1..other"))
     failures = await fabric.routes.apply([change])
     assert isinstance(failures[key(region, REMOTE[0])], PermanentError)
-    assert "UpdateRouteTable" not in region.calls
+    assert "UpdateRouteTable" not in region.troubles.calls
 
 
 async def test_a_vnic_that_changed_meanwhile_is_read_again(fabric: OciFabric, region: OciRegion) -> None:
-    region.fail_next("UpdateVnic", status=412, code="NoEtagMatch", times=2)
+    region.troubles.fail_next("UpdateVnic", status=412, code="NoEtagMatch", times=2)
     (nic,) = await fabric.forwarding.observe()
     change = Change(key=nic, before=Forwarding(enabled=False), after=Forwarding(enabled=True))
     assert await fabric.forwarding.apply([change]) == {}
     assert region.forwarding("oci-leaf")
-    assert region.calls.count("UpdateVnic:412") == 2
+    assert region.troubles.count("UpdateVnic", 412) == 2
 
 
 async def test_a_prefix_of_the_vcn_itself_is_unsupported(fabric: OciFabric, region: OciRegion) -> None:
@@ -326,7 +222,7 @@ async def test_a_prefix_of_the_vcn_itself_is_unsupported(fabric: OciFabric, regi
     failures = await fabric.routes.apply([create(region, inside)])
     assert isinstance(failures[key(region, inside)], UnsupportedError)
     assert "10.83.0.0/16" in str(failures[key(region, inside)])
-    assert "UpdateRouteTable" not in region.calls
+    assert "UpdateRouteTable" not in region.troubles.calls
 
 
 @pytest.mark.parametrize(
@@ -347,7 +243,9 @@ async def test_each_refusal_of_the_api_has_its_meaning(
     # On 401 the SDK fetches a new token and asks once more by itself.
     times = 2 if status == 401 else 1
     retry_after = 7 if status == 429 else None
-    region.fail_next("UpdateRouteTable", status=status, code=code, times=times, retry_after=retry_after)
+    region.troubles.fail_next(
+        "UpdateRouteTable", status=status, code=code, times=times, retry_after=retry_after
+    )
     failures = await fabric.routes.apply([create(region, REMOTE[0])])
     error = failures[key(region, REMOTE[0])]
     assert isinstance(error, kind)
@@ -361,12 +259,12 @@ async def test_each_refusal_of_the_api_has_its_meaning(
 
 @pytest.mark.parametrize("nth", range(1, 11))  # as many calls as a pass makes
 async def test_when_the_nth_call_fails_nothing_foreign_is_lost_and_the_next_pass_heals(
-    region: OciRegion, nth: int
+    region: OciRegion, context: PluginContext, nth: int
 ) -> None:
-    fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+    fabric = OciFabric(context, OciOptions())
     await fabric.start()
     foreign = [dict(rule) for rule in rules(region)]
-    region.fail_call(nth, status=500, code="InternalServerError")
+    region.troubles.fail_call(nth, status=500, code="InternalServerError")
 
     async def converge() -> bool:
         try:
@@ -383,7 +281,7 @@ async def test_when_the_nth_call_fails_nothing_foreign_is_lost_and_the_next_pass
 
     outcomes = [await converge() for _ in range(2)]
     assert outcomes == [False, True]
-    assert region.calls.count("UpdateRouteTable") == 1
+    assert region.troubles.count("UpdateRouteTable", 200) == 1
     assert region.forwarding("oci-leaf")
     assert set(REMOTE) <= set(region.routes())
     assert rules(region)[: len(foreign)] == foreign
@@ -393,20 +291,20 @@ async def test_when_the_nth_call_fails_nothing_foreign_is_lost_and_the_next_pass
 async def test_lists_of_many_pages_are_read_to_their_end(fabric: OciFabric, region: OciRegion) -> None:
     vnic = ocid("vnic", "oci-leaf", region.region)
     primary = ocid("privateip", "oci-leaf", region.region)
-    template = region.private_ips[primary]
+    template = region.inventory.private_ips[primary]
     others = {
         f"ocid1.privateip.oc1..{number}": attrs.evolve(
             template, body=template.body | {"id": f"ocid1.privateip.oc1..{number}", "isPrimary": False}
         )
         for number in range(250)
     }
-    region.private_ips = {**others, primary: template}
+    region.inventory.private_ips = {**others, primary: template}
     assert await fabric.api.primary_private_ip(vnic) == primary
-    assert region.calls.count("ListPrivateIps") == 3
+    assert region.troubles.count("ListPrivateIps", 200) == 3
 
 
-async def test_a_dry_run_changes_nothing(region: OciRegion) -> None:
-    fabric = OciFabric(Context(read_only=True), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+async def test_a_dry_run_changes_nothing(region: OciRegion, context: PluginContext) -> None:
+    fabric = OciFabric(as_read_only(context), OciOptions())
     await fabric.start()
     assert await fabric.routes.observe() == {}
     failures = await fabric.routes.apply([create(region, REMOTE[0])])
@@ -416,11 +314,13 @@ async def test_a_dry_run_changes_nothing(region: OciRegion) -> None:
     )
     assert "dry run" in str(failures[key(region, REMOTE[0])])
     assert "dry run" in str(switched[nic])
-    assert not {"UpdateRouteTable", "UpdateVnic"} & set(region.calls)
+    assert not {"UpdateRouteTable", "UpdateVnic"} & set(region.troubles.calls)
     await fabric.aclose()
 
 
-async def test_a_key_from_a_configuration_file_signs_too(region: OciRegion, tmp_path: Path) -> None:
+async def test_a_key_from_a_configuration_file_signs_too(
+    region: OciRegion, context: PluginContext, tmp_path: Path
+) -> None:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = tmp_path / "api.pem"
     pem.write_bytes(
@@ -431,7 +331,7 @@ async def test_a_key_from_a_configuration_file_signs_too(region: OciRegion, tmp_
     )
     pem.chmod(0o600)
     user, fingerprint = ocid("user", "lab"), ":".join(["20"] * 16)
-    region.keys[f"{region.tenancy}/{user}/{fingerprint}"] = private.public_key()
+    region.gatekeeper.keys[f"{region.tenancy}/{user}/{fingerprint}"] = private.public_key()
     file = tmp_path / "config"
     file.write_text(
         f"[LAB]\nuser={user}\nfingerprint={fingerprint}\ntenancy={region.tenancy}\n"
@@ -440,7 +340,7 @@ async def test_a_key_from_a_configuration_file_signs_too(region: OciRegion, tmp_
     file.chmod(0o600)
     vnic = ocid("vnic", "oci-leaf", region.region)
     options = OciOptions(auth="config_file", config_file=file, profile="LAB", vnics=(vnic,))
-    fabric = OciFabric(Context(), options)  # type: ignore[arg-type] - only clock and log are used
+    fabric = OciFabric(context, options)
     await fabric.start()
     facts = await fabric.instance()
     assert facts.instance == ocid("instance", "oci-leaf", region.region)
@@ -448,7 +348,7 @@ async def test_a_key_from_a_configuration_file_signs_too(region: OciRegion, tmp_
 
 
 async def test_a_key_that_the_tenancy_does_not_know_is_not_authenticated(
-    region: OciRegion, tmp_path: Path
+    region: OciRegion, context: PluginContext, tmp_path: Path
 ) -> None:
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem = tmp_path / "api.pem"
@@ -468,39 +368,43 @@ async def test_a_key_that_the_tenancy_does_not_know_is_not_authenticated(
     options = OciOptions(
         auth="config_file", config_file=file, vnics=(ocid("vnic", "oci-leaf", region.region),)
     )
-    fabric = OciFabric(Context(), options)  # type: ignore[arg-type] - only clock and log are used
+    fabric = OciFabric(context, options)
     await fabric.start()
     with pytest.raises(PermanentError, match="dynamic group"):
         await fabric.instance()
     await fabric.aclose()
 
 
-async def test_a_missing_configuration_file_is_named(region: OciRegion, tmp_path: Path) -> None:
+async def test_a_missing_configuration_file_is_named(
+    region: OciRegion, context: PluginContext, tmp_path: Path
+) -> None:
     options = OciOptions(
         auth="config_file", config_file=tmp_path / "none", vnics=(ocid("vnic", "oci-leaf", region.region),)
     )
-    fabric = OciFabric(Context(), options)  # type: ignore[arg-type] - only clock and log are used
+    fabric = OciFabric(context, options)
     with pytest.raises(PermanentError, match="config_file cannot be used"):
         await fabric.start()
 
 
 async def test_a_metadata_service_that_is_silent_is_transient(
-    region: OciRegion, monkeypatch: pytest.MonkeyPatch
+    region: OciRegion, context: PluginContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> object:
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    fabric = OciFabric(Context(), OciOptions())  # type: ignore[arg-type] - only clock and log are used
+    fabric = OciFabric(context, OciOptions())
     with pytest.raises(TransientError, match=r"169\.254\.169\.254"):
         await fabric.start()
 
 
-async def test_an_instance_without_a_vnic_is_told_what_to_set(region: OciRegion) -> None:
+async def test_an_instance_without_a_vnic_is_told_what_to_set(
+    region: OciRegion, context: PluginContext
+) -> None:
     async def identify() -> Identity:
         return attrs.evolve(await metadata.identify(), vnics=())
 
-    fabric = OciFabric(Context(), OciOptions(), identify=identify)  # type: ignore[arg-type] - as above
+    fabric = OciFabric(context, OciOptions(), identify=identify)
     await fabric.start()
     with pytest.raises(PermanentError, match="set vnics"):
         await fabric.instance()
@@ -512,46 +416,4 @@ def place_foreign(region: OciRegion, prefix: IPv4Network) -> None:
     rules(region).append(
         {"destination": str(prefix), "destinationType": "CIDR_BLOCK", "networkEntityId": hop}
     )
-    region.route_tables[region.route_table].touch()
-
-
-class TestContract(FabricContract):
-    """The suite that every fabric passes."""
-
-    @pytest.fixture
-    def provider(self, region: OciRegion) -> Provider[Fabric]:
-        return routerd_fabrics()[0]
-
-    @pytest.fixture
-    def options(self) -> OciOptions:
-        return OciOptions()
-
-    @pytest.fixture
-    def context(self, tmp_path: Path) -> PluginContext:
-        return make_context(tmp_path, plugin="cloud_oci", clock=SteppingClock())
-
-    @pytest.fixture
-    def samples(self, region: OciRegion) -> Mapping[str, Samples[Any, Any]]:
-        vnic = NicRef(ocid("vnic", "oci-leaf", region.region))
-        route = FabricRoute(next_hop=ocid("privateip", "oci-leaf", region.region))
-
-        async def place() -> None:
-            place_foreign(region, REMOTE[2])
-
-        async def read() -> object:
-            return [dict(rule) for rule in rules(region) if rule.get("destination") == str(REMOTE[2])]
-
-        return {
-            "forwarding": Samples(
-                values={vnic: Forwarding(enabled=True)},
-                replacement={vnic: Forwarding(enabled=False)},
-                refused={
-                    NicRef(ocid("vnic", "oci-client", region.region)): Forwarding(enabled=True),
-                },
-            ),
-            "routes": Samples(
-                values={key(region, prefix): route for prefix in REMOTE[:2]},
-                refused={key(region, IPv4Network("10.83.77.1/32")): route},
-                foreign=Foreign(key=key(region, REMOTE[2]), value=route, place=place, read=read),
-            ),
-        }
+    region.inventory.route_tables[region.inventory.route_table].touch()

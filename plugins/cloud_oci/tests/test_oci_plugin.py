@@ -13,7 +13,16 @@ from routerd.config.structure import structure_options
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.testing.contracts import PluginContract
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.faults import PERMISSIONS, FullError, RejectedError, StaleError, service_error
+from routerd_cloud_oci.faults import (
+    DeniedError,
+    FullError,
+    RejectedError,
+    StaleError,
+    ThrottledError,
+    UnauthenticatedError,
+    service_error,
+)
+from routerd_cloud_oci.permissions import PERMISSIONS, POLICY, WITHOUT_METADATA
 
 
 class TestPlugin(PluginContract):
@@ -38,7 +47,7 @@ def test_an_empty_list_of_route_tables_is_not_the_default() -> None:
 def test_all_options_can_be_written_in_a_file() -> None:
     text = """
     {auth: config_file, configFile: /etc/oci, profile: P, region: eu-zurich-1,
-     vnics: [ocid1.vnic.oc1..a], routeTables: [ocid1.routetable.oc1..b]}
+     vnics: [ocid1.vnic.oc1..a], routeTables: [ocid1.routetable.oc1..b], routeRulesLimit: 500}
     """
     assert read(text) == OciOptions(
         auth="config_file",
@@ -47,6 +56,7 @@ def test_all_options_can_be_written_in_a_file() -> None:
         region="eu-zurich-1",
         vnics=("ocid1.vnic.oc1..a",),
         route_tables=("ocid1.routetable.oc1..b",),
+        route_rules_limit=500,
     )
 
 
@@ -57,20 +67,22 @@ def test_an_identifier_of_another_kind_is_refused() -> None:
         OciOptions(vnics=("ocid1.routetable.oc1..a",))
 
 
-VERBS = ("inspect", "read", "use", "manage")
+def test_a_limit_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="routeRulesLimit: 0"):
+        OciOptions(route_rules_limit=0)
 
 
-def test_the_policy_of_the_readme_covers_every_operation() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    granted = {
-        kind: verb
-        for verb, kind in re.findall(
-            r"^Allow dynamic-group routerd to (\w+) ([\w-]+) in", readme, re.MULTILINE
-        )
-    }
-    for permission in {each for needed in PERMISSIONS.values() for each in needed}:
-        verb, kind = permission.split()
-        assert VERBS.index(granted[kind]) >= VERBS.index(verb), permission
+def test_the_policy_gives_what_the_operations_need_and_nothing_else() -> None:
+    given = [name for each in (*POLICY, *WITHOUT_METADATA) for name in each.permissions]
+    needed = {name for names in PERMISSIONS.values() for name in names}
+    assert set(given) == needed
+    assert len(given) == len(needed)
+
+
+@pytest.mark.parametrize("page", [Path(__file__).parents[1] / "README.md"])
+def test_the_policy_of_the_pages_is_the_one_that_is_checked(page: Path) -> None:
+    shown = re.findall(r"^Allow .*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert shown == [each.text() for each in (*POLICY, *WITHOUT_METADATA)]
 
 
 def fault(status: int, code: str, retry_after: str = "") -> ProviderError:
@@ -91,14 +103,14 @@ def fault(status: int, code: str, retry_after: str = "") -> ProviderError:
         (400, "InvalidParameter", RejectedError),
         (400, "LimitExceeded", FullError),
         (400, "QuotaExceeded", FullError),
-        (401, "NotAuthenticated", PermanentError),
-        (403, "NotAuthorized", PermanentError),
-        (404, "NotAuthorizedOrNotFound", PermanentError),
+        (401, "NotAuthenticated", UnauthenticatedError),
+        (403, "NotAuthorized", DeniedError),
+        (404, "NotAuthorizedOrNotFound", DeniedError),
         (405, "MethodNotAllowed", PermanentError),
         (409, "IncorrectState", TransientError),
         (409, "InvalidatedRetryToken", PermanentError),
         (412, "NoEtagMatch", StaleError),
-        (429, "TooManyRequests", TransientError),
+        (429, "TooManyRequests", ThrottledError),
         (500, "InternalServerError", TransientError),
         (503, "ServiceUnavailable", TransientError),
     ],
