@@ -1,8 +1,10 @@
 """The Proxmox VE API as this plugin uses it; the only module that imports the SDK.
 
-Paths are those of the API viewer: `/cluster/resources`, `/nodes/{node}/qemu/{vmid}/config`,
-`.../agent/exec`, `.../agent/exec-status`, `.../firewall/options`, `.../firewall/ipset`. Calls
-block, so each runs in a thread, one after another: the SDK's session is not made to be shared.
+Paths are those of the API viewer: `/version`, `/access/permissions`, `/cluster/resources`,
+`/nodes/{node}/qemu/{vmid}/config`, `.../agent/exec`, `.../agent/exec-status`, `.../agent/info`,
+`.../firewall/options`, `.../firewall/ipset`. Calls block, so each runs in a thread. Two run at once, so
+that a guest whose agent hangs does not hold up the others; with a token the SDK's session keeps nothing
+between two calls that they could disturb.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from proxmoxer import ProxmoxAPI
 from proxmoxer.core import AuthenticationError, ResourceException
 
 from routerd.errors import PermanentError, TransientError
-from routerd.spi import Clock
+from routerd.spi import Clock, Pacer
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.faults import nonsense, service_error, silent, untrusted
 
@@ -32,8 +35,20 @@ DEADLINE_SECONDS = 30.0
 EXEC_SECONDS = 10.0
 """Seconds that a command in a guest may take; reading a table takes some thousandths."""
 
-_POLL_SECONDS = 0.2
+CALLS_A_SECOND = 10.0
+BURST = 20
+"""Proxmox VE documents no limit. Three processes of pvedaemon serve a node, for its administrators too."""
+
+_AT_ONCE = 2
+_BUSY = frozenset({429, 503})
+"""Statuses of a proxy in front of the API; Proxmox VE itself has neither."""
+
+_BUSY_SECONDS = 10.0
+_POLL_SECONDS, _LONGEST_POLL = 0.1, 1.0
 _SET = "ipfilter-"
+
+_asked_to_wait: ContextVar[list[float]] = ContextVar("_asked_to_wait")
+"""What an answer of the call that this context makes said in Retry-After, in seconds."""
 
 # The SDK logs every request with its data; ours says what matters.
 logging.getLogger("proxmoxer").setLevel(logging.WARNING)
@@ -55,11 +70,12 @@ class Filter:
 
     `option` is the switch `ipfilter`; `sets` are the IP sets `ipfilter-netN`, which filter a NIC
     whether the switch is on or not. Both are empty where the guest has no firewall, or no NIC
-    with one.
+    with one. `digest` is of the options as they were read.
     """
 
     option: bool = False
     sets: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def drops(self) -> bool:
@@ -70,9 +86,10 @@ class Filter:
 class Api:
     """One host or cluster."""
 
-    def __init__(self, options: PveOptions, clock: Clock) -> None:
+    def __init__(self, options: PveOptions, clock: Clock, pacer: Pacer) -> None:
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._pacer = pacer
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         user, name, value = _token(options.token_file)
         if options.ca_file is not None and not options.ca_file.is_file():
             raise PermanentError(f"pve caFile {options.ca_file}: there is no such file")
@@ -85,11 +102,32 @@ class Api:
             verify_ssl=str(options.ca_file) if options.ca_file is not None else True,
             timeout=CALL_SECONDS,
         )
+        # The SDK's exception has no headers.
+        self._session().hooks["response"].append(_note_wait)
+
+    def _session(self) -> requests.Session:
+        session: requests.Session = self._sdk._store["session"]  # noqa: SLF001 - the SDK has no other way
+        return session
 
     async def aclose(self) -> None:
         """Close the connections."""
-        session = self._sdk._store["session"]  # noqa: SLF001 - the SDK has no other way to close it
-        await asyncio.to_thread(session.close)
+        await asyncio.to_thread(self._session().close)
+
+    async def major(self) -> int:
+        """Return the host's major version; any token may ask."""
+        found = await self._call("pve version", dict, self._sdk.version.get)
+        number = str(found.get("version", "")).partition(".")[0]
+        if not number.isdigit():
+            raise nonsense("pve version")
+        return int(number)
+
+    async def privileges(self, vmid: int) -> frozenset[str]:
+        """Return what the token may do with a guest; the API lets every token ask for itself."""
+        path = f"/vms/{vmid}"
+        permissions = self._sdk.access.permissions
+        found = await self._call(f"pve privileges on {path}", dict, lambda: permissions.get(path=path))
+        # The values say whether a privilege is passed on to what lies below, not whether it is there.
+        return frozenset(found.get(path, {}))
 
     async def nodes(self) -> dict[int, str]:
         """Return the node of each guest that the token may see, by its number."""
@@ -104,7 +142,7 @@ class Api:
         started = await self._call(what, dict, lambda: agent("exec").post(**given))
         if "pid" not in started:
             raise nonsense(what)
-        end = self._clock.monotonic() + EXEC_SECONDS
+        end, pause = self._clock.monotonic() + EXEC_SECONDS, _POLL_SECONDS
         while True:
             state = await self._call(what, dict, lambda: agent("exec-status").get(pid=started["pid"]))
             if int(state.get("exited", 0)):
@@ -118,36 +156,54 @@ class Api:
                 raise TransientError(
                     f"{what}: {command[0]} did not end within {EXEC_SECONDS:g} s; is the guest overloaded?"
                 )
-            await self._clock.sleep(_POLL_SECONDS)
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, _LONGEST_POLL)
+
+    async def agent_commands(self, node: str, vmid: int) -> dict[str, bool]:
+        """Return the commands that a guest's agent knows, and whether each is allowed in the guest."""
+        agent = self._sdk.nodes(node).qemu(vmid).agent
+        found = await self._call(f"pve guest {vmid}", dict, agent("info").get)
+        commands = found.get("result", {}).get("supported_commands", [])
+        return {str(each["name"]): bool(each["enabled"]) for each in commands}
 
     async def filter(self, node: str, vmid: int) -> Filter:
         """Return what drops the packets that a guest forwards."""
         what, guest = f"pve guest {vmid} firewall", self._sdk.nodes(node).qemu(vmid)
         options = await self._call(what, dict, guest.firewall.options.get)
+        digest = str(options.get("digest", ""))
         if not int(options.get("enable", 0)):
-            return Filter()
+            return Filter(digest=digest)
         config = await self._call(f"pve guest {vmid} config", dict, guest.config.get)
         guarded = _guarded(config)
         if not guarded:
-            return Filter()
+            return Filter(digest=digest)
         listed = await self._call(what, list, guest.firewall.ipset.get)
         sets = sorted(str(each["name"]) for each in listed)
         return Filter(
             option=bool(int(options.get("ipfilter", 0))),
             sets=tuple(name for name in sets if name.removeprefix(_SET) in guarded),
+            digest=digest,
         )
 
-    async def set_ip_filter(self, node: str, vmid: int, enabled: bool) -> None:
-        """Switch the IP filter; a guest without a firewall gets none by this."""
+    async def set_ip_filter(self, node: str, vmid: int, enabled: bool, *, digest: str) -> None:
+        """Switch the IP filter, unless the options are others than those that were read."""
         options = self._sdk.nodes(node).qemu(vmid).firewall.options
-        await self._call(f"pve guest {vmid} firewall", type(None), lambda: options.put(ipfilter=int(enabled)))
+        given = {"ipfilter": int(enabled)} | ({"digest": digest} if digest else {})
+        await self._call(f"pve guest {vmid} firewall", type(None), lambda: options.put(**given))
 
     async def _call(self, what: str, shape: type, request: Callable[[], Any]) -> Any:  # noqa: ANN401 - JSON
+        await self._pacer.take()
+        waits: list[float] = []
+        _asked_to_wait.set(waits)
         try:
-            async with self._turn, asyncio.timeout(DEADLINE_SECONDS):
+            async with self._turns, asyncio.timeout(DEADLINE_SECONDS):
                 answer = await asyncio.to_thread(request)
         except ResourceException as error:
-            raise service_error(what, int(error.status_code), _message(error)) from error
+            status = int(error.status_code)
+            wait = max(waits, default=_BUSY_SECONDS) if status in _BUSY else None
+            if wait is not None:
+                self._pacer.hold(wait)
+            raise service_error(what, status, _message(error), wait=wait) from error
         except AuthenticationError as error:
             raise service_error(what, 401, str(error)) from error
         except requests.exceptions.SSLError as error:
@@ -159,6 +215,13 @@ class Api:
             # The SDK gives what is no JSON as it is, wrapped: that is some other server.
             raise nonsense(what)
         return answer
+
+
+def _note_wait(response: requests.Response, **_: object) -> None:
+    """Keep what an answer says in Retry-After; runs in the thread of its call, in a copy of its context."""
+    said = response.headers.get("Retry-After", "")
+    if said.isdigit():
+        _asked_to_wait.get([]).append(float(said))
 
 
 def _guarded(config: Mapping[str, object]) -> set[str]:

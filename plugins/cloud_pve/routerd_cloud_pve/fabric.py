@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, TypeVar
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
-from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, InstanceFacts, Nic, NicRef
-from routerd.spi import PluginContext, Table
-from routerd_cloud_pve.config import PveOptions
+from routerd.model.fabric import (
+    FabricRoute,
+    FabricRouteKey,
+    Finding,
+    Forwarding,
+    InstanceFacts,
+    Nic,
+    NicRef,
+)
+from routerd.spi import ForeseeingTable, PluginContext, Table
+from routerd_cloud_pve.config import Guest, PveOptions
+from routerd_cloud_pve.diagnosis import SETS_REMEDY, diagnose
+from routerd_cloud_pve.faults import AbsentError
+from routerd_cloud_pve.guest import GuestRoute
+from routerd_cloud_pve.ownership import Routers
 from routerd_cloud_pve.routes import GuestRoutes, table_of
 
 if TYPE_CHECKING:
-    from routerd_cloud_pve.client import Api
+    from routerd_cloud_pve.client import Api, Done
+
+T = TypeVar("T")
 
 
 class PveFabric:
@@ -25,8 +40,19 @@ class PveFabric:
         self.options = options
         self._api: Api | None = None
         self._nodes: Mapping[int, str] = {}
+        self.routers = Routers(ours=options.gateway)
         self.forwarding: Table[NicRef, Forwarding] = _ForwardingTable(self)
-        self.routes: Table[FabricRouteKey, FabricRoute] = GuestRoutes(self)
+        self._guests = GuestRoutes(self)
+        self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = self._guests
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Be told the addresses of the site's other routers in the guests' network.
+
+        What is no address, or is our own, names nobody to whom a route could lead.
+        """
+        ours = self.options.gateway
+        others = (_address(each) for each in next_hops)
+        self.routers = Routers(ours=ours, others=frozenset(each for each in others if each and each != ours))
 
     async def start(self) -> None:
         """Import the SDK and read the token; no request to the API yet."""
@@ -35,9 +61,10 @@ class PveFabric:
         self._api = api
 
     def _connect(self) -> Api:
-        from routerd_cloud_pve.client import Api  # noqa: PLC0415 - the SDK takes a while to import
+        from routerd_cloud_pve import client  # noqa: PLC0415 - the SDK takes a while to import
 
-        return Api(self.options, self._ctx.clock)
+        pacer = self._ctx.pacing(self.options.host, rate=client.CALLS_A_SECOND, burst=client.BURST)
+        return client.Api(self.options, self._ctx.clock, pacer)
 
     async def aclose(self) -> None:
         """Let go of the API; what the guests hold stays."""
@@ -75,11 +102,30 @@ class PveFabric:
         """Ask where the guests are; they move between the nodes of a cluster."""
         self._nodes = await self.api.nodes()
 
-    async def locate(self, vmid: int) -> str:
-        """Return the node of a guest, asked for when it is not known."""
+    async def diagnose(self) -> Sequence[Finding]:
+        """Return what the token may do, and whether the guests can be told of routes."""
+        return await diagnose(self)
+
+    async def guest_routes(self, member: Guest) -> Mapping[IPv4Network, GuestRoute]:
+        """Return all routes of a guest."""
+        return await self._guests.table(member)
+
+    async def run(self, vmid: int, command: Sequence[str], text: str = "") -> Done:
+        """Run a command in a guest."""
+        return await self.at_node(vmid, lambda node: self.api.run(node, vmid, command, text))
+
+    async def at_node(self, vmid: int, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Ask the node of a guest; one that has moved is looked for and asked for at its new node."""
         if vmid not in self._nodes:
             await self.look()
-        return self._node(vmid)
+        node = self._node(vmid)
+        try:
+            return await ask(node)
+        except AbsentError:
+            await self.look()
+            if self._node(vmid) == node:
+                raise
+            return await ask(self._node(vmid))
 
     def _node(self, vmid: int) -> str:
         if vmid not in self._nodes:
@@ -119,8 +165,7 @@ class _ForwardingTable:
         vmid = self._fabric.options.vmid
         if vmid is None:
             return {}
-        await self._fabric.look()
-        found = await self._fabric.api.filter(await self._fabric.locate(vmid), vmid)
+        found = await self._fabric.at_node(vmid, lambda node: self._fabric.api.filter(node, vmid))
         return {_nic(vmid): Forwarding(enabled=not found.drops)}
 
     async def apply(self, changes: Sequence[Change[NicRef, Forwarding]]) -> Mapping[NicRef, ProviderError]:
@@ -140,18 +185,27 @@ class _ForwardingTable:
         vmid = self._fabric.options.vmid
         if vmid is None or nic != _nic(vmid):
             raise NotOwnedError(f"pve {nic}: is not the guest that we are; set vmid to switch its filter")
-        node = await self._fabric.locate(vmid)
-        found = await self._fabric.api.filter(node, vmid)
+        api = self._fabric.api
+        found = await self._fabric.at_node(vmid, lambda node: api.filter(node, vmid))
         if found.drops is not enabled:
             return
         if found.option is enabled:
-            await self._fabric.api.set_ip_filter(node, vmid, not enabled)
+            await self._fabric.at_node(
+                vmid, lambda node: api.set_ip_filter(node, vmid, not enabled, digest=found.digest)
+            )
             self._fabric.log("pve.forwarding.set", guest=vmid, enabled=enabled)
         if enabled and found.sets:
             raise NotOwnedError(
                 f"pve guest {vmid} firewall: its IP set {', '.join(found.sets)} drops what it forwards, and "
-                "is not ours; delete it, or switch the firewall of that NIC off"
+                f"is not ours; {SETS_REMEDY}"
             )
+
+
+def _address(text: str) -> IPv4Address | None:
+    try:
+        return IPv4Address(text)
+    except AddressValueError:
+        return None
 
 
 def _nic(vmid: int) -> NicRef:

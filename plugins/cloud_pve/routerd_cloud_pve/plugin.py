@@ -20,7 +20,7 @@ def routerd_plugin_info() -> PluginInfo:
 @routerd.hookimpl
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     """Describe the fabric kind `pve`."""
-    capabilities = frozenset({Capability.IN_GUEST_ROUTES})
+    capabilities = frozenset({Capability.IN_GUEST_ROUTES, Capability.SHARES_SITE, Capability.DIAGNOSES})
     return [Provider(kind="pve", create=create, options=PveOptions, capabilities=capabilities)]
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote_plus
 
 import pytest
 import yaml
+from tests.unit.cli.command_line import routerd
 
 from routerd.config.structure import structure_options
 from routerd.testing.contracts import PluginContract
@@ -53,14 +54,22 @@ def read(text: str) -> tuple[object, list[str]]:
     return value, [str(problem) for problem in problems]
 
 
-def test_the_options_are_those_of_the_example() -> None:
-    example = Path(__file__).parents[3] / "examples" / "fullmesh-leaf-pve.yaml"
+@pytest.mark.parametrize("name", ["fullmesh-leaf-pve.yaml", "clouds/leaf-pve.yaml"])
+def test_the_options_are_those_of_the_examples(name: str) -> None:
+    example = Path(__file__).parents[3] / "examples" / name
     document = yaml.safe_load(example.read_text())
     (profile,) = [each for each in document["spec"]["resources"] if each["kind"] == "CloudProviderProfile"]
     value, problems = read(yaml.safe_dump(profile["spec"]["options"]))
     assert problems == []
     assert isinstance(value, PveOptions)
     assert value.guests == (Guest(vmid=101, device="ens19"),)
+
+
+def test_the_example_is_one_that_routerd_takes() -> None:
+    done = routerd(
+        "validate", "--config", Path(__file__).parents[3] / "examples" / "clouds" / "leaf-pve.yaml"
+    )
+    assert (done.status, done.err) == (0, "")
 
 
 def test_all_options_can_be_written_in_a_file() -> None:
@@ -96,14 +105,14 @@ SHOWN = """[{"type":"6","dst":"10.1.1.1","flags":[]},
 
 def test_the_routes_of_a_guest_are_read_as_ip_prints_them() -> None:
     routes = guest.parse(SHOWN)
-    assert [route.prefix for route in routes if route.is_ours(GATEWAY)] == [IPv4Network("10.81.10.20/32")]
+    assert [route.prefix for route in routes if route.leads_to(GATEWAY)] == [IPv4Network("10.81.10.20/32")]
     assert [str(route) for route in routes] == [
-        "without a device, protocol 0",
+        "blackhole, protocol 3",
         "via 192.168.1.1, protocol 16",
-        "without a device, protocol 0",
+        "without a device, protocol 3",
         "dev ens19, protocol 147",
         "via 10.99.9.1, protocol 147",
-        "via 10.99.9.77, protocol 0",
+        "via 10.99.9.77, protocol 3",
         "dev ens19, protocol 2",
     ]
     assert guest.parse("") == guest.parse("[ ]\n") == []
@@ -120,38 +129,61 @@ def test_what_is_no_list_of_routes_is_refused(text: str) -> None:
 @pytest.mark.parametrize(("name", "is_ours"), [("static", False), ("bird", False), ("routerd", True)])
 def test_names_of_protocols_are_not_taken_for_ours_but_our_own(name: str, is_ours: bool) -> None:
     text = f'[{{"dst":"10.81.10.20","gateway":"10.99.9.1","dev":"ens19","protocol":"{name}"}}]'
-    assert guest.parse(text)[0].is_ours(GATEWAY) is is_ours
+    assert guest.parse(text)[0].leads_to(GATEWAY) is is_ours
 
 
-def test_what_goes_stands_before_what_comes() -> None:
-    one, other = IPv4Network("10.1.0.1/32"), IPv4Network("10.1.0.2/32")
-    assert guest.script(guest.steps([one], [other], GATEWAY, "ens19")).splitlines() == [
-        "route del 10.1.0.2/32 via 10.99.9.1 proto 147",
-        "route add 10.1.0.1/32 via 10.99.9.1 dev ens19 proto 147",
+ONE = IPv4Network("10.1.0.1/32")
+OTHER = IPv4Address("10.99.9.2")
+
+
+def test_each_line_is_one_that_the_kernel_refuses_when_the_world_is_another() -> None:
+    steps = [
+        guest.appears(ONE, GATEWAY, "ens19"),
+        guest.appears(ONE, GATEWAY, None),
+        guest.goes(ONE, GATEWAY),
+        guest.moves(ONE, OTHER, GATEWAY, "ens19"),
     ]
-    assert guest.steps([one], [], GATEWAY, None)[0].line == "route add 10.1.0.1/32 via 10.99.9.1 proto 147"
+    assert guest.script(steps).splitlines() == [
+        "route add 10.1.0.1/32 via 10.99.9.1 dev ens19 proto 147",
+        "route add 10.1.0.1/32 via 10.99.9.1 proto 147",
+        "route del 10.1.0.1/32 via 10.99.9.1 proto 147",
+        "route del 10.1.0.1/32 via 10.99.9.2 proto 147",
+        "route add 10.1.0.1/32 via 10.99.9.1 dev ens19 proto 147",
+        "route show",
+    ]
+    assert [step.to for step in steps] == [GATEWAY, GATEWAY, None, GATEWAY]
 
 
 def test_portions_keep_the_order_and_fit_into_a_request() -> None:
     many = [IPv4Network((int(IPv4Address("10.64.0.0")) + number, 32)) for number in range(3000)]
-    wanted = guest.steps(many, [], GATEWAY, "enp0s31f6")
+    wanted = [guest.moves(prefix, OTHER, GATEWAY, "enp0s31f6") for prefix in many]
     portions = list(guest.portions(wanted))
     assert [step for portion in portions for step in portion] == wanted
-    assert max(len(quote_plus(guest.script(portion))) for portion in portions) <= 48 * 1024
-    assert len(portions) < 7
+    assert max(len(quote_plus(guest.script(portion))) for portion in portions) <= 49 * 1024
+    assert len(portions) < 11
     assert list(guest.portions([])) == []
 
 
-def test_each_complaint_goes_to_the_line_that_failed() -> None:
+def test_each_complaint_goes_to_the_prefix_whose_line_failed() -> None:
     prefixes = [IPv4Network(f"10.1.0.{number}/32") for number in range(1, 5)]
-    portion = guest.steps(prefixes, [], GATEWAY, "ens19")
+    portion = [
+        guest.moves(prefixes[0], OTHER, GATEWAY, None),
+        *(guest.appears(prefix, GATEWAY, "ens19") for prefix in prefixes[1:]),
+    ]
     said = (
         "Error: Nexthop has invalid gateway.\nCommand failed -:2\n"
-        "Command failed -:3\nRTNETLINK answers: File exists\nCommand failed -:4\nCommand failed -:9\n"
+        "Command failed -:3\nRTNETLINK answers: File exists\nCommand failed -:5\nCommand failed -:9\n"
     )
     assert guest.complaints(portion, said) == {
-        prefixes[1]: "Error: Nexthop has invalid gateway.",
-        prefixes[2]: "ip refused it",
+        prefixes[0]: "Error: Nexthop has invalid gateway.",
+        prefixes[1]: "ip refused it",
         prefixes[3]: "RTNETLINK answers: File exists",
     }
     assert guest.complaints(portion, "") == {}
+
+
+@pytest.mark.parametrize(("kind", "called"), [("6", "blackhole"), ("unreachable", "unreachable"), ("2", "")])
+def test_a_route_that_leads_nowhere_is_called_so(kind: str, called: str) -> None:
+    (route,) = guest.parse(f'[{{"type":"{kind}","dst":"10.1.1.1","protocol":"147","flags":[]}}]')
+    assert route.drops == called
+    assert not route.leads_to(GATEWAY)

@@ -5,13 +5,20 @@ those of qemu-server (`PVE/API2/Qemu/Agent.pm`, `PVE/QemuServer/Agent.pm`), and 
 pve-http-server: everything is below `/api2/json`, wrapped into `data`, and an error is an HTTP
 status whose reason is the message. The guest agent's `exec` follows the QEMU guest agent protocol
 (`guest-exec`, `guest-exec-status`, qemu-ga-ref(7)): it starts the command and is asked later. The
-command really runs in the guest, through `GuestSystem`.
+command really runs in the guest, through `GuestSystem`. What a token may do is answered as by
+`PVE/API2/AccessControl.pm`, with the privileges of 9.0 or, in a host of version 8, `VM.Monitor`; the
+digest of the firewall's options guards them as in `PVE/API2/Firewall/VM.pm`.
+
+Proxmox VE itself neither throttles nor has quotas; what `Troubles` throttles is a proxy in front of it.
+The guest agent answers from the running system, so that lag makes sense for `GET resources` alone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -19,7 +26,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from routerd_lab.clouds.pve_guest import Ended, Guest, Json, interfaces
-from routerd_lab.clouds.state import FailurePlan
+from routerd_lab.clouds.state import Failure
+from routerd_lab.clouds.trouble import Dialect, Troubles
 from routerd_lab.namespaces import LabError
 
 Operation = Callable[[web.Request], Awaitable[Json | list[Json] | None]]
@@ -37,6 +45,15 @@ AUDIT = "VM.Audit"
 NETWORK = "VM.Config.Network"
 AGENT_AUDIT = "VM.GuestAgent.Audit"
 AGENT = "VM.GuestAgent.Unrestricted"
+MONITOR = "VM.Monitor"
+
+_AGENT_COMMANDS = (
+    "guest-ping",
+    "guest-info",
+    "guest-exec",
+    "guest-exec-status",
+    "guest-network-get-interfaces",
+)
 
 
 class PveError(Exception):
@@ -61,13 +78,15 @@ class PveHost:
         token: str,
         guests: dict[int, Guest],
         node: str = "pve",
+        version: str = "9.0.3",
         privileges: dict[int, frozenset[str]] | None = None,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.node = node
         self.guests = guests
+        self.version = version
         self.privileges = privileges
-        self.failures = FailurePlan()
+        self.troubles = Troubles(DIALECT)
         self.on_change = on_change
         self._token = token
         self._commands: dict[tuple[int, int], asyncio.Task[Ended]] = {}
@@ -75,15 +94,17 @@ class PveHost:
 
     def app(self) -> web.Application:
         """Return the API."""
-        app = web.Application()
+        app = web.Application(middlewares=[self.troubles.middleware])
         guest = f"{_PREFIX}/nodes/{{node}}/qemu/{{vmid}}"
         for method, path, operation, privilege in (
             ("GET", f"{_PREFIX}/version", self._version, ""),
+            ("GET", f"{_PREFIX}/access/permissions", self._permissions, ""),
             ("GET", f"{_PREFIX}/cluster/resources", self._resources, ""),
             ("GET", f"{_PREFIX}/nodes/{{node}}/qemu", self._list, ""),
             ("GET", f"{guest}/config", self._config, AUDIT),
             ("GET", f"{guest}/status/current", self._status, AUDIT),
             ("POST", f"{guest}/agent/ping", self._ping, AGENT_AUDIT),
+            ("GET", f"{guest}/agent/info", self._info, AGENT_AUDIT),
             ("GET", f"{guest}/agent/network-get-interfaces", self._interfaces, AGENT_AUDIT),
             ("POST", f"{guest}/agent/exec", self._exec, AGENT),
             ("GET", f"{guest}/agent/exec-status", self._exec_status, AGENT),
@@ -111,9 +132,7 @@ class PveHost:
                 self._admit(request, privilege)
                 return web.json_response({"data": await operation(request)})
             except PveError as error:
-                body: Json = {"data": None, "message": f"{error.reason}\n"}
-                body |= {"errors": error.errors} if error.errors else {}
-                return web.json_response(body, status=error.status, reason=error.reason)
+                return _refusal(error)
 
         return handle
 
@@ -126,18 +145,22 @@ class PveHost:
             raise PveError(401, "no such token")
         if given != f"PVEAPIToken={self._token}":
             raise PveError(401, "invalid token value!")
-        failure = self.failures.reach(f"{request.method} {request.path.rpartition('/')[2]}")
-        if failure is not None:
-            raise PveError(failure.status, failure.code or failure.message)
         if (request.content_length or 0) > _POST_LIMIT:
             raise PveError(501, "for data too large")
         if privilege and not self._may(int(_number(request)), privilege):
-            raise PveError(403, f"Permission check failed (/vms/{_number(request)}, {privilege})")
+            named = MONITOR if self._is_old and privilege in (AGENT, AGENT_AUDIT) else privilege
+            raise PveError(403, f"Permission check failed (/vms/{_number(request)}, {named})")
+
+    @property
+    def _is_old(self) -> bool:
+        return int(self.version.partition(".")[0]) < 9
 
     def _may(self, vmid: int, privilege: str) -> bool:
         if self.privileges is None:
             return True
         granted = self.privileges.get(vmid, frozenset())
+        if self._is_old and privilege in (AGENT, AGENT_AUDIT):
+            return MONITOR in granted
         return privilege in granted or (privilege == AGENT_AUDIT and AGENT in granted)
 
     def _guest(self, request: web.Request) -> tuple[int, Guest]:
@@ -163,7 +186,20 @@ class PveHost:
     # --- the host and its guests ------------------------------------------------------------------
 
     async def _version(self, _: web.Request) -> Json:
-        return {"version": "9.0.3", "release": "9.0", "repoid": "025864202ebb6109"}
+        release = ".".join(self.version.split(".")[:2])
+        return {"version": self.version, "release": release, "repoid": "025864202ebb6109"}
+
+    async def _permissions(self, request: web.Request) -> Json:
+        """Answer with privileges by path; each value says whether it is passed on to what lies below."""
+        path = request.query.get("path")
+        known = self.privileges if self.privileges is not None else dict.fromkeys(self.guests, self._all())
+        found: Json = {f"/vms/{vmid}": dict.fromkeys(sorted(held), 0) for vmid, held in known.items() if held}
+        if path is None:
+            return found
+        return {path: found[path]} if path in found else {}
+
+    def _all(self) -> frozenset[str]:
+        return frozenset({AUDIT, NETWORK} | ({MONITOR} if self._is_old else {AGENT_AUDIT, AGENT}))
 
     async def _resources(self, request: web.Request) -> list[Json]:
         if request.query.get("type", "vm") != "vm":
@@ -198,6 +234,14 @@ class PveHost:
     async def _ping(self, request: web.Request) -> Json:
         self._agent(request, "guest-ping")
         return {"result": {}}
+
+    async def _info(self, request: web.Request) -> Json:
+        _, guest = self._agent(request, "guest-info")
+        commands = [
+            {"name": name, "enabled": name not in guest.blocked, "success-response": True}
+            for name in _AGENT_COMMANDS
+        ]
+        return {"result": {"version": "7.2.17", "supported_commands": commands}}
 
     async def _interfaces(self, request: web.Request) -> Json:
         _, guest = self._agent(request, "guest-network-get-interfaces")
@@ -252,12 +296,15 @@ class PveHost:
     # --- the firewall -----------------------------------------------------------------------------
 
     async def _firewall(self, request: web.Request) -> Json:
-        return {**self._guest(request)[1].firewall, "digest": "0" * 40}
+        firewall = self._guest(request)[1].firewall
+        return {**firewall, "digest": _digest(firewall)}
 
     async def _set_firewall(self, request: web.Request) -> None:
         _, guest = self._guest(request)
         form = await request.post()
         _only(form, _FIREWALL_OPTIONS | {"delete", "digest"})
+        if form.get("digest", _digest(guest.firewall)) != _digest(guest.firewall):
+            raise PveError(500, "detected modified configuration - file changed by other user? Try again.")
         for name, value in form.items():
             if name in _FLAGS and value not in ("0", "1"):
                 raise _wrong(**{name: f"type check ('boolean') failed - got '{value!s}'"})
@@ -270,6 +317,33 @@ class PveHost:
 
     async def _ipsets(self, request: web.Request) -> list[Json]:
         return [{"name": name, "digest": "0" * 40} for name in self._guest(request)[1].ipsets]
+
+
+def _refusal(error: PveError) -> web.Response:
+    body: Json = {"data": None, "message": f"{error.reason}\n"}
+    body |= {"errors": error.errors} if error.errors else {}
+    return web.json_response(body, status=error.status, reason=error.reason)
+
+
+def _told(failure: Failure) -> web.Response:
+    answer = _refusal(PveError(failure.status, failure.code or failure.message))
+    if failure.retry_after is not None:
+        answer.headers["Retry-After"] = str(failure.retry_after)
+    return answer
+
+
+DIALECT = Dialect(
+    operation=lambda request, _: f"{request.method} {request.path.rpartition('/')[2]}",
+    reads=lambda operation: operation.startswith("GET "),
+    answer=_told,
+    throttled=Failure(status=429, code="Too Many Requests", retry_after=2),
+    broken=Failure(status=500, code="cfs-lock 'domain-ha' error: got lock request timeout"),
+)
+"""Operations are called by method and last word of the path: `POST exec`, `GET exec-status`."""
+
+
+def _digest(config: Json) -> str:
+    return hashlib.sha1(json.dumps(config, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
 
 
 def _number(request: web.Request) -> str:

@@ -76,13 +76,17 @@ def interfaces(out: str) -> list[Json]:
 
 @attrs.frozen(kw_only=True)
 class KernelRoute:
-    """A route in a guest's main table; `protocol` is its number."""
+    """A route in a guest's main table; `protocol` and `type` are numbers (1 unicast, 6 blackhole)."""
 
     prefix: IPv4Network
     device: str
     gateway: IPv4Address | None = None
     protocol: int = 3
     metric: int = 0
+    type: int = 1
+
+
+_TYPES = {"blackhole": 6, "unreachable": 7, "prohibit": 8}
 
 
 class GuestKernel:
@@ -111,6 +115,12 @@ class GuestKernel:
         found = [route for route in self.routes if route.prefix == prefix]
         return min(found, key=lambda route: route.metric, default=None)
 
+    def lead(self, prefix: IPv4Network, gateway: IPv4Address) -> None:
+        """Let a route with routerd's mark lead to a router, as that router would."""
+        self.routes = [route for route in self.routes if route.prefix != prefix]
+        device = next(name for name, address in self.devices.items() if gateway in address.network)
+        self.routes.append(KernelRoute(prefix=prefix, device=device, gateway=gateway, protocol=147))
+
     async def run(self, command: Sequence[str], text: str) -> Ended:
         """Do what `ip` would do."""
         self.commands.append(tuple(command))
@@ -134,28 +144,32 @@ class GuestKernel:
         return Ended(status=2 if said else 0, err=f"{said}\n" if said else "")
 
     def _batch(self, lines: Sequence[str]) -> Ended:
-        said = ""
+        said = shown = ""
         for number, line in enumerate(lines, start=1):
+            if line.split() == ["route", "show"]:
+                shown += json.dumps(self._shown())
+                continue
             words = self._line(line.split())
             if words:
                 said += f"{words}\nCommand failed -:{number}\n"
-        return Ended(status=1 if said else 0, err=said)
+        return Ended(status=1 if said else 0, out=shown, err=said)
 
     def _line(self, words: Sequence[str]) -> str:
         """Change the table; return the complaint."""
         if words[:1] != ["route"] or len(words) < 3:
             return f'Object "{words[0] if words else ""}" is unknown, try "ip help".'
-        verb, prefix, rest = words[1], IPv4Network(words[2]), words[3:]
+        kind = _TYPES.get(words[2], 1)
+        verb, prefix, rest = words[1], IPv4Network(words[3 if kind > 1 else 2]), words[4 if kind > 1 else 3 :]
         facts = dict(zip(rest[::2], rest[1::2], strict=True))
         if "dev" in facts and facts["dev"] not in self.devices:
             return f'Cannot find device "{facts["dev"]}"'
         if verb == "del":
             return self._delete(prefix, facts)
         if verb == "add":
-            return self._add(prefix, facts)
+            return self._add(prefix, facts, kind)
         return f'Command "{verb}" is unknown, try "ip route help".'
 
-    def _add(self, prefix: IPv4Network, facts: dict[str, str]) -> str:
+    def _add(self, prefix: IPv4Network, facts: dict[str, str], kind: int) -> str:
         gateway = IPv4Address(facts["via"]) if "via" in facts else None
         device = facts.get("dev")
         if gateway is not None:
@@ -163,17 +177,18 @@ class GuestKernel:
             if not near or (device is not None and device not in near):
                 return "Error: Nexthop has invalid gateway."
             device = device or near[0]
-        if device is None:
+        if device is None and kind == 1:
             return "RTNETLINK answers: No such device"
         metric = int(facts.get("metric", "0"))
         if any(route.prefix == prefix and route.metric == metric for route in self.routes):
             return "RTNETLINK answers: File exists"
         made = KernelRoute(
             prefix=prefix,
-            device=device,
+            device=device or "",
             gateway=gateway,
             protocol=int(facts.get("proto", "3")),
             metric=metric,
+            type=kind,
         )
         self.routes.append(made)
         return ""
@@ -195,7 +210,10 @@ class GuestKernel:
                 row["dst"] = "default"
             if route.gateway is not None:
                 row["gateway"] = str(route.gateway)
-            row["dev"] = route.device
+            if route.type != 1:
+                row["type"] = str(route.type)
+            if route.device:
+                row["dev"] = route.device
             # `ip` says nothing about the protocol `boot`, its own default.
             if route.protocol != 3:
                 row["protocol"] = str(route.protocol)
