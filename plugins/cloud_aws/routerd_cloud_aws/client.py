@@ -1,75 +1,44 @@
 """The only module that imports the AWS SDK. Its calls block, so each runs in a thread.
 
-Retries of the SDK are off: when to try again is the reconcile loop's decision.
+Retries of the SDK are off: when to try again is the reconcile loop's decision. Every call takes a token
+of the account's bucket first, and one that is throttled closes the bucket for a while.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import attrs
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network
+from typing import Any, Protocol
 
 from routerd.errors import PermanentError, TransientError
-from routerd_cloud_aws.faults import no_credentials, service_error, unreachable
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-T = TypeVar("T")
+from routerd.spi import Pacer
+from routerd_cloud_aws import inventory
+from routerd_cloud_aws.faults import (
+    GrantedError,
+    MissingError,
+    Refusal,
+    ThrottledError,
+    no_credentials,
+    service_error,
+    unreachable,
+)
+from routerd_cloud_aws.inventory import Answer, Interface, RouteTable
+from routerd_cloud_aws.quota import CODE, SERVICE
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15
 _DEADLINE = 30.0
+_PAGE = 100
+"""Tables a page; EC2 gives requests that are neither filtered nor paginated a smaller bucket."""
 
-_TARGETS = (
-    "NetworkInterfaceId",
-    "GatewayId",
-    "NatGatewayId",
-    "TransitGatewayId",
-    "VpcPeeringConnectionId",
-    "EgressOnlyInternetGatewayId",
-    "LocalGatewayId",
-    "CarrierGatewayId",
-    "CoreNetworkArn",
-    "InstanceId",
-)
-
-
-@attrs.frozen(kw_only=True)
-class Interface:
-    """A network interface as the API shows it; `forwarding` is the inverse of `SourceDestCheck`."""
-
-    ref: str
-    address: IPv4Address
-    subnet: str
-    vpc: str
-    forwarding: bool
-
-
-@attrs.frozen(kw_only=True)
-class Route:
-    """A route as the API shows it; a `blackhole` leads to something that is gone or stopped."""
-
-    prefix: IPv4Network
-    target: str
-    blackhole: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class RouteTable:
-    """A route table: the subnets that it is explicitly associated with, and its IPv4 routes."""
-
-    ref: str
-    main: bool
-    subnets: tuple[str, ...]
-    routes: tuple[Route, ...]
+_DRY_RUN_PREFIX = "198.18.0.1/32"
+"""Of the benchmarking network (RFC 2544), which no VPC holds."""
 
 
 class Api(Protocol):
-    """What the fabric needs of EC2. Every method raises `ProviderError`."""
+    """What the fabric needs of EC2 and Service Quotas. Every method raises `ProviderError`."""
 
     async def interfaces(self, refs: Sequence[str]) -> tuple[Interface, ...]:
         """DescribeNetworkInterfaces, in the order of `refs`."""
@@ -87,16 +56,28 @@ class Api(Protocol):
         """DescribeRouteTables of a VPC."""
         ...
 
-    async def tables(self, refs: Sequence[str]) -> tuple[RouteTable, ...]:
-        """DescribeRouteTables by identifier."""
+    async def tables(self, refs: Sequence[str]) -> dict[str, RouteTable]:
+        """DescribeRouteTables by identifier; those that are not there are left out."""
         ...
 
     async def create_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
         """CreateRoute; `ExistsError` when the prefix is taken."""
         ...
 
+    async def replace_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
+        """ReplaceRoute, whatever the route leads to now."""
+        ...
+
     async def delete_route(self, table: str, prefix: IPv4Network) -> None:
-        """DeleteRoute; `MissingError` when there is none."""
+        """DeleteRoute, whatever the route leads to now; `MissingError` when there is none."""
+        ...
+
+    async def rehearse(self, action: str, *, interface: str = "", table: str = "") -> None:
+        """Try an action, changing nothing; `DeniedError` when its permission is missing."""
+        ...
+
+    async def route_quota(self) -> int:
+        """GetServiceQuota, or the default of AWS where the account has no value of its own."""
         ...
 
     async def aclose(self) -> None:
@@ -104,16 +85,16 @@ class Api(Protocol):
         ...
 
 
-async def connect(region: str) -> Api:
+async def connect(region: str, pacer: Pacer) -> Api:
     """Import the SDK and return the API of `region`; raises `ProviderError`."""
     try:
         async with asyncio.timeout(_DEADLINE):
-            return await asyncio.to_thread(_connect, region)
+            return await asyncio.to_thread(_connect, region, pacer)
     except TimeoutError as exc:
         raise unreachable(operation="connect", resource=region, reason=f"{_DEADLINE:.0f} s passed") from exc
 
 
-def _connect(region: str) -> Api:
+def _connect(region: str, pacer: Pacer) -> Api:
     import boto3  # noqa: PLC0415 - half a second that only a host on AWS should pay
     from botocore.config import Config  # noqa: PLC0415 - as above
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
@@ -124,32 +105,28 @@ def _connect(region: str) -> Api:
         read_timeout=_READ_SECONDS,
         retries={"total_max_attempts": 1, "mode": "standard"},
     )
+    # A VPC may have a way to EC2 and none to Service Quotas: not worth a long wait.
+    brief = settings.merge(Config(connect_timeout=3, read_timeout=5))
     try:
         # A session of our own: the default one is shared by the whole process.
-        return _SdkApi(boto3.session.Session().client("ec2", config=settings))
+        session = boto3.session.Session()
+        ec2, quotas = session.client("ec2", config=settings), session.client("service-quotas", config=brief)
     except (BotoCoreError, ValueError) as exc:
         raise PermanentError(f"aws {region}: no client of the SDK, {exc}; check the option region") from exc
+    return _SdkApi(ec2, quotas, pacer)
 
 
 class _SdkApi:
-    def __init__(self, ec2: Any) -> None:  # noqa: ANN401 - Any: its classes are made at run time
+    def __init__(self, ec2: Any, quotas: Any, pacer: Pacer) -> None:  # noqa: ANN401 - Any: made at run time
         self._ec2 = ec2
+        self._quotas = quotas
+        self._pacer = pacer
 
     async def interfaces(self, refs: Sequence[str]) -> tuple[Interface, ...]:
-        pages = await self._pages(
+        answer = await self._call(
             "describe_network_interfaces", ",".join(refs), NetworkInterfaceIds=list(refs)
         )
-        found = {
-            each["NetworkInterfaceId"]: Interface(
-                ref=each["NetworkInterfaceId"],
-                address=IPv4Address(each["PrivateIpAddress"]),
-                subnet=each["SubnetId"],
-                vpc=each["VpcId"],
-                forwarding=not each["SourceDestCheck"],
-            )
-            for page in pages
-            for each in page["NetworkInterfaces"]
-        }
+        found = {each.ref: each for each in inventory.interfaces([answer])}
         missing = [ref for ref in refs if ref not in found]
         if missing:
             raise TransientError(f"aws DescribeNetworkInterfaces {missing[0]}: not in the answer")
@@ -164,92 +141,114 @@ class _SdkApi:
         )
 
     async def networks(self, vpc: str) -> tuple[IPv4Network, ...]:
-        pages = await self._pages("describe_vpcs", vpc, VpcIds=[vpc])
-        return tuple(
-            IPv4Network(block["CidrBlock"])
-            for page in pages
-            for each in page["Vpcs"]
-            for block in each["CidrBlockAssociationSet"]
-            if block["CidrBlockState"]["State"] in {"associating", "associated"}
-        )
+        return inventory.networks([await self._call("describe_vpcs", vpc, VpcIds=[vpc])])
 
     async def tables_of(self, vpc: str) -> tuple[RouteTable, ...]:
-        return _tables(
-            await self._pages("describe_route_tables", vpc, Filters=[{"Name": "vpc-id", "Values": [vpc]}])
-        )
+        return await self._tables(vpc, "vpc-id", [vpc])
 
-    async def tables(self, refs: Sequence[str]) -> tuple[RouteTable, ...]:
-        return _tables(await self._pages("describe_route_tables", ",".join(refs), RouteTableIds=list(refs)))
+    async def tables(self, refs: Sequence[str]) -> dict[str, RouteTable]:
+        # A filter, because one identifier that is not there would fail the whole request.
+        found = await self._tables(",".join(refs), "route-table-id", list(refs))
+        return {table.ref: table for table in found}
+
+    async def _tables(self, resource: str, name: str, values: list[str]) -> tuple[RouteTable, ...]:
+        asked = {"Filters": [{"Name": name, "Values": values}], "MaxResults": _PAGE}
+        answers = [await self._call("describe_route_tables", resource, **asked)]
+        while token := answers[-1].get("NextToken"):
+            answers.append(await self._call("describe_route_tables", resource, NextToken=token, **asked))
+        return inventory.tables(answers)
 
     async def create_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
-        await self._route("create_route", table, prefix, NetworkInterfaceId=interface)
+        await self._route("create_route", table, str(prefix), NetworkInterfaceId=interface)
+
+    async def replace_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
+        await self._route("replace_route", table, str(prefix), NetworkInterfaceId=interface)
 
     async def delete_route(self, table: str, prefix: IPv4Network) -> None:
-        await self._route("delete_route", table, prefix)
+        await self._route("delete_route", table, str(prefix))
 
-    async def _route(self, method: str, table: str, prefix: IPv4Network, **more: str) -> None:
-        await self._call(
-            method, f"{table} {prefix}", RouteTableId=table, DestinationCidrBlock=str(prefix), **more
-        )
+    async def _route(self, method: str, table: str, prefix: str, **more: object) -> None:
+        await self._call(method, f"{table} {prefix}", RouteTableId=table, DestinationCidrBlock=prefix, **more)
+
+    async def rehearse(self, action: str, *, interface: str = "", table: str = "") -> None:
+        if action.startswith("Get"):
+            with contextlib.suppress(MissingError):
+                await self._quota(action)
+            return
+        method = _method(self._ec2, action)
+        try:
+            if action.startswith("Describe"):
+                await self._call(method, "(dry run)", DryRun=True)
+            elif action == "ModifyNetworkInterfaceAttribute":
+                switch = {"NetworkInterfaceId": interface, "SourceDestCheck": {"Value": False}}
+                await self._call(method, f"{interface} (dry run)", DryRun=True, **switch)
+            else:
+                target = {} if action == "DeleteRoute" else {"NetworkInterfaceId": interface}
+                await self._route(method, table, _DRY_RUN_PREFIX, DryRun=True, **target)
+        except GrantedError:
+            return
+        raise TransientError(f"aws {action}: a dry run was answered as if it were none")
+
+    async def route_quota(self) -> int:
+        try:
+            return await self._quota("GetServiceQuota")
+        except MissingError:
+            # The account has no value of its own: nobody ever had it changed.
+            return await self._quota("GetAWSDefaultServiceQuota")
+
+    async def _quota(self, action: str) -> int:
+        asked = {"ServiceCode": SERVICE, "QuotaCode": CODE}
+        answer = await self._call(_method(self._quotas, action), CODE, self._quotas, **asked)
+        return int(answer["Quota"]["Value"])
 
     async def aclose(self) -> None:
         await asyncio.to_thread(self._ec2.close)
+        await asyncio.to_thread(self._quotas.close)
 
-    async def _pages(self, method: str, resource: str, **arguments: object) -> list[Mapping[str, Any]]:
-        return await self._guard(
-            method, resource, lambda: list(self._ec2.get_paginator(method).paginate(**arguments))
-        )
-
-    async def _call(self, method: str, resource: str, **arguments: object) -> None:
-        await self._guard(method, resource, lambda: getattr(self._ec2, method)(**arguments))
-
-    async def _guard(self, method: str, resource: str, work: Callable[[], T]) -> T:
-        """Run a blocking call in a thread, under the deadline, with its errors translated."""
-        from botocore import exceptions  # noqa: PLC0415 - loaded already by `connect`
-
-        operation = self._ec2.meta.method_to_api_mapping[method]
+    async def _call(self, method: str, resource: str, client: Any = None, **arguments: object) -> Answer:  # noqa: ANN401 - Any: as above
+        """Make a call in a thread, in its turn, under the deadline, with its errors translated."""
+        client = client or self._ec2
+        await self._pacer.take()
         try:
-            async with asyncio.timeout(_DEADLINE):
-                return await asyncio.to_thread(work)
-        except exceptions.ClientError as exc:
-            error, answer = exc.response.get("Error", {}), exc.response.get("ResponseMetadata", {})
-            raise service_error(
+            return await _guarded(client, method, resource, lambda: getattr(client, method)(**arguments))
+        except ThrottledError as error:
+            if error.retry_after is not None:
+                self._pacer.hold(error.retry_after.total_seconds())
+            raise
+
+
+def _method(client: Any, action: str) -> str:  # noqa: ANN401 - Any: as above
+    names: Mapping[str, str] = client.meta.method_to_api_mapping
+    return next(name for name, each in names.items() if each == action)
+
+
+async def _guarded(client: Any, method: str, resource: str, work: Callable[[], Answer]) -> Answer:  # noqa: ANN401 - Any: as above
+    from botocore import exceptions  # noqa: PLC0415 - loaded already by `connect`
+
+    operation = client.meta.method_to_api_mapping[method]
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            return await asyncio.to_thread(work)
+    except exceptions.ClientError as exc:
+        error: Answer = exc.response.get("Error", {})
+        answer: Answer = exc.response.get("ResponseMetadata", {})
+        raise service_error(
+            Refusal(
                 operation=operation,
                 resource=resource,
+                service=client.meta.service_model.endpoint_prefix,
                 status=answer.get("HTTPStatusCode", 0),
                 code=error.get("Code", ""),
                 message=error.get("Message", ""),
                 request_id=answer.get("RequestId", ""),
                 retry_after=answer.get("HTTPHeaders", {}).get("retry-after", ""),
-            ) from exc
-        except (exceptions.NoCredentialsError, exceptions.CredentialRetrievalError) as exc:
-            raise no_credentials(operation=operation, resource=resource, reason=str(exc)) from exc
-        except exceptions.ParamValidationError as exc:
-            raise PermanentError(f"aws {operation} {resource}: {exc}; check the options") from exc
-        except (exceptions.BotoCoreError, OSError) as exc:
-            raise unreachable(operation=operation, resource=resource, reason=str(exc)) from exc
-        except TimeoutError as exc:
-            reason = f"{_DEADLINE:.0f} s passed"
-            raise unreachable(operation=operation, resource=resource, reason=reason) from exc
-
-
-def _tables(pages: Sequence[Mapping[str, Any]]) -> tuple[RouteTable, ...]:
-    return tuple(
-        RouteTable(
-            ref=each["RouteTableId"],
-            main=any(link.get("Main") for link in each.get("Associations", [])),
-            subnets=tuple(link["SubnetId"] for link in each.get("Associations", []) if "SubnetId" in link),
-            routes=tuple(
-                Route(
-                    prefix=IPv4Network(route["DestinationCidrBlock"]),
-                    target=next((route[key] for key in _TARGETS if route.get(key)), "an unknown target"),
-                    blackhole=route.get("State") == "blackhole",
-                )
-                for route in each["Routes"]
-                # IPv6 routes and prefix lists are others' business.
-                if "DestinationCidrBlock" in route
-            ),
-        )
-        for page in pages
-        for each in page["RouteTables"]
-    )
+            )
+        ) from exc
+    except (exceptions.NoCredentialsError, exceptions.CredentialRetrievalError) as exc:
+        raise no_credentials(operation=operation, resource=resource, reason=str(exc)) from exc
+    except exceptions.ParamValidationError as exc:
+        raise PermanentError(f"aws {operation} {resource}: {exc}; check the options") from exc
+    except (exceptions.BotoCoreError, OSError) as exc:
+        raise unreachable(operation=operation, resource=resource, reason=str(exc)) from exc
+    except TimeoutError as exc:
+        raise unreachable(operation=operation, resource=resource, reason=f"{_DEADLINE:.0f} s passed") from exc

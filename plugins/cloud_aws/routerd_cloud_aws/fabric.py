@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import IPv4Network
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import (
     FabricRoute,
     FabricRouteKey,
+    Finding,
     Forwarding,
     InstanceFacts,
     Nic,
     NicRef,
     RouteTableRef,
 )
-from routerd.spi import PluginContext, Table
+from routerd.spi import Clock, ForeseeingTable, Pacer, PluginContext, Table
 from routerd_cloud_aws import metadata
-from routerd_cloud_aws.client import Api, Route, RouteTable, connect
+from routerd_cloud_aws.client import Api, connect
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.faults import ExistsError, MissingError
+from routerd_cloud_aws.diagnosis import examine
 from routerd_cloud_aws.metadata import Identity
+from routerd_cloud_aws.quota import RouteQuota
+from routerd_cloud_aws.routes import RoutesTable
+from routerd_cloud_aws.verdict import Site
 
-RouteChange = Change[FabricRouteKey, FabricRoute]
+_RATE, _BURST = 4.0, 25
+"""Calls of one router. EC2 gives an account and region, for each changing action, 50 calls at once and 5 a
+second, and more for reading ones (Amazon EC2 Developer Guide, "Request throttling"); others need some too."""
 
 
 class AwsFabric:
@@ -34,7 +39,7 @@ class AwsFabric:
         ctx: PluginContext,
         options: AwsOptions,
         *,
-        connector: Callable[[str], Awaitable[Api]] = connect,
+        connector: Callable[[str, Pacer], Awaitable[Api]] = connect,
         identify: Callable[[], Awaitable[Identity]] = metadata.identify,
     ) -> None:
         self._ctx = ctx
@@ -43,16 +48,26 @@ class AwsFabric:
         self._identify = identify
         self._identity: Identity | None = None
         self._api: Api | None = None
-        self._facts: InstanceFacts | None = None
+        self._others: frozenset[str] = frozenset()
+        self.known_site: Site | None = None
+        self.quota = RouteQuota(ctx.clock, options.route_quota)
         self.forwarding: Table[NicRef, Forwarding] = _ForwardingTable(self)
-        self.routes: Table[FabricRouteKey, FabricRoute] = _RoutesTable(self)
+        self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = RoutesTable(self)
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Be told the interfaces, `eni-...`, to which the site's other routers have routes lead."""
+        self._others = next_hops
 
     async def start(self) -> None:
         """Ask who we are and import the SDK; no request to the API yet."""
         options = self._options
         if not (options.region and options.instance_id and options.network_interfaces):
             self._identity = await self._identify()
-        api = await self._connector(options.region or (self._identity.region if self._identity else ""))
+        identity = self._identity
+        region = options.region or (identity.region if identity else "")
+        # Without the metadata service the account is that of the credentials, whichever it is.
+        account = f"{identity.account if identity else 'ambient'}/{region}"
+        api = await self._connector(region, self._ctx.pacing(account, rate=_RATE, burst=_BURST))
         await self.aclose()
         self._api = api
 
@@ -69,10 +84,7 @@ class AwsFabric:
         "Subnet route tables").
         """
         identity, options = self._identity, self._options
-        refs = options.network_interfaces or (identity.interfaces if identity else ())
-        if not refs:
-            raise PermanentError("aws: the instance has no network interfaces; set networkInterfaces")
-        interfaces = await self.api.interfaces(refs)
+        interfaces = await self.api.interfaces(self.interface_refs())
         vpcs = tuple(dict.fromkeys(each.vpc for each in interfaces))
         networks = [network for vpc in vpcs for network in await self.api.networks(vpc)]
         chosen = options.route_tables
@@ -83,7 +95,7 @@ class AwsFabric:
             own = [table.ref for subnet, _ in subnets for table in tables if subnet in table.subnets]
             bare = [subnet for subnet, _ in subnets if not any(subnet in table.subnets for table in tables)]
             chosen = tuple(dict.fromkeys([*own, *sorted(mains)])) if bare else tuple(dict.fromkeys(own))
-        self._facts = InstanceFacts(
+        facts = InstanceFacts(
             provider="aws",
             instance=options.instance_id or (identity.instance if identity else ""),
             nics=tuple(
@@ -94,7 +106,19 @@ class AwsFabric:
             route_tables=tuple(RouteTableRef(ref) for ref in chosen),
             networks=tuple(networks),
         )
-        return self._facts
+        self.known_site = Site(facts=facts, others=self._others - {facts.next_hop})
+        return facts
+
+    async def diagnose(self) -> Sequence[Finding]:
+        """Return what was found of permissions, route tables and quota."""
+        return await examine(self)
+
+    def interface_refs(self) -> tuple[str, ...]:
+        """Return our interfaces, the first one the target of routes; raises `PermanentError` without any."""
+        refs = self._options.network_interfaces or (self._identity.interfaces if self._identity else ())
+        if not refs:
+            raise PermanentError("aws: the instance has no network interfaces; set networkInterfaces")
+        return refs
 
     @property
     def api(self) -> Api:
@@ -103,9 +127,26 @@ class AwsFabric:
             raise TransientError("aws: not started yet")
         return self._api
 
+    @property
+    def options(self) -> AwsOptions:
+        """Return the options."""
+        return self._options
+
+    @property
+    def clock(self) -> Clock:
+        """Return the clock."""
+        return self._ctx.clock
+
+    async def site(self) -> Site:
+        """Return what `instance` last found."""
+        if self.known_site is None:
+            await self.instance()
+        assert self.known_site is not None  # noqa: S101 - `instance` sets it or raises
+        return self.known_site
+
     async def facts(self) -> InstanceFacts:
         """Return what `instance` last found."""
-        return self._facts or await self.instance()
+        return (await self.site()).facts
 
     def refuse_dry_run(self) -> None:
         """Raise when nothing may be changed."""
@@ -150,112 +191,3 @@ class _ForwardingTable:
         if present.forwarding != enabled:
             await self._fabric.api.set_forwarding(nic, enabled)
             self._fabric.log("aws.forwarding.set", interface=nic, enabled=enabled)
-
-
-class _RoutesTable:
-    """The routes in our route tables that lead to our interface."""
-
-    def __init__(self, fabric: AwsFabric) -> None:
-        self._fabric = fabric
-
-    async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
-        facts = await self._fabric.facts()
-        if not facts.route_tables:
-            return {}
-        return {
-            FabricRouteKey(table=RouteTableRef(table.ref), prefix=route.prefix): FabricRoute(
-                next_hop=route.target
-            )
-            for table in await self._fabric.api.tables(facts.route_tables)
-            for route in table.routes
-            # A blackhole that leads to our interface is ours too: it was made while we were stopped.
-            if route.target == facts.next_hop
-        }
-
-    async def apply(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
-        failures: dict[FabricRouteKey, ProviderError] = {}
-        by_table: dict[RouteTableRef, list[RouteChange]] = {}
-        for change in changes:
-            by_table.setdefault(change.key.table, []).append(change)
-        for ref, part in by_table.items():
-            try:
-                self._fabric.refuse_dry_run()
-                present = await self._read(ref)
-            except ProviderError as error:
-                failures |= {change.key: error for change in part}
-                continue
-            for change in part:
-                try:
-                    await self._change(change, present)
-                except ProviderError as error:
-                    failures[change.key] = error
-        return failures
-
-    async def _read(self, ref: RouteTableRef) -> RouteTable:
-        facts = await self._fabric.facts()
-        if ref not in facts.route_tables:
-            raise NotOwnedError(
-                f"aws route table {ref}: is none of this instance's; set routeTables to use it"
-            )
-        (table,) = await self._fabric.api.tables([ref])
-        return table
-
-    async def _change(self, change: RouteChange, table: RouteTable) -> None:
-        facts, key = await self._fabric.facts(), change.key
-        if change.after is None:
-            await self._delete(key, facts.next_hop)
-            return
-        if change.after.next_hop != facts.next_hop:
-            raise PermanentError(
-                f"aws route {key.prefix} in {key.table}: {change.after.next_hop} is not our interface "
-                f"{facts.next_hop}"
-            )
-        for network in facts.networks:
-            if key.prefix.subnet_of(network):
-                raise UnsupportedError(
-                    f"aws route {key.prefix} in {key.table}: lies within {network}, the VPC's own prefix, "
-                    "where AWS routes nothing smaller than a subnet; use addresses outside of it"
-                )
-        if self._settled(table, key, facts.next_hop):
-            return
-        try:
-            await self._fabric.api.create_route(key.table, key.prefix, facts.next_hop)
-        except ExistsError:
-            # Somebody was quicker. Whoever it was, the table now says.
-            if not self._settled(await self._read(key.table), key, facts.next_hop):
-                raise
-            return
-        self._fabric.log("aws.route.created", table=key.table, prefix=key.prefix, interface=facts.next_hop)
-
-    async def _delete(self, key: FabricRouteKey, next_hop: str) -> None:
-        """Delete the route if, read right before, it still leads to us; EC2 has no condition for it."""
-        route = _find(await self._read(key.table), key.prefix)
-        if route is None:
-            return
-        if route.target != next_hop:
-            raise _foreign(key, route)
-        try:
-            await self._fabric.api.delete_route(key.table, key.prefix)
-        except MissingError:
-            return
-        self._fabric.log("aws.route.deleted", table=key.table, prefix=key.prefix, interface=next_hop)
-
-    @staticmethod
-    def _settled(table: RouteTable, key: FabricRouteKey, next_hop: str) -> bool:
-        """Say whether the route stands already; raises `NotOwnedError` when a foreign one does."""
-        route = _find(table, key.prefix)
-        if route is not None and route.target != next_hop:
-            raise _foreign(key, route)
-        return route is not None
-
-
-def _find(table: RouteTable, prefix: IPv4Network) -> Route | None:
-    return next((route for route in table.routes if route.prefix == prefix), None)
-
-
-def _foreign(key: FabricRouteKey, route: Route) -> NotOwnedError:
-    state = " (a blackhole)" if route.blackhole else ""
-    return NotOwnedError(
-        f"aws route {key.prefix} in {key.table}: leads to {route.target}{state}, which is not ours; "
-        "remove it or leave the prefix out"
-    )

@@ -1,10 +1,13 @@
-"""What an answer of the EC2 API means for us. Pure: knows statuses and codes, not the SDK."""
+"""What an answer of the AWS API means for us. Pure: knows statuses and codes, not the SDK."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+import attrs
+
 from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.model.fabric import FabricRouteKey
 
 
 class ExistsError(TransientError):
@@ -15,12 +18,39 @@ class MissingError(PermanentError):
     """The route or resource that was named is not there."""
 
 
+class GrantedError(ProviderError):
+    """A request with `DryRun` would have been made (`DryRunOperation`); no failure at all."""
+
+
+class QuotaError(PermanentError):
+    """The table is full."""
+
+
+class DeniedError(PermanentError):
+    """The credentials lack a permission."""
+
+
+class CredentialsError(TransientError):
+    """There are no credentials, or they are not accepted."""
+
+
+class ThrottledError(TransientError):
+    """There were too many calls; `retry_after` says when the next one may be made."""
+
+
+class UnreachableError(TransientError):
+    """There was no answer; the request may have had its effect all the same."""
+
+
+HALTING = (DeniedError, CredentialsError, ThrottledError, UnreachableError)
+"""Errors that the next call of the same kind would meet too."""
+
 _UNAUTHORIZED = frozenset(
     {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "Client.UnauthorizedOperation"}
 )
 _UNAUTHENTICATED = frozenset(
     {"AuthFailure", "ExpiredToken", "RequestExpired", "InvalidClientTokenId", "MissingAuthenticationToken"}
-    | {"SignatureDoesNotMatch"}
+    | {"SignatureDoesNotMatch", "UnrecognizedClientException", "ExpiredTokenException"}
 )
 _THROTTLED = frozenset(
     {
@@ -38,49 +68,64 @@ _FAILED_LATER = timedelta(seconds=5)
 _CREDENTIALS_LATER = timedelta(seconds=15)
 
 
-def service_error(
-    *, operation: str, resource: str, status: int, code: str, message: str, request_id: str, retry_after: str
-) -> ProviderError:
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """An answer with an error: its status and code, and what it says.
+
+    `service` is the word before the colon of a permission: `ec2:CreateRoute`.
+    """
+
+    operation: str
+    resource: str
+    service: str = "ec2"
+    status: int
+    code: str
+    message: str = ""
+    request_id: str = ""
+    retry_after: str = ""
+
+
+def service_error(refusal: Refusal) -> ProviderError:
     """Return our error for an answer with an error (Amazon EC2 API Reference, "Error codes")."""
-    what = f"aws {operation} {resource}".rstrip()
-    said = f"{status} {code}: {message.strip().rstrip('.')}"
-    trace = f" (request {request_id})" if request_id else ""
+    code, status = refusal.code, refusal.status
+    what = f"aws {refusal.operation} {refusal.resource}".rstrip()
+    # The encoded reason of a missing permission is a page of letters that only AWS can read.
+    plain = refusal.message.partition("Encoded authorization failure message")[0].strip().rstrip(".")
+    said = f"{status} {code}: {plain}" + (f" (request {refusal.request_id})" if refusal.request_id else "")
+    later = _seconds(refusal.retry_after)
+    if code == "DryRunOperation":
+        return GrantedError(f"{what}: would have been made")
     if code in _UNAUTHORIZED or (status == 403 and code not in _UNAUTHENTICATED):
-        return PermanentError(
-            f"{what}: permission ec2:{operation} is missing, {said}{trace}; "
+        return DeniedError(
+            f"{what}: permission {refusal.service}:{refusal.operation} is missing, {said}; "
             "add it to the policy of the instance's role"
         )
     if code in _UNAUTHENTICATED or status == 401:
         # Credentials of a role are replaced by the SDK before they end; soon there may be better ones.
-        return TransientError(
-            f"{what}: credentials are not accepted, {said}{trace}; check that the instance has a role "
+        return CredentialsError(
+            f"{what}: credentials are not accepted, {said}; check that the instance has a role "
             "and that its clock is right",
             retry_after=_CREDENTIALS_LATER,
         )
     if code in _THROTTLED or status == 429:
-        return TransientError(
-            f"{what}: throttled, {said}{trace}", retry_after=_seconds(retry_after) or _THROTTLED_LATER
-        )
+        return ThrottledError(f"{what}: throttled, {said}", retry_after=later or _THROTTLED_LATER)
     if code.endswith("LimitExceeded"):
-        return PermanentError(
-            f"{what}: quota reached, {said}{trace}; a route table holds 500 routes by default, "
-            "ask for the quota L-93826ACB to be raised (at most 1000)"
-        )
+        return QuotaError(f"{what}: quota reached, {said}")
     if code == "RouteAlreadyExists":
-        return ExistsError(f"{what}: exists already, {said}{trace}")
-    if ".NotFound" in code:
-        return MissingError(f"{what}: not found, {said}{trace}")
+        return ExistsError(f"{what}: exists already, {said}")
+    # ReplaceRoute has no code of its own for a route that is not there.
+    no_route = refusal.operation == "ReplaceRoute" and code == "InvalidParameterValue"
+    if ".NotFound" in code or code == "NoSuchResourceException" or no_route:
+        return MissingError(f"{what}: not found, {said}")
     if status >= 500 or code in _BUSY:
-        return TransientError(
-            f"{what}: service failed, {said}{trace}", retry_after=_seconds(retry_after) or _FAILED_LATER
-        )
-    return PermanentError(f"{what}: refused, {said}{trace}")
+        return TransientError(f"{what}: service failed, {said}", retry_after=later or _FAILED_LATER)
+    return PermanentError(f"{what}: refused, {said}")
 
 
 def unreachable(*, operation: str, resource: str, reason: str) -> ProviderError:
     """Return our error for a call that got no answer."""
     what = f"aws {operation} {resource}".rstrip()
-    return TransientError(
+    return UnreachableError(
         f"{what}: no answer, {reason}; check DNS, the way to the API endpoint, and its certificate",
         retry_after=_FAILED_LATER,
     )
@@ -89,8 +134,16 @@ def unreachable(*, operation: str, resource: str, reason: str) -> ProviderError:
 def no_credentials(*, operation: str, resource: str, reason: str) -> ProviderError:
     """Return our error for a call that could not be signed."""
     what = f"aws {operation} {resource}".rstrip()
-    return TransientError(
+    return CredentialsError(
         f"{what}: no credentials, {reason}; attach a role to the instance", retry_after=_CREDENTIALS_LATER
+    )
+
+
+def not_tried(key: FabricRouteKey, error: ProviderError) -> ProviderError:
+    """Return the error of a route that was not tried, because one before it met `error`."""
+    return type(error)(
+        f"aws route {key.prefix} in {key.table}: not tried, because before it {error}",
+        retry_after=error.retry_after,
     )
 
 

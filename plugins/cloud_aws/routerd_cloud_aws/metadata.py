@@ -20,8 +20,9 @@ _LATER = timedelta(seconds=5)
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """What the metadata service says: our instance and its interfaces, the primary one first."""
+    """What the metadata service says: our account, instance, and interfaces, the primary one first."""
 
+    account: str
     instance: str
     region: str
     interfaces: tuple[str, ...]
@@ -48,7 +49,7 @@ def _identify(base: str) -> Identity:
     url = f"{base}/latest/dynamic/instance-identity/document"
     try:
         document = json.loads(_ask(url, headers))
-        instance, region = str(document["instanceId"]), str(document["region"])
+        account, instance, region = (str(document[key]) for key in ("accountId", "instanceId", "region"))
     except (ValueError, KeyError, TypeError) as exc:
         raise PermanentError(f"aws metadata {url}: the answer is no instance identity document") from exc
     macs = f"{base}/latest/meta-data/network/interfaces/macs/"
@@ -57,7 +58,8 @@ def _identify(base: str) -> Identity:
         mac = line.rstrip("/")
         number = _ask(f"{macs}{mac}/device-number", headers)
         found.append((int(number) if number.isdigit() else 99, _ask(f"{macs}{mac}/interface-id", headers)))
-    return Identity(instance=instance, region=region, interfaces=tuple(ref for _, ref in sorted(found)))
+    interfaces = tuple(ref for _, ref in sorted(found))
+    return Identity(account=account, instance=instance, region=region, interfaces=interfaces)
 
 
 def _ask(url: str, headers: dict[str, str], method: str = "GET") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import routerd
 from routerd.errors import PluginError
-from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
 
@@ -20,7 +20,14 @@ def routerd_plugin_info() -> PluginInfo:
 @routerd.hookimpl
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     """Describe the fabric kind `aws`."""
-    return [Provider(kind="aws", create=create, options=AwsOptions)]
+    return [
+        Provider(
+            kind="aws",
+            create=create,
+            options=AwsOptions,
+            capabilities=frozenset({Capability.SHARES_SITE, Capability.DIAGNOSES}),
+        )
+    ]
 
 
 def create(ctx: PluginContext, options: object) -> Fabric:

@@ -19,7 +19,11 @@ from routerd_lab.topology import Site, Topology
 
 _START_SECONDS = 45.0
 _NAMES: Mapping[str, tuple[str, ...]] = {
-    "aws": ("ec2.ap-northeast-1.amazonaws.com", "sts.ap-northeast-1.amazonaws.com"),
+    "aws": (
+        "ec2.ap-northeast-1.amazonaws.com",
+        "sts.ap-northeast-1.amazonaws.com",
+        "servicequotas.ap-northeast-1.amazonaws.com",
+    ),
     "azure": ("management.azure.com", "login.microsoftonline.com"),
     "oci": ("iaas.ap-tokyo-1.oraclecloud.com", "auth.ap-tokyo-1.oraclecloud.com"),
     "pve": ("pve.example",),

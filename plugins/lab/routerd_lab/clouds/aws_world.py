@@ -1,0 +1,131 @@
+"""A region of AWS for tests and measurements: on loopback, its routes as changes, and what others do."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from routerd.model.change import Change
+from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
+from routerd_lab.clouds.aws import AwsRegion
+from routerd_lab.clouds.loopback import Api, metadata, on_loopback
+from routerd_lab.clouds.metadata_aws import metadata_app
+from routerd_lab.clouds.state import Machine
+from routerd_lab.clouds.trouble import Troubles
+
+LEAF, OTHER, CLIENT = "aws-leaf", "aws-leaf-2", "aws-client"
+
+RouteChange = Change[FabricRouteKey, FabricRoute]
+
+
+class AwsWorld:
+    """One VPC with two routers and a client; what is asked here goes past the API and its troubles."""
+
+    def __init__(self) -> None:
+        self.region = AwsRegion(
+            network=IPv4Network("10.81.0.0/16"),
+            subnet=IPv4Network("10.81.10.0/24"),
+            machines=(
+                Machine(name=LEAF, address=IPv4Address("10.81.10.10"), public=IPv4Address("198.51.100.59")),
+                Machine(name=OTHER, address=IPv4Address("10.81.10.11")),
+                Machine(name=CLIENT, address=IPv4Address("10.81.10.20")),
+            ),
+        )
+        self.ec2: Any = self.region.ec2  # Any: moto's models have no public types
+
+    @property
+    def us(self) -> str:
+        """Return the interface of our router."""
+        return self.region.interface(LEAF)
+
+    @property
+    def other(self) -> str:
+        """Return the interface of the site's other router."""
+        return self.region.interface(OTHER)
+
+    @property
+    def main(self) -> str:
+        """Return the VPC's main route table."""
+        return self.region.route_table
+
+    @property
+    def troubles(self) -> Troubles:
+        """Return what goes wrong on purpose, and the calls that were made."""
+        return self.region.troubles
+
+    # --- changes, as the loop words them ------------------------------------------------------------
+
+    def key(self, prefix: IPv4Network, table: str = "") -> FabricRouteKey:
+        """Return the key of a route, in the main table unless another one is named."""
+        return FabricRouteKey(table=RouteTableRef(table or self.main), prefix=prefix)
+
+    def change(
+        self, prefix: IPv4Network, before: str | None, after: str | None, table: str = ""
+    ) -> RouteChange:
+        """Return a change of what a route leads to."""
+        return Change(
+            key=self.key(prefix, table),
+            before=FabricRoute(next_hop=before) if before else None,
+            after=FabricRoute(next_hop=after) if after else None,
+        )
+
+    def create(self, prefix: IPv4Network, table: str = "") -> RouteChange:
+        """Return the creation of a route towards us."""
+        return self.change(prefix, None, self.us, table)
+
+    def delete(self, prefix: IPv4Network, table: str = "") -> RouteChange:
+        """Return the deletion of a route towards us."""
+        return self.change(prefix, self.us, None, table)
+
+    # --- what others do -------------------------------------------------------------------------------
+
+    def place(self, prefix: IPv4Network, target: str = "", table: str = "") -> None:
+        """Lead a prefix to an interface or a gateway, the VPC's own unless another is named, at once."""
+        table, target = table or self.main, target or self.region.internet_gateway
+        kind = "interface_id" if target.startswith("eni-") else "gateway_id"
+        act = self.ec2.create_route if self.leads_to(prefix, table) is None else self.ec2.replace_route
+        act(table, str(prefix), **{kind: target})
+
+    def remove(self, prefix: IPv4Network, table: str = "") -> None:
+        """Delete a route at once."""
+        self.ec2.delete_route(table or self.main, str(prefix))
+
+    def leads_to(self, prefix: IPv4Network, table: str = "") -> str | None:
+        """Return what a prefix leads to, if it leads anywhere."""
+        for route in self.ec2.get_route_table(table or self.main).routes:
+            if route.destination_cidr_block == str(prefix):
+                return str(route.interface.id if route.interface else route.gateway_id)
+        return None
+
+    def targets(self, table: str = "") -> dict[IPv4Network, str | None]:
+        """Return all IPv4 routes of a table that are not local."""
+        routes = self.ec2.get_route_table(table or self.main).routes
+        prefixes = [IPv4Network(each.destination_cidr_block) for each in routes if not each.local]
+        return {prefix: self.leads_to(prefix, table) for prefix in prefixes}
+
+    def add_table(self, *, subnet: bool = False) -> str:
+        """Make a route table, which the subnet uses from now on if that is asked for."""
+        table = self.ec2.create_route_table(self.region.vpc)
+        if subnet:
+            self.ec2.associate_route_table(table.id, subnet_id=self.region.subnet)
+        return str(table.id)
+
+    def terminate(self, name: str) -> None:
+        """Take a machine's interface away; routes to it are blackholes from then on."""
+        self.ec2.delete_network_interface(self.region.interface(name))
+
+
+@asynccontextmanager
+async def served(directory: Path) -> AsyncIterator[AwsWorld]:
+    """Serve a region, and the metadata service of its leaf; `directory` takes the certificates."""
+    world = AwsWorld()
+    region = world.region
+    async with on_loopback(
+        directory,
+        Api(app=region.app(), names=region.hostnames),
+        metadata(metadata_app(region.metadata(LEAF))),
+    ):
+        yield world
