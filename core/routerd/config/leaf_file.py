@@ -18,7 +18,12 @@ from routerd.config.render import duration
 from routerd.model.specs import SecretSource
 from routerd.model.specs.common import PolicySpec
 from routerd.model.specs.hybrid import TunnelMode
-from routerd.model.specs.mobility import ClientTLSSpec, RetryBackoffSpec, SAMEnrollmentClientSpec
+from routerd.model.specs.mobility import (
+    ClientTLSSpec,
+    PlacementSpec,
+    RetryBackoffSpec,
+    SAMEnrollmentClientSpec,
+)
 
 ENCAPSULATING = ("fou", "gue")
 KEEPALIVE = 25
@@ -65,6 +70,7 @@ class LeafFile:
     mobility_prefixes: tuple[IPv4Network, ...]
     owned_addresses: tuple[IPv4Address, ...]
     on_loopback: bool
+    placement: PlacementSpec | None
     rr_set: str
     policy: str
     join_audience: str
@@ -190,6 +196,10 @@ def _enrollment(leaf: LeafFile) -> Iterator[str]:
             "The addresses behind this leaf that the whole fabric may reach, once there are any:\n"
             "mobility: {ownedAddresses: [ADDRESS/32]}"
         )
+    if leaf.placement is not None:
+        yield from _comment("One of several leaves of its site: the one with the lowest priority is active.")
+        group, priority = _scalar(leaf.placement.group), leaf.placement.priority
+        yield f"        placement: {{group: {group}, priority: {priority}}}"
     yield f"        bgp: {{asn: {leaf.asn}, routerID: {leaf.router_id}}}"
     yield from _client(leaf)
 

@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from ipaddress import IPv4Network, ip_interface
 
+from routerd.config import rules_placement
 from routerd.config.checker import (
     AnyResource,
     Checker,
@@ -180,6 +181,7 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
             c.report(r, "spec.allowedLeafIDs.pattern", f"is no regular expression: {error}")
     if s.wire_guard is not None:
         _policy_wireguard(c, r, s.wire_guard)
+    rules_placement.groups(c, r)
     for index, ref in enumerate(s.mobility_pool_refs):
         c.refer(r, f"spec.mobilityPoolRefs[{index}]", ref, "MobilityPool")
 
@@ -232,6 +234,7 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     for index, text in enumerate(s.mobility.owned_addresses):
         host_prefix(c, r, f"spec.mobility.ownedAddresses[{index}]", text)
     unique(c, r, "spec.mobility.ownedAddresses", s.mobility.owned_addresses)
+    rules_placement.placement(c, r)
     time(c, r, "spec.joinTimestamp", s.join_timestamp)
     time(c, r, "spec.expiresAt", s.expires_at)
     if r.name in clients:

@@ -72,6 +72,7 @@ CLAIM: Schema = _object(
         tunnelAddress=_TEXT,
         endpoint=_TEXT,
         directMesh=_FLAG,
+        placement=_object(group=_TEXT, priority=_WHOLE),
         mobility=_object(ownedAddresses=_TEXTS),
         bgp=_object(asn=_WHOLE, routerID=_TEXT),
         wireGuard=_object(publicKey=_TEXT, endpoint=_TEXT, allowedIPs=_TEXTS, persistentKeepalive=_WHOLE),

@@ -67,6 +67,18 @@ class ClaimWireGuard:
 
 
 @attrs.frozen(kw_only=True)
+class Placement:
+    """Which one of a site's routers a leaf is.
+
+    The leaves of a `group` may claim the same addresses; of those that are there, the one with the
+    lowest `priority` is active.
+    """
+
+    group: str
+    priority: int
+
+
+@attrs.frozen(kw_only=True)
 class Claim:
     """A claim under its resource name, as signed by the leaf."""
 
@@ -85,6 +97,7 @@ class Claim:
     router_id: str = ""
     wireguard: ClaimWireGuard | None = None
     direct_mesh: bool = False
+    placement: Placement | None = None
     expires_at: str = ""
     revoked: bool = False
 

@@ -66,7 +66,8 @@ class LearnedRoute:
 
     `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once
     are equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path
-    is kept although its session was lost (RFC 4724 section 4.2), until the neighbour is back.
+    is kept although its session was lost (RFC 4724 section 4.2), until the neighbour is back. `med` is
+    MULTI_EXIT_DISC, 0 where there is none.
     """
 
     prefix: IPv4Network
@@ -78,6 +79,7 @@ class LearnedRoute:
     communities: frozenset[str] = frozenset()
     originator: IPv4Address | None = None
     stale: bool = False
+    med: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -94,9 +96,12 @@ class RouteSet:
     """Everything a routing provider knows at one moment: a whole set, never an event.
 
     `complete` says that the set may be used to delete: until it is true (the speaker has just
-    started, sessions are still coming up) routes are only added.
+    started, sessions are still coming up) routes are only added. Unlike it, `heard` may become less
+    again: the neighbours whose session is up and who have said that these are all their routes
+    (End-of-RIB, RFC 4724 section 2), or who cannot say so.
     """
 
     routes: tuple[LearnedRoute, ...] = ()
     rejected: tuple[RejectedRoute, ...] = ()
     complete: bool = False
+    heard: frozenset[IPv4Address] = frozenset()

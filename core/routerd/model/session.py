@@ -107,12 +107,15 @@ class Advertisement:
     """A prefix that we originate; the key of its table is the prefix.
 
     `communities` (RFC 1997) are kept in the form `64512:100`; names such as `no-export` are taken too.
+    Of several who announce a prefix, the one with the lowest `med` is preferred (MULTI_EXIT_DISC, RFC
+    4271 section 5.1.4); none counts as 0.
     """
 
     owner: str
     next_hop: IPv4Address | None = None
     communities: frozenset[str] = attrs.field(default=frozenset(), converter=canonical_set)
     local_preference: int | None = None
+    med: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import attrs
 
 from routerd.errors import EnrollmentRefused
-from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.reconcile.claim_form import parse_time
@@ -156,7 +156,25 @@ class _Candidate:
             self._inside("endpoint-outside", "endpoint", claim.endpoint_host, spec.endpoint_prefixes)
         for owned in self.holdings.addresses[1:]:
             self._inside("owned-address-outside", "mobility.ownedAddresses", owned, self.terms.pools)
+        if claim.placement is not None:
+            self._check_group(claim.placement)
         self._check_wireguard()
+
+    def _check_group(self, placement: Placement) -> None:
+        """Check that the leaf belongs to the site whose addresses it wants to share (ours)."""
+        group, leaf = placement.group.strip(), self.claim.leaf_id.strip()
+        allowed = self.terms.groups.get(group)
+        if allowed is None:
+            known = ", ".join(sorted(self.terms.groups)) or "none"
+            message = f"{self.policy.ref} has no placement group {group} (it has: {known})"
+        elif allowed.fullmatch(leaf) is None:
+            message = (
+                f"{self.policy.ref} allows no leafID {leaf} in placement group {group} "
+                f"(the whole of it must match {allowed.pattern})"
+            )
+        else:
+            return
+        self._refuse("placement-not-allowed", message)
 
     def _check_wireguard(self) -> None:
         spec, wireguard = self.policy.spec, self.claim.wireguard
@@ -320,7 +338,8 @@ class _Candidate:
             sort, which = thing
             if sort == "slot":
                 continue
-            other = self.roster.holder(thing, but=claim.name, now=self.now)
+            site = self.holdings.site if thing in self.holdings.shared else None
+            other = self.roster.holder(thing, but=claim.name, now=self.now, site=site)
             if other is not None:
                 self._taken(*self._name_of(sort, which, other.claim), other.claim, by_name=sort == "leaf")
         # Ours: WireGuard gives an address to the last peer that asks for it.
@@ -328,6 +347,20 @@ class _Candidate:
         if crossing is not None:
             network, other = crossing
             self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {network}", other.claim)
+        self._check_site()
+
+    def _check_site(self) -> None:
+        """Check that the leaves of a site share something: it is by this that they know of each other."""
+        site, owned = self.holdings.site, self.claim.owned
+        if site is None:
+            return
+        for other in self.roster.members(site, but=self.claim.name, now=self.now):
+            if owned.isdisjoint(other.claim.owned):
+                self._refuse(
+                    "placement-nothing-shared",
+                    f"mobility.ownedAddresses has no address of leaf {other.claim.leaf_id.strip()} "
+                    f"(claim {other.claim.name}), which is in placement group {site.group} too",
+                )
 
     def _name_of(self, sort: str, which: Hashable, other: Claim) -> tuple[str, str]:
         """Return the reason code and the name of what is taken already."""
@@ -339,6 +372,10 @@ class _Candidate:
                 return "router-id-taken", f"bgp.routerID {claim.router_host}"
             case "key":
                 return "wireguard-key-taken", f"wireGuard.publicKey {which}"
+            case "placement":
+                placed = claim.placement
+                what = f"priority {placed.priority} of group {placed.group.strip()}" if placed else ""
+                return "placement-priority-taken", f"placement: {what}"
             case "endpoint":
                 return "endpoint-taken", f"endpoint {claim.endpoint_host}"
             case _ if which == int(claim.tunnel_host):

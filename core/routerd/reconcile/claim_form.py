@@ -16,8 +16,9 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 
 from routerd.errors import EnrollmentRefused
-from routerd.model.claim import Claim, ClaimWireGuard, host, prefix
+from routerd.model.claim import Claim, ClaimWireGuard, Placement, host, prefix
 from routerd.model.names import PublicKey
+from routerd.model.specs.mobility import MAX_PRIORITY
 
 MAX_TEXT = 256
 MAX_ITEMS = 256
@@ -29,9 +30,11 @@ _PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
 
 
 def normalised(claim: Claim) -> Claim:
-    """Return the claim without a WireGuard part that says nothing; programs in Go send such."""
+    """Return the claim without parts that say nothing; programs in Go send such."""
     if claim.wireguard == ClaimWireGuard(public_key=PublicKey("")):
-        return attrs.evolve(claim, wireguard=None)
+        claim = attrs.evolve(claim, wireguard=None)
+    if claim.placement == Placement(group="", priority=0):
+        claim = attrs.evolve(claim, placement=None)
     return claim
 
 
@@ -66,6 +69,8 @@ def check_form(claim: Claim) -> None:
         _refuse(claim, "owned-address-twice", "mobility.ownedAddresses has an address twice")
     if not 0 <= claim.asn <= MAX_ASN:
         _refuse(claim, "asn-invalid", f"bgp.asn {claim.asn} is no AS number")
+    if claim.placement is not None:
+        _placement(claim, claim.placement)
     if claim.wireguard is not None:
         _wireguard(claim, claim.wireguard)
     parse_time(claim, "joinTimestamp", claim.join_timestamp, "join-timestamp-invalid")
@@ -132,11 +137,33 @@ def _texts(claim: Claim) -> Iterator[tuple[str, str]]:
         ("bgp.routerID", claim.router_id),
         ("expiresAt", claim.expires_at),
     )
+    if claim.placement is not None:
+        yield "placement.group", claim.placement.group
     yield from (("mobility.ownedAddresses", text) for text in claim.owned_addresses)
     if claim.wireguard is not None:
         yield "wireGuard.publicKey", claim.wireguard.public_key
         yield "wireGuard.endpoint", claim.wireguard.endpoint
         yield from (("wireGuard.allowedIPs", text) for text in claim.wireguard.allowed_ips)
+
+
+def _placement(claim: Claim, placement: Placement) -> None:
+    if not _NAME.match(placement.group.strip()):
+        _refuse(
+            claim,
+            "placement-invalid",
+            f"placement.group {_shown(placement.group)} must be of letters, digits, dots and dashes, "
+            "at most 253 of them",
+        )
+    if not 1 <= placement.priority <= MAX_PRIORITY:
+        _refuse(
+            claim,
+            "placement-invalid",
+            f"placement.priority {placement.priority} is not from 1 to {MAX_PRIORITY}",
+        )
+    if not claim.owned_addresses:
+        # The leaves of a group find each other by the addresses that they share.
+        message = "a claim with placement must have addresses in mobility.ownedAddresses"
+        _refuse(claim, "placement-invalid", message)
 
 
 def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:

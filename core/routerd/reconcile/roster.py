@@ -10,6 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Iterator
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar
 
 import attrs
 
@@ -17,7 +18,9 @@ from routerd.model.claim import AdmittedClaim, Claim, prefix
 from routerd.model.intent import Intent
 from routerd.model.names import LinkName
 from routerd.reconcile.slots import Slot
-from routerd.reconcile.terms import house
+from routerd.reconcile.terms import Site, house
+
+K = TypeVar("K", bound=Hashable)
 
 Thing = tuple[str, Hashable]
 """What only one leaf may hold: its sort, and which one of that sort; addresses are numbers."""
@@ -27,13 +30,16 @@ Thing = tuple[str, Hashable]
 class Holdings:
     """What a claim holds: things of which there is one, its /31s, and its AllowedIPs by device.
 
-    `addresses` are those that belong to its leaf alone: of its tunnel first, then those it owns.
+    `addresses` are its leaf's: of its tunnel first, then those it owns. `shared` are things that the
+    leaves of its `site` may hold too.
     """
 
     things: tuple[Thing, ...]
     addresses: tuple[IPv4Address, ...] = ()
     slots: tuple[Slot, ...] = ()
     routed: tuple[tuple[LinkName, IPv4Network], ...] = ()
+    site: Site | None = None
+    shared: frozenset[Thing] = frozenset()
 
 
 class Roster:
@@ -48,6 +54,8 @@ class Roster:
         self._claims: dict[str, AdmittedClaim] = {}
         self._held: dict[str, Holdings] = {}
         self._holders: dict[Thing, str] = {}
+        self._sharers: dict[Thing, list[str]] = {}
+        self._members: dict[Site, list[str]] = {}
         self._networks: dict[LinkName, list[tuple[int, int, str]]] = {}
         self.version = 0
         self._last: tuple[Claim | None, Holdings] = (None, Holdings(things=()))
@@ -86,7 +94,12 @@ class Roster:
             return
         held = self._held[name] = self.holdings(admitted.claim)
         for thing in held.things:
-            self._holders[thing] = name
+            if thing in held.shared:
+                self._sharers.setdefault(thing, []).append(name)
+            else:
+                self._holders[thing] = name
+        if held.site is not None:
+            self._members.setdefault(held.site, []).append(name)
         for device, network in held.routed:
             insort(self._networks.setdefault(device, []), (*_range(network), name))
 
@@ -98,8 +111,12 @@ class Roster:
         if held is None:
             return
         for thing in held.things:
-            if self._holders.get(thing) == name:
+            if thing in held.shared:
+                _leave(self._sharers, thing, name)
+            elif self._holders.get(thing) == name:
                 del self._holders[thing]
+        if held.site is not None:
+            _leave(self._members, held.site, name)
         for device, network in held.routed:
             entry = (*_range(network), name)
             others = self._networks.get(device, [])
@@ -107,10 +124,32 @@ class Roster:
             if at < len(others) and others[at] == entry:
                 del others[at]
 
-    def holder(self, thing: Thing, *, but: str, now: datetime) -> AdmittedClaim | None:
-        """Return the claim, other than `but`, that holds a thing at `now`."""
-        found = self._claims.get(self._holders.get(thing, but))
-        return found if found is not None and found.claim.name != but and found.active(now) else None
+    def holder(
+        self, thing: Thing, *, but: str, now: datetime, site: Site | None = None
+    ) -> AdmittedClaim | None:
+        """Return the claim, other than `but`, that holds a thing at `now`.
+
+        One of the same `site` that shares the thing does not count.
+        """
+        for name in self._names(thing, site):
+            found = self._claims[name]
+            if name != but and found.active(now):
+                return found
+        return None
+
+    def _names(self, thing: Thing, site: Site | None = None) -> Iterator[str]:
+        if (name := self._holders.get(thing)) is not None:
+            yield name
+        for name in self._sharers.get(thing, ()):
+            if site is None or self._held[name].site != site:
+                yield name
+
+    def members(self, site: Site, *, but: str, now: datetime) -> Iterator[AdmittedClaim]:
+        """Return the claims, other than `but`, of the leaves of a site at `now`."""
+        for name in self._members.get(site, ()):
+            found = self._claims[name]
+            if name != but and found.active(now):
+                yield found
 
     def overlapping(
         self, held: Holdings, *, but: str, now: datetime
@@ -141,10 +180,13 @@ class Roster:
 
     def displaced_by(self, claim: Claim, *, now: datetime) -> tuple[AdmittedClaim, ...]:
         """Return the claims that have ended and of which this one takes something."""
-        names = {self._holders.get(thing) for thing in self.holdings(claim).things} - {None, claim.name}
-        if not names:
-            return ()
-        found = (self._claims[name] for name in sorted(name for name in names if name is not None))
+        held = self.holdings(claim)
+        names = {
+            name
+            for thing in held.things
+            for name in self._names(thing, held.site if thing in held.shared else None)
+        }
+        found = (self._claims[name] for name in sorted(names - {claim.name}))
         return tuple(each for each in found if not each.active(now) and not each.claim.revoked)
 
     def slot_holder(self, network: IPv4Network, *, but: str, now: datetime) -> str | None:
@@ -174,13 +216,25 @@ class Roster:
         things += [("address", int(address)) for address in addresses]
         if terms is None:
             return Holdings(things=tuple(things), addresses=addresses)
+        site = terms.site(claim)
+        shared: frozenset[Thing] = frozenset()
+        if site is not None and claim.placement is not None:
+            things.append(("placement", (site, claim.placement.priority)))
+            shared = frozenset(("address", int(each)) for each in addresses[1:] if each != addresses[0])
         # Two tunnels of one kind to one address are one tunnel to the kernel.
         things.append(("endpoint", (terms.profile, int(claim.endpoint_host))))
         slots = terms.slots(claim.leaf_id.strip())
         things += [("slot", int(slot.network.network_address)) for slot in slots]
         device = terms.device
         networks = [(device, network) for network in routed(claim)] if device is not None else []
-        return Holdings(things=tuple(things), addresses=addresses, slots=slots, routed=tuple(networks))
+        return Holdings(
+            things=tuple(things),
+            addresses=addresses,
+            slots=slots,
+            routed=tuple(networks),
+            site=site,
+            shared=shared,
+        )
 
 
 def told(thing: Thing) -> str:
@@ -188,6 +242,8 @@ def told(thing: Thing) -> str:
     sort, which = thing
     if sort == "endpoint" and isinstance(which, tuple):
         return f"endpoint {IPv4Address(which[1])}"
+    if sort == "placement" and isinstance(which, tuple):
+        return f"priority {which[1]} of placement group {which[0].group}"
     if sort in ("address", "router-id") and isinstance(which, int):
         return f"{sort} {IPv4Address(which)}"
     if sort == "slot" and isinstance(which, int):
@@ -200,6 +256,13 @@ def routed(claim: Claim) -> tuple[IPv4Network, ...]:
     if claim.wireguard is None:
         return ()
     return tuple(sorted({IPv4Network(claim.tunnel_host), *claim.wireguard.allowed}))
+
+
+def _leave(names: dict[K, list[str]], key: K, name: str) -> None:
+    left = names[key]
+    left.remove(name)
+    if not left:
+        del names[key]
 
 
 def _range(network: IPv4Network) -> tuple[int, int]:

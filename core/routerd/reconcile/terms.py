@@ -28,11 +28,20 @@ from routerd.reconcile.slots import Slot, SlotSpace, slot_spaces, static_slots
 
 
 @attrs.frozen(kw_only=True)
+class Site:
+    """A placement group: the policy that allows it, and its name there."""
+
+    policy: str
+    group: str
+
+
+@attrs.frozen(kw_only=True)
 class Terms:
     """A policy with all that it refers to.
 
     `pools` are the prefixes in which addresses may be claimed; `encrypted` names the profile that
     needs a WireGuard key, else it is empty; `device` is the WireGuard interface of the leaves.
+    `groups` gives, for each site with several leaves, the leaf IDs that belong to it.
     """
 
     policy: Named[SAMEnrollmentPolicySpec]
@@ -42,10 +51,17 @@ class Terms:
     encrypted: str
     device: LinkName | None
     spaces: tuple[SlotSpace, ...]
+    groups: Mapping[str, re.Pattern[str]]
 
     def slots(self, leaf: str) -> tuple[Slot, ...]:
         """Return the /31s that a leaf takes by being admitted."""
         return tuple(space.slot(leaf) for space in self.spaces)
+
+    def site(self, claim: Claim) -> Site | None:
+        """Return the site whose addresses a claim shares, none when it shares none."""
+        if claim.placement is None:
+            return None
+        return Site(policy=self.policy.name, group=claim.placement.group.strip())
 
 
 @attrs.frozen(kw_only=True)
@@ -119,6 +135,7 @@ def _terms(intent: Intent, policy: Named[SAMEnrollmentPolicySpec]) -> Terms:
         encrypted=profile.ref if profile is not None and profile.spec.encrypted else "",
         device=LinkName(spec.wire_guard.interface) if spec.wire_guard is not None else None,
         spaces=tuple(slot_spaces(intent, policy)),
+        groups={each.name: re.compile(each.allowed_leaf_ids.pattern) for each in spec.placement_groups},
     )
 
 

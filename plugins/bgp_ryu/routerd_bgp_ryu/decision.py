@@ -20,7 +20,6 @@ class Candidate:
 
     route: LearnedRoute
     origin: int = 0
-    med: int = 0
     internal: bool = True
 
     @property
@@ -30,7 +29,7 @@ class Candidate:
             -self.route.local_preference,
             len(self.route.as_path),
             self.origin,
-            self.med,
+            self.route.med,
             self.internal,
         )
 

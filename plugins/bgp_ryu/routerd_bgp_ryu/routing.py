@@ -126,6 +126,7 @@ class BgpRouting:
             ),
             rejected=tuple(rejected),
             complete=bool(snapshot["complete"]),
+            heard=frozenset(map(IPv4Address, snapshot["heard"])),
         )
 
     def _tell(self, refusals: dict[str, str]) -> None:
@@ -238,9 +239,9 @@ def _candidate(route: Document, policy: ImportPolicy, *, internal: bool, stale: 
             communities=frozenset(route["communities"]),
             originator=IPv4Address(route["originator"]) if route["originator"] else None,
             stale=stale,
+            med=route["med"],
         ),
         origin=route["origin"],
-        med=route["med"],
         internal=internal,
     )
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import cattrs
 
-VERSION = 3
+VERSION = 4
 MAX_LINE = 64 << 20
 """Bytes of the longest message: 200 leaves with 4,096 prefixes each fit."""
 

@@ -159,12 +159,10 @@ def test_what_a_stranger_sends_is_an_open_or_nothing(sent: bytes) -> None:
     assert router_id_in(open_message(64577, RIGHT) + sent) == RIGHT
 
 
-def path(
-    neighbour: int, *, med: int = 0, origin: int = 0, internal: bool = True, **more: object
-) -> Candidate:
+def path(neighbour: int, *, origin: int = 0, internal: bool = True, **more: object) -> Candidate:
     address = IPv4Address(f"10.255.0.{neighbour}")
     route = LearnedRoute(prefix=PREFIX, next_hop=address, neighbour=address, **more)  # type: ignore[arg-type]  # test
-    return Candidate(route=route, med=med, origin=origin, internal=internal)
+    return Candidate(route=route, origin=origin, internal=internal)
 
 
 def best(*paths: Candidate, own: frozenset[IPv4Network] = frozenset()) -> list[int]:

@@ -61,6 +61,10 @@ def _lines(claim: Claim) -> Iterator[str]:
     yield f"wireGuard.endpoint={wireguard.endpoint.strip() if wireguard else ''}"
     yield f"wireGuard.allowedIPs={_joined(wireguard.allowed_ips if wireguard else ())}"
     yield f"wireGuard.persistentKeepalive={wireguard.persistent_keepalive if wireguard else 0}"
+    if claim.placement is not None:
+        # As with directMesh: claims without it must sign as they always did.
+        yield f"placement.group={claim.placement.group.strip()}"
+        yield f"placement.priority={claim.placement.priority}"
 
 
 def _joined(items: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routerd.errors import EnrollmentRefused, PermanentError
-from routerd.model.claim import Claim, ClaimWireGuard, Submission
+from routerd.model.claim import Claim, ClaimWireGuard, Placement, Submission
 from routerd.model.names import PublicKey
 from routerd.spi import Enrollment, Provider
 from routerd.testing.contracts import EnrollmentContract, PluginContract
@@ -111,6 +111,15 @@ async def test_proof_and_digest_are_those_of_the_vectors(
     signed = await TokenEnrollment().sign(attrs.evolve(A, direct_mesh=direct), secret)
     assert signed.join_hmac == proof
     assert TokenEnrollment().digest(signed) == digest
+
+
+def test_placement_is_signed_behind_everything_else_and_only_when_there_is_one() -> None:
+    """So that the signatures of claims without it stay as they are."""
+    placed = attrs.evolve(A, placement=Placement(group=" site-a ", priority=10))
+    tail = b"\nplacement.group=site-a\nplacement.priority=10"
+    assert payload.canonical(placed) == payload.canonical(A) + tail
+    other = attrs.evolve(A, placement=Placement(group="site-a", priority=20))
+    assert payload.proof(other, "secret") != payload.proof(placed, "secret")
 
 
 def test_a_claim_with_nothing_optional_signs_as_the_vector_says() -> None:

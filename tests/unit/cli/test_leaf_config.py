@@ -170,6 +170,31 @@ def test_every_option_ends_up_in_the_file() -> None:
     }
 
 
+def test_one_of_several_leaves_of_a_site_says_which_one_it_is() -> None:
+    made = leaf_config(placement_group="site-a", placement_priority="20", owned_address="10.80.1.20")
+    assert made.status == 0
+    assert parts(made.out)["SAMEnrollmentClaim/leaf1"]["placement"] == {"group": "site-a", "priority": 20}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"placement_group": "site-a"}, "--placement-group and --placement-priority go together"),
+        ({"placement_priority": "1"}, "--placement-group and --placement-priority go together"),
+        ({"placement_group": "site-a", "placement_priority": "0"}, "0 is not in the range"),
+        ({"placement_group": "site-a", "placement_priority": "1"}, "--placement-group needs --owned-address"),
+        (
+            {"placement_group": "a b", "placement_priority": "1", "owned_address": "10.80.1.20"},
+            '"a b" is no name of a placement group',
+        ),
+    ],
+)
+def test_half_a_placement_is_refused(options: dict[str, str], said: str) -> None:
+    made = leaf_config(**options)
+    assert made.status == 2
+    assert said in made.err
+
+
 def test_a_claim_can_be_signed_at_once_and_is_as_sign_would_sign_it(tmp_path: Path) -> None:
     file = tmp_path / "leaf.yaml"
     made = leaf_config("-o", file, secret="geheim", join_timestamp="2026-06-28T00:00:00Z")

@@ -25,7 +25,7 @@ from routerd.config.leaf_file import LeafFile, LeafSignature, LeafWireGuard, ren
 from routerd.errors import ConfigError, ControlError, EnrollmentRefused
 from routerd.model.specs import SAMEnrollmentClaimSpec, SecretSource
 from routerd.model.specs.claim_codec import claim_from_spec
-from routerd.model.specs.mobility import ClientTLSSpec, RetryBackoffSpec
+from routerd.model.specs.mobility import MAX_PRIORITY, ClientTLSSpec, PlacementSpec, RetryBackoffSpec
 from routerd.reconcile.claim_form import check_form
 from routerd.runtime import claims
 from routerd.runtime.clock import SystemClock
@@ -55,6 +55,8 @@ class Answers:
     mobility_prefix: tuple[IPv4Network, ...]
     owned_address: tuple[IPv4Address, ...]
     on_loopback: bool
+    placement_group: str | None
+    placement_priority: int | None
     rr_set: str
     policy: str
     join_audience: str
@@ -142,6 +144,16 @@ _CLAIM = (
         "--on-loopback",
         is_flag=True,
         help="The owned addresses are this host's own: put them on lo. Without it they are other machines'.",
+    ),
+    click.option(
+        "--placement-group",
+        metavar="NAME",
+        help="The site's name in placementGroups of the policy, where it has several leaves.",
+    ),
+    click.option(
+        "--placement-priority",
+        type=click.IntRange(1, MAX_PRIORITY),
+        help="Which of them this one is; the lowest number is active.",
     ),
     click.option("--direct-peer-group", metavar="NAME", help="Kept for files; direct tunnels are not made."),
     click.option("--join-nonce", metavar="TEXT", help="For a claim signed once.  [default: LEAF-0001]"),
@@ -267,6 +279,12 @@ def _leaf(settings: Settings, answers: Answers, secret: Secret | None) -> LeafFi
             "--join-nonce and --join-timestamp are for a claim that is signed once; with --secret-file or "
             "--secret-env the leaf signs its claim itself"
         )
+    if (answers.placement_group is None) != (answers.placement_priority is None):
+        raise click.UsageError("--placement-group and --placement-priority go together")
+    if answers.placement_group is not None and not answers.owned_address:
+        raise click.UsageError(
+            "--placement-group needs --owned-address: the addresses that the site's leaves share"
+        )
     encrypted = answers.encryption == "wireguard"
     plugins = (PLUGINS[0], WIREGUARD_PLUGIN, *PLUGINS[1:]) if encrypted else PLUGINS
     return LeafFile(
@@ -281,6 +299,9 @@ def _leaf(settings: Settings, answers: Answers, secret: Secret | None) -> LeafFi
         mobility_prefixes=answers.mobility_prefix,
         owned_addresses=answers.owned_address,
         on_loopback=answers.on_loopback,
+        placement=PlacementSpec(group=answers.placement_group, priority=answers.placement_priority)
+        if answers.placement_group is not None and answers.placement_priority is not None
+        else None,
         rr_set=_bare(answers.rr_set, "SAMRRSet"),
         policy=_bare(answers.policy, "SAMEnrollmentPolicy"),
         join_audience=answers.join_audience,

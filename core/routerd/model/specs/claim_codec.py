@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from routerd.model.claim import Claim, ClaimWireGuard
+from routerd.model.claim import Claim, ClaimWireGuard, Placement
 from routerd.model.names import PublicKey
 from routerd.model.specs.mobility import SAMEnrollmentClaimSpec
 
@@ -28,6 +28,9 @@ def claim_from_spec(name: str, spec: SAMEnrollmentClaimSpec) -> Claim:
             allowed_ips=spec.wire_guard.allowed_ips,
             persistent_keepalive=spec.wire_guard.persistent_keepalive,
         )
+    placement = None
+    if spec.placement is not None:
+        placement = Placement(group=spec.placement.group, priority=spec.placement.priority)
     return Claim(
         name=name,
         policy_ref=spec.policy_ref,
@@ -44,6 +47,7 @@ def claim_from_spec(name: str, spec: SAMEnrollmentClaimSpec) -> Claim:
         router_id=spec.bgp.router_id,
         wireguard=wireguard,
         direct_mesh=spec.direct_mesh,
+        placement=placement,
         expires_at=spec.expires_at,
         revoked=spec.revoked,
     )
@@ -75,6 +79,10 @@ def claim_to_document(claim: Claim) -> Document:
                 "allowedIPs": list(claim.wireguard.allowed_ips),
                 "persistentKeepalive": claim.wireguard.persistent_keepalive,
             }
+        )
+    if claim.placement is not None:
+        spec["placement"] = _without_empty(
+            {"group": claim.placement.group, "priority": claim.placement.priority}
         )
     return {
         "apiVersion": API_VERSION,
@@ -111,6 +119,7 @@ def claim_from_document(document: object) -> Claim:
         router_id=_text(bgp, "routerID", "spec.bgp"),
         wireguard=_wireguard(spec.get("wireGuard")),
         direct_mesh=_boolean(spec, "directMesh"),
+        placement=_placement(spec.get("placement")),
         expires_at=_text(spec, "expiresAt", "spec"),
         revoked=_boolean(spec, "revoked"),
     )
@@ -120,10 +129,12 @@ _TOP_FIELDS = frozenset(("apiVersion", "kind", "metadata", "spec", "status"))
 _MOBILITY_FIELDS = frozenset(("ownedAddresses",))
 _BGP_FIELDS = frozenset(("asn", "routerID"))
 _WIREGUARD_FIELDS = frozenset(("publicKey", "endpoint", "allowedIPs", "persistentKeepalive"))
+_PLACEMENT_FIELDS = frozenset(("group", "priority"))
 _SPEC_FIELDS = frozenset(
     (
         *("policyRef", "rrSetRef", "leafID", "joinAudience", "joinNonce", "joinTimestamp", "joinHMAC"),
-        *("tunnelAddress", "endpoint", "directMesh", "mobility", "bgp", "wireGuard", "expiresAt", "revoked"),
+        *("tunnelAddress", "endpoint", "directMesh", "placement", "mobility", "bgp", "wireGuard"),
+        *("expiresAt", "revoked"),
     )
 )
 
@@ -139,6 +150,14 @@ def _wireguard(value: object) -> ClaimWireGuard | None:
         allowed_ips=_texts(fields, "allowedIPs", where),
         persistent_keepalive=_integer(fields, "persistentKeepalive", where),
     )
+
+
+def _placement(value: object) -> Placement | None:
+    if value is None:
+        return None
+    where = "spec.placement"
+    fields = _mapping(value, where, _PLACEMENT_FIELDS)
+    return Placement(group=_text(fields, "group", where), priority=_integer(fields, "priority", where))
 
 
 def _mapping(value: object, where: str, known: frozenset[str] | None) -> Mapping[str, object]:

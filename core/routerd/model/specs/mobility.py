@@ -96,9 +96,13 @@ class NodeWireGuardSpec:
     persistent_keepalive: int = 0
 
 
+MAX_PRIORITY = 1_000_000
+"""The largest placement priority, as upstream programs have it."""
+
+
 @attrs.frozen(kw_only=True)
 class PlacementSpec:
-    """Priority of a node in its group; the lower number wins."""
+    """Priority of a node, or of a leaf's claim, in its group; the lower number wins."""
 
     group: str = ""
     priority: int = 0
@@ -213,13 +217,21 @@ class DirectMeshSpec:
 
 
 @attrs.frozen(kw_only=True)
+class PlacementGroupSpec:
+    """The leaves of one site that may share addresses: those whose ID matches as a whole."""
+
+    name: str
+    allowed_leaf_ids: AllowedLeafIDsSpec = attrs.field(metadata={"key": "allowedLeafIDs"})
+
+
+@attrs.frozen(kw_only=True)
 class SAMEnrollmentPolicySpec:
     """Who may join, with which addresses, and for how long.
 
     `join_tokens_from` are further tokens that hold beside `join_token_from`, while tokens are
     exchanged. With `approval: manual` a claim waits until somebody approves its leaf. A claim
     whose joinTimestamp is further than `freshness_window` from now is refused; none allows claims
-    that were signed long ago.
+    that were signed long ago. `placement_groups` are the sites with several leaves.
     """
 
     transport_profile_ref: str
@@ -241,6 +253,7 @@ class SAMEnrollmentPolicySpec:
     join_tokens_from: tuple[SecretSource, ...] = ()
     approval: Literal["auto", "manual"] = "auto"
     freshness_window: timedelta | None = None
+    placement_groups: tuple[PlacementGroupSpec, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -283,6 +296,7 @@ class SAMEnrollmentClaimSpec:
     endpoint: str = ""
     wire_guard: ClaimWireGuardSpec | None = None
     direct_mesh: bool = False
+    placement: PlacementSpec | None = None
     mobility: ClaimMobilitySpec = ClaimMobilitySpec()
     bgp: ClaimBGPSpec = ClaimBGPSpec()
     expires_at: str = ""

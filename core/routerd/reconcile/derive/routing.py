@@ -199,10 +199,13 @@ def _timers(profile: Named[SAMTransportProfileSpec], router: Named[BGPRouterSpec
 
 
 def _within(inputs: Inputs, policy: PolicySpec | None) -> ImportPolicy:
+    # From the other leaves of our site: it is by these that we know which of us is active.
+    shared = shared_prefixes(inputs)
     if policy is None:
-        return ImportPolicy(forbidden=_forbidden(inputs, links_own=True))
+        return ImportPolicy(hosts=shared, forbidden=_forbidden(inputs, links_own=True))
     prefixes = frozenset(policy.allowed_prefixes) or _pool_prefixes(inputs)
     return ImportPolicy(
+        hosts=shared,
         within=prefixes,
         min_length=32 if policy.allowed_prefix_length_min is None else policy.allowed_prefix_length_min,
         max_length=32 if policy.allowed_prefix_length_max is None else policy.allowed_prefix_length_max,
@@ -236,7 +239,7 @@ def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPv4Network]:
         forbidden.add(IPv4Network(router.spec.router_id))
     forbidden |= {IPv4Network(address.spec.address.ip) for address in inputs.intent.of(IPv4StaticAddressSpec)}
     if links_own:
-        forbidden |= own_prefixes(inputs)
+        forbidden |= own_prefixes(inputs) - shared_prefixes(inputs)
     return frozenset(forbidden)
 
 
@@ -245,14 +248,21 @@ def own_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
     return frozenset(prefix for claim in inputs.own_claim_list() for prefix in claim.owned)
 
 
+def shared_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
+    """Return the host prefixes that other leaves of this site may announce as well."""
+    claims = (claim for claim in inputs.own_claim_list() if claim.placement is not None)
+    return frozenset(prefix for claim in claims for prefix in claim.owned)
+
+
 def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec]) -> dict[IPv4Network, Advertisement]:
     communities = frozenset(router.spec.communities.set.outbound)
     result: dict[IPv4Network, Advertisement] = {}
     for prefix, owner in _candidates(inputs, router):
         result.setdefault(prefix, Advertisement(owner=owner, communities=communities))
     for claim in inputs.own_claim_list():
+        med = claim.placement.priority if claim.placement is not None else None
         for prefix in claim.owned:
-            result[prefix] = Advertisement(owner=claim.ref, communities=communities)
+            result[prefix] = Advertisement(owner=claim.ref, communities=communities, med=med)
     return result
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from routerd.testing.contracts.bgp_communities import BgpCommunityRules
+from routerd.testing.contracts.bgp_placement import BgpPlacementRules
 from routerd.testing.contracts.bgp_reflection import BgpReflectionRules
 from routerd.testing.contracts.bgp_routes import BgpRouteRules
 from routerd.testing.contracts.bgp_session import BgpSessionRules
 
 
-class BgpContract(BgpSessionRules, BgpReflectionRules, BgpRouteRules, BgpCommunityRules):
+class BgpContract(BgpSessionRules, BgpReflectionRules, BgpRouteRules, BgpCommunityRules, BgpPlacementRules):
     """The suite of a BGP speaker, beside `RoutingContract`: peers that the suite scripts talk to it.
 
     An author overrides the fixtures `provider`, `context`, `place`, and `options` unless the

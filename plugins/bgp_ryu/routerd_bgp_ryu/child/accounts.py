@@ -19,7 +19,8 @@ class Account:
     """One neighbour's. `since` is in seconds since the epoch; `who` is the sender of the last OPEN.
 
     `error` is the last one in words, `refusal` why a wrong speaker is refused now. `ended` is the
-    NOTIFICATION with which the session ended, none when its connection just broke.
+    NOTIFICATION with which the session ended, none when its connection just broke. `heard` says that
+    the neighbour has announced all that it has since its session came up.
     """
 
     since: float = 0.0
@@ -27,6 +28,7 @@ class Account:
     error: str = ""
     refusal: str = ""
     ended: tuple[int, int] | None = None
+    heard: bool = False
 
 
 class Accounts:
@@ -45,9 +47,9 @@ class Accounts:
         """Return by neighbour why a wrong speaker is refused."""
         return {neighbour: each.refusal for neighbour, each in self._all.items() if each.refusal}
 
-    def up(self, neighbour: str, who: Identity) -> None:
+    def up(self, neighbour: str, who: Identity, *, heard: bool = False) -> None:
         """Begin anew: the expected speaker has the session."""
-        self._all[neighbour] = Account(since=self._clock(), who=who)
+        self._all[neighbour] = Account(since=self._clock(), who=who, heard=heard)
 
     def down(self, neighbour: str) -> None:
         """Note when a session was lost."""

@@ -174,6 +174,8 @@ def originated(advertisement: Advertisement, packet: Library) -> dict[int, Libra
     if advertisement.local_preference is not None:
         preference = packet.BGPPathAttributeLocalPref(advertisement.local_preference)
         made[packet.BGP_ATTR_TYPE_LOCAL_PREF] = preference
+    if advertisement.med is not None:
+        made[packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC] = packet.BGPPathAttributeMultiExitDisc(advertisement.med)
     return made
 
 

@@ -241,6 +241,7 @@ class Server:
             "rejected": rejected,
             "refusals": self._speaker.refusals() if self._speaker else {},
             "complete": self._settled,
+            "heard": self._speaker.heard() if self._speaker else [],
         }
 
     def _set_speaker(self, message: Document) -> None:

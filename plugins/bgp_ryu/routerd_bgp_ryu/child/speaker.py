@@ -336,6 +336,7 @@ class BgpSpeaker:
 
     def complete(self, peer: Library) -> None:
         """Forget what is kept of a neighbour that has announced all that it has; called by the gate."""
+        self._accounts.of(peer.ip_address).heard = True
         self._stale.drop(peer.ip_address)
         self._forget(peer)
         self._changed()
@@ -366,7 +367,10 @@ class BgpSpeaker:
 
     def _up(self, peer: Library) -> None:
         address = peer.ip_address
-        self._accounts.up(address, self._gate.identity(peer.protocol.recv_open_msg))
+        opened = peer.protocol.recv_open_msg
+        # Who does not know the capability may never say End-of-RIB (RFC 4724 section 3).
+        says = self._packet.BGP_CAP_GRACEFUL_RESTART in opened.opt_param_cap_map
+        self._accounts.up(address, self._gate.identity(opened), heard=not says)
         if not self._graceful.up(address, peer.protocol.recv_open_msg):
             self._forget(peer)
         self._changed()
@@ -455,6 +459,10 @@ class BgpSpeaker:
             else:
                 accepted.append(described(prefix, neighbour, received.path, self._packet))
         return accepted, rejected
+
+    def heard(self) -> list[str]:
+        """Return the established neighbours that have announced all that they have."""
+        return [neighbour for neighbour, _ in self._established() if self._accounts.of(neighbour).heard]
 
     def states(self) -> list[Document]:
         """Return how each session does."""
