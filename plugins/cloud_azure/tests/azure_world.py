@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_cloud_azure import client
-from routerd_lab.certificates import Authority
 from routerd_lab.clouds.azure import AzureSubscription
+from routerd_lab.clouds.loopback import Api, metadata, on_loopback
 from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 
@@ -51,44 +46,13 @@ async def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncItera
             ),
         ),
     )
-    authority = Authority()
-    authority.write_certificate(tmp_path / "ca.pem")
-    authority.write_server(tmp_path / "server.pem", cloud.hostnames, IPv4Address("127.0.0.1"))
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(tmp_path / "server.pem")
-    ports: dict[tuple[str, int], int] = {}
-    runners = []
-    for app, names, port, context in (
-        (cloud.app(), cloud.hostnames, 443, tls),
-        (metadata_app(cloud.metadata("azure-leaf")), ("169.254.169.254",), 80, None),
-    ):
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-        runners.append(runner)
-        ports |= {(name, port): runner.addresses[0][1] for name in names}
-    resolve = socket.getaddrinfo
-
-    def redirected(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        if (host, port) in ports:
-            return resolve("127.0.0.1", ports[host, port], *args, **kwargs)
-        return resolve(host, port, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", redirected)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    for name in ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST", "HTTPS_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setattr(client, "POLL_SECONDS", 0.01)
-    yield cloud
-    for runner in runners:
-        for connection in runner.server.connections if runner.server else ():
-            # A polite end of TLS would wait for a client that may be gone.
-            if connection.transport is not None:
-                connection.transport.abort()
-        await runner.cleanup()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    services = (
+        Api(app=cloud.app(), names=cloud.hostnames),
+        metadata(metadata_app(cloud.metadata("azure-leaf"))),
+    )
+    async with on_loopback(tmp_path, *services):
+        yield cloud
 
 
 def many(count: int, start: str = "10.200.0.0") -> list[IPv4Network]:
