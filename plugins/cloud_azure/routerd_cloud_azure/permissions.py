@@ -1,6 +1,6 @@
-"""What the role of a router allows, and whether an identity has it. Pure.
+"""What the roles of a router allow, and whether an identity has them. Pure.
 
-`ROLE` is the custom role of `docs/clouds/azure.md`; a test holds the two together.
+`ROLE` and `SUBSCRIPTION_ROLE` are the custom roles of `docs/clouds/azure.md`; a test holds them together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WHOLE_TABLE = f"{NETWORK}/routeTables/write"
 LIMITS = f"{NETWORK}/locations/usages/read"
 """Tells the subscription's limit of routes; without it the lowest documented one is assumed."""
 OPERATIONS = f"{NETWORK}/locations/operations/read"
-"""Follows an asynchronous operation."""
+"""Follows an asynchronous operation, where Azure asks for it (Azure/azure-xplat-cli#2051)."""
 OWN = "Microsoft.Authorization/permissions/read"
 """Lets an identity see what it is allowed."""
 
@@ -46,7 +46,11 @@ RARE_JOINS = {
 }
 """The same for what a router's interface seldom has; they are not in `ROLE`."""
 
-ROLE = (*INTERFACE, *SUBNET, *JOINS.values(), *TABLE, WHOLE_TABLE, LIMITS, OPERATIONS, OWN)
+ROLE = (*INTERFACE, *SUBNET, *JOINS.values(), *TABLE, WHOLE_TABLE, OWN)
+"""For the resource groups of the interfaces, their network and the route tables."""
+
+SUBSCRIPTION_ROLE = (LIMITS, OPERATIONS)
+"""For the subscription, which these belong to; a router does without."""
 
 
 @attrs.frozen(kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import attrs
@@ -14,12 +16,11 @@ from routerd.model.fabric import Finding, Forwarding
 from routerd.testing.context import make_context
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
-from routerd_cloud_azure.permissions import OPERATIONS, OWN, ROLE, WHOLE_TABLE, Grant, allowed
+from routerd_cloud_azure.permissions import OWN, ROLE, SUBSCRIPTION_ROLE, WHOLE_TABLE, Grant, allowed
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
 
-LIMITS = "Microsoft.Network/locations/usages/read"
-SPARED = {WHOLE_TABLE, LIMITS, OPERATIONS}
+PAGE = Path(__file__).parents[3] / "docs" / "clouds" / "azure.md"
 
 
 def grant(cloud: AzureSubscription, *actions: str) -> None:
@@ -53,7 +54,7 @@ async def work(fabric: AzureFabric, cloud: AzureSubscription) -> None:
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("spared", [set(), SPARED], ids=["whole", "least"])
+@pytest.mark.parametrize("spared", [set(), {WHOLE_TABLE, OWN}], ids=["whole", "least"])
 async def test_the_role_of_the_page_suffices_for_everything(
     fabric: AzureFabric, cloud: AzureSubscription, spared: set[str]
 ) -> None:
@@ -64,7 +65,20 @@ async def test_the_role_of_the_page_suffices_for_everything(
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("action", sorted(set(ROLE) - SPARED - {OWN}))
+async def test_the_role_for_the_subscription_tells_the_limit(
+    fabric: AzureFabric, cloud: AzureSubscription
+) -> None:
+    cloud.limits["RoutesPerRouteTable"] = 1000
+    grant(cloud, *ROLE)
+    scope = f"/subscriptions/{cloud.subscription}"
+    cloud.access.assignments.append(Assignment(scope=scope, actions=SUBSCRIPTION_ROLE))
+    found = {each.subject: each for each in await fabric.diagnose()}
+    assert found[SUBSCRIPTION_ROLE[0]].detail == "1000 routes to a table, the limit of the subscription"
+    assert set(ROLE) | set(SUBSCRIPTION_ROLE) <= found.keys()
+
+
+@pytest.mark.cloud
+@pytest.mark.parametrize("action", sorted(set(ROLE) - {WHOLE_TABLE, OWN}))
 async def test_each_permission_that_is_needed_is_missed(
     fabric: AzureFabric, cloud: AzureSubscription, action: str
 ) -> None:
@@ -89,7 +103,7 @@ async def test_who_may_not_see_its_permissions_is_told_so(
     found = {each.subject: each for each in await fabric.diagnose()}
     assert found[OWN].state == "unknown"
     assert OWN in found[OWN].remedy
-    assert {found[each].state for each in ROLE if each != LIMITS} == {"unknown"}
+    assert {found[each].state for each in ROLE} == {"unknown"}
 
 
 @pytest.mark.cloud
@@ -161,3 +175,11 @@ def test_assignments_add_up_and_wildcards_stand_for_any_text() -> None:
     assert allowed([some, reader], "Microsoft.Network/networkInterfaces/read")
     assert not allowed([], "Microsoft.Network/networkInterfaces/read")
     assert not allowed([Grant(actions=("Microsoft.Network/a.b",), not_actions=())], "Microsoft.Network/a-b")
+
+
+def test_the_page_has_the_roles_that_are_checked() -> None:
+    roles = [
+        json.loads(text) for text in re.findall(r"^(\{\n.*?^\})$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    ]
+    assert [sorted(role["Actions"]) for role in roles] == [sorted(ROLE), sorted(SUBSCRIPTION_ROLE)]
+    assert {role["IsCustom"] for role in roles} == {True}
