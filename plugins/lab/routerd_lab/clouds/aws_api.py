@@ -42,6 +42,7 @@ ROUTES_QUOTA = "L-93826ACB"
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 _READS = ("Describe", "Get", "List")
 _QUOTAS_TARGET = "ServiceQuotasV20190624."
+_JSON = "application/x-amz-json-1.1"
 
 
 class AwsApi:
@@ -99,10 +100,10 @@ class AwsApi:
         body = await request.read()
         action = _operation(request, body)
         failure = self._refusal(request, action)
+        if request.headers.get("X-Amz-Target", "").startswith(_QUOTAS_TARGET):
+            return _json_error(failure) if failure else self._quota(action, json.loads(body))
         if failure is not None:
             return _error(failure)
-        if request.headers.get("X-Amz-Target", "").startswith(_QUOTAS_TARGET):
-            return self._quota(action, json.loads(body))
         form = _form(body)
         if form.get("DryRun") == "true":
             return _error(_GRANTED)
@@ -162,7 +163,7 @@ class AwsApi:
         )
         if not known or value is None:
             message = "The request failed because the specified service quota does not exist."
-            return _error(Failure(status=400, code="NoSuchResourceException", message=message))
+            return _json_error(Failure(status=400, code="NoSuchResourceException", message=message))
         quota = {
             "ServiceCode": "vpc",
             "ServiceName": "Amazon Virtual Private Cloud (Amazon VPC)",
@@ -173,7 +174,7 @@ class AwsApi:
             "Adjustable": True,
             "GlobalQuota": False,
         }
-        return web.json_response({"Quota": quota}, content_type="application/x-amz-json-1.1")
+        return web.json_response({"Quota": quota}, content_type=_JSON)
 
     def _rule(self, action: str, form: Mapping[str, str]) -> Failure | None:
         """Return what EC2 refuses of a new route and moto does not."""
@@ -254,17 +255,18 @@ def _denied(permission: str) -> Failure:
 
 
 def _error(failure: Failure) -> web.Response:
-    """Return an error in EC2's own form (Amazon EC2 API Reference, "Error codes").
-
-    The header is how the JSON protocol of Service Quotas names the error.
-    """
+    """Return an error in EC2's own form (Amazon EC2 API Reference, "Error codes")."""
     trace = secrets.token_hex(16)
     text = (
         '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error>'
         f"<Code>{failure.code}</Code><Message>{failure.message}</Message>"
         f"</Error></Errors><RequestID>{trace}</RequestID></Response>"
     )
-    headers = {"x-amzn-ErrorType": failure.code}
-    if failure.retry_after is not None:
-        headers["Retry-After"] = str(failure.retry_after)
+    headers = {} if failure.retry_after is None else {"Retry-After": str(failure.retry_after)}
     return web.Response(status=failure.status, text=text, content_type="text/xml", headers=headers)
+
+
+def _json_error(failure: Failure) -> web.Response:
+    """Return an error in the form of Service Quotas (Service Quotas API Reference, "Common Errors")."""
+    told = {"__type": failure.code, "Message": failure.message}
+    return web.json_response(told, status=failure.status, content_type=_JSON)
