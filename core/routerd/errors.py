@@ -78,6 +78,10 @@ class ControlError(RouterdError):
     """A running daemon cannot be reached, or it refused a request."""
 
 
+class ActionRefused(ControlError):
+    """A change of a cloud is not approved or undone; the text says what is there and why."""
+
+
 class ProviderError(RouterdError):
     """The outside world refused; the loop keeps the key pending and decides when to retry."""
 

@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 
 from routerd.cli.settings import Settings
-from routerd.control.client import Document, Method, request, request_text
+from routerd.control.client import DEADLINE, Document, Method, request, request_text
 
 
-def ask(settings: Settings, path: str, method: Method = "GET", *, body: Document | None = None) -> Document:
-    """Return the daemon's answer; `ControlError` when there is none."""
-    return asyncio.run(request(settings.directories.admin_socket, method, path, body=body))
+def ask(
+    settings: Settings,
+    path: str,
+    method: Method = "GET",
+    *,
+    body: Document | None = None,
+    deadline: float = DEADLINE,
+) -> Document:
+    """Return the daemon's answer; `ControlError` when there is none within `deadline` seconds."""
+    socket = settings.directories.admin_socket
+    return asyncio.run(request(socket, method, path, body=body, deadline=deadline))
 
 
 def ask_text(settings: Settings, path: str) -> str:

@@ -14,7 +14,9 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.errors import ConfigError, PluginError, RouterdError
 
 COMMANDS = (
+    "actions",
     "apply",
+    "doctor",
     "down",
     "enroll",
     "explain",

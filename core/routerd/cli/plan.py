@@ -69,6 +69,11 @@ def _show(document: Document, terminal: Console) -> None:
             terminal.print(Text(f"      from {change['before']}\n      to   {change['after']}", style="dim"))
         elif change["after"]:
             terminal.print(Text(f"      {change['after']}", style="dim"))
+        action = cast("dict[str, str] | None", change.get("action"))
+        if action is not None:
+            terminal.print(
+                Text(f"      {action['text']}", style="" if action["state"] == "auto" else "yellow")
+            )
     for refused in cast("list[dict[str, str]]", document["refused"]):
         sign, _ = _SIGNS[refused["verb"]]
         terminal.print(

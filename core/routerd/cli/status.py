@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from typing import cast
 
 import click
@@ -114,9 +115,20 @@ def _tables(status: Document) -> RenderableType:
         pending = cast("list[Document]", each["pending"])
         state = str(each["error"]) or (f"{len(pending)} failing" if pending else "")
         if not state and each["planned"]:
-            state = f"{len(cast('list[object]', each['planned']))} planned"
+            state = _planned(cast("list[Document]", each["planned"]))
         rows.append((each["name"], each["desired"], each["observed"], each["inSync"], state))
     return table("Tables", ("TABLE", "WANTED", "FOUND", "IN SYNC", "TROUBLE"), rows)
+
+
+def _planned(changes: list[Document]) -> str:
+    """Return how many changes are not made, and which are held back why."""
+    states = Counter(
+        str(cast("Document", each.get("action") or {}).get("state", "planned")) for each in changes
+    )
+    return ", ".join(f"{count} {_STANDING.get(state, state)}" for state, count in states.items())
+
+
+_STANDING = {"waiting": "waiting for approval", "auto": "to be made"}
 
 
 def _fabrics(status: Document) -> RenderableType | None:

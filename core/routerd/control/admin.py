@@ -12,8 +12,17 @@ from typing import Protocol, cast
 
 from aiohttp import web
 
-from routerd.control.ports import AUDIT_LIMIT, AUDIT_MOST, PREFIX, Decision
+from routerd.control.ports import (
+    ACTIONS_LIMIT,
+    ACTIONS_MOST,
+    AUDIT_LIMIT,
+    AUDIT_MOST,
+    PREFIX,
+    ActionDesk,
+    Decision,
+)
 from routerd.errors import (
+    ActionRefused,
     ConfigError,
     ControlError,
     EnrollmentRefused,
@@ -78,10 +87,12 @@ def admin_app(
     plugins: Mapping[str, Sequence[ControlRoute]],
     *,
     enrollment: web.Application | None = None,
+    actions: ActionDesk | None = None,
 ) -> web.Application:
     """Return the application; `plugins` are the routes of each plugin by its name.
 
-    `enrollment` are the routes of leaves, for who may open this socket, if this router admits any.
+    `enrollment` are the routes of leaves, for who may open this socket, if this router admits any;
+    `actions` decides on changes of clouds.
     """
     app = web.Application(middlewares=[_errors], client_max_size=1 << 20)
     if enrollment is not None:
@@ -122,6 +133,8 @@ def admin_app(
     app.router.add_get("/v1/metrics", metrics)
     app.router.add_get("/v1/explain", explain)
     add_claim_routes(app, view)
+    if actions is not None:
+        add_action_routes(app, actions)
     for plugin, routes in plugins.items():
         for route in routes:
             path = f"/v1/plugins/{plugin}/{route.path.lstrip('/')}"
@@ -151,16 +164,58 @@ def add_claim_routes(app: web.Application, view: AdminView) -> None:
         return web.json_response(await view.decide(request.match_info["name"], verb, reason))
 
     async def audit(request: web.Request) -> web.Response:
-        text = request.query.get("limit", str(AUDIT_LIMIT))
-        if not (text.isascii() and text.isdigit() and 0 < int(text) <= AUDIT_MOST):
-            raise ConfigError.single("request", f"limit must be from 1 to {AUDIT_MOST}")
+        limit = _limit(request, AUDIT_LIMIT, AUDIT_MOST)
         claim = request.query.get("claim") or None
-        return web.json_response({"items": await view.audit(limit=int(text), claim=claim)})
+        return web.json_response({"items": await view.audit(limit=limit, claim=claim)})
 
     app.router.add_get("/v1/claims", claims)
     app.router.add_get("/v1/claims/{name}", claim)
     app.router.add_post("/v1/claims/{name}/{verb:approve|reject|revoke}", decide)
     app.router.add_get("/v1/enrollment-log", audit)
+
+
+def add_action_routes(app: web.Application, desk: ActionDesk) -> None:
+    """Add what can be asked, and decided, about changes of clouds."""
+
+    async def listing(request: web.Request) -> web.Response:
+        limit = _limit(request, ACTIONS_LIMIT, ACTIONS_MOST)
+        return web.json_response(
+            await desk.listing(profile=request.query.get("profile") or None, limit=limit)
+        )
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response(await desk.show(request.match_info["action"]))
+
+    async def approve(request: web.Request) -> web.Response:
+        body = await _body(request)
+        ids, every, profile = body.get("ids", []), body.get("all", False), body.get("profile")
+        if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+            raise ConfigError.single("request", "ids must be a list of texts")
+        if not isinstance(every, bool) or not isinstance(profile, (str, type(None))):
+            raise ConfigError.single("request", "all must be true or false, and profile a name")
+        if bool(ids) == every:
+            raise ConfigError.single("request", "give ids or all")
+        return web.json_response(
+            await desk.approve(cast("list[str]", ids), every=every, profile=profile or None)
+        )
+
+    async def undo(request: web.Request) -> web.Response:
+        number = (await _body(request)).get("number")
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 1 << 63:
+            raise ConfigError.single("request", "number must be that of an entry of the journal")
+        return web.json_response(await desk.undo(number))
+
+    app.router.add_get("/v1/actions", listing)
+    app.router.add_get("/v1/actions/{action}", show)
+    app.router.add_post("/v1/actions/approve", approve)
+    app.router.add_post("/v1/actions/undo", undo)
+
+
+def _limit(request: web.Request, usual: int, most: int) -> int:
+    text = request.query.get("limit", str(usual))
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= most):
+        raise ConfigError.single("request", f"limit must be from 1 to {most}")
+    return int(text)
 
 
 def _name_of(document: Document) -> JSONValue:
@@ -206,6 +261,8 @@ async def _errors(request: web.Request, handler: web.Handler) -> web.StreamRespo
     except EnrollmentRefused as error:
         status = 404 if error.reason == CLAIM_UNKNOWN else 400
         return web.json_response({"error": str(error), "reason": error.reason}, status=status)
+    except ActionRefused as error:
+        return web.json_response({"error": str(error), "refused": True}, status=409)
     except ControlError as error:
         return web.json_response({"error": str(error)}, status=409)
     except (ProviderError, StoreError) as error:

@@ -8,7 +8,7 @@ from typing import Literal, cast
 
 import aiohttp
 
-from routerd.errors import ConfigError, ControlError, EnrollmentRefused, Problem
+from routerd.errors import ActionRefused, ConfigError, ControlError, EnrollmentRefused, Problem
 from routerd.spi import JSONValue
 
 Document = dict[str, JSONValue]
@@ -23,8 +23,8 @@ async def request(
     """Return the JSON that the daemon answers.
 
     Raises `ControlError` when no daemon answers within `deadline` seconds or it refuses,
-    `ConfigError` when it found the configuration wrong, and `EnrollmentRefused` when it may not do
-    that with a claim.
+    `ConfigError` when it found the configuration wrong, `EnrollmentRefused` when it may not do that
+    with a claim, and `ActionRefused` when it may not do it with a change of a cloud.
     """
     return _object(socket, await _ask(socket, method, path, body, deadline))
 
@@ -84,6 +84,8 @@ def _refusal(asked: str, words: str, content: str) -> ConfigError | ControlError
     text = str(document.get("error", words))
     if "problems" in document:
         return ConfigError(_problems(document))
+    if document.get("refused") is True:
+        return ActionRefused(text)
     if "reason" in document:
         return EnrollmentRefused(str(document["reason"]), text)
     return ControlError(f"routerd refused {asked}: {text}")

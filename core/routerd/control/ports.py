@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal, Protocol
@@ -20,6 +20,10 @@ Source = IPv4Address | IPv6Address
 
 Decision = Literal["approve", "reject", "revoke"]
 """What an administrator may decide about a claim."""
+
+ACTIONS_LIMIT = 20
+ACTIONS_MOST = 1_000
+"""How many changes of clouds that were made are shown at once: unasked, and at most."""
 
 AUDIT_LIMIT = 100
 AUDIT_MOST = 10_000
@@ -77,4 +81,29 @@ class AdmissionDesk(Protocol):
 
     async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End a claim for good."""
+        ...
+
+
+class ActionDesk(Protocol):
+    """Shows changes of clouds, and approves and undoes them. Refuses with `ActionRefused`.
+
+    `StoreError` means that nothing was decided, because it could not be written down.
+    """
+
+    async def listing(self, *, profile: str | None, limit: int) -> dict[str, JSONValue]:
+        """Return what is not made yet, and the `limit` latest that were made; of one profile or of all."""
+        ...
+
+    async def show(self, action: str) -> dict[str, JSONValue]:
+        """Return everything about one change, by the id of what waits or the number of what was made."""
+        ...
+
+    async def approve(
+        self, actions: Sequence[str], *, every: bool, profile: str | None
+    ) -> dict[str, JSONValue]:
+        """Approve changes by id, or with `every` all that wait: all of it or nothing."""
+        ...
+
+    async def undo(self, number: int) -> dict[str, JSONValue]:
+        """Put back what was there before a change that was made."""
         ...

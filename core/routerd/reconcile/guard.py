@@ -14,9 +14,13 @@ from typing import Literal
 from routerd.errors import ProviderError, StoreError, TransientError
 from routerd.spi import Logger
 
-Call = Literal["observe", "apply"]
+Call = Literal["observe", "apply", "ask"]
 
-_DEFECTS: Mapping[Call, str] = {"observe": "table.observe.defect", "apply": "table.apply.defect"}
+_DEFECTS: Mapping[Call, str] = {
+    "observe": "table.observe.defect",
+    "apply": "table.apply.defect",
+    "ask": "provider.defect",
+}
 
 
 @asynccontextmanager

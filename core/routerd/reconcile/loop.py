@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import operator
 import random
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import compress
 from typing import Any
 
@@ -54,6 +55,7 @@ class Binding:
     deadline: float = 30.0
     permits: Callable[[AnyChange], bool] | None = None
     gate: Callable[[AnyChange], bool] | None = None
+    noticed: Callable[[Sequence[AnyChange], bool], None] | None = None
     quiet: float = 0.0
     hold_down: float = 0.0
 
@@ -93,6 +95,7 @@ class _Lane:
     name: str
     bindings: list[Binding]
     woken: asyncio.Event = attrs.field(factory=asyncio.Event)
+    passing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     retries: dict[str, Retries] = attrs.field(factory=dict)
     reports: dict[str, TableReport] = attrs.field(factory=dict)
     last_desired: dict[str, tuple[Mapping[Hashable, object], bool]] = attrs.field(factory=dict)
@@ -158,6 +161,24 @@ class Loop:
             if lane.last_observed.pop(table, None) is not None:
                 lane.woken.set()
 
+    @asynccontextmanager
+    async def between_passes(self, table: str) -> AsyncIterator[Binding]:
+        """Yield a table for somebody who has a change of his own to make: its lane makes no pass meanwhile.
+
+        `KeyError` when it is not bound. Afterwards the lane reads it before it changes anything.
+        """
+        found = [
+            (lane, each) for lane in self._lanes.values() for each in lane.bindings if each.name == table
+        ]
+        if not found:
+            raise KeyError(table)
+        lane, binding = found[0]
+        async with lane.passing:
+            try:
+                yield binding
+            finally:
+                self.look(table)
+
     def hurry(self) -> None:
         """Forget backoff and look at everything again at once."""
         for lane in self._lanes.values():
@@ -195,6 +216,10 @@ class Loop:
     async def run_once(self, name: str, *, dry_run: bool = False) -> bool:
         """Make one pass of one lane; return whether anything was changed successfully."""
         lane = self._lanes[name]
+        async with lane.passing:
+            return await self._pass(lane, dry_run=dry_run)
+
+    async def _pass(self, lane: _Lane, *, dry_run: bool) -> bool:
         began = self._clock.monotonic()
         desired = self._derive()
         if desired is None:
@@ -266,6 +291,8 @@ class Loop:
         retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
         lane.last_desired[binding.name] = dict(want.values), want.complete
         lane.last_observed[binding.name] = now
+        if binding.noticed is not None and not dry_run:
+            binding.noticed(changes, want.complete)
         found, changes = len(changes), due
         retries.reconsider({change.key: change.after for change in changes})
         retries.forget_settled({change.key for change in changes})

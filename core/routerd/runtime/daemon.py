@@ -9,6 +9,7 @@ import signal
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
+from routerd.runtime.actions import Actions
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.command import Command
@@ -86,7 +87,10 @@ class _Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         routes = {plugin.info.name: plugin.control_routes for plugin in self._router.prepared.host.plugins}
-        app = admin_app(self._view, routes, enrollment=self._admission.for_root())
+        actions = Actions(
+            self._router, self._assembly.store.journal, clock=self._assembly.clock, log=self._log
+        )
+        app = admin_app(self._view, routes, enrollment=self._admission.for_root(), actions=actions)
         admin = await serve_admin(app, self._assembly.directories.admin_socket)
         supervisor = self._assembly.supervisor
         try:

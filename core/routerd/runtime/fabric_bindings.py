@@ -7,8 +7,10 @@ from typing import Any
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
-from routerd.runtime.journal import Journal, JournaledTable
+from routerd.runtime.gate import Gate
+from routerd.runtime.journal import JournaledTable
 from routerd.spi import Fabric
+from routerd.store import JournalBook
 
 FABRIC_DEADLINE = 180.0
 
@@ -16,7 +18,7 @@ FABRIC_DEADLINE = 180.0
 def fabric_bindings(
     name: str,
     fabric: Fabric,
-    journal: Journal,
+    journal: JournalBook,
     profile: CloudProviderProfileSpec,
     *,
     holds_down: bool = True,
@@ -25,9 +27,10 @@ def fabric_bindings(
 
     Without `holds_down` no deletion waits, for who does not stay to make it later.
     """
-    gate = None if profile.mode == "auto" else _closed
-    switches = JournaledTable(fabric.forwarding, journal, scope=name, name="forwarding")
-    routes = JournaledTable(fabric.routes, journal, scope=name, name="routes")
+    switch_gate = Gate(journal, scope=name, table="forwarding", mode=profile.mode)
+    route_gate = Gate(journal, scope=name, table="routes", mode=profile.mode)
+    switches = JournaledTable(fabric.forwarding, journal, scope=name, name="forwarding", gate=switch_gate)
+    routes = JournaledTable(fabric.routes, journal, scope=name, name="routes", gate=route_gate)
     forwarding = Binding(
         name=f"forwarding/{name}",
         role="forwarding",
@@ -35,7 +38,8 @@ def fabric_bindings(
         table=switches,
         deadline=FABRIC_DEADLINE,
         permits=_sets,
-        gate=gate,
+        gate=switch_gate,
+        noticed=switch_gate.noticed,
         quiet=profile.resync_interval.total_seconds(),
     )
     return forwarding, Binding(
@@ -45,7 +49,8 @@ def fabric_bindings(
         table=routes,
         deadline=FABRIC_DEADLINE,
         permits=routes.permits,
-        gate=gate,
+        gate=route_gate,
+        noticed=route_gate.noticed,
         quiet=profile.resync_interval.total_seconds(),
         hold_down=profile.removal_hold_down.total_seconds() if holds_down else 0.0,
     )
@@ -54,8 +59,3 @@ def fabric_bindings(
 def _sets(change: Change[Any, Any]) -> bool:
     """Let changes of a switch pass: it is set, and set back, but never deleted."""
     return change.verb != "delete"
-
-
-def _closed(change: Change[Any, Any]) -> bool:
-    """Hold every change back."""
-    return False

@@ -1,7 +1,7 @@
 """A cloud's table with a memory: every change is written down before it is made.
 
 The journal says what is ours in an account that others use too, and what was there before, so
-that `routerd down` can put it back.
+that `routerd actions undo` and `routerd down` can put it back.
 """
 
 from __future__ import annotations
@@ -9,23 +9,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import operator
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from routerd.errors import ProviderError, StoreError, TransientError
+from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError, UnsupportedError
 from routerd.model.change import Change
+from routerd.runtime.gate import Gate
 from routerd.spi import Table
 
 
 class Journal(Protocol):
     """The store's journal of changes outside the host."""
 
-    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:
-        """Write down a change that is about to be made and return its number."""
+    def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> Sequence[int]:
+        """Write down changes that are about to be made and return their numbers."""
         ...
 
-    def journal_finish(self, entry: int, outcome: str) -> None:
-        """Note `done`, or the error, of a change."""
+    def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
+        """Write down a change that undoes an entry, and hold its key."""
+        ...
+
+    def finish(self, outcomes: Mapping[int, str]) -> None:
+        """Note `done`, or the error, of changes by their numbers."""
         ...
 
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
@@ -36,17 +41,26 @@ class Journal(Protocol):
 class JournaledTable:
     """Wraps a provider's table; implements `spi.Table`."""
 
-    def __init__(self, table: Table[Any, Any], journal: Journal, *, scope: str, name: str) -> None:
+    def __init__(
+        self,
+        table: Table[Any, Any],
+        journal: Journal,
+        *,
+        scope: str,
+        name: str,
+        gate: Gate | None = None,
+    ) -> None:
         self._table = table
         self._journal = journal
         self._scope = scope
         self._name = name
+        self._gate = gate
         self._owned: frozenset[str] = frozenset()
 
     async def observe(self) -> Mapping[Hashable, object]:
         """Return what the provider observes; the journal is read with it, once for all keys."""
         try:
-            self._owned = await asyncio.to_thread(self._journal.owned_keys, self._scope, self._name)
+            self._owned = await asyncio.to_thread(self._read)
         except StoreError as error:
             raise TransientError(f"the journal cannot be read: {error}") from error
         return await self._table.observe()
@@ -71,16 +85,52 @@ class JournaledTable:
         open, and an open entry counts as ours.
         """
         try:
-            entries = {
-                change.key: self._journal.journal_begin(self._scope, self._name, change) for change in changes
-            }
+            numbers = await asyncio.to_thread(self._journal.begin, self._scope, self._name, changes)
         except StoreError as error:
-            return {
-                change.key: TransientError(f"not made, because of the journal: {error}") for change in changes
-            }
+            return {change.key: _not_written(error) for change in changes}
         failures = await self._table.apply(changes)
-        with contextlib.suppress(StoreError):
-            for key, entry in entries.items():
-                failure = failures.get(key)
-                self._journal.journal_finish(entry, "done" if failure is None else f"failed: {failure}")
+        await self._finish(
+            {
+                number: _outcome(failures.get(change.key))
+                for change, number in zip(changes, numbers, strict=True)
+            }
+        )
         return failures
+
+    async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
+        """Make one change that undoes the entry `undoes`, hold its key, and return the new entry's number.
+
+        Raises `ProviderError` when it was not made.
+        """
+        try:
+            number = await asyncio.to_thread(
+                self._journal.begin_undo, self._scope, self._name, change, undoes=undoes
+            )
+        except StoreError as error:
+            raise _not_written(error) from error
+        failure = (await self._table.apply([change])).get(change.key)
+        await self._finish({number: _outcome(failure)})
+        if failure is not None:
+            raise failure
+        return number
+
+    def _read(self) -> frozenset[str]:
+        if self._gate is not None:
+            self._gate.read()
+        return self._journal.owned_keys(self._scope, self._name)
+
+    async def _finish(self, outcomes: Mapping[int, str]) -> None:
+        with contextlib.suppress(StoreError):
+            await asyncio.to_thread(self._journal.finish, outcomes)
+
+
+def _outcome(failure: ProviderError | None) -> str:
+    if failure is None:
+        return "done"
+    # Only these two say for certain that nothing was changed.
+    certain = isinstance(failure, (NotOwnedError, UnsupportedError))
+    return f"{'refused' if certain else 'failed'}: {failure}"
+
+
+def _not_written(error: StoreError) -> TransientError:
+    return TransientError(f"not made, because of the journal: {error}")

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.model.change import Change
-from routerd.model.fabric import Forwarding
+from routerd.model.fabric import FabricRoute
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
 from routerd.runtime.assembly import Assembly, assembled, only_one
+from routerd.runtime.cloud_words import decoded
 from routerd.runtime.command import Command
+from routerd.runtime.gate import Gate
 from routerd.runtime.log import Log
 from routerd.runtime.membership import Memberships
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.router import Router
 from routerd.runtime.status import ask_live, planned_document, reasons
 from routerd.spi import JSONValue
-from routerd.store import Store
-from routerd.store.codec import from_json
+from routerd.store import JournalEntry, Store
 
 Document = dict[str, JSONValue]
 
@@ -104,15 +105,15 @@ async def remove_ours(router: Router, store: Store) -> Removed:
     failed = [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
     bindings = sorted(router.loop.bindings(), key=lambda each: RANKS.index(each.role))
     for binding in reversed(bindings):
-        await _empty(store, binding, done, failed)
+        await _empty(router, store, binding, done, failed)
     return Removed(done=tuple(done), failed=tuple(failed))
 
 
-async def _empty(store: Store, binding: Binding, done: list[str], failed: list[str]) -> None:
+async def _empty(router: Router, store: Store, binding: Binding, done: list[str], failed: list[str]) -> None:
     try:
         async with asyncio.timeout(binding.deadline):
             observed = await binding.table.observe()
-            changes = _undoing(store, binding, observed)
+            changes = _undoing(router, store, binding, observed, failed)
             # Even without a change: a provider may have made what no key stands for any longer.
             failures = await binding.table.apply(changes)
     except TimeoutError:
@@ -131,26 +132,39 @@ async def _empty(store: Store, binding: Binding, done: list[str], failed: list[s
 
 
 def _undoing(
-    store: Store, binding: Binding, observed: Mapping[object, object]
+    router: Router, store: Store, binding: Binding, observed: Mapping[object, object], failed: list[str]
 ) -> list[Change[object, object]]:
-    if binding.role == "forwarding":
-        return list(_restored_switches(store, binding, observed))
+    if isinstance(binding.gate, Gate):
+        ours = router.knowledge.instances[binding.gate.scope].next_hop
+        owned = store.journal.owned(binding.gate.scope, binding.gate.table)
+        return list(_restored(binding, ours, owned, observed, failed))
     removals = [Change(key=key, before=value, after=None) for key, value in observed.items()]
     return removals if binding.permits is None else list(filter(binding.permits, removals))
 
 
-def _restored_switches(
-    store: Store, binding: Binding, observed: Mapping[object, object]
-) -> list[Change[object, object]]:
-    """Return changes that put back the forwarding switches that the journal says we moved."""
-    scope = binding.name.partition("/")[2]
-    changes: list[Change[object, object]] = []
-    for entry in store.owned(scope, "forwarding").values():
-        prior = from_json(entry.before, Forwarding) if entry.before is not None else None
-        for key, value in observed.items():
-            if prior is not None and str(key) == entry.key and value != prior:
-                changes.append(Change(key=key, before=value, after=prior))
-    return changes
+def _restored(
+    binding: Binding,
+    ours: str,
+    owned: Mapping[str, JournalEntry],
+    observed: Mapping[object, object],
+    failed: list[str],
+) -> Iterator[Change[object, object]]:
+    """Yield changes that put back what the journal says was there before us: a value, or nothing.
+
+    A switch that was never read before it was set stays, and so does a route that leads to somebody
+    else by now.
+    """
+    for key, value in observed.items():
+        entry = owned.get(str(key))
+        if entry is None or (isinstance(value, FabricRoute) and value.next_hop != ours):
+            continue
+        try:
+            prior = decoded(entry.table, entry.key_value, entry.before, entry.after).before
+        except ValueError as error:
+            failed.append(f"{binding.name} {key_text(key)}: what was there before cannot be read: {error}")
+            continue
+        if prior != value and not (prior is None and entry.table == "forwarding"):
+            yield Change(key=key, before=value, after=prior)
 
 
 @asynccontextmanager

@@ -26,13 +26,14 @@ from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
 from routerd.runtime.fabric_bindings import fabric_bindings
-from routerd.runtime.journal import Journal
+from routerd.runtime.gate import Gate
 from routerd.runtime.knowledge import Knowledge
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import Made
 from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
+from routerd.store import JournalBook
 
 START_DEADLINE = 60.0
 RECOVERY_SECONDS = 180.0
@@ -41,11 +42,16 @@ RECOVERY_SECONDS = 180.0
 RETRY_CEILING = 60.0
 
 
-class RouterStore(Journal, Protocol):
+class RouterStore(Protocol):
     """What the router needs of the store.
 
     `salvaged` says what was taken over from a damaged file when this one was opened.
     """
+
+    @property
+    def journal(self) -> JournalBook:
+        """Return the journal of changes outside the host."""
+        ...
 
     @property
     def salvaged(self) -> object | None:
@@ -159,6 +165,11 @@ class Router:
         A gateway that was away for an hour would else be without its routes for minutes.
         """
         self.loop.ease("routes")
+
+    def gates(self) -> dict[str, Gate]:
+        """Return what decides on changes of clouds, by the name of the table."""
+        gates = ((binding.name, binding.gate) for binding in self.loop.bindings())
+        return {name: gate for name, gate in gates if isinstance(gate, Gate)}
 
     async def plan(self, prepared: Prepared | None = None) -> Loop:
         """Return a loop that has compared everything once and changed nothing.
@@ -288,7 +299,7 @@ class Router:
         self.knowledge.instances[name] = await fabric.instance()
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
-        for binding in fabric_bindings(name, fabric, self._store, spec, holds_down=self._holds_down):
+        for binding in fabric_bindings(name, fabric, self._store.journal, spec, holds_down=self._holds_down):
             self.loop.bind(binding)
         self._run_lane(f"fabric/{name}")
 

@@ -15,12 +15,16 @@ from routerd import __version__
 from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.model.fabric import InstanceFacts
+from routerd.model.intent import Intent
 from routerd.model.route import RouteKey
 from routerd.model.session import SessionState
+from routerd.model.specs import CloudProviderProfileSpec
 from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Loop, TableReport
 from routerd.reconcile.wording import key_text, value_text
+from routerd.runtime.cloud_words import action_document, open_ends
+from routerd.runtime.gate import Gate
 from routerd.runtime.router import Router
 from routerd.spi import Clock, JSONValue
 
@@ -82,7 +86,7 @@ def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str]
         elif not report.readable:
             found.append(f"{name}: {report.error}")
         elif not report.settled:
-            found.append(f"{name}: {_unsettled(report)}")
+            found.append(f"{name}: {_unsettled(report, router.gates().get(name))}")
         elif desired.tables[name].complete and not report.complete:
             # What was missing is known by now, and what it shows to be too much is still there.
             found.append(f"{name}: to be looked at again, now that everything is known")
@@ -120,13 +124,13 @@ def held(reports: Iterable[TableReport]) -> list[str]:
     ]
 
 
-def _unsettled(report: TableReport) -> str:
+def _unsettled(report: TableReport, gate: Gate | None) -> str:
     failed = next(iter(report.pending.items()), None)
     if failed is not None:
         key, pending = failed
         return f"{key_text(key)}: {pending.error}" + _and_more(len(report.pending) - 1)
     if report.planned:
-        return f"{len(report.planned)} changes planned and not made (mode plan)"
+        return open_ends(gate, report.planned)
     if report.in_sync == report.desired:
         return f"{report.surplus} not yet removed"
     return f"{report.desired - report.in_sync} of {report.desired} not yet as desired"
@@ -163,7 +167,10 @@ def status_document(
         "configFile": configuration.file,
         "plugins": plugins,
         "time": _stamp(clock.now()),
-        "tables": [_table(report, desired) for _, report in sorted(router.loop.reports().items())],
+        "tables": [
+            _table(report, desired, router.gates().get(name))
+            for name, report in sorted(router.loop.reports().items())
+        ],
         "lanes": {name: {"passes": n, "lastSeconds": s} for name, (n, s) in router.loop.passes().items()},
         "sessions": [_session(state, desired) for state in live.sessions],
         "tunnels": [_tunnel(state) for state in live.tunnels],
@@ -180,7 +187,7 @@ def _stamp(moment: datetime | None) -> str | None:
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _table(report: TableReport, desired: Desired) -> JSONValue:
+def _table(report: TableReport, desired: Desired, gate: Gate | None) -> JSONValue:
     owners = desired.table(report.name).owners
     return {
         "name": report.name,
@@ -198,19 +205,23 @@ def _table(report: TableReport, desired: Desired) -> JSONValue:
             }
             for key, pending in report.pending.items()
         ],
-        "planned": [change_document(report.name, change) for change in report.planned],
+        "planned": [
+            change_document(report.name, change, action_document(gate, change) if gate else None)
+            for change in report.planned
+        ],
     }
 
 
-def change_document(table: str, change: Change[object, object]) -> Document:
-    """Return a change as `routerd plan` shows it."""
-    return {
+def change_document(table: str, change: Change[object, object], action: Document | None = None) -> Document:
+    """Return a change as `routerd plan` shows it; `action` is what becomes of one of a cloud."""
+    document: Document = {
         "table": table,
         "verb": change.verb,
         "key": key_text(change.key),
         "before": None if change.before is None else value_text(change.before),
         "after": None if change.after is None else value_text(change.after),
     }
+    return document if action is None else {**document, "action": action}
 
 
 def _session(state: SessionState, desired: Desired) -> JSONValue:
@@ -318,11 +329,16 @@ def _claims(router: Router, now: datetime) -> list[JSONValue]:
     ]
 
 
-def planned_document(router: Router, dry: Loop) -> Document:
-    """Return the changes that a dry pass found, and what kept tables from being read."""
+def planned_document(router: Router, dry: Loop, intent: Intent | None = None) -> Document:
+    """Return the changes that a dry pass found, and what kept tables from being read.
+
+    With `intent`, what becomes of a cloud's changes is said as its profiles would have it.
+    """
     reports: Sequence[TableReport] = [report for _, report in sorted(dry.reports().items())]
     changes: list[JSONValue] = [
-        change_document(report.name, change) for report in reports for change in report.planned
+        change_document(report.name, change, _fate(router.gates().get(report.name), change, intent))
+        for report in reports
+        for change in report.planned
     ]
     unreadable: list[JSONValue] = [
         f"{report.name}: {report.error}" for report in reports if not report.readable
@@ -340,3 +356,10 @@ def planned_document(router: Router, dry: Loop) -> Document:
         "unreadable": unreadable + waiting,
         "incomplete": incomplete,
     }
+
+
+def _fate(gate: Gate | None, change: Change[object, object], intent: Intent | None) -> Document | None:
+    if gate is None:
+        return None
+    profile = intent.get(gate.scope, CloudProviderProfileSpec) if intent is not None else None
+    return action_document(gate, change, gate.state(change, profile.spec.mode) if profile else None)

@@ -140,7 +140,8 @@ class View:
             candidate = await asyncio.to_thread(
                 prepare, file, plugins=[plugin.info.name for plugin in self._router.prepared.host.plugins]
             )
-        return planned_document(self._router, await self._router.plan(candidate))
+        dry = await self._router.plan(candidate)
+        return planned_document(self._router, dry, candidate.intent if candidate is not None else None)
 
     # --- what may be done ----------------------------------------------------------------------------------
 

@@ -1,7 +1,20 @@
 """State that survives restarts: one SQLite file, one transaction for each method of `Store`."""
 
-from routerd.store.database import open_store
-from routerd.store.records import JournalEntry, Revocation, UsedNonce
+from routerd.store.database import open_store, read_store
+from routerd.store.journal import JournalBook
+from routerd.store.records import Approval, Hold, JournalEntry, Revocation, UsedNonce
 from routerd.store.store import DamagedFile, Originals, Store
 
-__all__ = ["DamagedFile", "JournalEntry", "Originals", "Revocation", "Store", "UsedNonce", "open_store"]
+__all__ = [
+    "Approval",
+    "DamagedFile",
+    "Hold",
+    "JournalBook",
+    "JournalEntry",
+    "Originals",
+    "Revocation",
+    "Store",
+    "UsedNonce",
+    "open_store",
+    "read_store",
+]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -30,6 +30,9 @@ from routerd.store.records import (
     Write,
 )
 
+if TYPE_CHECKING:
+    from routerd.store.database import Rows
+
 T = TypeVar("T")
 
 AUDIT_DEPTH = 10_000
@@ -42,8 +45,8 @@ PRUNE_EVERY = 1_000
 class Execute(Protocol):
     """Runs one statement of the transaction."""
 
-    def __call__(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> object:
-        """Run it."""
+    def __call__(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
+        """Run it and return what it found."""
         ...
 
 

@@ -25,11 +25,6 @@ BUSY_SECONDS = 5.0
 class Rows(Protocol):
     """What a statement returned."""
 
-    @property
-    def lastrowid(self) -> int | None:
-        """Return the number of the row that was inserted last."""
-        ...
-
     def fetchall(self) -> list[Any]:  # Any: a row's columns
         """Return all rows."""
         ...
@@ -77,6 +72,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            PRIMARY KEY (policy, leaf_id)) STRICT, WITHOUT ROWID""",
         "CREATE TABLE audit (number INTEGER PRIMARY KEY, claim TEXT NOT NULL, body TEXT NOT NULL) STRICT",
         "CREATE TABLE refusals (number INTEGER PRIMARY KEY, claim TEXT NOT NULL, body TEXT NOT NULL) STRICT",
+    ),
+    (
+        "ALTER TABLE journal ADD COLUMN undoes INTEGER",
+        "ALTER TABLE journal ADD COLUMN ended INTEGER NOT NULL DEFAULT 0",
+        "UPDATE journal SET ended = 1 WHERE verb = 'delete' AND outcome = 'done'",
+        "CREATE INDEX journal_ended ON journal (number) WHERE ended = 1",
+        # Numbers are never used twice: who lets go of one approval does not mean a later one.
+        """CREATE TABLE approvals (number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL,
+           tbl TEXT NOT NULL, digest TEXT NOT NULL, verb TEXT NOT NULL, key TEXT NOT NULL,
+           key_value TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, approved_at TEXT NOT NULL,
+           UNIQUE (scope, tbl, digest)) STRICT""",
+        """CREATE TABLE holds (scope TEXT NOT NULL, tbl TEXT NOT NULL, key TEXT NOT NULL,
+           key_value TEXT NOT NULL, entry INTEGER NOT NULL, held_at TEXT NOT NULL,
+           PRIMARY KEY (scope, tbl, key)) STRICT, WITHOUT ROWID""",
     ),
 )
 """Statements that lead from each schema version to the next; published ones never change."""
@@ -148,6 +157,28 @@ def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
         store.close()
         raise
     return store
+
+
+def read_store(path: Path, *, clock: Clock) -> Store:
+    """Return what the file `path` holds at this moment, for who only wants to look.
+
+    It is a copy in memory: the file, also one of an earlier routerd, stays as it is.
+    Raises `StoreError` when the file cannot be read.
+    """
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+        ) as source:
+            source.backup(copy)
+        prepare(copy, path)
+    except sqlite3.Error as error:
+        copy.close()
+        raise explain(path, error) from error
+    except StoreError:
+        copy.close()
+        raise
+    return Store(copy, path=path, clock=clock, explain=explain)
 
 
 def _connected(path: Path) -> sqlite3.Connection:

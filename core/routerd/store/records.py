@@ -130,7 +130,8 @@ class JournalEntry:
     """A change outside the host, written down before it was made.
 
     `key` is the key's text and `key_value` its JSON. `outcome` is empty while nothing is known of
-    it, else `done`, `failed: ...` (it may have happened) or `refused: ...` (it has not).
+    it, else `done`, `failed: ...` (it may have happened) or `refused: ...` (it has not). `undoes` is
+    the number of the entry that it undoes; with `ended` the key was given up since.
     """
 
     number: int
@@ -144,3 +145,37 @@ class JournalEntry:
     begun_at: datetime
     outcome: str = ""
     finished_at: datetime | None = None
+    undoes: int | None = None
+    ended: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Approval:
+    """Somebody's leave to make one change outside the host, once.
+
+    `digest` is made from everything that the change is, so that it covers no other. `number` is 0
+    before it is stored.
+    """
+
+    scope: str
+    table: str
+    digest: str
+    verb: Verb
+    key: str
+    key_value: JSONValue
+    before: JSONValue
+    after: JSONValue
+    approved_at: datetime
+    number: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Hold:
+    """A key that is left alone because a change of it was undone; `entry` is the undo's number."""
+
+    scope: str
+    table: str
+    key: str
+    key_value: JSONValue
+    entry: int
+    held_at: datetime

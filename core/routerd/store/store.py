@@ -7,22 +7,19 @@ time of one `fsync`; they may be called from any thread. Who may do what is not 
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from routerd.errors import StoreError
-from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.spi import Clock
 from routerd.store.admission import Access, AdmissionBook
-from routerd.store.codec import dumps, from_json, loads, time_text
+from routerd.store.codec import dumps, loads
 from routerd.store.denials import Denials
-from routerd.store.records import JournalEntry
+from routerd.store.journal import JournalBook
 from routerd.store.salvage import Salvaged, damaged_files
 
 if TYPE_CHECKING:
@@ -30,15 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-JOURNAL_DEPTH = 20
-"""How many of the latest entries of one key are kept beside the first."""
-
 
 class DamagedFile(StoreError):
     """The state file is damaged; what is in it can be read in part at most."""
-
-
-_ENTRY = "number, scope, tbl, verb, key, key_value, before, after, begun_at, outcome, finished_at"
 
 
 class Store:
@@ -65,9 +56,9 @@ class Store:
         # Whoever reads does not wait for a commit's way to the disk.
         self._reading = self._lock if reader is None else threading.Lock()
         self._denials = denials or Denials(path.with_suffix(".denied"))
-        self.admission = AdmissionBook(
-            Access(read=self._read, transaction=self._transaction), self._denials, clock.now
-        )
+        access = Access(read=self._read, transaction=self._transaction)
+        self.admission = AdmissionBook(access, self._denials, clock.now)
+        self.journal = JournalBook(access, clock.now)
 
     def close(self) -> None:
         """Close the file; a second time is a success."""
@@ -127,77 +118,6 @@ class Store:
                 (claim.name, dumps(claim)),
             )
 
-    # --- the journal of changes outside the host -------------------------------------------------
-
-    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:  # Any: of any table
-        """Write down a change that is about to be made and return its number.
-
-        Of each key the first entry stays, because it knows what was there before us, and the
-        latest ones.
-        """
-        key = str(change.key)
-        where = (scope, table, key)
-        with self._transaction() as execute:
-            made = execute(
-                "INSERT INTO journal (scope, tbl, verb, key, key_value, before, after, begun_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(scope, table, change.verb, key, dumps(change.key)),
-                    *(dumps(change.before), dumps(change.after), time_text(self._clock.now())),
-                ),
-            )
-            execute(
-                "DELETE FROM journal WHERE scope = ? AND tbl = ? AND key = ? "
-                "AND number IS NOT (SELECT min(number) FROM journal WHERE scope = ? AND tbl = ? AND key = ? "
-                "AND outcome NOT LIKE 'refused%') "
-                "AND number NOT IN (SELECT number FROM journal WHERE scope = ? AND tbl = ? AND key = ? "
-                "ORDER BY number DESC LIMIT ?)",
-                (*where, *where, *where, JOURNAL_DEPTH),
-            )
-            return made.lastrowid or 0
-
-    def journal_finish(self, entry: int, outcome: str) -> None:
-        """Note `done`, `failed: ...` (it may have happened) or `refused: ...` of a change.
-
-        With a deletion that is done the key is no longer ours, and its earlier entries go.
-        """
-        with self._transaction() as execute:
-            execute(
-                "UPDATE journal SET outcome = ?, finished_at = ? WHERE number = ?",
-                (outcome, time_text(self._clock.now()), entry),
-            )
-            if outcome == "done":
-                execute(
-                    "DELETE FROM journal WHERE number < ?1 AND EXISTS (SELECT 1 FROM journal AS ended "
-                    "WHERE ended.number = ?1 AND ended.verb = 'delete' AND ended.scope = journal.scope "
-                    "AND ended.tbl = journal.tbl AND ended.key = journal.key)",
-                    (entry,),
-                )
-
-    def journal_entries(self, scope: str | None = None, table: str | None = None) -> tuple[JournalEntry, ...]:
-        """Return the entries, oldest first, of all scopes or of one, of all its tables or of one."""
-        rows = self._read(
-            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - a constant list of columns
-            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
-            (scope, table),
-        )
-        return tuple(self._entry(row) for row in rows)
-
-    def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
-        """Return, by key, the first entry of each key that is ours; its `before` is what to restore."""
-        first: dict[str, JournalEntry] = {}
-        for entry in self.journal_entries(scope, table):
-            if entry.outcome == "done" and entry.verb == "delete":
-                first.pop(entry.key, None)
-            elif entry.verb != "delete" and not entry.outcome.startswith("refused"):
-                # One that failed, or whose end was never noted, may have happened all the same.
-                first.setdefault(entry.key, entry)
-        return first
-
-    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
-        """Return the keys, as text, of a cloud's table that the journal says are ours."""
-        return frozenset(self.owned(scope, table))
-
     # --- values that were on the host before us --------------------------------------------------
 
     def originals(self, scope: str) -> Originals:
@@ -256,22 +176,6 @@ class Store:
             raise StoreError(
                 f"state file {self.path}: a record is damaged; restore a copy, or move it away ({error})"
             ) from error
-
-    def _entry(self, row: Sequence[Any]) -> JournalEntry:  # Any: a row's columns
-        number, scope, table, verb, key, key_value, before, after, begun, outcome, finished = row
-        return JournalEntry(
-            number=number,
-            scope=scope,
-            table=table,
-            verb=verb,
-            key=key,
-            key_value=json.loads(key_value),
-            before=json.loads(before),
-            after=json.loads(after),
-            begun_at=from_json(begun, datetime),
-            outcome=outcome,
-            finished_at=from_json(finished, datetime) if finished else None,
-        )
 
 
 class Originals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import attrs
 import pytest
@@ -35,6 +36,9 @@ from routerd.model.session import SessionState
 from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
 from routerd.runtime.explain import Explanation, Facts, Step, explain, explanation_document
+from routerd.runtime.gate import Gate, Mode
+from routerd.store import open_store
+from routerd.testing.clock import FakeClock
 
 PREFIX = IPv4Network(f"{REMOTE}/32")
 CLOUD_ROUTE = FabricRouteKey(table=TABLE, prefix=PREFIX)
@@ -383,11 +387,22 @@ def test_a_cloud_route_that_covers_more_addresses_is_found() -> None:
     assert f"the route to {aggregate.prefix} in {TABLE} is pending" in found.verdict
 
 
-def test_a_cloud_route_that_is_only_planned_is_not_there() -> None:
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("plan", "only planned, not made (mode plan)"),
+        ("approve", "waiting for approval: routerd actions approve"),
+    ],
+)
+def test_a_cloud_route_that_is_not_let_through_is_not_there(mode: Mode, words: str, tmp_path: Path) -> None:
     planned = Change(key=CLOUD_ROUTE, before=None, after=FabricRoute(next_hop=NIC))
-    found = explain(with_report(on_leaf(paths=[path(RR)]), "routes/aws", planned=(planned,), in_sync=0))
-    assert found.verdict.endswith("planned and not made (mode plan)")
+    store = open_store(tmp_path / "routerd.db", clock=FakeClock())
+    gate = Gate(store.journal, scope="aws", table="routes", mode=mode)
+    facts = with_report(on_leaf(paths=[path(RR)]), "routes/aws", planned=(planned,), in_sync=0)
+    found = explain(attrs.evolve(facts, gates={"routes/aws": gate}))
+    assert f"in rtb-1 is {words}" in found.verdict
     assert not found.reachable
+    store.close()
 
 
 def test_a_forwarding_switch_that_is_off_is_to_blame() -> None:

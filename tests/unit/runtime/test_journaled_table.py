@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
 
-from routerd.errors import PermanentError, StoreError, TransientError
+from routerd.errors import NotOwnedError, PermanentError, StoreError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Binding, Loop
@@ -23,15 +23,24 @@ class Book:
     def __init__(self) -> None:
         self.entries: list[tuple[str, str]] = []
         self.full = False
+        self.full_at_the_end = False
 
-    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:
+    def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> tuple[int, ...]:
         if self.full:
             raise StoreError("the disk is full")
-        self.entries.append((str(change.key), "open"))
-        return len(self.entries) - 1
+        first = len(self.entries)
+        self.entries += [(str(change.key), "open") for change in changes]
+        return tuple(range(first, len(self.entries)))
 
-    def journal_finish(self, entry: int, outcome: str) -> None:
-        self.entries[entry] = (self.entries[entry][0], outcome)
+    def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
+        (number,) = self.begin(scope, table, [change])
+        return number
+
+    def finish(self, outcomes: Mapping[int, str]) -> None:
+        if self.full_at_the_end:
+            raise StoreError("the disk is full")
+        for number, outcome in outcomes.items():
+            self.entries[number] = (self.entries[number][0], outcome)
 
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
         if self.full:
@@ -83,9 +92,24 @@ async def test_a_call_that_breaks_off_leaves_its_entries_open() -> None:
 
 
 async def test_how_each_key_ended_is_noted() -> None:
+    """Only what says that it is not ours, or cannot be done at all, has certainly not happened."""
+    refusals = {"b": PermanentError("quota"), "c": NotOwnedError("leads to igw"), "d": UnsupportedError("no")}
+    book, table = Book(), FakeTable[str, int](refusals=refusals)
+    await journaled(table, book).apply([create(key) for key in "abcd"])
+    assert book.entries == [
+        ("a", "done"),
+        ("b", "failed: quota"),
+        ("c", "refused: leads to igw"),
+        ("d", "refused: no"),
+    ]
+
+
+async def test_a_disk_that_is_full_at_the_end_leaves_the_change_and_an_open_entry() -> None:
     book, table = Book(), FakeTable[str, int](refusals={"b": PermanentError("quota")})
-    await journaled(table, book).apply([create("a"), create("b")])
-    assert book.entries == [("a", "done"), ("b", "failed: quota")]
+    book.full_at_the_end = True
+    failures = await journaled(table, book).apply([create("a"), create("b")])
+    assert (table.content, set(failures)) == ({"a": 1}, {"b"})
+    assert book.entries == [("a", "open"), ("b", "open")]
 
 
 async def test_without_a_journal_nothing_is_made_and_everything_is_tried_again() -> None:

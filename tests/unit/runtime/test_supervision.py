@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,14 +86,19 @@ class Journal:
         self.story = story
         self.full = full
 
-    def journal_begin(self, scope: str, table: str, change: Change[Any, Any]) -> int:
+    def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> tuple[int, ...]:
         if self.full:
             raise StoreError("the disk is full")
-        self.story.append(f"begin {change.key}")
-        return len(self.story)
+        first = len(self.story)
+        self.story += [f"begin {change.key}" for change in changes]
+        return tuple(range(first, len(self.story)))
 
-    def journal_finish(self, entry: int, outcome: str) -> None:
-        self.story.append(f"finish {outcome}")
+    def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
+        (number,) = self.begin(scope, table, [change])
+        return number
+
+    def finish(self, outcomes: Mapping[int, str]) -> None:
+        self.story += [f"finish {outcome}" for outcome in outcomes.values()]
 
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
         self.story.append("owned")

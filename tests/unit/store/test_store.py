@@ -49,6 +49,15 @@ def route(last: int, *, before: str | None = None, after: str | None = "eni-1") 
     )
 
 
+def begin(store: Store, scope: str, table: str, change: RouteChange) -> int:
+    (number,) = store.journal.begin(scope, table, [change])
+    return number
+
+
+def finish(store: Store, number: int, outcome: str) -> None:
+    store.journal.finish({number: outcome})
+
+
 def test_the_store_fits_where_it_is_used(store: Store) -> None:
     router: RouterStore = store
     originals: SysctlOriginals = store.originals("sysctl")
@@ -78,7 +87,7 @@ def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_cloc
     store.keep_topology(topology)
     store.keep_own_claim(claim("own"))
     store.originals("sysctl").record("net.ipv4.ip_forward", "0")
-    store.journal_begin("aws", "routes", route(1))
+    begin(store, "aws", "routes", route(1))
     store.close()
 
     again = open_store(path, clock=fake_clock)
@@ -87,7 +96,7 @@ def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_cloc
     assert again.topologies() == {"rrs": topology}
     assert again.own_claims() == {"own": claim("own")}
     assert again.originals("sysctl").all() == {"net.ipv4.ip_forward": "0"}
-    assert again.owned_keys("aws", "routes") == {str(route(1).key)}
+    assert again.journal.owned_keys("aws", "routes") == {str(route(1).key)}
 
 
 def test_a_claim_replaces_the_one_of_its_name(store: Store, fake_clock: FakeClock) -> None:
@@ -142,12 +151,12 @@ def test_a_revocation_is_known_though_the_state_file_forgot_it(path: Path, fake_
 
 class TestJournal:
     def test_a_change_that_was_begun_is_ours(self, store: Store) -> None:
-        number = store.journal_begin("aws", "routes", route(1))
-        (entry,) = store.journal_entries()
+        number = begin(store, "aws", "routes", route(1))
+        (entry,) = store.journal.entries()
         assert (entry.number, entry.verb, entry.outcome) == (number, "create", "")
         assert entry.key_value == {"table": "rtb-1", "prefix": "10.0.0.1/32"}
         assert (entry.before, entry.after) == (None, {"next_hop": "eni-1"})
-        assert store.owned_keys("aws", "routes") == {str(route(1).key)}
+        assert store.journal.owned_keys("aws", "routes") == {str(route(1).key)}
 
     @pytest.mark.parametrize(
         ("outcome", "ours"), [("done", True), ("failed: timed out", True), ("refused: foreign", False)]
@@ -155,46 +164,48 @@ class TestJournal:
     def test_only_what_certainly_did_not_happen_is_not_ours(
         self, store: Store, outcome: str, ours: bool
     ) -> None:
-        store.journal_finish(store.journal_begin("aws", "routes", route(1)), outcome)
-        assert bool(store.owned_keys("aws", "routes")) == ours
+        finish(store, begin(store, "aws", "routes", route(1)), outcome)
+        assert bool(store.journal.owned_keys("aws", "routes")) == ours
 
     def test_what_was_deleted_is_no_longer_ours(self, store: Store) -> None:
-        store.journal_finish(store.journal_begin("aws", "routes", route(1)), "done")
-        store.journal_finish(store.journal_begin("aws", "routes", route(2)), "done")
-        deletion = store.journal_begin("aws", "routes", route(1, before="eni-1", after=None))
-        assert len(store.owned_keys("aws", "routes")) == 2
-        store.journal_finish(deletion, "done")
-        assert store.owned_keys("aws", "routes") == {str(route(2).key)}
-        assert [entry.key for entry in store.journal_entries()] == [str(route(2).key), str(route(1).key)]
+        finish(store, begin(store, "aws", "routes", route(1)), "done")
+        finish(store, begin(store, "aws", "routes", route(2)), "done")
+        deletion = begin(store, "aws", "routes", route(1, before="eni-1", after=None))
+        assert len(store.journal.owned_keys("aws", "routes")) == 2
+        finish(store, deletion, "done")
+        assert store.journal.owned_keys("aws", "routes") == {str(route(2).key)}
+        kept = [(entry.key, entry.ended) for entry in store.journal.entries()]
+        one, two = str(route(1).key), str(route(2).key)
+        assert kept == [(one, True), (two, False), (one, True)], "the story of a key is kept for people"
 
     def test_a_deletion_that_failed_leaves_it_ours(self, store: Store) -> None:
-        store.journal_finish(store.journal_begin("aws", "routes", route(1)), "done")
-        deletion = store.journal_begin("aws", "routes", route(1, before="eni-1", after=None))
-        store.journal_finish(deletion, "failed: 503")
-        assert store.owned_keys("aws", "routes") == {str(route(1).key)}
+        finish(store, begin(store, "aws", "routes", route(1)), "done")
+        deletion = begin(store, "aws", "routes", route(1, before="eni-1", after=None))
+        finish(store, deletion, "failed: 503")
+        assert store.journal.owned_keys("aws", "routes") == {str(route(1).key)}
 
     def test_the_value_before_the_first_change_is_kept_through_any_number_of_them(self, store: Store) -> None:
-        refused = store.journal_begin("aws", "routes", route(1, before="igw"))
-        store.journal_finish(refused, "refused: 403")
+        refused = begin(store, "aws", "routes", route(1, before="igw"))
+        finish(store, refused, "refused: 403")
         for count in range(60):
             before = "igw-prior" if count == 0 else "eni-1"
-            number = store.journal_begin("aws", "routes", route(1, before=before))
-            store.journal_finish(number, "done" if count % 2 else "failed: timed out")
-        first = store.owned("aws", "routes")[str(route(1).key)]
+            number = begin(store, "aws", "routes", route(1, before=before))
+            finish(store, number, "done" if count % 2 else "failed: timed out")
+        first = store.journal.owned("aws", "routes")[str(route(1).key)]
         assert first.before == {"next_hop": "igw-prior"}
-        assert len(store.journal_entries("aws", "routes")) <= 22
+        assert len(store.journal.entries("aws", "routes")) <= 22
 
     def test_refusals_do_not_pile_up(self, store: Store) -> None:
         for _ in range(60):
-            store.journal_finish(store.journal_begin("aws", "routes", route(1)), "refused: 403")
-        assert len(store.journal_entries()) == 20
+            finish(store, begin(store, "aws", "routes", route(1)), "refused: 403")
+        assert len(store.journal.entries()) == 20
 
     def test_scopes_and_tables_are_apart(self, store: Store) -> None:
-        store.journal_begin("aws", "routes", route(1))
-        store.journal_begin("oci", "routes", route(2))
-        store.journal_begin("aws", "forwarding", route(3))
-        assert store.owned_keys("aws", "routes") == {str(route(1).key)}
-        assert len(store.journal_entries("aws")) == 2
+        begin(store, "aws", "routes", route(1))
+        begin(store, "oci", "routes", route(2))
+        begin(store, "aws", "forwarding", route(3))
+        assert store.journal.owned_keys("aws", "routes") == {str(route(1).key)}
+        assert len(store.journal.entries("aws")) == 2
 
 
 def test_originals_are_kept_by_scope(store: Store) -> None:

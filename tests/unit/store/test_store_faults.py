@@ -109,8 +109,8 @@ WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
     "renew": _renew,
     "topology": lambda store, _: store.keep_topology(Topology(rr_set="x", reflectors=())),
     "own claim": lambda store, _: store.keep_own_claim(CLAIM),
-    "begin": lambda store, _: store.journal_begin("aws", "routes", CHANGE),
-    "finish": lambda store, _: store.journal_finish(1, "done"),
+    "begin": lambda store, _: store.journal.begin("aws", "routes", [CHANGE]),
+    "finish": lambda store, _: store.journal.finish({1: "done"}),
     "original": lambda store, _: store.original_record("s", "k", "v"),
     "forget": lambda store, _: store.original_forget("s", "kept"),
 }
@@ -123,7 +123,7 @@ def content(store: Store) -> tuple[object, ...]:
         store.admission.audit(100),
         store.topologies(),
         store.own_claims(),
-        store.journal_entries(),
+        store.journal.entries(),
         store.original_all("s"),
     )
 
@@ -136,7 +136,7 @@ def test_a_failure_at_any_statement_changes_nothing(name: str, tmp_path: Path, f
         store, connection = faulty(path, fake_clock)
         if name != "admit":
             _admit(store, fake_clock)
-        store.journal_begin("aws", "routes", CHANGE)
+        store.journal.begin("aws", "routes", [CHANGE])
         store.original_record("s", "kept", "v")
         before = content(store)
         connection.countdown = nth

@@ -54,10 +54,11 @@ class CloudAuthSpec:
 class CloudProviderProfileSpec:
     """The cloud that this router lives in and what routerd may do to it.
 
-    `mode` `plan` only shows what would be changed, `auto` makes the changes. A route that is needed no
-    longer stays for `removal_hold_down`. With `aggregate`, addresses that fill a larger prefix share one
-    route to it. Where nothing changes on our side the cloud is read every `resync_interval`. `options`
-    are the provider's own and are checked against its schema.
+    `mode` `plan` only shows what would be changed, `approve` makes what somebody approved, `auto` makes
+    the changes by itself. A route that is needed no longer stays for `removal_hold_down`. With
+    `aggregate`, addresses that fill a larger prefix share one route to it. Where nothing changes on our
+    side the cloud is read every `resync_interval`. `options` are the provider's own and are checked
+    against its schema.
     """
 
     provider: str
@@ -65,7 +66,7 @@ class CloudProviderProfileSpec:
     resource_group: str | None = None
     capabilities: tuple[str, ...] = ()
     auth: CloudAuthSpec | None = None
-    mode: Literal["plan", "auto"] = "plan"
+    mode: Literal["plan", "approve", "auto"] = "plan"
     removal_hold_down: timedelta = timedelta(minutes=1)
     aggregate: bool = False
     resync_interval: timedelta = timedelta(minutes=15)

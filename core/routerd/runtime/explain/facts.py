@@ -17,6 +17,8 @@ from routerd.reconcile.derive import Inputs, overlay
 from routerd.reconcile.derive.overlay import Adjacency
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
+from routerd.runtime.cloud_words import action_document
+from routerd.runtime.gate import Gate
 from routerd.runtime.status import Live
 
 State = Literal["ok", "bad", "note"]
@@ -75,6 +77,7 @@ class Facts:
     desired: Desired
     live: Live
     reports: Mapping[str, TableReport]
+    gates: Mapping[str, Gate] = attrs.field(factory=dict)
     waiting: Mapping[str, str] = attrs.field(factory=dict)
     owners: tuple[OwnerFacts, ...] = ()
     set_aside: tuple[str, ...] = ()
@@ -152,8 +155,10 @@ class Facts:
             pending = report.pending[key]
             times = "once" if pending.failures == 1 else f"{pending.failures} times"
             return "bad", f"pending, failed {times}: {pending.error}"
-        if any(change.key == key for change in report.planned):
-            return "bad", "planned and not made (mode plan)"
+        planned = next((change for change in report.planned if change.key == key), None)
+        if planned is not None:
+            gate = self.gates.get(table)
+            return "bad", str(action_document(gate, planned)["text"]) if gate else "planned and not made"
         if report.in_sync < len(self.desired.table(table).values):
             return "note", f"{report.in_sync} of {report.desired} were in sync at the last look"
         return "ok", "in sync"

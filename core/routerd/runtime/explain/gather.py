@@ -55,6 +55,7 @@ async def gather(
         desired=router.derive(),
         live=live,
         reports=router.loop.reports(),
+        gates=router.gates(),
         waiting=dict(router.knowledge.waiting),
         owners=owners,
         set_aside=set_aside,

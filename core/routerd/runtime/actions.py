@@ -1,0 +1,213 @@
+"""What people do with changes of clouds: look at them, approve them, undo them.
+
+Approvals are only written down here, and the loop is made to look; an undo is made here, but between
+two passes of the loop, so that nobody else writes to that cloud meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+from routerd.errors import ActionRefused, ProviderError
+from routerd.model.change import Change
+from routerd.reconcile.guard import content_of, guarded
+from routerd.reconcile.loop import Binding
+from routerd.reconcile.wording import key_text
+from routerd.runtime.action_list import Present, Wanted, hold_id, is_number, listed, normal, shown, unknown
+from routerd.runtime.cloud_words import deed_of
+from routerd.runtime.gate import AnyChange, Gate, id_of
+from routerd.runtime.journal import JournaledTable
+from routerd.runtime.router import Router
+from routerd.runtime.undo import undoing
+from routerd.spi import Clock, JSONValue, Logger
+from routerd.store import Approval, Hold, JournalBook, JournalEntry
+from routerd.store.codec import to_json
+
+Document = dict[str, JSONValue]
+
+
+class Actions:
+    """Implements `control.ActionDesk` for a running router."""
+
+    def __init__(self, router: Router, journal: JournalBook, *, clock: Clock, log: Logger) -> None:
+        self._router = router
+        self._journal = journal
+        self._clock = clock
+        self._log = log
+
+    async def listing(self, *, profile: str | None, limit: int) -> Document:
+        """Return what is not made yet and the latest of the journal, oldest first."""
+        found = await asyncio.to_thread(listed, self._journal, self._present(), profile=profile, limit=limit)
+        return {**found, "notes": cast("JSONValue", list(self._notes(profile)))}
+
+    async def show(self, action: str) -> Document:
+        """Return everything about one action; `ActionRefused` when there is none."""
+        return await asyncio.to_thread(shown, self._journal, action, self._present())
+
+    async def approve(self, actions: Sequence[str], *, every: bool, profile: str | None) -> Document:
+        """Approve changes by their ids, or all that wait; release what is held by its id.
+
+        All of it or, with an `ActionRefused`, nothing.
+        """
+        holds = await asyncio.to_thread(self._journal.holds)
+        before = {id_of(each.digest): each for each in await asyncio.to_thread(self._journal.approvals)}
+        wanted = {id_of(each.digest): each for each in self._wanted()}
+        if every:
+            actions = [
+                action
+                for action, each in wanted.items()
+                if each.gate.state(each.change) == "waiting"
+                and not each.trouble
+                and profile in (None, each.gate.scope)
+            ]
+        approved: dict[str, Wanted] = {}
+        released: dict[str, Hold] = {}
+        for typed in actions:
+            action = normal(typed)
+            hold = _hold_of(action, wanted.get(action), holds)
+            if hold is not None:
+                released[action] = hold
+            if action in wanted:
+                _check(typed, wanted[action].gate)
+                approved[action] = wanted[action]
+            elif hold is None and action not in before:
+                raise _not_there(typed)
+        kept = [self._approval(each) for each in approved.values() if each.gate.mode == "approve"]
+        await asyncio.to_thread(self._journal.decide, kept, tuple(released.values()))
+        await self._wake(
+            {each.place[:2] for each in approved.values()} | {_place(h) for h in released.values()}
+        )
+        for action in dict.fromkeys([*approved, *released]):
+            self._log.info("cloud.approved", action=action)
+        return {
+            "approved": [{"id": action, "text": _text(each)} for action, each in approved.items()],
+            "released": [
+                {"id": action, "text": f"{hold.scope}: {key_text(hold.key)}"}
+                for action, hold in released.items()
+                if action not in approved
+            ],
+        }
+
+    async def undo(self, number: int) -> Document:
+        """Put back what was there before an entry, hold its key, and return the new entry.
+
+        `ActionRefused` says what is there and why nothing was done, or that it failed.
+        """
+        entry = await asyncio.to_thread(self._journal.entry, number)
+        if entry is None:
+            raise ActionRefused(f"the journal has no entry {number}; `routerd actions list` has the latest")
+        name = f"{entry.table}/{entry.scope}"
+        try:
+            async with self._router.loop.between_passes(name) as binding:
+                change, made = await self._undo(binding, entry)
+        except KeyError as error:
+            why = self._router.knowledge.waiting.get(f"fabric/{entry.scope}", "the file has no such profile")
+            raise ActionRefused(
+                f"profile {entry.scope} is not at hand, so nothing was done: {why}"
+            ) from error
+        deed = deed_of(entry.scope, entry.table, change)
+        self._log.info("cloud.undone", entry=number, by=made, change=deed.text)
+        return {"undone": number, "number": made, "text": deed.text, "held": entry.undoes is None}
+
+    # --- how ---------------------------------------------------------------------------------------
+
+    async def _undo(self, binding: Binding, entry: JournalEntry) -> tuple[AnyChange, int]:
+        table = cast("JournaledTable", binding.table)
+        try:
+            async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
+                observed = content_of(await table.observe())
+        except ProviderError as error:
+            raise ActionRefused(f"nothing was done: {binding.name} cannot be read: {error}") from error
+        history = await asyncio.to_thread(self._journal.of_key, entry.scope, entry.table, entry.key)
+        present = next((value for key, value in observed.items() if str(key) == entry.key), None)
+        change = undoing(entry, history, present, table.agrees)
+        try:
+            async with guarded(self._log, table=binding.name, call="apply", deadline=binding.deadline):
+                return change, await table.undo(change, undoes=entry.number)
+        except ProviderError as error:
+            doubt = "; it may have happened all the same" if error.retryable else ""
+            raise ActionRefused(f"entry {entry.number} was not undone: {error}{doubt}") from error
+
+    def _present(self) -> Present:
+        reports = self._router.loop.reports()
+        troubles = {
+            (gate.scope, gate.table, str(key)): str(pending.error)
+            for name, gate in self._router.gates().items()
+            if name in reports
+            for key, pending in reports[name].pending.items()
+        }
+        return Present(wanted=tuple(self._wanted()), troubles=troubles)
+
+    def _wanted(self) -> Iterator[Wanted]:
+        reports = self._router.loop.reports()
+        for name, gate in sorted(self._router.gates().items()):
+            report = reports.get(name)
+            if report is None:
+                continue
+            for change in report.planned:
+                yield Wanted(gate=gate, change=change)
+            for change, error in report.refused:
+                yield Wanted(gate=gate, change=change, trouble=f"would be refused: {error}")
+
+    def _notes(self, profile: str | None) -> Iterator[str]:
+        reports = self._router.loop.reports()
+        for name, text in sorted(self._router.knowledge.waiting.items()):
+            if name.startswith("fabric/") and profile in (None, name.removeprefix("fabric/")):
+                yield f"{name.removeprefix('fabric/')}: not known yet what is wanted: {text}"
+        for name, gate in sorted(self._router.gates().items()):
+            report = reports.get(name)
+            if report is not None and not report.readable and profile in (None, gate.scope):
+                yield f"{name}: cannot be read, so this may be out of date: {report.error}"
+
+    def _approval(self, wanted: Wanted) -> Approval:
+        change: Change[object, object] = wanted.change
+        return Approval(
+            scope=wanted.gate.scope,
+            table=wanted.gate.table,
+            digest=wanted.digest,
+            verb=change.verb,
+            key=str(change.key),
+            key_value=to_json(change.key),
+            before=to_json(change.before),
+            after=to_json(change.after),
+            approved_at=self._clock.now(),
+        )
+
+    async def _wake(self, places: set[tuple[str, str]]) -> None:
+        for scope, table in places:
+            name = f"{table}/{scope}"
+            gate = self._router.gates().get(name)
+            if gate is not None:
+                await asyncio.to_thread(gate.read)
+                self._router.loop.look(name)
+
+
+def _hold_of(action: str, wanted: Wanted | None, holds: Sequence[Hold]) -> Hold | None:
+    if wanted is not None:
+        return next((each for each in holds if (each.scope, each.table, each.key) == wanted.place), None)
+    return next((each for each in holds if hold_id(each) == action), None)
+
+
+def _check(typed: str, gate: Gate) -> None:
+    if gate.mode == "plan":
+        raise ActionRefused(
+            f"change {typed} is only planned, because profile {gate.scope} is in mode plan; nothing was "
+            "approved; set mode: approve or auto in the file and restart routerd"
+        )
+
+
+def _not_there(typed: str) -> ActionRefused:
+    if is_number(typed.strip()):
+        return ActionRefused(f"{typed} is an entry of the journal: it can be undone, not approved")
+    refusal = unknown(typed)
+    return ActionRefused(f"{refusal}; nothing was approved")
+
+
+def _place(hold: Hold) -> tuple[str, str]:
+    return hold.scope, hold.table
+
+
+def _text(wanted: Wanted) -> str:
+    return deed_of(wanted.gate.scope, wanted.gate.table, wanted.change).text

@@ -1,0 +1,126 @@
+"""What can be found out about the clouds of a file without a daemon, and without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import attrs
+
+from routerd.errors import ConfigError, ProviderError
+from routerd.model import specs
+from routerd.model.fabric import Finding, Forwarding, InstanceFacts
+from routerd.model.intent import Named
+from routerd.reconcile.guard import content_of, guarded
+from routerd.runtime.log import Log
+from routerd.runtime.prepare import Prepared
+from routerd.runtime.providers import alone
+from routerd.spi import Capability, DiagnosingFabric, Fabric
+
+SECONDS = 60.0
+"""How long one question to a cloud may take; its SDK tries several times within it."""
+
+_DIAGNOSIS_SECONDS = 180.0
+
+
+@attrs.frozen(kw_only=True)
+class Checkup:
+    """What was found of one profile; `facts` is none when the cloud did not say who we are.
+
+    `diagnosed` says whether the provider could check its permissions.
+    """
+
+    profile: str
+    provider: str
+    mode: str
+    facts: InstanceFacts | None = None
+    forwarding: Mapping[str, bool] = attrs.field(factory=dict)
+    routes: int | None = None
+    findings: tuple[Finding, ...] = ()
+    diagnosed: bool = False
+
+    @property
+    def healthy(self) -> bool:
+        """Say whether nothing is missing."""
+        return not any(finding.state == "missing" for finding in self.findings)
+
+
+def chosen(prepared: Prepared, name: str | None) -> list[Named[specs.CloudProviderProfileSpec]]:
+    """Return the profile of that name, or all; `ConfigError` when the file has none."""
+    profiles = list(prepared.intent.of(specs.CloudProviderProfileSpec))
+    wanted = None if name is None else name.strip().rpartition("/")[2]
+    found = [each for each in profiles if wanted in (None, each.name)]
+    if found:
+        return found
+    known = ", ".join(each.name for each in profiles) or "none"
+    what = f"no CloudProviderProfile {name}" if name else "no CloudProviderProfile"
+    raise ConfigError.single(prepared.configuration.file, f"it has {what}; it has {known}")
+
+
+async def examine(prepared: Prepared, profile: Named[specs.CloudProviderProfileSpec], log: Log) -> Checkup:
+    """Ask one cloud who we are, how it stands, and what is allowed. What does not answer is a finding."""
+    plugin, provider = prepared.host.fabrics()[profile.spec.provider]
+    options = prepared.profile_options[profile.name]
+    node = prepared.configuration.node
+    checkup = Checkup(profile=profile.name, provider=profile.spec.provider, mode=profile.spec.mode)
+    with alone(plugin, provider, options, node=node, log=log, read_only=True) as fabric:
+        try:
+            checkup = await _asked(checkup, fabric, log)
+            if Capability.DIAGNOSES in provider.capabilities:
+                checkup = await _diagnosed(checkup, cast("DiagnosingFabric", fabric), log)
+        finally:
+            await _let_go(fabric, profile.name, log)
+    return checkup
+
+
+async def _asked(checkup: Checkup, fabric: Fabric, log: Log) -> Checkup:
+    step = "start"
+    try:
+        async with guarded(log, table=checkup.profile, call="ask", deadline=SECONDS):
+            await fabric.start()
+        step = "instance"
+        async with guarded(log, table=checkup.profile, call="ask", deadline=SECONDS):
+            checkup = attrs.evolve(checkup, facts=await fabric.instance())
+        step = "forwarding"
+        async with guarded(log, table=f"forwarding/{checkup.profile}", call="observe", deadline=SECONDS):
+            switches = cast("Mapping[str, Forwarding]", content_of(await fabric.forwarding.observe()))
+            checkup = attrs.evolve(checkup, forwarding={nic: each.enabled for nic, each in switches.items()})
+        step = "routes"
+        async with guarded(log, table=f"routes/{checkup.profile}", call="observe", deadline=SECONDS):
+            checkup = attrs.evolve(checkup, routes=len(content_of(await fabric.routes.observe())))
+    except ProviderError as error:
+        return _missing(checkup, _QUESTIONS[step], str(error))
+    return checkup
+
+
+async def _diagnosed(checkup: Checkup, fabric: DiagnosingFabric, log: Log) -> Checkup:
+    """Add what the provider says of its permissions, also where an earlier question had no answer."""
+    try:
+        async with guarded(log, table=checkup.profile, call="ask", deadline=_DIAGNOSIS_SECONDS):
+            findings = tuple(await fabric.diagnose())
+    except ProviderError as error:
+        # A cloud that does not answer at all has said so once already.
+        return checkup if checkup.findings else _missing(checkup, "permissions", str(error))
+    return attrs.evolve(checkup, findings=(*checkup.findings, *findings), diagnosed=True)
+
+
+async def _let_go(fabric: Fabric, profile: str, log: Log) -> None:
+    try:
+        async with guarded(log, table=profile, call="ask", deadline=SECONDS):
+            await fabric.aclose()
+    except ProviderError as error:
+        log.warning("provider.close.failed", error=str(error))
+
+
+def _missing(checkup: Checkup, subject: str, detail: str) -> Checkup:
+    finding = Finding(subject=subject, state="missing", detail=detail)
+    return attrs.evolve(checkup, findings=(*checkup.findings, finding))
+
+
+_QUESTIONS = {
+    "start": "metadata service or login",
+    "instance": "who we are",
+    "forwarding": "reading the forwarding switch",
+    "routes": "reading the route tables",
+}
+"""What was asked, as a finding's subject."""

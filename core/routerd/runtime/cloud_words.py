@@ -1,0 +1,177 @@
+"""Changes of clouds in words that need no knowledge of this program, and their values from the journal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from routerd.model.change import Change, Verb
+from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
+from routerd.reconcile.wording import key_text, value_text
+from routerd.runtime.gate import AnyChange, Gate, State, id_of
+from routerd.spi import JSONValue
+from routerd.store.codec import from_json
+
+Document = dict[str, JSONValue]
+
+_KINDS: Mapping[str, tuple[type[Any], type[Any]]] = {
+    "forwarding": (str, Forwarding),
+    "routes": (FabricRouteKey, FabricRoute),
+}
+"""What keys and values of each journaled table are."""
+
+_STANDING: Mapping[State, str] = {
+    "planned": "only planned, not made (mode plan)",
+    "waiting": "waiting for approval: routerd actions approve {id}",
+    "approved": "approved, to be made at the next look",
+    "held": "held after an undo: routerd actions approve {id} releases it",
+    "auto": "made by itself (mode auto)",
+}
+"""How a change stands, as what may follow `is`."""
+
+
+@attrs.frozen(kw_only=True)
+class Deed:
+    """A change of a cloud as it was written down: values where they can be read, else their JSON."""
+
+    scope: str
+    table: str
+    verb: Verb
+    key: object
+    before: object
+    after: object
+
+    @property
+    def text(self) -> str:
+        """Return the change as one sentence without a subject: `add route 10.0.0.1/32 ...`."""
+        match self.key:
+            case FabricRouteKey():
+                return self._route(self.key)
+            case str() if self.table == "forwarding":
+                present = f" ({_switch(self.before)} before)" if self.before is not None else ""
+                return f"turn forwarding {_switch(self.after)} for {self.key}{present}"
+            case _:
+                return f"{self.verb} {key_text(self.key)}"
+
+    def _route(self, key: FabricRouteKey) -> str:
+        route, before, after = f"route {key.prefix}", _hop(self.before), _hop(self.after)
+        match self.verb:
+            case "create":
+                return f"add {route} to {after} in table {key.table}"
+            case "replace":
+                return f"turn {route} in table {key.table} from {before} to {after}"
+            case _:
+                return f"remove {route} to {before} from table {key.table}"
+
+    def document(self) -> Document:
+        """Return the change as `routerd actions` shows it."""
+        route = isinstance(self.key, FabricRouteKey)
+        return {
+            "profile": self.scope,
+            "table": self.table,
+            "verb": self.verb,
+            "key": key_text(self.key),
+            "routeTable": str(self.key.table) if isinstance(self.key, FabricRouteKey) else None,
+            "prefix": str(self.key.prefix) if isinstance(self.key, FabricRouteKey) else None,
+            "nic": None if route else key_text(self.key),
+            "from": _value(self.before),
+            "to": _value(self.after),
+            "text": self.text,
+        }
+
+
+def deed_of(scope: str, table: str, change: AnyChange) -> Deed:
+    """Return a change that is wanted as a deed."""
+    return Deed(
+        scope=scope,
+        table=table,
+        verb=change.verb,
+        key=change.key,
+        before=change.before,
+        after=change.after,
+    )
+
+
+def written_deed(
+    scope: str, table: str, verb: Verb, key_value: JSONValue, before: JSONValue, after: JSONValue
+) -> Deed:
+    """Return a change from the journal as a deed, also one whose values this routerd cannot read."""
+    try:
+        change = decoded(table, key_value, before, after)
+    except ValueError:
+        return Deed(scope=scope, table=table, verb=verb, key=key_value, before=before, after=after)
+    return deed_of(scope, table, change)
+
+
+def decoded(table: str, key_value: JSONValue, before: JSONValue, after: JSONValue) -> AnyChange:
+    """Return a change from the journal; `ValueError` when this routerd cannot read it."""
+    if table not in _KINDS:
+        raise ValueError(f"there is no table {table}")
+    key_kind, value_kind = _KINDS[table]
+    return Change(
+        key=from_json(key_value, key_kind),
+        before=None if before is None else from_json(before, value_kind),
+        after=None if after is None else from_json(after, value_kind),
+    )
+
+
+def present_text(table: str, value: object) -> str:
+    """Return in words what is there now."""
+    if value is None:
+        return "no route that leads to us" if table == "routes" else "no such interface"
+    match value:
+        case FabricRoute():
+            return f"a route to {value.next_hop}"
+        case Forwarding():
+            return f"forwarding {_switch(value)}"
+        case _:
+            return value_text(value)
+
+
+def action_document(gate: Gate, change: AnyChange, state: State | None = None) -> Document:
+    """Return what becomes of a change that is wanted: its id, how it stands, and that in words."""
+    state = state or gate.state(change)
+    action = id_of(gate.digest(change))
+    return {"id": action, "state": state, "text": _STANDING[state].format(id=action)}
+
+
+def open_ends(gate: Gate | None, planned: Iterable[AnyChange]) -> str:
+    """Return in words why changes that are wanted are not made."""
+    counts = Counter[str]("planned" if gate is None else gate.state(change) for change in planned)
+    words = {
+        "waiting": ("waits for approval", "wait for approval", "mode approve, see routerd actions list"),
+        "held": ("is held after an undo", "are held after an undo", "see routerd actions list"),
+        "planned": ("is planned and not made", "are planned and not made", "mode plan"),
+        "approved": ("is approved and not made yet", "are approved and not made yet", "mode approve"),
+        "auto": ("is not made yet", "are not made yet", "mode auto"),
+    }
+    return ", ".join(
+        f"{counts[state]} {f'change {one}' if counts[state] == 1 else f'changes {many}'} ({why})"
+        for state, (one, many, why) in words.items()
+        if counts[state]
+    )
+
+
+def _hop(value: object) -> str:
+    return value.next_hop if isinstance(value, FabricRoute) else value_text(value)
+
+
+def _switch(value: object) -> str:
+    if isinstance(value, Forwarding):
+        return "on" if value.enabled else "off"
+    return value_text(value)
+
+
+def _value(value: object) -> str | None:
+    match value:
+        case None:
+            return None
+        case FabricRoute():
+            return value.next_hop
+        case Forwarding():
+            return _switch(value)
+        case _:
+            return value_text(value)

@@ -1,0 +1,100 @@
+"""Whether an entry of the journal can be undone, and by which change. Pure.
+
+Undone is only what is still there as the entry made it, and only the latest change of a key: anything
+else would overwrite what somebody has made since.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+
+from routerd.errors import ActionRefused
+from routerd.model.change import Change
+from routerd.runtime.cloud_words import decoded, deed_of, present_text
+from routerd.runtime.gate import AnyChange
+from routerd.store import JournalEntry
+
+Agrees = Callable[[object, object], bool]
+
+
+def reversal(entry: JournalEntry) -> AnyChange:
+    """Return the change that undoes an entry, if all is still as it left it; `ActionRefused` says why not."""
+    if entry.outcome.startswith("refused"):
+        raise ActionRefused(f"entry {entry.number} has changed nothing, so there is nothing to undo")
+    try:
+        made = decoded(entry.table, entry.key_value, entry.before, entry.after)
+    except ValueError as error:
+        raise ActionRefused(
+            f"entry {entry.number} cannot be read by this routerd, so nothing was done ({error}); "
+            f"`routerd actions show {entry.number}` shows what is written down"
+        ) from error
+    if entry.table == "forwarding" and made.before is None:
+        raise ActionRefused(
+            f"entry {entry.number} does not say how forwarding of {made.key} stood before; nothing was done"
+        )
+    return Change(key=made.key, before=made.after, after=made.before)
+
+
+def undoing(
+    entry: JournalEntry, history: Iterable[JournalEntry], present: object, agrees: Agrees = operator.eq
+) -> AnyChange:
+    """Return the change that undoes `entry` now; `history` is that of its key, `present` what is there.
+
+    Raises `ActionRefused`, which says what is there and why nothing is done.
+    """
+    change = reversal(entry)
+    for later in history:
+        if later.number > entry.number and _happened(later, present, agrees):
+            raise ActionRefused(_overtaken(entry, later))
+    if _same(change.before, present, agrees):
+        return Change(key=change.key, before=present, after=change.after)
+    made = deed_of(entry.scope, entry.table, Change(key=change.key, before=change.after, after=change.before))
+    doubt = "" if entry.outcome == "done" else ", so it did not happen, or somebody has changed it since"
+    raise ActionRefused(
+        f"entry {entry.number} was to {made.text}, but there is now "
+        f"{present_text(entry.table, present)}{doubt}; nothing was done"
+    )
+
+
+def outlook(entry: JournalEntry, history: Iterable[JournalEntry]) -> tuple[bool, str]:
+    """Return whether an entry can be undone as far as the journal knows, and in words what that would do."""
+    try:
+        change = reversal(entry)
+    except ActionRefused as refused:
+        return False, str(refused)
+    for later in history:
+        if later.number > entry.number and later.outcome == "done":
+            return False, _overtaken(entry, later)
+    text = deed_of(entry.scope, entry.table, change).text
+    held = "" if entry.undoes is not None else ", and leave it so until somebody approves otherwise"
+    there = present_text(entry.table, change.before)
+    return True, f"would {text}{held}; only if there still is {there}"
+
+
+def _overtaken(entry: JournalEntry, later: JournalEntry) -> str:
+    if later.undoes == entry.number:
+        return f"entry {entry.number} was undone already, by entry {later.number}"
+    return (
+        f"entry {later.number} changed the same thing after entry {entry.number}; "
+        f"undo entry {later.number} first, if it is to go"
+    )
+
+
+def _happened(entry: JournalEntry, present: object, agrees: Agrees) -> bool:
+    """Say whether an entry took effect: of one that failed or was interrupted, what is there tells."""
+    if entry.outcome == "done":
+        return True
+    if entry.outcome.startswith("refused"):
+        return False
+    try:
+        made = decoded(entry.table, entry.key_value, entry.before, entry.after)
+    except ValueError:
+        return True
+    return _same(made.after, present, agrees)
+
+
+def _same(wanted: object, present: object, agrees: Agrees) -> bool:
+    if wanted is None or present is None:
+        return wanted is present
+    return agrees(wanted, present)

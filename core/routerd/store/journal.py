@@ -1,0 +1,304 @@
+"""The journal of changes outside the host, and what people decided about such changes.
+
+A change is written down before it is made, with what it replaced, so that it can be undone and so
+that a restarted router knows what is its own. Beside it: what somebody approved, and what was undone
+and is held. Who may decide what is not judged here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from routerd.model.change import Change
+from routerd.spi import JSONValue
+from routerd.store.admission import Access, Execute
+from routerd.store.codec import dumps, from_json, time_text
+from routerd.store.records import Approval, Hold, JournalEntry
+
+DEPTH = 20
+"""How many of the latest entries of one key are kept beside the first."""
+
+ENDED_DEPTH = 1_000
+"""How many entries are kept of keys that are no longer ours, of all clouds together."""
+
+_ENTRY = (
+    "number, scope, tbl, verb, key, key_value, before, after, begun_at, outcome, finished_at, undoes, ended"
+)
+_FIRST = (
+    "SELECT min(number) FROM journal WHERE scope = ?1 AND tbl = ?2 AND key = ?3 AND ended = 0 "
+    "AND verb <> 'delete' AND outcome NOT LIKE 'refused%'"
+)
+"""The entry that knows what was there before a key became ours."""
+
+
+class JournalBook:
+    """The journal in the state file. Every method may raise `StoreError`, and then nothing is changed."""
+
+    def __init__(self, access: Access, now: Callable[[], datetime]) -> None:
+        self._access = access
+        self.now = now
+
+    # --- writing -----------------------------------------------------------------------------------
+
+    def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> tuple[int, ...]:
+        """Write down changes that are about to be made and return their numbers, in their order.
+
+        Of each key the first entry stays, because it knows what was there before us, and the
+        latest ones.
+        """
+        with self._access.transaction() as execute:
+            return tuple(self._begin(execute, scope, table, change) for change in changes)
+
+    def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
+        """Write down a change that undoes the entry `undoes`, and hold its key from now on.
+
+        To undo what was an undo itself holds nothing.
+        """
+        with self._access.transaction() as execute:
+            number = self._begin(execute, scope, table, change, undoes)
+            execute(
+                "INSERT INTO holds (scope, tbl, key, key_value, entry, held_at) SELECT ?, ?, ?, ?, ?, ? "
+                "WHERE NOT EXISTS (SELECT 1 FROM journal WHERE number = ? AND undoes IS NOT NULL) "
+                "ON CONFLICT (scope, tbl, key) DO UPDATE SET entry = excluded.entry",
+                (
+                    *(scope, table, str(change.key), dumps(change.key), number),
+                    *(time_text(self.now()), undoes),
+                ),
+            )
+            return number
+
+    def finish(self, outcomes: Mapping[int, str]) -> None:
+        """Note `done`, `failed: ...` (it may have happened) or `refused: ...` (it has not) by number.
+
+        What is done uses its approval up. With a deletion, and with what puts back what was there
+        before us, the key is no longer ours.
+        """
+        if not outcomes:
+            return
+        with self._access.transaction() as execute:
+            for number, outcome in outcomes.items():
+                execute(
+                    "UPDATE journal SET outcome = ?, finished_at = ? WHERE number = ?",
+                    (outcome, time_text(self.now()), number),
+                )
+                if outcome == "done":
+                    _settle(execute, number)
+                elif outcome.startswith("refused"):
+                    execute("DELETE FROM holds WHERE entry = ?", (number,))
+            execute(
+                "DELETE FROM journal WHERE ended = 1 AND number <= (SELECT number FROM journal "
+                "WHERE ended = 1 ORDER BY number DESC LIMIT 1 OFFSET ?)",
+                (ENDED_DEPTH,),
+            )
+
+    # --- reading -----------------------------------------------------------------------------------
+
+    def entries(self, scope: str | None = None, table: str | None = None) -> tuple[JournalEntry, ...]:
+        """Return the entries, oldest first, of all scopes or of one, of all its tables or of one."""
+        rows = self._access.read(
+            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - a constant list of columns
+            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
+            (scope, table),
+        )
+        return tuple(map(_entry, rows))
+
+    def latest(self, limit: int, scope: str | None = None) -> tuple[JournalEntry, ...]:
+        """Return the latest entries, oldest first, of all scopes or of one."""
+        rows = self._access.read(
+            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
+            "WHERE (?1 IS NULL OR scope = ?1) ORDER BY number DESC LIMIT ?2",
+            (scope, limit),
+        )
+        return tuple(map(_entry, reversed(rows)))
+
+    def entry(self, number: int) -> JournalEntry | None:
+        """Return one entry, or none: it never was, or is no longer kept."""
+        rows = self._access.read(
+            f"SELECT {_ENTRY} FROM journal WHERE number = ?",  # noqa: S608 - as above
+            (number,),
+        )
+        return _entry(rows[0]) if rows else None
+
+    def of_key(self, scope: str, table: str, key: str) -> tuple[JournalEntry, ...]:
+        """Return what is kept of one key, oldest first, also from before it was ours the last time."""
+        rows = self._access.read(
+            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
+            "WHERE scope = ? AND tbl = ? AND key = ? ORDER BY number",
+            (scope, table, key),
+        )
+        return tuple(map(_entry, rows))
+
+    def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
+        """Return, by key, the first entry of each key that is ours; its `before` is what to restore.
+
+        One that failed, or whose end was never noted, may have happened all the same.
+        """
+        rows = self._access.read(
+            f"SELECT {_ENTRY}, min(number) FROM journal "  # noqa: S608 - as above
+            "WHERE scope = ? AND tbl = ? AND ended = 0 AND verb <> 'delete' "
+            "AND outcome NOT LIKE 'refused%' GROUP BY key ORDER BY number",
+            (scope, table),
+        )
+        return {entry.key: entry for entry in (_entry(row[:-1]) for row in rows)}
+
+    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
+        """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        rows = self._access.read(
+            "SELECT DISTINCT key FROM journal WHERE scope = ? AND tbl = ? AND ended = 0 "
+            "AND verb <> 'delete' AND outcome NOT LIKE 'refused%'",
+            (scope, table),
+        )
+        return frozenset(key for (key,) in rows)
+
+    # --- decisions ---------------------------------------------------------------------------------
+
+    def approvals(self, scope: str | None = None, table: str | None = None) -> tuple[Approval, ...]:
+        """Return what was approved and not made yet, oldest first."""
+        rows = self._access.read(
+            "SELECT number, scope, tbl, digest, verb, key, key_value, before, after, approved_at "
+            "FROM approvals WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
+            (scope, table),
+        )
+        return tuple(map(_approval, rows))
+
+    def holds(self, scope: str | None = None, table: str | None = None) -> tuple[Hold, ...]:
+        """Return the keys that are held because a change of theirs was undone."""
+        rows = self._access.read(
+            "SELECT scope, tbl, key, key_value, entry, held_at FROM holds "
+            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY scope, tbl, key",
+            (scope, table),
+        )
+        return tuple(map(_hold, rows))
+
+    def decide(self, approvals: Iterable[Approval], released: Iterable[Hold] = ()) -> None:
+        """Keep approvals, each once, and let go of keys that were held."""
+        with self._access.transaction() as execute:
+            for each in approvals:
+                execute(
+                    "INSERT INTO approvals (scope, tbl, digest, verb, key, key_value, before, after, "
+                    "approved_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (
+                        *(each.scope, each.table, each.digest, each.verb, each.key),
+                        *(dumps(each.key_value), dumps(each.before), dumps(each.after)),
+                        time_text(each.approved_at),
+                    ),
+                )
+            for hold in released:
+                execute(
+                    "DELETE FROM holds WHERE scope = ? AND tbl = ? AND key = ?",
+                    (hold.scope, hold.table, hold.key),
+                )
+
+    def drop_approvals(self, numbers: Iterable[int]) -> None:
+        """Forget approvals of changes that nobody wants any longer."""
+        with self._access.transaction() as execute:
+            for number in numbers:
+                execute("DELETE FROM approvals WHERE number = ?", (number,))
+
+    # --- how ---------------------------------------------------------------------------------------
+
+    def _begin(
+        self, execute: Execute, scope: str, table: str, change: Change[Any, Any], undoes: int | None = None
+    ) -> int:
+        key = str(change.key)
+        execute(
+            "INSERT INTO journal (scope, tbl, verb, key, key_value, before, after, begun_at, undoes) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(scope, table, change.verb, key, dumps(change.key), dumps(change.before)),
+                *(dumps(change.after), time_text(self.now()), undoes),
+            ),
+        )
+        (number,) = execute("SELECT last_insert_rowid()").fetchall()[0]
+        execute(
+            "DELETE FROM journal WHERE scope = ?1 AND tbl = ?2 AND key = ?3 "  # noqa: S608 - as above
+            f"AND number IS NOT ({_FIRST}) AND number <= (SELECT number FROM journal WHERE scope = ?1 "
+            "AND tbl = ?2 AND key = ?3 ORDER BY number DESC LIMIT 1 OFFSET ?4)",
+            (scope, table, key, DEPTH),
+        )
+        return int(number)
+
+
+def _settle(execute: Execute, number: int) -> None:
+    """Draw the consequences of a change that was made."""
+    rows = execute(
+        "SELECT scope, tbl, key, verb, after, undoes FROM journal WHERE number = ?", (number,)
+    ).fetchall()
+    if not rows:
+        return
+    scope, table, key, verb, after, undoes = rows[0]
+    where = (scope, table, key)
+    execute("DELETE FROM approvals WHERE scope = ? AND tbl = ? AND key = ?", where)
+    execute(
+        "DELETE FROM holds WHERE scope = ? AND tbl = ? AND key = ? "
+        "AND EXISTS (SELECT 1 FROM journal WHERE number = ? AND undoes IS NOT NULL)",
+        (*where, undoes),
+    )
+    first = execute(
+        f"SELECT before FROM journal WHERE number = ({_FIRST}) AND number < ?4",  # noqa: S608 - as above
+        (*where, number),
+    ).fetchall()
+    if verb == "delete" or (first and first[0][0] == after):
+        execute(
+            "UPDATE journal SET ended = 1 WHERE scope = ? AND tbl = ? AND key = ? AND number <= ?",
+            (*where, number),
+        )
+
+
+def _entry(row: Sequence[Any]) -> JournalEntry:  # Any: a row's columns
+    number, scope, table, verb, key, key_value, before, after, begun, outcome, finished, undoes, ended = row
+    return JournalEntry(
+        number=number,
+        scope=scope,
+        table=table,
+        verb=verb,
+        key=key,
+        key_value=_document(key_value),
+        before=_document(before),
+        after=_document(after),
+        begun_at=from_json(begun, datetime),
+        outcome=outcome,
+        finished_at=from_json(finished, datetime) if finished else None,
+        undoes=undoes,
+        ended=bool(ended),
+    )
+
+
+def _approval(row: Sequence[Any]) -> Approval:  # Any: as above
+    number, scope, table, digest, verb, key, key_value, before, after, approved = row
+    return Approval(
+        number=number,
+        scope=scope,
+        table=table,
+        digest=digest,
+        verb=verb,
+        key=key,
+        key_value=_document(key_value),
+        before=_document(before),
+        after=_document(after),
+        approved_at=from_json(approved, datetime),
+    )
+
+
+def _hold(row: Sequence[Any]) -> Hold:  # Any: as above
+    scope, table, key, key_value, entry, held = row
+    return Hold(
+        scope=scope,
+        table=table,
+        key=key,
+        key_value=_document(key_value),
+        entry=entry,
+        held_at=from_json(held, datetime),
+    )
+
+
+def _document(text: str) -> JSONValue:
+    """Return a column's JSON; one that is none comes as its text, which no value is made from later."""
+    try:
+        found: JSONValue = json.loads(text)
+    except ValueError:
+        return text
+    return found
