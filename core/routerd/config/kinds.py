@@ -120,7 +120,7 @@ _NO_EFFECT = {
     },
     "Sysctl": {"persistent": "the setting holds while routerd runs"},
     "TunnelInterface": {"pathMTU": "TCP's segment size is clamped on every tunnel by itself"},
-    "ProviderActionPolicy": {"enabled": "set mode: plan or mode: auto in the CloudProviderProfile"},
+    "ProviderActionPolicy": {"enabled": "set mode: plan, approve or auto in the CloudProviderProfile"},
     "MobilityPool": {
         "profiles": "routerd captures no addresses",
         "staticHandovers": "routerd captures no addresses",

@@ -19,7 +19,7 @@ import pytest
 from routerd.errors import StoreError
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
-from routerd.store import Revocation, Store, UsedNonce, open_store
+from routerd.store import Approval, Hold, Revocation, Store, UsedNonce, open_store
 from routerd.store.database import MIGRATIONS, Connection, Rows, explain, prepare
 from routerd.store.records import AuditEntry, Forget, PendingClaim, Verdict
 from routerd.testing.clock import FakeClock
@@ -28,6 +28,19 @@ NONCE = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
 CLAIM = Claim(name="leaf-a", policy_ref="p", leaf_id="leaf-a", tunnel_address="10.0.0.1")
 NOTE = AuditEntry(at=datetime(2026, 6, 28, tzinfo=UTC), decision="admitted", claim="leaf-a")
 CHANGE = Change(key=IPv4Network("10.0.0.0/8"), before=None, after="x")
+WHEN = datetime(2026, 6, 28, tzinfo=UTC)
+APPROVAL = Approval(
+    scope="aws",
+    table="routes",
+    digest="d",
+    verb="create",
+    key="10.0.0.0/8",
+    key_value="10.0.0.0/8",
+    before=None,
+    after="x",
+    approved_at=WHEN,
+)
+HOLD = Hold(scope="aws", table="routes", key="10.0.0.0/8", key_value="10.0.0.0/8", entry=2, held_at=WHEN)
 
 
 class FaultyConnection:
@@ -111,6 +124,11 @@ WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
     "own claim": lambda store, _: store.keep_own_claim(CLAIM),
     "begin": lambda store, _: store.journal.begin("aws", "routes", [CHANGE]),
     "finish": lambda store, _: store.journal.finish({1: "done"}),
+    "undo": lambda store, _: store.journal.begin_undo("aws", "routes", CHANGE, undoes=1),
+    "finish an undo": lambda store, _: store.journal.finish({2: "done"}),
+    "refuse an undo": lambda store, _: store.journal.finish({2: "refused: no"}),
+    "decide": lambda store, _: store.journal.decide([APPROVAL], [HOLD]),
+    "drop": lambda store, _: store.journal.drop_approvals([1]),
     "original": lambda store, _: store.original_record("s", "k", "v"),
     "forget": lambda store, _: store.original_forget("s", "kept"),
 }
@@ -124,6 +142,8 @@ def content(store: Store) -> tuple[object, ...]:
         store.topologies(),
         store.own_claims(),
         store.journal.entries(),
+        store.journal.approvals(),
+        store.journal.holds(),
         store.original_all("s"),
     )
 
@@ -137,6 +157,8 @@ def test_a_failure_at_any_statement_changes_nothing(name: str, tmp_path: Path, f
         if name != "admit":
             _admit(store, fake_clock)
         store.journal.begin("aws", "routes", [CHANGE])
+        store.journal.begin_undo("aws", "routes", CHANGE, undoes=1)
+        store.journal.decide([attrs.evolve(APPROVAL, digest="kept")])
         store.original_record("s", "kept", "v")
         before = content(store)
         connection.countdown = nth
