@@ -187,9 +187,10 @@ def _approval_document(approval: Approval, trouble: str) -> Document:
 def _hold_document(journal: JournalBook, hold: Hold) -> Document:
     action = hold_id(hold)
     undo = journal.entry(hold.entry)
+    undone = journal.entry(undo.undoes) if undo is not None and undo.undoes is not None else None
     deed = (
-        _deed(undo)
-        if undo is not None
+        _deed(undone)
+        if undone is not None
         else Deed(
             scope=hold.scope, table=hold.table, verb="replace", key=hold.key_value, before=None, after=None
         )
@@ -198,7 +199,7 @@ def _hold_document(journal: JournalBook, hold: Hold) -> Document:
         "id": action,
         **deed.document(),
         "state": "held",
-        "why": f"left alone since entry {hold.entry}: routerd actions approve {action} releases it",
+        "why": f"left alone since entry {hold.entry} undid it: routerd actions approve {action} releases it",
         "trouble": "",
         "when": stamp(hold.held_at),
         "approved": None,
