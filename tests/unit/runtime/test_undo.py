@@ -62,6 +62,13 @@ async def test_a_creation_is_removed_and_not_made_again(world: CloudWorld) -> No
     assert world.story() == [("create", "done"), ("delete", "done")]
 
 
+async def test_an_undo_shows_at_the_next_pass_though_the_cloud_is_read_seldom(world: CloudWorld) -> None:
+    await world.actions.undo(world.number("create"))
+    assert world.loop._lanes["fabric/aws"].woken.is_set()
+    await world.passes()
+    assert [each["state"] for each in await world.open()] == ["held"]
+
+
 async def test_what_is_held_is_made_again_when_somebody_approves(world: CloudWorld) -> None:
     await undo(world, world.number("create"))
     (held,) = await world.open()
