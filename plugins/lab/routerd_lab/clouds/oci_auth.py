@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 
 from aiohttp import web
@@ -31,7 +31,8 @@ _SIGNATURE = re.compile(r'(\w+)="([^"]*)"')
 class Gatekeeper:
     """Verifies every request. `keys` are API keys by key id (`tenancy/user/fingerprint`)."""
 
-    def __init__(self, *, tenancy: str, issuer: Issuer) -> None:
+    def __init__(self, *, tenancy: str, issuer: Issuer, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
         self.keys: dict[str, rsa.RSAPublicKey] = {}
         self._tenancy = tenancy
         self._issuer = issuer
@@ -55,7 +56,7 @@ class Gatekeeper:
         missing = required - set(signed)
         body = await request.read()
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        stale = "date" in signed and _age(request.headers.get("date", "")) > _SKEW_SECONDS
+        stale = "date" in signed and _age(request.headers.get("date", ""), self.clock()) > _SKEW_SECONDS
         if (
             missing
             or stale
@@ -94,7 +95,7 @@ class Gatekeeper:
                 )
                 claims = json.loads(_unbase64(head.split(".")[1]))
                 jwk = json.loads(claims["jwk"])
-                if claims["exp"] > time.time():
+                if claims["exp"] > self.clock():
                     return rsa.RSAPublicNumbers(e=_integer(jwk["e"]), n=_integer(jwk["n"])).public_key()
             except (InvalidSignature, ValueError, KeyError, IndexError) as error:
                 raise ApiError(401, "NotAuthenticated", "The security token is not ours.") from error
@@ -117,7 +118,7 @@ class Gatekeeper:
         fields = dict(_SIGNATURE.findall(rest))
         if kind != "Signature" or fields.get("keyId") != f"{self._tenancy}/fed-x509/{fingerprint}":
             raise ApiError(401, "NotAuthenticated", "The key id does not match the certificate")
-        now = int(time.time())
+        now = int(self.clock())
         numbers = loaded.public_numbers()
         jwk = {
             "kty": "RSA",
@@ -142,9 +143,9 @@ class Gatekeeper:
         return f"{head}.{_base64(signature)}"
 
 
-def _age(date: str) -> float:
+def _age(date: str, now: float) -> float:
     try:
-        return abs(time.time() - parsedate_to_datetime(date).timestamp())
+        return abs(now - parsedate_to_datetime(date).timestamp())
     except ValueError:
         return float("inf")
 
