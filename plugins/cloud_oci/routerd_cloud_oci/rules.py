@@ -78,37 +78,63 @@ def destination(rule: Rule) -> IPv4Network | None:
 
 def merge(table: RouteTable, changes: Sequence[RouteChange], site: Site) -> Merge:
     """Return the table's rules with the changes made; the order of what stays is kept."""
-    rules = list(table.rules)
+    rules = _Rules(table.rules)
     failures: dict[FabricRouteKey, ProviderError] = {}
     blockers: set[str] = set()
     # Deletions first: at the limit they make room for what is to be created.
     for change in sorted(changes, key=lambda each: each.after is not None):
-        prefix = change.key.prefix
+        prefix, after = change.key.prefix, change.after
         where = f"oci route table {table.ref}: {prefix}"
-        standing = _standing(rules, change, site)
+        place = rules.place(prefix, ours_first=after is None, site=site)
+        standing = None if place is None else rules.held[place]
         if standing is None:
-            error = _refuse_new(table, change, site, where, len(rules))
-            if error is None and change.after is not None:
-                rules.append(_rule(prefix, change.after.next_hop))
+            error = _refuse_new(table, change, site, where, len(rules.held))
         else:
             error = _refuse_standing(standing, change, site, where)
-            if error is None:
-                rules = _with(rules, standing, change, site)
             if isinstance(error, NotOwnedError) and not site.router(standing):
                 blockers.add(str(standing.get("networkEntityId")))
         if error is not None:
             failures[change.key] = error
-    return Merge(rules=tuple(rules), failures=failures, blockers=frozenset(blockers))
+        elif after is None:
+            rules.delete(prefix, site)
+        elif place is None:
+            rules.add(prefix, _rule(prefix, after.next_hop))
+        elif standing is not None and standing.get("networkEntityId") != after.next_hop:
+            rules.held[place] = {**standing, "networkEntityId": after.next_hop}
+    return Merge(rules=tuple(rules.held.values()), failures=failures, blockers=frozenset(blockers))
 
 
-def _standing(rules: Sequence[Rule], change: RouteChange, site: Site) -> Rule | None:
-    """Return the rule that a change is about: of several, ours to delete, a stranger's to replace."""
-    found = [rule for rule in rules if destination(rule) == change.key.prefix]
-    return min(
-        found,
-        key=lambda rule: (site.router(rule) == site.next_hop) is (change.after is not None),
-        default=None,
-    )
+class _Rules:
+    """The rules by place, and the places by destination: each rule is read once, however many changes."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.held: dict[int, Rule] = {}
+        self._places: dict[IPv4Network | None, list[int]] = {}
+        self._next = 0
+        for rule in rules:
+            self.add(destination(rule), rule)
+
+    def add(self, prefix: IPv4Network | None, rule: Rule) -> None:
+        """Put a rule at the end."""
+        self.held[self._next] = rule
+        self._places.setdefault(prefix, []).append(self._next)
+        self._next += 1
+
+    def place(self, prefix: IPv4Network, *, ours_first: bool, site: Site) -> int | None:
+        """Return where the rule of a destination is: of several, ours to delete, a stranger's to replace."""
+        found = self._places.get(prefix, ())
+        return min(
+            found,
+            key=lambda place: (site.router(self.held[place]) == site.next_hop) is not ours_first,
+            default=None,
+        )
+
+    def delete(self, prefix: IPv4Network, site: Site) -> None:
+        """Take out what leads to us."""
+        for place in tuple(self._places.get(prefix, ())):
+            if site.router(self.held[place]) == site.next_hop:
+                del self.held[place]
+                self._places[prefix].remove(place)
 
 
 def _refuse_new(
@@ -173,16 +199,6 @@ def _foreign(rule: Rule, site: Site, where: str) -> ProviderError:
     return NotOwnedError(
         f"{where} leads to {hop}, which is not ours; remove that rule or stop announcing the prefix"
     )
-
-
-def _with(rules: Sequence[Rule], standing: Rule, change: RouteChange, site: Site) -> list[Rule]:
-    """Return the rules with the standing one deleted or led elsewhere, its other fields as they are."""
-    if change.after is None:
-        return [rule for rule in rules if rule is not standing or site.router(rule) != site.next_hop]
-    if standing.get("networkEntityId") == change.after.next_hop:
-        return list(rules)
-    led = {**standing, "networkEntityId": change.after.next_hop}
-    return [led if rule is standing else rule for rule in rules]
 
 
 def _rule(prefix: IPv4Network, next_hop: str) -> Rule:

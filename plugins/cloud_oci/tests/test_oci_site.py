@@ -13,9 +13,11 @@ from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Finding, RouteTableRef
 from routerd.spi import PluginContext
 from routerd.testing.context import CountingPacing
+from routerd_cloud_oci import rules as rule_module
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
 from routerd_cloud_oci.permissions import PERMISSIONS
+from routerd_cloud_oci.rules import RouteTable, Rule, Site
 from routerd_lab.clouds.oci import DROP, OciRegion, ocid
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
@@ -250,6 +252,34 @@ async def test_a_stale_answer_overwrites_nothing(fabric: OciFabric, region: OciR
     assert await fabric.routes.apply([change(region, HOSTS[1], None, "oci-leaf")]) == {}
     assert set(HOSTS[:2]) <= set(region.routes())
     assert region.troubles.count("UpdateRouteTable", 412) == 2
+
+
+def test_many_changes_read_each_rule_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop waits for it: 400 routes in a table of 400 rules must not be 160,000 steps."""
+    read: list[Rule] = []
+    original = rule_module.destination
+
+    def counting(rule: Rule) -> IPv4Network | None:
+        read.append(rule)
+        return original(rule)
+
+    monkeypatch.setattr(rule_module, "destination", counting)
+    present = tuple(
+        {"destination": f"10.1.{n // 250}.{n % 250}/32", "networkEntityId": "x"} for n in range(400)
+    )
+    table = RouteTable(ref="t", vcn="v", rules=present, etag="e")
+    creations: list[Change[FabricRouteKey, FabricRoute]] = [
+        Change(
+            key=FabricRouteKey(table=RouteTableRef("t"), prefix=IPv4Network(f"10.2.{n // 250}.{n % 250}/32")),
+            before=None,
+            after=FabricRoute(next_hop="us"),
+        )
+        for n in range(400)
+    ]
+    merged = rule_module.merge(table, creations, Site(next_hop="us", limit=800))
+    assert (len(merged.rules), merged.failures) == (800, {})
+    assert merged.rules[:400] == present
+    assert len(read) == 400
 
 
 # --- what a doctor says -------------------------------------------------------------------------------
