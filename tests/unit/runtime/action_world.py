@@ -96,7 +96,15 @@ class CloudWorld:
 
     @property
     def routes(self) -> dict[FabricRouteKey, FabricRoute]:
-        return self.cloud.routes.content
+        """Return the routes of the cloud, whosever they are."""
+        return {**self.cloud.routes.foreign, **self.cloud.routes.content}
+
+    def place(self, last: int, route: FabricRoute | None) -> None:
+        """Change a route as somebody else would."""
+        self.cloud.routes.content.pop(key(last), None)
+        self.cloud.routes.foreign.pop(key(last), None)
+        if route is not None:
+            self.cloud.routes.content[key(last)] = route
 
     @property
     def switches(self) -> Mapping[NicRef, Forwarding]:

@@ -87,7 +87,7 @@ async def test_an_approval_is_used_up_when_the_change_was_made(make: Any) -> Non
     await world.approve(action["id"])
     await world.passes()
     assert world.store.journal.approvals() == ()
-    del world.routes[key(1)]  # somebody removes it by hand
+    world.place(1, None)  # somebody removes it by hand
     await world.looks()
     assert world.routes == {}
     assert [(each["id"], each["state"]) for each in await world.open()] == [(action["id"], "waiting")]
@@ -98,7 +98,7 @@ async def test_an_approval_never_covers_another_change_than_the_one_shown(make: 
     await world.passes()
     (shown,) = await world.open()
     await world.approve(shown["id"])
-    world.routes[key(1)] = OTHERS  # meanwhile a route of another router is there
+    world.place(1, OTHERS)  # meanwhile a route of another router is there
     await world.passes()
     assert world.routes == {key(1): OTHERS}
     (now,) = await world.open()

@@ -134,7 +134,7 @@ async def test_a_deletion_is_made_again_and_stays(world: CloudWorld) -> None:
 
 
 async def test_a_takeover_is_given_back(world: CloudWorld) -> None:
-    world.routes[key(2)] = OTHERS
+    world.place(2, OTHERS)
     world.remote.add(2)
     await world.looks()
     assert world.routes[key(2)] == OURS
@@ -161,11 +161,11 @@ async def test_an_undo_can_be_undone_and_then_holds_nothing(world: CloudWorld) -
 
 async def test_what_somebody_has_changed_since_is_left_alone(world: CloudWorld) -> None:
     number = world.number("create")
-    world.routes[key(1)] = OTHERS
+    world.place(1, OTHERS)
     text = await refused(world, number)
     assert "add route 10.99.0.1/32 to nic-1 in table table-1" in text
     assert "there is now a route to nic-of-leaf-b; nothing was done" in text
-    del world.routes[key(1)]
+    world.place(1, None)
     assert "there is now no route that leads to us; nothing was done" in await refused(world, number)
     world.cloud.forwarding.content[NIC] = OFF
     number = world.number("replace", "forwarding")
@@ -175,7 +175,7 @@ async def test_what_somebody_has_changed_since_is_left_alone(world: CloudWorld) 
 
 async def test_only_the_latest_change_of_a_key_is_undone(world: CloudWorld) -> None:
     first = world.number("create")
-    del world.routes[key(1)]
+    world.place(1, None)
     await world.looks()
     second = world.number("create")
     assert second != first
@@ -234,7 +234,7 @@ async def test_what_failed_or_was_interrupted_is_undone_if_it_happened(
     if outcome:
         world.store.journal.finish({number: outcome})
     assert "so it did not happen, or somebody has changed it since" in await refused(world, number)
-    world.routes[key(2)] = OURS  # it had happened after all
+    world.place(2, OURS)  # it had happened after all
     await undo(world, number)
     assert world.routes == {key(1): OURS}
 
@@ -257,7 +257,7 @@ async def test_a_kill_between_an_undo_and_its_end_leaves_it_undone(world: CloudW
     number = world.number("create")
     change = Change(key=key(1), before=OURS, after=None)
     open_entry = world.store.journal.begin_undo("aws", "routes", change, undoes=number)
-    del world.routes[key(1)]
+    world.place(1, None)
     world.restart()
     await world.looks()
     assert world.routes == {}, "the hold was written down before"
@@ -323,7 +323,7 @@ async def test_an_undo_waits_for_the_pass_that_runs_and_no_pass_overtakes_it(wor
 
 async def test_down_restores_what_was_there_before_us(world: CloudWorld) -> None:
     """A switch, a route that was taken over, and nothing where there was nothing."""
-    world.routes[key(2)] = OTHERS
+    world.place(2, OTHERS)
     world.remote.add(2)
     await world.looks()
     assert world.routes == {key(1): OURS, key(2): OURS}
@@ -335,8 +335,8 @@ async def test_down_restores_what_was_there_before_us(world: CloudWorld) -> None
 
 
 async def test_down_leaves_what_others_have_made_since(world: CloudWorld) -> None:
-    world.routes[key(1)] = OTHERS
-    world.routes[key(3)] = OURS  # leads to us, and no entry says that we made it
+    world.place(1, OTHERS)
+    world.place(3, OURS)  # leads to us, and no entry says that we made it
     await remove_ours(world, world.store)  # type: ignore[arg-type]
     assert world.routes == {key(1): OTHERS, key(3): OURS}
 
