@@ -145,6 +145,18 @@ class _Measured:
         yield _gauge(
             "routerd_table_pending_changes", "Changes that failed and are tried again.", ("table",), pending
         )
+        planned = Counter(
+            (_text(each, "name"), _text(_object(change, "action"), "state"))
+            for each in tables
+            for change in _objects(_list(each, "planned"))
+            if "action" in change
+        )
+        yield _gauge(
+            "routerd_table_planned_changes",
+            "Changes of a cloud that are wanted and not made.",
+            ("table", "standing"),
+            list(planned.items()),
+        )
 
     def _of_tunnels(self) -> Iterator[Metric]:
         tunnels = _objects(_list(self.status, "tunnels"))

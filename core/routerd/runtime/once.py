@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from routerd.errors import ProviderError
+from routerd.errors import ProviderError, StoreError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.reconcile.loop import Binding
@@ -119,7 +119,7 @@ async def _empty(router: Router, store: Store, binding: Binding, done: list[str]
     except TimeoutError:
         failed.append(f"{binding.name}: no answer within {binding.deadline:g} s")
         return
-    except ProviderError as error:
+    except (ProviderError, StoreError) as error:
         failed.append(f"{binding.name}: {error}")
         return
     for change in changes:

@@ -11,9 +11,13 @@ from unittest import mock
 import pytest
 from tests.unit.runtime.action_world import NIC, OFF, ON, OTHERS, OURS, CloudWorld, key
 
+from routerd import config
 from routerd.errors import ActionRefused, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
+from routerd.reconcile.loop import Loop
+from routerd.runtime.cloud_words import open_ends
 from routerd.runtime.gate import Mode, digest_of, id_of
+from routerd.runtime.status import planned_document
 
 
 @pytest.fixture
@@ -294,3 +298,70 @@ def test_an_id_tells_changes_apart_and_is_always_the_same() -> None:
     assert len(set(ids)) == len(ids)
     assert all(len(each) == 8 and each.isalpha() for each in ids)
     assert ids[0] == id_of(digest_of("aws", "routes", next(iter(_changes()))))
+
+
+FILE = """\
+apiVersion: routerd.net/v1alpha1
+kind: Router
+metadata: {name: here}
+spec:
+  resources:
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: CloudProviderProfile
+      metadata: {name: aws}
+      spec: {provider: fake, mode: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        (None, "held after an undo: routerd actions approve"),
+        ("auto", "held after an undo: routerd actions approve"),
+        ("plan", "only planned, not made (mode plan)"),
+    ],
+)
+async def test_a_plan_says_what_becomes_of_a_change_by_the_file_that_is_asked_about(
+    make: Any, candidate: str | None, words: str
+) -> None:
+    world = make("auto", 1)
+    await world.passes()
+    await world.actions.undo(world.number("create"))
+    dry = Loop(world.loop.bindings(), derive=world._derive, clock=world.clock, log=world.log)
+    await dry.run_once("fabric/aws", dry_run=True)
+    intent = config.load_text(FILE % candidate, file="x").intent if candidate else None
+    (change,) = planned_document(world, dry, intent)["changes"]
+    assert change["action"]["text"].startswith(words)
+    assert world.routes == {}
+
+
+async def test_a_dry_run_voids_no_approval(make: Any) -> None:
+    """It may be of a file that wants something else."""
+    world = make("approve", 1)
+    await world.passes()
+    await world.approve(every=True)
+    world.remote.clear()
+    dry = Loop(world.loop.bindings(), derive=world._derive, clock=world.clock, log=world.log)
+    await dry.run_once("fabric/aws", dry_run=True)
+    world.remote.add(1)
+    await world.passes()
+    assert world.routes == {key(1): OURS}
+
+
+async def test_why_a_router_is_not_ready_names_the_mode_and_counts(make: Any) -> None:
+    world = make("approve", 1, 2)
+    await world.passes()
+    gate, report = world.gates()["routes/aws"], world.loop.reports()["routes/aws"]
+    assert (
+        open_ends(gate, report.planned)
+        == "2 changes wait for approval (mode approve, see routerd actions list)"
+    )
+    await world.approve((await world.open())[0]["id"])
+    assert open_ends(gate, report.planned) == (
+        "1 change waits for approval (mode approve, see routerd actions list), "
+        "1 change is approved and not made yet (mode approve)"
+    )
+    world.restart("plan")
+    await world.passes()
+    gate, report = world.gates()["routes/aws"], world.loop.reports()["routes/aws"]
+    assert open_ends(gate, report.planned) == "2 changes are planned and not made (mode plan)"

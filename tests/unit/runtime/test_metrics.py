@@ -16,6 +16,12 @@ from routerd.spi import JSONValue
 
 NOW = datetime(2026, 6, 28, 12, tzinfo=UTC)
 
+WAITING: JSONValue = {
+    "name": "routes/aws",
+    "desired": 3,
+    "inSync": 0,
+    "planned": [{"action": {"state": state}} for state in ("waiting", "waiting", "held")],
+}
 STATUS: dict[str, JSONValue] = {
     "version": "0.1.0",
     "node": 'r"r',
@@ -34,7 +40,7 @@ STATUS: dict[str, JSONValue] = {
         {"neighbour": "10.255.0.4", "leaf": "leaf-b", "state": "active"},
     ],
     "routes": [{"installed": True}, {"installed": False}],
-    "tables": [{"name": "routes", "desired": 3, "inSync": 2, "pending": [{}]}],
+    "tables": [{"name": "routes", "desired": 3, "inSync": 2, "pending": [{}]}, WAITING],
     "tunnels": [{"link": "samt1", "backend": "kernel", "up": True, "rxBytes": 1000, "txBytes": 2000}],
     "wireguard": [
         {"link": "wg-sam", "publicKey": "abc=", "handshakeAge": 12},
@@ -84,6 +90,11 @@ EXPECTED = {
     key("routes_learned"): 2,
     key("routes_installed"): 1,
     key("table_pending_changes", table="routes"): 1,
+    key("table_pending_changes", table="routes/aws"): 0,
+    key("table_desired_objects", table="routes/aws"): 3,
+    key("table_in_sync_objects", table="routes/aws"): 0,
+    key("table_planned_changes", table="routes/aws", standing="waiting"): 2,
+    key("table_planned_changes", table="routes/aws", standing="held"): 1,
     key("table_in_sync_objects", table="routes"): 2,
     key("tunnel_up", link="samt1", backend="kernel"): 1,
     key("tunnel_receive_bytes_total", link="samt1", backend="kernel"): 1000,

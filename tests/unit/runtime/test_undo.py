@@ -346,3 +346,17 @@ async def test_down_names_what_it_cannot_read(world: CloudWorld) -> None:
     removed = await remove_ours(world, world.store)  # type: ignore[arg-type]
     assert [text for text in removed.failed if "what was there before cannot be read" in text]
     assert world.routes == {key(1): OURS}
+
+
+async def test_down_goes_on_though_the_journal_of_one_table_cannot_be_read(world: CloudWorld) -> None:
+    real = world.store.journal.owned
+
+    def owned(scope: str, table: str) -> Any:
+        if table == "routes":
+            raise StoreError("the disk failed to read")
+        return real(scope, table)
+
+    with mock.patch.object(world.store.journal, "owned", owned):
+        removed = await remove_ours(world, world.store)  # type: ignore[arg-type]
+    assert removed.failed == ("routes/aws: the disk failed to read",)
+    assert (world.routes, dict(world.switches)) == ({key(1): OURS}, {NIC: OFF})
