@@ -27,11 +27,12 @@ from routerd.spi import (
 from routerd.testing.contracts import (
     EncryptingTransportContract,
     EnrollmentContract,
-    FabricContract,
     Foreign,
     Neighbour,
+    OtherRouter,
     RoutingContract,
     Samples,
+    SharedFabricContract,
     TableContract,
     TransportContract,
 )
@@ -207,7 +208,7 @@ class TestFakeEnrollment(EnrollmentContract):
         return enrollment_provider()
 
 
-class TestFakeFabric(FabricContract):
+class TestFakeFabric(SharedFabricContract):
     @pytest.fixture
     def world(self) -> FakeWorld:
         return FakeWorld()
@@ -215,6 +216,19 @@ class TestFakeFabric(FabricContract):
     @pytest.fixture
     def provider(self, world: FakeWorld) -> Provider[Fabric]:
         return fabric_provider(world)
+
+    @pytest.fixture
+    def other(self, world: FakeWorld) -> OtherRouter:
+        theirs = FabricRoute(next_hop="nic-2")
+
+        async def place(key: FabricRouteKey) -> None:
+            world.routes.settle(key, theirs)
+
+        async def read(key: FabricRouteKey) -> str | None:
+            found = world.routes.content.get(key) or world.routes.foreign.get(key)
+            return found.next_hop if found is not None else None
+
+        return OtherRouter(next_hop=theirs.next_hop, place=place, read=read)
 
     @pytest.fixture
     def samples(self, world: FakeWorld) -> AllSamples:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from routerd.config.checker import Checker, unique
 from routerd.model import specs
 from routerd.model.resource import Resource
 from routerd.model.specs.mobility import MAX_PRIORITY
 
+_SHORTEST = timedelta(seconds=1)
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
 
 
@@ -25,6 +27,37 @@ def groups(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
             c.report(r, f"{path}.allowedLeafIDs.pattern", f"is no regular expression: {error}")
 
 
+def takeover(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:
+    """Check what a router takes over from the others of its site."""
+    s = r.spec
+    placed = _placed(c)
+    unique(c, r, "spec.takeoverFrom", s.takeover_from)
+    for index, next_hop in enumerate(s.takeover_from):
+        if not next_hop.strip() or next_hop != next_hop.strip():
+            c.report(r, f"spec.takeoverFrom[{index}]", f'"{next_hop}" names no router')
+    if s.takeover_from and not placed:
+        message = "needs a claim with placement: without it nobody says which router is active"
+        c.report(r, "spec.takeoverFrom", message, "add placement to the SAMEnrollmentClaim")
+    elif placed and not s.takeover_from:
+        message = (
+            f"is empty, so routes of the other leaves of {placed[0].id.ref}'s group stay where they lead"
+        )
+        c.warn(r, "spec.takeoverFrom", message, "name the site's other routers as the cloud's routes do")
+    if s.takeover_hold_down < _SHORTEST:
+        message = f"must be {_SHORTEST.total_seconds():g}s or more"
+        c.report(r, "spec.takeoverHoldDown", message, "a reflector that starts anew needs a moment")
+
+
+def _placed(c: Checker) -> list[Resource[specs.SAMEnrollmentClaimSpec]]:
+    """Return the claims with placement by which this router joins."""
+    submitted = {found.spec.claim_ref.rpartition("/")[2] for found in c.of(specs.SAMEnrollmentClientSpec)}
+    return [
+        found
+        for found in c.of(specs.SAMEnrollmentClaimSpec)
+        if found.name in submitted and found.spec.placement is not None
+    ]
+
+
 def placement(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     """Check which one of its site's leaves a claim is."""
     placed = r.spec.placement
@@ -37,3 +70,7 @@ def placement(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     if not r.spec.mobility.owned_addresses:
         hint = "the leaves of a group know of each other by the addresses that they share"
         c.report(r, "spec.mobility.ownedAddresses", "is required with placement", hint)
+    first = next(iter(_placed(c)), None)
+    if first is not None and first.name != r.name and r.name in {each.name for each in _placed(c)}:
+        message = f"{first.id.ref} has one already, and a router has one place in its site"
+        c.report(r, "spec.placement", message)

@@ -58,6 +58,7 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
     if not faults:
         # What a plugin would provide is not known when it cannot be loaded.
         problems += _needs(configuration, host)
+        problems += _sharing(configuration, host)
         problems += [_of_plugins(configuration, text, severity="warning") for text in host.warnings]
     problems.sort(key=lambda problem: problem.line)
     if errors := [problem for problem in problems if problem.severity == "error"]:
@@ -129,6 +130,25 @@ def _profile_options(
         problems += found
         options[profile.name] = value
     return options
+
+
+def _sharing(configuration: config.Configuration, host: PluginHost) -> Iterator[Problem]:
+    """Yield a problem for each profile that is to take over in a cloud whose plugin cannot."""
+    fabrics = host.fabrics()
+    for resource in configuration.of(specs.CloudProviderProfileSpec):
+        spec = resource.spec
+        if not spec.takeover_from or spec.provider not in fabrics:
+            continue
+        plugin, provider = fabrics[spec.provider]
+        if Capability.SHARES_SITE not in provider.capabilities:
+            yield Problem(
+                file=configuration.file,
+                line=resource.source.line_of("spec.takeoverFrom"),
+                resource=resource.id.ref,
+                path="spec.takeoverFrom",
+                message=f"plugin {plugin.info.name} cannot take over routes of other routers",
+                hint="take it out; the site has one router then",
+            )
 
 
 def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ from routerd.spi import (
     PluginContext,
     Provider,
     Routing,
+    SharedFabric,
     Transport,
 )
 
@@ -72,9 +73,10 @@ class Workshop:
         for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec):
             plugin, fabric = fabrics[profile.spec.provider]
             options = self.prepared.profile_options[profile.name]
-            made_fabrics[profile.name] = self._create(
-                plugin, fabric, options, lane=f"fabric/{profile.name}", instance=profile.name
-            )
+            made = self._create(plugin, fabric, options, lane=f"fabric/{profile.name}", instance=profile.name)
+            if profile.spec.takeover_from:
+                cast("SharedFabric", made).share(frozenset(profile.spec.takeover_from))
+            made_fabrics[profile.name] = made
         return Made(
             transports={k: self._shared(p, d) for k, (p, d) in host.transports().items()},
             routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},

@@ -21,6 +21,7 @@ from routerd.model.names import PublicKey
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
 from routerd.model.tunnel import Tunnel
+from routerd.reconcile import takeover
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
@@ -31,6 +32,7 @@ from routerd.runtime.knowledge import Knowledge
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import Made
+from routerd.runtime.site_watch import SiteWatch
 from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
 from routerd.store import JournalBook
@@ -106,6 +108,7 @@ class Router:
         self._holds_down = True
         self._recovering = store.salvaged is not None
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
+        self.site = SiteWatch(clock=clock, log=log, look=self.loop.look)
         for binding in self._host_bindings():
             self.loop.bind(binding)
 
@@ -120,6 +123,7 @@ class Router:
         self._runs_lanes = lanes
         self._holds_down = hold_down
         self.refresh()
+        self.site.hear(self.inputs())
         for name, transport in self.made.transports.items():
             self._bring_up(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
         for name, routing in self.made.routings.items():
@@ -131,6 +135,7 @@ class Router:
                 if found.spec.private_key_file is not None:
                     self.knowledge.waiting[f"key/{found.name}"] = "starting"
         self._supervisor.keep("keys", self._gather_keys)
+        self._supervisor.keep("site", lambda: self.site.run(lambda: self.prepared.intent))
         if self._recovering:
             self.knowledge.waiting["state"] = (
                 f"the state file was damaged: nothing is removed for {RECOVERY_SECONDS:g} s, "
@@ -151,7 +156,9 @@ class Router:
     def replace(self, prepared: Prepared) -> None:
         """Use another configuration from the next pass on."""
         self.prepared = prepared
+        self.site.restart()
         self.refresh()
+        self.site.hear(self.inputs())
         self.loop.wake()
 
     def wake(self, lane: str | None = None) -> None:
@@ -201,6 +208,7 @@ class Router:
     def own_claim(self, claim: Claim) -> None:
         """Take over a claim of ours as it was last signed."""
         self.knowledge.own_claims = {**self.knowledge.own_claims, claim.name: claim}
+        self.site.hear(self.inputs())
         self.loop.wake()
 
     # --- derivation --------------------------------------------------------------------------------
@@ -210,7 +218,7 @@ class Router:
         return self._desired(self.inputs())
 
     def _desired(self, inputs: Inputs) -> Desired:
-        desired = derive(inputs)
+        desired = self.site.noted(derive(inputs), inputs.intent)
         return desired.deleting_nothing() if self._recovering else desired
 
     async def _recover(self) -> None:
@@ -293,13 +301,25 @@ class Router:
         async for routes in routing.learned():
             if routes != self.knowledge.learned:
                 self.knowledge.learned = routes
+                self.site.hear(self.inputs())
                 self.loop.wake()
 
     async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
         self.knowledge.instances[name] = await fabric.instance()
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
-        for binding in fabric_bindings(name, fabric, self._store.journal, spec, holds_down=self._holds_down):
+        own = self.knowledge.instances[name].next_hop
+        hold_down = spec.takeover_hold_down.total_seconds()
+        site = takeover.Routes(self.site.seat, own, hold_down, stays=self._runs_lanes)
+        for binding in fabric_bindings(
+            name,
+            fabric,
+            self._store.journal,
+            spec,
+            site=site,
+            clock=self._clock,
+            holds_down=self._holds_down,
+        ):
             self.loop.bind(binding)
         self._run_lane(f"fabric/{name}")
 

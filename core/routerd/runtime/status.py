@@ -281,6 +281,7 @@ def _routes(router: Router, desired: Desired) -> list[JSONValue]:
             "neighbour": str(route.neighbour),
             "localPreference": route.local_preference,
             "asPath": list(route.as_path),
+            "med": route.med,
             "communities": _texts(sorted(route.communities)),
             "best": route.best,
             "stale": route.stale,

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import attrs
 
-from routerd.errors import EnrollmentRefused, ProviderError, TransientError
+from routerd.errors import EnrollmentRefused, NotOwnedError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.claim import Claim, Submission
 from routerd.model.fabric import (
@@ -71,17 +71,49 @@ FACTS = InstanceFacts(
 
 
 class FabricRoutesTable(FakeTable[FabricRouteKey, FabricRoute]):
-    """A cloud's routes, of which only those to `next_hop` are ours; refuses tables it does not know."""
+    """A cloud's routes, of which only those to `next_hop` are ours; refuses tables it does not know.
+
+    `others` is how routes name those with whom this router shares its site. `join` makes the tables of
+    two routers show one cloud.
+    """
 
     def __init__(self, next_hop: str, tables: Sequence[RouteTableRef]) -> None:
         super().__init__()
+        self.others: frozenset[str] = frozenset()
         self._next_hop = next_hop
         self._tables = frozenset(tables)
+        self._same: list[FabricRoutesTable] = []
+
+    def join(self, other: FabricRoutesTable) -> None:
+        """Show from now on what another router's table changes, and the other way round."""
+        self._same.append(other)
+        other._same.append(self)  # of the same class
+
+    async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
+        """Return what leads to us, and what leads to who shares the site."""
+        ours = await super().observe()
+        theirs = {key: route for key, route in self.foreign.items() if route.next_hop in self.others}
+        return {**ours, **theirs}
 
     def _make(self, change: Change[FabricRouteKey, FabricRoute]) -> None:
         if change.key.table not in self._tables:
             raise TransientError(f"route table {change.key.table} does not exist")
+        present = self.foreign.get(change.key)
+        if present is not None and present.next_hop in self.others:
+            if change.after is None or change.before is None:
+                raise NotOwnedError(f"{change.key} leads to {present.next_hop}, another router of the site")
+            del self.foreign[change.key]
+            self.content[change.key] = present
         super()._make(change)
+        for table in (self, *self._same):
+            table.settle(change.key, change.after)
+
+    def settle(self, key: FabricRouteKey, route: FabricRoute | None) -> None:
+        """Show a route as what it is by where it leads."""
+        self.content.pop(key, None)
+        self.foreign.pop(key, None)
+        if route is not None:
+            (self.content if route.next_hop == self._next_hop else self.foreign)[key] = route
 
 
 class ForwardingTable(FakeTable[NicRef, Forwarding]):
@@ -381,7 +413,8 @@ class FakeRouting:
                 for prefix in sorted(speaker.prefixes & policy.hosts)
                 if address not in refused and not policy.required_communities  # ours carry none
             ]
-        return attrs.evolve(world.learned, routes=tuple(routes))
+        up = {address for address in world.speaking if address not in refused}
+        return attrs.evolve(world.learned, routes=tuple(routes), heard=world.learned.heard | up)
 
 
 class FakeEnrollment:
@@ -415,7 +448,7 @@ class FakeEnrollment:
 
 
 class FakeFabric:
-    """Implements `spi.Fabric` on a world's facts.
+    """Implements `spi.SharedFabric` on a world's facts.
 
     Added in 1.0.
     """
@@ -428,6 +461,10 @@ class FakeFabric:
 
     async def aclose(self) -> None:
         """Let go."""
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Be told who else is at the site."""
+        self._world.routes.others = next_hops
 
     async def instance(self) -> InstanceFacts:
         """Return the world's facts."""
@@ -491,7 +528,8 @@ def fabric_provider(world: FakeWorld) -> Provider[Fabric]:
         _check(options)
         return FakeFabric(world)
 
-    return Provider(kind=world.facts.provider, create=create)
+    capabilities = frozenset({Capability.SHARES_SITE})
+    return Provider(kind=world.facts.provider, create=create, capabilities=capabilities)
 
 
 def _check(options: object) -> None:

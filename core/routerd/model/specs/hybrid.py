@@ -55,10 +55,11 @@ class CloudProviderProfileSpec:
     """The cloud that this router lives in and what routerd may do to it.
 
     `mode` `plan` only shows what would be changed, `approve` makes what somebody approved, `auto` makes
-    the changes by itself. A route that is needed no longer stays for `removal_hold_down`. With
-    `aggregate`, addresses that fill a larger prefix share one route to it. Where nothing changes on our
-    side the cloud is read every `resync_interval`. `options` are the provider's own and are checked
-    against its schema.
+    the changes by itself. A route that is needed no longer stays for `removal_hold_down`. Routes that
+    lead to `takeover_from`, the site's other routers in the words of the provider, are taken over when
+    this one has been the best for `takeover_hold_down`. With `aggregate`, addresses that fill a larger
+    prefix share one route to it. Where nothing changes on our side the cloud is read every
+    `resync_interval`. `options` are the provider's own and are checked against its schema.
     """
 
     provider: str
@@ -70,6 +71,8 @@ class CloudProviderProfileSpec:
     removal_hold_down: timedelta = timedelta(minutes=1)
     aggregate: bool = False
     resync_interval: timedelta = timedelta(minutes=15)
+    takeover_from: tuple[str, ...] = ()
+    takeover_hold_down: timedelta = timedelta(seconds=10)
     options: Mapping[str, object] = attrs.field(factory=dict)
 
 

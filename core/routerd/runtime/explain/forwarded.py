@@ -10,6 +10,7 @@ from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.derive.overlay import Adjacency
+from routerd.reconcile.takeover import is_waiting
 from routerd.runtime.explain.facts import Facts, Step, hops_text
 from routerd.runtime.status import HANDSHAKE_LIMIT
 
@@ -189,11 +190,19 @@ def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
             continue
         if not instance.route_tables:
             yield Step(title, "note", "no route table of it is to know the address")
+        waits = next(
+            (each for each in facts.desired.conditions.get(profile.ref, ()) if is_waiting(each)), None
+        )
         for table in instance.route_tables:
             prefix = facts.paths[0].prefix
             key = _covering(facts.desired.table(f"routes/{profile.name}").values, table, prefix)
             if key is None:
                 yield Step(title, "note", f"no route to {prefix} is wanted in {table}")
+                continue
+            if waits is not None:
+                yield Step(
+                    title, "note", f"route to {key.prefix} in {table}: not ours to change, {waits.message}"
+                )
                 continue
             state, how = facts.entry(f"routes/{profile.name}", key)
             text = f"route to {key.prefix} in {table}, next hop {instance.next_hop}: {how}"

@@ -1,0 +1,203 @@
+"""Which of a site's leaves writes into the cloud: one at a time, and none in a hurry. Pure.
+
+The leaves of a placement group announce the same prefixes, each with its priority as MED, and a route
+reflector reflects the best path alone. So who hears of a better one stands by, at once. Who hears of
+none, and of no worse one from every reflector either, leads; when that has held for the whole hold-down,
+it is active. Who has no reflector to hear from is isolated: it knows nothing, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Literal
+
+import attrs
+
+from routerd.model.change import Change
+from routerd.model.condition import Condition
+from routerd.model.fabric import FabricRoute
+from routerd.model.route import LearnedRoute, RouteSet
+from routerd.model.specs import BGPRouterSpec
+from routerd.reconcile.derive.inputs import Inputs
+
+CONTEST = 900.0
+"""Seconds for which a route is left to another leaf that has taken it over without being heard of.
+
+Both are active then, each by what it hears: the fabric is in two parts. Taken back at once, the route
+would change hands for as long as that lasts.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class Stake:
+    """What a leaf shares with the others of its site; `ref` is its claim's."""
+
+    ref: str
+    group: str
+    priority: int
+    prefixes: frozenset[IPv4Network]
+    router_id: IPv4Address
+
+
+def stake(inputs: Inputs) -> Stake | None:
+    """Return what this leaf shares, none when it is the only one of its site."""
+    router = inputs.intent.first(BGPRouterSpec)
+    for claim in inputs.own_claim_list():
+        if claim.placement is not None and router is not None:
+            return Stake(
+                ref=claim.ref,
+                group=claim.placement.group.strip(),
+                priority=claim.placement.priority,
+                prefixes=claim.owned,
+                router_id=router.spec.router_id,
+            )
+    return None
+
+
+@attrs.frozen(kw_only=True)
+class Standing:
+    """Where a leaf stands by what the routing says at one moment; `why` says it for people."""
+
+    state: Literal["leads", "standby", "isolated"]
+    why: str = ""
+
+
+def standing(mine: Stake, learned: RouteSet | None) -> Standing:
+    """Return where a leaf stands."""
+    if learned is None or not learned.heard:
+        return Standing(state="isolated", why="no route reflector is there that has said all it knows")
+    rivals = [
+        route
+        for route in learned.routes
+        if route.prefix in mine.prefixes and route.originator != mine.router_id
+    ]
+    best = min(rivals, key=_rank, default=None)
+    if best is not None and _rank(best) < (mine.priority, mine.router_id):
+        return Standing(state="standby", why=f"{_who(best)} is active")
+    for refused in learned.rejected:
+        if refused.prefix in mine.prefixes:
+            # Whether it is better cannot be known, so it counts as better.
+            why = f"{refused.neighbour} has a path to {refused.prefix} that is refused ({refused.reason})"
+            return Standing(state="standby", why=why)
+    if best is not None and learned.heard <= {route.neighbour for route in rivals}:
+        why = f"{_who(best)} is active, because no route reflector has our better path"
+        return Standing(state="standby", why=why)
+    return Standing(state="leads")
+
+
+def _rank(route: LearnedRoute) -> tuple[int, IPv4Address]:
+    """Return what paths are compared by (RFC 4271 section 9.1.2.2, steps c and f), the best first."""
+    return route.med, route.originator or IPv4Address(0)
+
+
+def _who(route: LearnedRoute) -> str:
+    name = f"router {route.originator}" if route.originator is not None else f"neighbour {route.neighbour}"
+    return f"{name} with priority {route.med}"
+
+
+class Seat:
+    """Where this leaf stands, and since when; by a monotonic clock.
+
+    Without a stake there is nobody to stand by for, and it is active at once.
+    """
+
+    def __init__(self) -> None:
+        self.stake: Stake | None = None
+        self.standing = Standing(state="isolated", why="nothing is known yet")
+        self._since: float | None = None
+
+    def restart(self) -> None:
+        """Begin the hold-down anew: what was concluded was concluded from another configuration."""
+        self._since = None
+
+    def look(self, mine: Stake | None, learned: RouteSet | None, now: float) -> None:
+        """Take note of what the routing says now."""
+        if mine != self.stake:
+            self._since = None
+        self.stake = mine
+        if mine is None:
+            return
+        self.standing = standing(mine, learned)
+        if self.standing.state != "leads":
+            self._since = None
+        elif self._since is None:
+            self._since = now
+
+    def active(self, hold_down: float, now: float) -> bool:
+        """Say whether this leaf may take over: it has led for `hold_down` seconds without a break."""
+        if self.stake is None:
+            return True
+        ends = self.ends(hold_down)
+        return ends is not None and now >= ends
+
+    def ends(self, hold_down: float) -> float | None:
+        """Return when the hold-down is, or was, over; none while this leaf does not lead."""
+        return None if self._since is None else self._since + hold_down
+
+    def note(self, hold_down: float, now: float) -> Condition | None:
+        """Return who is active, in words; none without a stake."""
+        if self.stake is None:
+            return None
+        place = f"in placement group {self.stake.group} with priority {self.stake.priority}"
+        if self.active(hold_down, now):
+            reason, words = "Active", f"active {place}"
+        elif self.standing.state == "leads":
+            reason = "HoldDown"
+            words = f"first {place}, and active when that has held for {hold_down:g} s"
+        elif self.standing.state == "standby":
+            reason, words = "Standby", f"standby {place}: {self.standing.why}"
+        else:
+            reason = "Isolated"
+            words = f"isolated {place}: {self.standing.why}; the cloud's routes stay as they are"
+        return Condition(type="Note", status="True", reason=reason, message=words)
+
+
+def is_waiting(condition: Condition) -> bool:
+    """Say whether it is the note of a leaf that is not active."""
+    return condition.type == "Note" and condition.reason in ("HoldDown", "Standby", "Isolated")
+
+
+class Routes:
+    """A site's cloud routes by what this leaf may do to them, and which of them were ours."""
+
+    def __init__(self, seat: Seat, own: str, hold_down: float, *, stays: bool = True) -> None:
+        """Judge for the router that routes call `own`; without `stays` it is about to leave."""
+        self._seat = seat
+        self._own = own
+        self._hold_down = hold_down
+        self._stays = stays
+        self._held: set[Hashable] = set()
+        self._lost: dict[Hashable, float] = {}
+
+    def observed(self, routes: Mapping[Hashable, object], now: float) -> None:
+        """Take note of who has which route."""
+        if not self._seat.active(self._hold_down, now):
+            self._held.clear()
+            self._lost.clear()
+            return
+        for key, route in routes.items():
+            if route == FabricRoute(next_hop=self._own):
+                self.won(key)
+            elif key in self._held:
+                self._held.discard(key)
+                self._lost[key] = now
+        for key in self._lost.keys() - routes.keys():
+            del self._lost[key]
+
+    def won(self, key: Hashable) -> None:
+        """Take note that a route is ours now."""
+        self._held.add(key)
+        self._lost.pop(key, None)
+
+    def permits(self, change: Change[Any, Any], now: float) -> bool:  # Any: a change of any table
+        """Say whether a change may be made now."""
+        if self._seat.stake is None:
+            return True
+        ours = change.before is None or change.before == FabricRoute(next_hop=self._own)
+        if change.verb == "delete":
+            return ours and not (self._stays and self._seat.standing.state == "isolated")
+        if not self._seat.active(self._hold_down, now):
+            return False
+        lost = self._lost.get(change.key)
+        return lost is None or now - lost >= CONTEST
