@@ -29,6 +29,7 @@ from tests.unit.runtime.explain_world import (
 from routerd.errors import NotOwnedError, TransientError
 from routerd.kernel.route_lookup import RouteAnswer
 from routerd.model.change import Change
+from routerd.model.condition import Condition
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.names import LinkName
 from routerd.model.route import NextHop, RouteKey
@@ -409,6 +410,23 @@ def test_a_forwarding_switch_that_is_off_is_to_blame() -> None:
     planned = Change(key=NIC, before=Forwarding(enabled=False), after=Forwarding(enabled=True))
     facts = with_report(on_leaf(paths=[path(RR)]), "forwarding/aws", planned=(planned,), in_sync=0)
     assert "the forwarding of eni-1 (10.81.10.10): planned" in explain(facts).verdict
+
+
+def test_a_route_that_is_for_the_sites_active_router_is_no_fault() -> None:
+    facts = on_leaf(paths=[path(RR)])
+    note = Condition(type="Note", status="True", reason="Standby", message="standby: router x is active")
+    conditions = {**facts.desired.conditions, "CloudProviderProfile/aws": (note,)}
+    found = explain(attrs.evolve(facts, desired=attrs.evolve(facts.desired, conditions=conditions)))
+    assert found.reachable
+    texts = [step.text for step in found.steps if step.title == "cloud aws"]
+    assert "standby: router x is active" in texts
+    assert f"route to {REMOTE}/32 in rtb-1: for the active router to change" in texts
+    active = attrs.evolve(note, reason="Active", message="active in placement group x")
+    conditions = {**facts.desired.conditions, "CloudProviderProfile/aws": (active,)}
+    found = explain(attrs.evolve(facts, desired=attrs.evolve(facts.desired, conditions=conditions)))
+    texts = [step.text for step in found.steps if step.title == "cloud aws"]
+    assert "active in placement group x" in texts
+    assert any("next hop eni-1: in sync" in text for text in texts)
 
 
 def test_a_cloud_that_has_not_answered_is_named() -> None:

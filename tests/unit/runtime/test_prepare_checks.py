@@ -11,9 +11,15 @@ import pytest
 
 from routerd.config import document
 from routerd.errors import ConfigError
+from routerd.runtime.directories import Directories
 from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
+from routerd.runtime.log import Log
 from routerd.runtime.prepare import prepare
+from routerd.runtime.providers import Workshop
+from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Capability, NoOptions, PluginInfo, Provider
+from routerd.testing.clock import FakeClock
+from routerd.testing.kernel import FakeKernel
 
 TOP = """\
 apiVersion: routerd.net/v1alpha1
@@ -112,6 +118,77 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(tmp_path / "router.yaml", monkeypatch)
+
+
+SHARED = (
+    CLOUD.replace("options:", "takeoverFrom: [nic-2], options:")
+    + """\
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentClaim
+      metadata: {name: leaf}
+      spec:
+        policyRef: SAMEnrollmentPolicy/p
+        leafID: leaf
+        tunnelAddress: 10.255.0.1
+        placement: {group: site, priority: 1}
+        mobility: {ownedAddresses: [10.80.0.1/32]}
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentClient
+      metadata: {name: leaf}
+      spec: {claimRef: SAMEnrollmentClaim/leaf, bootstrapEndpoints: ["http://192.0.2.1:1"]}
+"""
+)
+
+
+def test_a_cloud_that_cannot_take_over_is_not_asked_to(desk: Desk) -> None:
+    (problem,) = desk.refused(SHARED)
+    assert problem.endswith(
+        "CloudProviderProfile/cloud spec.takeoverFrom: plugin example cannot take over routes of other "
+        "routers; take it out; the site has one router then"
+    )
+    line = int(problem.split(":")[1])
+    assert "takeoverFrom" in desk.path.read_text().splitlines()[line - 1]
+    able = provider("example", CloudOptions, Capability.SHARES_SITE)
+    desk.installed["example"] = attrs.evolve(EXAMPLE, fabrics=(able,))
+    assert desk.prepare(SHARED).configuration.warnings == ()
+
+
+def test_a_cloud_is_told_of_the_sites_other_routers_before_it_starts(desk: Desk, tmp_path: Path) -> None:
+    told: list[object] = []
+
+    class Cloud:
+        def share(self, next_hops: frozenset[str]) -> None:
+            told.append(next_hops)
+
+        async def start(self) -> None:
+            told.append("started")
+
+    able = attrs.evolve(provider("example", CloudOptions, Capability.SHARES_SITE), create=lambda *_: Cloud())
+    desk.installed["example"] = attrs.evolve(EXAMPLE, transports=(), fabrics=(able,))
+    clock, log = FakeClock(), Log()
+    for text in (SHARED, CLOUD):
+        Workshop(
+            prepared=desk.prepare(text),
+            directories=Directories(state=tmp_path / "s", run=tmp_path / "r"),
+            kernel=FakeKernel(),
+            clock=clock,
+            log=log,
+            supervisor=Supervisor(clock=clock, log=log),
+            wake=lambda _: None,
+        ).make()
+    assert told == [frozenset({"nic-2"})]
+
+
+def test_a_router_without_placement_has_nobody_to_take_over_from(desk: Desk) -> None:
+    able = provider("example", CloudOptions, Capability.SHARES_SITE)
+    desk.installed["example"] = attrs.evolve(EXAMPLE, fabrics=(able,))
+    (problem,) = desk.refused(SHARED.replace("        placement: {group: site, priority: 1}\n", ""))
+    assert "spec.takeoverFrom: needs a claim with placement" in problem
+    prepared = desk.prepare(SHARED.replace("takeoverFrom: [nic-2], ", ""))
+    (warning,) = prepared.configuration.warnings
+    assert "spec.takeoverFrom: is empty, so routes of the other leaves" in str(warning)
+    (problem,) = desk.refused(SHARED.replace("takeoverFrom:", "takeoverHoldDown: 100ms, takeoverFrom:"))
+    assert "spec.takeoverHoldDown: must be 1s or more" in problem
 
 
 def test_what_fits_is_prepared_with_its_options(desk: Desk) -> None:

@@ -182,6 +182,10 @@ def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
             text = "it has not answered yet" + (f": {why}" if why else "")
             yield Step(title, "bad", text, f"the cloud {profile.name} has not answered yet")
             continue
+        standing = [each for each in facts.desired.conditions.get(profile.ref, ()) if each.type == "Note"]
+        waits = any(map(is_waiting, standing))
+        for each in standing:
+            yield Step(title, "note", each.message)
         for nic in instance.nics:
             state, how = facts.entry(f"forwarding/{profile.name}", nic.ref)
             text = f"forwarding of {nic.ref} ({nic.address}): {how}"
@@ -190,18 +194,15 @@ def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
             continue
         if not instance.route_tables:
             yield Step(title, "note", "no route table of it is to know the address")
-        waits = next(
-            (each for each in facts.desired.conditions.get(profile.ref, ()) if is_waiting(each)), None
-        )
         for table in instance.route_tables:
             prefix = facts.paths[0].prefix
             key = _covering(facts.desired.table(f"routes/{profile.name}").values, table, prefix)
             if key is None:
                 yield Step(title, "note", f"no route to {prefix} is wanted in {table}")
                 continue
-            if waits is not None:
+            if waits:
                 yield Step(
-                    title, "note", f"route to {key.prefix} in {table}: not ours to change, {waits.message}"
+                    title, "note", f"route to {key.prefix} in {table}: for the active router to change"
                 )
                 continue
             state, how = facts.entry(f"routes/{profile.name}", key)
