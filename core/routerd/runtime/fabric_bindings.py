@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
-from routerd.reconcile.takeover import Routes
 from routerd.runtime.gate import Gate
 from routerd.runtime.journal import JournaledTable
 from routerd.runtime.site_routes import SiteRoutes
-from routerd.spi import Clock, Fabric
+from routerd.spi import Fabric
 from routerd.store import JournalBook
 
 FABRIC_DEADLINE = 180.0
@@ -23,20 +23,19 @@ def fabric_bindings(
     journal: JournalBook,
     profile: CloudProviderProfileSpec,
     *,
-    site: Routes,
-    clock: Clock,
+    site: Callable[[JournaledTable], SiteRoutes] | None = None,
     holds_down: bool = True,
 ) -> tuple[Binding, Binding]:
     """Return the tables of the cloud `name`, which have a lane of their own.
 
-    `site` says which routes are for this one of the site's routers to change. Without `holds_down` no
-    deletion waits, for who does not stay to make it later.
+    `site` makes of the routes those that are for this one of the site's routers to change. Without
+    `holds_down` no deletion waits, for who does not stay to make it later.
     """
     switch_gate = Gate(journal, scope=name, table="forwarding", mode=profile.mode)
     route_gate = Gate(journal, scope=name, table="routes", mode=profile.mode)
     switches = JournaledTable(fabric.forwarding, journal, scope=name, name="forwarding", gate=switch_gate)
     journaled = JournaledTable(fabric.routes, journal, scope=name, name="routes", gate=route_gate)
-    routes = SiteRoutes(journaled, site, clock)
+    routes = site(journaled) if site is not None else journaled
     forwarding = Binding(
         name=f"forwarding/{name}",
         role="forwarding",

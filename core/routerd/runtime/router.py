@@ -32,6 +32,7 @@ from routerd.runtime.knowledge import Knowledge
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import Made
+from routerd.runtime.site_routes import SiteRoutes
 from routerd.runtime.site_watch import SiteWatch
 from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
@@ -310,14 +311,14 @@ class Router:
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
         own = self.knowledge.instances[name].next_hop
         hold_down = spec.takeover_hold_down.total_seconds()
-        site = takeover.Routes(self.site.seat, own, hold_down, stays=self._runs_lanes)
+        judge = takeover.Routes(self.site.seat, own, hold_down, stays=self._runs_lanes)
+        site = partial(SiteRoutes, routes=judge, clock=self._clock)
         for binding in fabric_bindings(
             name,
             fabric,
             self._store.journal,
             spec,
             site=site,
-            clock=self._clock,
             holds_down=self._holds_down,
         ):
             self.loop.bind(binding)

@@ -45,3 +45,7 @@ class SiteRoutes:
             if change.after is not None and change.key not in failures:
                 self._routes.won(change.key)
         return failures
+
+    async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
+        """Undo an entry of the journal; what somebody asks for by hand is made wherever we stand."""
+        return await self._table.undo(change, undoes=undoes)

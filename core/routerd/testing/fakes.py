@@ -98,14 +98,14 @@ class FabricRoutesTable(FakeTable[FabricRouteKey, FabricRoute]):
     def _make(self, change: Change[FabricRouteKey, FabricRoute]) -> None:
         if change.key.table not in self._tables:
             raise TransientError(f"route table {change.key.table} does not exist")
-        present = self.foreign.get(change.key)
+        present = self.foreign.get(change.key, self.content.get(change.key))
         if present is not None and present.next_hop in self.others:
             if change.after is None or change.before is None:
                 raise NotOwnedError(f"{change.key} leads to {present.next_hop}, another router of the site")
-            del self.foreign[change.key]
+            self.foreign.pop(change.key, None)
             self.content[change.key] = present
         super()._make(change)
-        for table in (self, *self._same):
+        for table in self._same:
             table.settle(change.key, change.after)
 
     def settle(self, key: FabricRouteKey, route: FabricRoute | None) -> None:
