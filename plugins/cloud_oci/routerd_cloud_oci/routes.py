@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from routerd.errors import NotOwnedError, ProviderError, TransientError
+from routerd.errors import NotOwnedError, PermanentError, ProviderError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, RouteTableRef
 from routerd_cloud_oci.faults import DeniedError, FullError, RejectedError, StaleError
 from routerd_cloud_oci.owner import ATTEMPTS, Owner
@@ -44,7 +44,8 @@ class RoutesTable:
                     await self._fabric.api.private_ip(target)
                 except DeniedError:
                     self._gone |= {target}
-                except TransientError:
+                except ProviderError:
+                    # It is only for the words; the next reading asks again.
                     return
 
     def foresee(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
@@ -103,6 +104,11 @@ class RoutesTable:
             merged = merge(table, changes, self._site(facts))
             if merged.rules == table.rules:
                 return merged.failures
+            if not table.etag:
+                raise PermanentError(
+                    f"oci route table {ref}: the answer had no ETag, without which a write could undo what "
+                    "others write; see what takes it out, such as a proxy"
+                )
             try:
                 await self._fabric.api.replace_rules(ref, merged.rules, table.etag)
             except StaleError:

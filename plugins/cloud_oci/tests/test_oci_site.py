@@ -189,6 +189,16 @@ async def test_two_routers_that_take_over_at_once_do_not_overwrite_each_other(
     assert region.routes()[HOST] is None
 
 
+async def test_without_an_etag_nothing_is_written(fabric: OciFabric, region: OciRegion) -> None:
+    region.inventory.route_tables[region.inventory.route_table].etag = ""
+    wanted = change(region, HOST, None, "oci-leaf")
+    assert await fabric.routes.observe() == {}
+    error = (await fabric.routes.apply([wanted]))[wanted.key]
+    assert isinstance(error, PermanentError)
+    assert "no ETag" in str(error)
+    assert region.troubles.count("UpdateRouteTable") == 0
+
+
 # --- how calm -----------------------------------------------------------------------------------------
 
 
@@ -233,6 +243,17 @@ async def test_a_throttled_answer_holds_everybody(
     assert isinstance(context.pacing, CountingPacing)
     (pacer,) = context.pacing.pacers.values()
     assert pacer.holds == [held]
+
+
+async def test_what_only_serves_the_words_stops_nothing(fabric: OciFabric, region: OciRegion) -> None:
+    region.inventory.add_rule(str(HOST), ip(region, "oci-client"))
+    wanted = [change(region, each, None, "oci-leaf") for each in (HOST, HOSTS[0])]
+    await fabric.routes.observe()
+    assert set(fabric.routes.foresee(wanted)) == {wanted[0].key}
+    for status, code in ((500, "InternalServerError"), (400, "InvalidParameter"), (429, "TooManyRequests")):
+        region.troubles.fail_next("GetPrivateIp", status=status, code=code)
+        assert await fabric.routes.observe() == {}
+        assert set(fabric.routes.foresee(wanted)) == {wanted[0].key}
 
 
 async def test_a_write_whose_answer_is_lost_is_not_repeated(fabric: OciFabric, region: OciRegion) -> None:
