@@ -10,6 +10,7 @@ from routerd.model.fabric import Finding
 from routerd_cloud_pve import guest
 from routerd_cloud_pve.config import Guest
 from routerd_cloud_pve.faults import IN_VAIN
+from routerd_cloud_pve.forwarding import SETS_REMEDY
 
 if TYPE_CHECKING:
     from routerd_cloud_pve.fabric import PveFabric
@@ -19,7 +20,6 @@ NETWORK = "VM.Config.Network"
 AGENT = "VM.GuestAgent.Unrestricted"
 AGENT_BEFORE_9 = "VM.Monitor"
 
-SETS_REMEDY = "delete it, or switch the firewall of that NIC off"
 _COMMANDS = ("guest-exec", "guest-exec-status")
 
 

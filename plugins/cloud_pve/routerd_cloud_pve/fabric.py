@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, TypeVar
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
-from routerd.model.change import Change
+from routerd.errors import PermanentError, TransientError
 from routerd.model.fabric import (
     FabricRoute,
     FabricRouteKey,
@@ -20,8 +19,9 @@ from routerd.model.fabric import (
 )
 from routerd.spi import ForeseeingTable, PluginContext, Table
 from routerd_cloud_pve.config import Guest, PveOptions
-from routerd_cloud_pve.diagnosis import SETS_REMEDY, diagnose
+from routerd_cloud_pve.diagnosis import diagnose
 from routerd_cloud_pve.faults import AbsentError
+from routerd_cloud_pve.forwarding import IpFilter, nic_of
 from routerd_cloud_pve.guest import GuestRoute
 from routerd_cloud_pve.ownership import Routers
 from routerd_cloud_pve.routes import GuestRoutes, table_of
@@ -41,7 +41,7 @@ class PveFabric:
         self._api: Api | None = None
         self._nodes: Mapping[int, str] = {}
         self.routers = Routers(ours=options.gateway)
-        self.forwarding: Table[NicRef, Forwarding] = _ForwardingTable(self)
+        self.forwarding: Table[NicRef, Forwarding] = IpFilter(self)
         self._guests = GuestRoutes(self)
         self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = self._guests
 
@@ -82,7 +82,7 @@ class PveFabric:
         nics: tuple[Nic, ...] = ()
         if options.vmid is not None:
             self._node(options.vmid)
-            nics = (Nic(ref=_nic(options.vmid), address=options.gateway, primary=True),)
+            nics = (Nic(ref=nic_of(options.vmid), address=options.gateway, primary=True),)
         return InstanceFacts(
             provider="pve",
             instance=f"qemu/{options.vmid}" if options.vmid is not None else options.host,
@@ -149,64 +149,8 @@ class PveFabric:
         self._ctx.log.warning(event, **facts)
 
 
-class _ForwardingTable:
-    """The IP filter of our own guest's firewall, inverted.
-
-    Proxmox VE has no source/destination check. What comes nearest is the firewall's IP filter,
-    which drops what leaves a NIC from another address than the guest's own (pve-firewall(8),
-    "Standard IP set ipfilter-net*"); the MAC filter lets a router's packets pass, since they carry
-    its own MAC.
-    """
-
-    def __init__(self, fabric: PveFabric) -> None:
-        self._fabric = fabric
-
-    async def observe(self) -> Mapping[NicRef, Forwarding]:
-        vmid = self._fabric.options.vmid
-        if vmid is None:
-            return {}
-        found = await self._fabric.at_node(vmid, lambda node: self._fabric.api.filter(node, vmid))
-        return {_nic(vmid): Forwarding(enabled=not found.drops)}
-
-    async def apply(self, changes: Sequence[Change[NicRef, Forwarding]]) -> Mapping[NicRef, ProviderError]:
-        failures: dict[NicRef, ProviderError] = {}
-        for change in changes:
-            # The switch cannot be deleted, only set; a deletion leaves it alone.
-            if change.after is None:
-                continue
-            try:
-                await self._set(change.key, enabled=change.after.enabled)
-            except ProviderError as error:
-                failures[change.key] = error
-        return failures
-
-    async def _set(self, nic: NicRef, *, enabled: bool) -> None:
-        self._fabric.refuse_dry_run()
-        vmid = self._fabric.options.vmid
-        if vmid is None or nic != _nic(vmid):
-            raise NotOwnedError(f"pve {nic}: is not the guest that we are; set vmid to switch its filter")
-        api = self._fabric.api
-        found = await self._fabric.at_node(vmid, lambda node: api.filter(node, vmid))
-        if found.drops is not enabled:
-            return
-        if found.option is enabled:
-            await self._fabric.at_node(
-                vmid, lambda node: api.set_ip_filter(node, vmid, not enabled, digest=found.digest)
-            )
-            self._fabric.log("pve.forwarding.set", guest=vmid, enabled=enabled)
-        if enabled and found.sets:
-            raise NotOwnedError(
-                f"pve guest {vmid} firewall: its IP set {', '.join(found.sets)} drops what it forwards, and "
-                f"is not ours; {SETS_REMEDY}"
-            )
-
-
 def _address(text: str) -> IPv4Address | None:
     try:
         return IPv4Address(text)
     except AddressValueError:
         return None
-
-
-def _nic(vmid: int) -> NicRef:
-    return NicRef(f"qemu/{vmid}")

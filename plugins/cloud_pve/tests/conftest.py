@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import ssl
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from plugins.cloud_pve.tests.pve_world import (
-    TOKEN,
-    Home,
-    options,
-    started,
-)
+from plugins.cloud_pve.tests.pve_world import TOKEN, Home, options, started
 
 from routerd_cloud_pve.fabric import PveFabric
-from routerd_lab.certificates import Authority
+from routerd_lab.clouds.loopback import Api, on_loopback
 
 
 @pytest.fixture
-async def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Home]:
+async def home(tmp_path: Path) -> AsyncIterator[Home]:
     """Run the host's API; its real name leads to it."""
     home = Home()
-    authority = Authority()
-    authority.write_certificate(tmp_path / "ca.pem")
-    authority.write_server(tmp_path / "server.pem", ("pve.example",), IPv4Address("127.0.0.1"))
-    (tmp_path / "token").write_text(TOKEN + "\n")
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(tmp_path / "server.pem")
     app = home.host.app()
 
     @web.middleware
@@ -49,27 +33,9 @@ async def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
         return await handler(request)
 
     app.middlewares.append(another_server)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    port = runner.addresses[0][1]
-    resolve = socket.getaddrinfo
-
-    def redirected(host: Any, asked: Any, *args: Any, **kwargs: Any) -> Any:
-        if (host, int(asked or 0)) == ("pve.example", 8006):
-            return resolve("127.0.0.1", port, *args, **kwargs)
-        return resolve(host, asked, *args, **kwargs)
-
-    monkeypatch.setattr(socket, "getaddrinfo", redirected)
-    for name in ("HTTPS_PROXY", "https_proxy", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    yield home
-    for connection in runner.server.connections if runner.server else ():
-        if connection.transport is not None:
-            connection.transport.abort()
-    await runner.cleanup()
-    for _ in range(5):
-        await asyncio.sleep(0)
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    async with on_loopback(tmp_path, Api(app=app, names=("pve.example",), port=8006)):
+        yield home
 
 
 @pytest.fixture
