@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from routerd.errors import PermanentError, ProviderError
 from routerd.spi import Pacer
 from routerd_cloud_azure.api import Api
-from routerd_cloud_azure.edits import Edit
+from routerd_cloud_azure.edits import Edit, edited
 from routerd_cloud_azure.faults import (
     ThrottledError,
     held,
@@ -174,14 +174,7 @@ class _SdkApi:
         )
 
     async def write_table(self, table: RouteTable, edits: Sequence[Edit]) -> None:
-        where = self._where(table.ref)
-        gone = frozenset(edit.name for edit in edits if edit.address is None)
-        put = {
-            edit.name: appliance(edit.change.key.prefix, edit.address)
-            for edit in edits
-            if edit.address is not None
-        }
-        body = table.written(gone, put)
+        where, body = self._where(table.ref), edited(table, edits)
         await self._operation(
             "routeTables/write",
             table.ref,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 import attrs
 
@@ -14,7 +15,7 @@ from routerd.errors import NotOwnedError, PermanentError, ProviderError, Transie
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey
 from routerd_cloud_azure.faults import QuotaError
-from routerd_cloud_azure.resources import Route, RouteTable
+from routerd_cloud_azure.resources import Route, RouteTable, appliance
 
 RouteChange = Change[FabricRouteKey, FabricRoute]
 
@@ -78,6 +79,17 @@ def judge(changes: Sequence[RouteChange], table: RouteTable, routers: Routers, l
     return Judgement(edits=tuple(edits), failures=failures)
 
 
+def edited(table: RouteTable, edits: Sequence[Edit]) -> dict[str, Any]:
+    """Return the body of a request that makes edits in a table (Any: JSON of the API)."""
+    gone = frozenset(edit.name for edit in edits if edit.address is None)
+    put = {
+        edit.name: appliance(edit.change.key.prefix, edit.address)
+        for edit in edits
+        if edit.address is not None
+    }
+    return table.written(gone, put)
+
+
 def route_name(prefix: IPv4Network) -> str:
     """Return the name under which we make the route to a prefix, such as `routerd-10-81-10-20-32`."""
     return f"routerd-{str(prefix).replace('.', '-').replace('/', '-')}"
@@ -94,12 +106,7 @@ def _edit(change: RouteChange, table: RouteTable, routers: Routers) -> Edit | No
             "nor that of another router of the site"
         )
     if present is None:
-        name = route_name(key.prefix)
-        namesake = table.named(name)
-        # A write goes by name and would replace it, whatever it is.
-        if namesake is not None and namesake.next_hop != routers.us:
-            raise foreign(key, namesake)
-        return Edit(change=change, name=name, present=None)
+        return Edit(change=change, name=_free_name(table, key.prefix), present=None)
     if present.next_hop == after.next_hop:
         return None
     if present.next_hop == routers.us:
@@ -112,6 +119,15 @@ def _edit(change: RouteChange, table: RouteTable, routers: Routers) -> Edit | No
             "the site; left alone until the table is compared again"
         )
     return Edit(change=change, name=present.name, present=present)
+
+
+def _free_name(table: RouteTable, prefix: IPv4Network) -> str:
+    """Return a name for a new route: a write goes by name and would replace who has it, whatever it is."""
+    name, number = route_name(prefix), 1
+    while table.named(name) is not None:
+        number += 1
+        name = f"{route_name(prefix)}-{number}"
+    return name
 
 
 def _deletion(change: RouteChange, present: Route | None, routers: Routers) -> Edit | None:

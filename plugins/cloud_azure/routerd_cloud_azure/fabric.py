@@ -102,7 +102,8 @@ class AzureFabric:
                     f"azure subnet {interfaces[0].subnet}: has no route table, so nothing can lead to us; "
                     "associate one, or set routeTables (an empty list for none)"
                 )
-            chosen = tuple(dict.fromkeys(ref for ref in found if ref))
+            # Azure does not always write one ID in one way, and a table must not be kept twice.
+            chosen = tuple({ref.lower(): ref for ref in found if ref}.values())
         self._interfaces = interfaces
         self.known = InstanceFacts(
             provider="azure",

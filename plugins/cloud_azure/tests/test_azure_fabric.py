@@ -67,6 +67,20 @@ async def test_no_tables_means_that_no_route_is_written(cloud: AzureSubscription
     await fabric.aclose()
 
 
+async def test_a_table_that_is_written_in_two_ways_is_one(
+    fabric: AzureFabric, cloud: AzureSubscription
+) -> None:
+    other = cloud.ref("virtualNetworks/lab/subnets/other")
+    cloud.put(other, {"addressPrefix": "10.82.11.0/24", "routeTable": {"id": cloud.route_table.upper()}})
+    body = copy.deepcopy(cloud.resource(cloud.interface("azure-leaf"))["properties"])
+    body["primary"] = False
+    body["ipConfigurations"][0]["properties"]["subnet"]["id"] = other
+    cloud.put(cloud.ref("networkInterfaces/second"), body)
+    facts = await fabric.instance()
+    assert len(facts.nics) == 2
+    assert len(facts.route_tables) == 1
+
+
 async def test_a_subnet_without_a_table_is_named(fabric: AzureFabric, cloud: AzureSubscription) -> None:
     del cloud.resource(cloud.subnet)["properties"]["routeTable"]
     with pytest.raises(PermanentError, match="has no route table"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,6 +36,7 @@ from routerd.errors import NotOwnedError, PermanentError, ProviderError, Transie
 from routerd.model.change import Change
 from routerd.model.fabric import Forwarding
 from routerd.testing.context import CountingPacer, CountingPacing, make_context
+from routerd_cloud_azure import client
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
 from routerd_cloud_azure.faults import QuotaError, StaleError
@@ -174,10 +176,12 @@ async def test_a_foreign_blackhole_is_called_one(fabric: AzureFabric, cloud: Azu
 async def test_a_foreign_route_under_our_name_is_left_alone(
     fabric: AzureFabric, cloud: AzureSubscription
 ) -> None:
-    cloud.add_route("routerd-10-81-10-20-32", IPv4Network("10.90.0.0/16"), "Internet")
-    failures = await fabric.routes.apply([create(cloud, prefix) for prefix in REMOTE[:2]])
-    assert isinstance(failures[key(cloud, REMOTE[0])], NotOwnedError)
-    assert set(cloud.routes()) == {DEFAULT, IPv4Network("10.90.0.0/16"), REMOTE[1]}
+    cloud.add_route("Routerd-10-81-10-20-32", IPv4Network("10.90.0.0/16"), "Internet")
+    assert await fabric.routes.apply([create(cloud, prefix) for prefix in REMOTE[:2]]) == {}
+    assert cloud.routes()[IPv4Network("10.90.0.0/16")] is None
+    assert cloud.resource(f"{cloud.route_table}/routes/routerd-10-81-10-20-32-2")
+    assert await fabric.routes.apply([delete(cloud, prefix) for prefix in REMOTE[:2]]) == {}
+    assert set(cloud.routes()) == {DEFAULT, IPv4Network("10.90.0.0/16")}
 
 
 @pytest.mark.parametrize(("count", "method"), [(1, "put_route"), (2, "write_table")])
@@ -381,6 +385,30 @@ async def test_too_many_calls_hold_all_calls_back(
     pacer = cast("CountingPacer", cast("CountingPacing", context.pacing).pacers[cloud.subscription])
     assert pacer.holds == holds
     assert pacer.taken == len(cloud.troubles.calls), "each request takes a token, polls too"
+    await fabric.aclose()
+
+
+async def test_a_call_that_is_held_back_for_long_is_given_up(
+    cloud: AzureSubscription, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not made, and says why; the loop asks again later."""
+    monkeypatch.setattr(client, "_HELD_SECONDS", 0.1)
+    context = make_context(tmp_path)
+    fabric = AzureFabric(context, AzureOptions())
+    await fabric.start()
+    await fabric.routes.observe()
+    pacer = cast("CountingPacer", cast("CountingPacing", context.pacing).pacers[cloud.subscription])
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(pacer, "take", never)
+    cloud.troubles.record.clear()
+    failures = await fabric.routes.apply([create(cloud, prefix) for prefix in REMOTE])
+    said = f"azure {cloud.subscription}: not asked within 0 s, this subscription has had too many calls"
+    assert all(str(error).startswith(said) for error in failures.values())
+    assert all(isinstance(error, TransientError) for error in failures.values())
+    assert cloud.troubles.calls == []
     await fabric.aclose()
 
 
