@@ -96,6 +96,21 @@ async def test_each_permission_that_is_needed_is_missed(
 
 
 @pytest.mark.cloud
+async def test_a_permission_at_one_interface_is_not_one_at_another(
+    fabric: AzureFabric, cloud: AzureSubscription
+) -> None:
+    first, second = cloud.interface("azure-leaf"), cloud.ref("networkInterfaces/second")
+    cloud.put(second, {**cloud.resource(first)["properties"], "primary": False})
+    write = "Microsoft.Network/networkInterfaces/write"
+    grant(cloud, *(each for each in ROLE if each != write))
+    cloud.access.assignments.append(Assignment(scope=first, actions=(write,)))
+    found = {each.subject: each for each in await fabric.diagnose()}
+    assert found[write].state == "missing"
+    assert second in found[write].detail
+    assert second in found[write].remedy
+
+
+@pytest.mark.cloud
 async def test_who_may_not_see_its_permissions_is_told_so(
     fabric: AzureFabric, cloud: AzureSubscription
 ) -> None:

@@ -134,6 +134,7 @@ async def test_without_the_permission_for_tables_routes_are_written_one_by_one(
     assert await fabric.routes.apply([delete(cloud, prefix) for prefix in REMOTE]) == {}
     assert set(cloud.routes()) == {DEFAULT}
     assert cloud.troubles.count(WRITE_TABLE) == 1, "there is no use in asking again"
+    assert [cloud.troubles.count(DELETE, status) for status in (202, 412)] == [3, 0]
 
 
 @pytest.mark.parametrize("code", ["InvalidRequestFormat", "RouteLimitReached"])
