@@ -187,6 +187,8 @@ def _approval_document(approval: Approval, trouble: str) -> Document:
 def _hold_document(journal: JournalBook, hold: Hold) -> Document:
     action = hold_id(hold)
     undo = journal.entry(hold.entry)
+    certain = undo is None or undo.outcome == "done"
+    since = f"since entry {hold.entry} {'undid it' if certain else 'was to undo it'}"
     undone = journal.entry(undo.undoes) if undo is not None and undo.undoes is not None else None
     deed = (
         _deed(undone)
@@ -199,7 +201,7 @@ def _hold_document(journal: JournalBook, hold: Hold) -> Document:
         "id": action,
         **deed.document(),
         "state": "held",
-        "why": f"left alone since entry {hold.entry} undid it: routerd actions approve {action} releases it",
+        "why": f"left alone {since}: routerd actions approve {action} releases it",
         "trouble": "",
         "when": stamp(hold.held_at),
         "approved": None,

@@ -14,9 +14,8 @@ from routerd.errors import ActionRefused, ProviderError
 from routerd.model.change import Change
 from routerd.reconcile.guard import content_of, guarded
 from routerd.reconcile.loop import Binding
-from routerd.reconcile.wording import key_text
 from routerd.runtime.action_list import Present, Wanted, hold_id, is_number, listed, normal, shown, unknown
-from routerd.runtime.cloud_words import deed_of
+from routerd.runtime.cloud_words import deed_of, key_of
 from routerd.runtime.gate import AnyChange, Gate, id_of
 from routerd.runtime.journal import JournaledTable
 from routerd.runtime.router import Router
@@ -79,15 +78,14 @@ class Actions:
         await self._wake(
             {each.place[:2] for each in approved.values()} | {_place(h) for h in released.values()}
         )
-        for action in dict.fromkeys([*approved, *released]):
-            self._log.info("cloud.approved", action=action)
+        texts = {action: _text(each) for action, each in approved.items()}
+        left = {action: _held_text(hold) for action, hold in released.items() if action not in approved}
+        for event, found in (("cloud.approved", texts), ("cloud.released", left)):
+            for action, text in found.items():
+                self._log.info(event, action=action, change=text)
         return {
-            "approved": [{"id": action, "text": _text(each)} for action, each in approved.items()],
-            "released": [
-                {"id": action, "text": f"{hold.scope}: {key_text(hold.key)}"}
-                for action, hold in released.items()
-                if action not in approved
-            ],
+            "approved": [{"id": action, "text": text} for action, text in texts.items()],
+            "released": [{"id": action, "text": text} for action, text in left.items()],
         }
 
     async def undo(self, number: int) -> Document:
@@ -99,14 +97,11 @@ class Actions:
         if entry is None:
             raise ActionRefused(f"the journal has no entry {number}; `routerd actions list` has the latest")
         name = f"{entry.table}/{entry.scope}"
-        try:
-            async with self._router.loop.between_passes(name) as binding:
-                change, made = await self._undo(binding, entry)
-        except KeyError as error:
+        if name not in self._router.gates():
             why = self._router.knowledge.waiting.get(f"fabric/{entry.scope}", "the file has no such profile")
-            raise ActionRefused(
-                f"profile {entry.scope} is not at hand, so nothing was done: {why}"
-            ) from error
+            raise ActionRefused(f"profile {entry.scope} is not at hand, so nothing was done: {why}")
+        async with self._router.loop.between_passes(name) as binding:
+            change, made = await self._undo(binding, entry)
         deed = deed_of(entry.scope, entry.table, change)
         self._log.info("cloud.undone", entry=number, by=made, change=deed.text)
         return {"undone": number, "number": made, "text": deed.text, "held": entry.undoes is None}
@@ -211,3 +206,8 @@ def _place(hold: Hold) -> tuple[str, str]:
 
 def _text(wanted: Wanted) -> str:
     return deed_of(wanted.gate.scope, wanted.gate.table, wanted.change).text
+
+
+def _held_text(hold: Hold) -> str:
+    """Return what is held as a person writes it, also one that this routerd cannot read."""
+    return f"{hold.scope} {key_of(hold.table, hold.key_value)}"

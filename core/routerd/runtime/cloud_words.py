@@ -118,6 +118,14 @@ def decoded(table: str, key_value: JSONValue, before: JSONValue, after: JSONValu
     )
 
 
+def key_of(table: str, key_value: JSONValue) -> str:
+    """Return a key from the journal as a person writes it."""
+    try:
+        return key_text(from_json(key_value, _KINDS[table][0]))
+    except (KeyError, ValueError):
+        return value_text(key_value)
+
+
 def present_text(table: str, value: object) -> str:
     """Return in words what is there now."""
     if value is None:

@@ -110,7 +110,8 @@ async def test_a_hold_outlasts_that_nobody_wants_the_key(world: CloudWorld) -> N
     assert world.routes == {}
     world.remote.clear()
     await world.looks()
-    await world.approve(held["id"])
+    answer = await world.approve(held["id"])
+    assert answer["released"] == [{"id": held["id"], "text": "aws table-1 10.99.0.1/32"}]
     world.remote.add(1)
     await world.looks()
     assert world.routes == {key(1): OURS}
@@ -206,6 +207,8 @@ async def test_what_the_cloud_refuses_is_said_in_its_words_and_holds_nothing(wor
     with pytest.raises(ActionRefused, match="503; it may have happened all the same"):
         await world.actions.undo(number)
     assert len(world.store.journal.holds()) == 1, "whether it happened is not known, so it stays as it is"
+    (held,) = await world.open()
+    assert "was to undo it" in held["why"]
 
 
 @pytest.mark.parametrize(
