@@ -14,7 +14,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -24,6 +24,7 @@ import pytest
 from tests.netns import daemon_world
 from tests.netns.daemon_world import CONFIG, LOG, ROUTERD, SOCKET, sh
 
+from routerd.control.client import request
 from routerd.testing.bgp import Conversation, Open, Update, establish, path_attributes
 
 EXAMPLE = Path(__file__).parents[1] / "thirdparty" / "example_plugin"
@@ -59,7 +60,7 @@ PROFILE = """\
         options: {file: /run/cloud.json, nextHop: nic-1}
 """
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(250)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,13 +110,33 @@ def ask(*words: str, status: int | None = 0) -> str:
     return done.stdout + done.stderr
 
 
-def listed() -> Any:
-    return json.loads(ask("actions", "list", "--json"))
+async def listed() -> Any:
+    """Return what the list shows; asked at the socket, because a command takes a second to start."""
+    return await request(SOCKET, "GET", "/v1/actions")
 
 
-async def until(holds: Callable[[], object], what: str, seconds: float = 40) -> None:
+async def status() -> Any:
+    return await request(SOCKET, "GET", "/v1/status")
+
+
+async def states(field: str = "open") -> list[str]:
+    return [each["state"] for each in (await listed())[field]]
+
+
+async def are(found: Awaitable[list[str]], wanted: list[str]) -> bool:
+    return await found == wanted
+
+
+async def is_phase(phase: str) -> bool:
+    return str((await status())["phase"]) == phase
+
+
+async def until(holds: Callable[[], Awaitable[bool] | bool], what: str, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
-    while not holds():
+    while True:
+        found = holds()
+        if found if isinstance(found, bool) else await found:
+            return
         assert time.monotonic() < end, f"not within {seconds} s: {what}\n{LOG.read_text()[-4000:]}"
         await asyncio.sleep(0.1)
 
@@ -153,7 +174,7 @@ async def neighbour(*hosts: str) -> Conversation:
 async def test_a_day_in_mode_approve() -> None:
     async with router("approve") as process:
         talk = await neighbour("10.88.1.1", "10.88.1.2")
-        await until(lambda: len(listed()["open"]) == 3, "a switch and two routes wait")
+        await until(lambda: are(states(), ["waiting"] * 3), "a switch and two routes wait")
         assert content() == (False, {})
         shown = ask("actions", "list")
         assert "add route 10.88.1.1/32 to nic-1 in table main" in shown
@@ -162,7 +183,7 @@ async def test_a_day_in_mode_approve() -> None:
         plan = ask("plan", status=2)
         status = ask("status", status=3)
         assert "2 changes wait for approval (mode approve, see routerd actions list)" in status, status
-        switch, first, second = listed()["open"]
+        switch, first, second = (await listed())["open"]
         for each in (switch, first, second):
             assert f"waiting for approval: routerd actions approve {each['id']}" in plan, plan
         assert f"approved {first['id']}" in ask("actions", "approve", first["id"])
@@ -171,15 +192,16 @@ async def test_a_day_in_mode_approve() -> None:
         ask("actions", "approve", "--all")
         wanted = {"10.88.1.1/32": "nic-1", "10.88.1.2/32": "nic-1"}
         await until(lambda: content() == (True, wanted), "all that waited")
-        await until(lambda: "ready" in LOG.read_text(), "ready")
-
-        number = next(each["number"] for each in listed()["journal"] if each["prefix"] == "10.88.1.2/32")
+        await until(lambda: is_phase("Ready"), "ready")
+        made = (await listed())["journal"]
+        number = next(each["number"] for each in made if each["prefix"] == "10.88.1.2/32")
         assert "would remove route 10.88.1.2/32" in ask("actions", "show", str(number))
         assert f"undone {number}: remove route 10.88.1.2/32" in ask("actions", "undo", str(number))
         assert content() == (True, {"10.88.1.1/32": "nic-1"})
         again = ask("actions", "undo", str(number), status=1)
         assert re.search(rf"(?m)^routerd: entry {number} was undone already, by entry \d+$", again), again
-        await until(lambda: "held after an undo" in ask("status", status=3), "held in the status")
+        await until(lambda: are(states(), ["held"]), "held")
+        assert "1 change is held after an undo" in ask("status", status=3)
         assert "held after an undo" in ask("plan", status=2)
         process.kill()
         process.wait()
@@ -196,22 +218,23 @@ async def test_mode_auto_leaves_alone_what_was_undone_until_it_is_released() -> 
     async with router("auto"):
         talk = await neighbour("10.88.1.1")
         await until(lambda: content() == (True, {"10.88.1.1/32": "nic-1"}), "made by itself")
-        await until(lambda: all(each["state"] == "done" for each in listed()["journal"]), "noted")
-        number = next(each["number"] for each in listed()["journal"] if each["prefix"])
+        await until(lambda: are(states("journal"), ["done"] * 2), "noted")
+        number = next(each["number"] for each in (await listed())["journal"] if each["prefix"])
         ask("actions", "undo", str(number))
         ask("retry")
-        await until(lambda: [each["state"] for each in listed()["open"]] == ["held"], "held")
+        await until(lambda: are(states(), ["held"]), "held")
         assert content() == (True, {})
         await talk.aclose()
     async with router("auto"):
         talk = await neighbour("10.88.1.1")
-        await until(lambda: [each["verb"] for each in listed()["open"]] == ["create"], "held after a restart")
+        await until(lambda: is_phase("Degraded"), "the neighbour is there")
+        await until(lambda: are(states(), ["held"]), "held after a restart")
         assert content() == (True, {})
-        ask("actions", "approve", listed()["open"][0]["id"])
+        ask("actions", "approve", (await listed())["open"][0]["id"])
         await until(lambda: content() == (True, {"10.88.1.1/32": "nic-1"}), "made again")
         # Somebody changes it by hand: an undo of what is no longer so does nothing and says why.
-        await until(lambda: listed()["journal"][-1]["state"] == "done", "noted")
-        number = listed()["journal"][-1]["number"]
+        await until(lambda: are(states("journal"), ["done"] * 4), "noted")
+        number = (await listed())["journal"][-1]["number"]
         found = json.loads(CLOUD.read_text())
         found["tables"]["main"]["10.88.1.1/32"] = "nic-9"
         CLOUD.write_text(json.dumps(found))
