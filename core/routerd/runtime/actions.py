@@ -17,7 +17,7 @@ from routerd.reconcile.loop import Binding
 from routerd.runtime.action_list import Present, Wanted, hold_id, is_number, listed, normal, shown, unknown
 from routerd.runtime.cloud_words import deed_of, key_of
 from routerd.runtime.gate import AnyChange, Gate, id_of
-from routerd.runtime.journal import JournaledTable
+from routerd.runtime.journal import UndoableTable
 from routerd.runtime.router import Router
 from routerd.runtime.undo import undoing
 from routerd.spi import Clock, JSONValue, Logger
@@ -109,7 +109,7 @@ class Actions:
     # --- how ---------------------------------------------------------------------------------------
 
     async def _undo(self, binding: Binding, entry: JournalEntry) -> tuple[AnyChange, int]:
-        table = cast("JournaledTable", binding.table)
+        table = cast("UndoableTable", binding.table)
         try:
             async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
                 observed = content_of(await table.observe())

@@ -9,13 +9,13 @@ import attrs
 
 from routerd.errors import ConfigError, ProviderError
 from routerd.model import specs
-from routerd.model.fabric import Finding, Forwarding, InstanceFacts
+from routerd.model.fabric import FabricRoute, Finding, Forwarding, InstanceFacts
 from routerd.model.intent import Named
 from routerd.reconcile.guard import content_of, guarded
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import alone
-from routerd.spi import Capability, DiagnosingFabric, Fabric
+from routerd.spi import Capability, DiagnosingFabric, Fabric, SharedFabric
 
 SECONDS = 60.0
 """How long one question to a cloud may take; its SDK tries several times within it."""
@@ -27,7 +27,7 @@ _DIAGNOSIS_SECONDS = 180.0
 class Checkup:
     """What was found of one profile; `facts` is none when the cloud did not say who we are.
 
-    `diagnosed` says whether the provider could check its permissions.
+    `routes` counts those that lead to us, `diagnosed` says whether the provider could check its permissions.
     """
 
     profile: str
@@ -64,6 +64,8 @@ async def examine(prepared: Prepared, profile: Named[specs.CloudProviderProfileS
     node = prepared.configuration.node
     checkup = Checkup(profile=profile.name, provider=profile.spec.provider, mode=profile.spec.mode)
     with alone(plugin, provider, options, node=node, log=log, read_only=True) as fabric:
+        if profile.spec.takeover_from:
+            cast("SharedFabric", fabric).share(frozenset(profile.spec.takeover_from))
         try:
             checkup = await _asked(checkup, fabric, log)
             if Capability.DIAGNOSES in provider.capabilities:
@@ -87,7 +89,10 @@ async def _asked(checkup: Checkup, fabric: Fabric, log: Log) -> Checkup:
             checkup = attrs.evolve(checkup, forwarding={nic: each.enabled for nic, each in switches.items()})
         step = "routes"
         async with guarded(log, table=f"routes/{checkup.profile}", call="observe", deadline=SECONDS):
-            checkup = attrs.evolve(checkup, routes=len(content_of(await fabric.routes.observe())))
+            found = cast("Mapping[object, FabricRoute]", content_of(await fabric.routes.observe()))
+            ours = checkup.facts.next_hop if checkup.facts is not None else ""
+            leading = sum(route.next_hop == ours for route in found.values())
+            checkup = attrs.evolve(checkup, routes=leading)
     except ProviderError as error:
         return _missing(checkup, _QUESTIONS[step], str(error))
     return checkup

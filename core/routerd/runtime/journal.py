@@ -38,6 +38,22 @@ class Journal(Protocol):
         ...
 
 
+class UndoableTable(Protocol):
+    """A cloud's table that can undo entries of the journal."""
+
+    async def observe(self) -> Mapping[Hashable, object]:
+        """Return what the provider observes."""
+        ...
+
+    def agrees(self, desired: object, observed: object) -> bool:
+        """Say whether a value needs no change."""
+        ...
+
+    async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
+        """Make one change that undoes the entry `undoes`; return the new entry's number."""
+        ...
+
+
 class JournaledTable:
     """Wraps a provider's table; implements `spi.Table`."""
 

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from tests.unit.cli.command_line import Done, routerd
 from tests.unit.runtime.plugin_world import World
+
+from routerd.runtime.checkup import chosen, examine
+from routerd.runtime.command import Command
+from routerd.runtime.log import Log
 
 CLOUD = """
 import routerd
@@ -154,3 +159,27 @@ def test_a_profile_that_the_file_does_not_have_is_a_mistake(doctor: Any) -> None
     done = doctor("oci")
     assert done.status == 2
     assert "it has no CloudProviderProfile oci; it has aws" in done.err
+
+
+async def test_the_cloud_is_told_who_shares_the_site_and_only_our_own_routes_are_counted(
+    install: World, tmp_path: Path
+) -> None:
+    told = 'return [Finding(subject="site", state="ok", detail=" ".join(self._world.routes.others))]'
+    body = {"start": "self._world.routes.content.update(ROUTES)", "instance": "pass", "diagnose": told}
+    routes = """
+from ipaddress import IPv4Network
+from routerd.model.fabric import FabricRoute, FabricRouteKey
+ROUTES = {
+    FabricRouteKey(table="table-1", prefix=IPv4Network(f"10.99.0.{n}/32")): FabricRoute(next_hop=hop)
+    for n, hop in enumerate(("nic-1", "nic-1", "nic-b"))
+}
+"""
+    closed = {"closed": str(tmp_path / "closed"), "capabilities": "{Capability.DIAGNOSES}"}
+    install("cloud", routes + CLOUD % (body | closed))
+    (tmp_path / "router.yaml").write_text(FILE)
+    prepared = Command(config=tmp_path / "router.yaml").prepare()
+    (profile,) = chosen(prepared, None)
+    shared = attrs.evolve(profile, spec=attrs.evolve(profile.spec, takeover_from=("nic-b",)))
+    found = await examine(prepared, shared, Log(level="error"))
+    assert found.routes == 2
+    assert [finding.detail for finding in found.findings] == ["nic-b"]
