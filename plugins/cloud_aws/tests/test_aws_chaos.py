@@ -27,10 +27,17 @@ from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(300)]
 
-REMOTE = [IPv4Network(f"10.82.10.{host}/32") for host in range(1, 5)]
+REMOTE = [IPv4Network(f"10.82.10.{host}/32") for host in range(1, 4)]
 CALLS = ["DescribeRouteTables", "CreateRoute", "ReplaceRoute", "DeleteRoute", "GetServiceQuota"]
 
 prefixes = st.sampled_from(REMOTE)
+passing = {
+    "taken": st.none() | st.integers(0, 2),
+    "trouble": st.none()
+    | st.builds(
+        Trouble, kind=st.sampled_from(Kind), operation=st.sampled_from(CALLS), skip=st.integers(0, 2)
+    ),
+}
 
 
 class Eager:
@@ -48,11 +55,14 @@ class Eager:
 class Chaos(RuleBasedStateMachine):
     """A router that is wanted for changing addresses, in an account that others use and that fails."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(wanted=st.sets(prefixes), others=st.sets(prefixes))
+    def begin(self, wanted: set[IPv4Network], others: set[IPv4Network]) -> None:
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.runner.run(self._begin())
+        self.wanted |= wanted
+        for prefix in others:
+            self.aws.place(prefix, self.aws.other)
 
     async def _begin(self) -> None:
         directory = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
@@ -69,58 +79,70 @@ class Chaos(RuleBasedStateMachine):
         await fabric.start()
         return fabric
 
-    # --- what is wanted, and what others do ---------------------------------------------------------
+    # --- what happens; each time the router makes a pass -------------------------------------------------
 
-    @rule(prefix=prefixes)
-    def want(self, prefix: IPv4Network) -> None:
+    @rule(prefix=prefixes, **passing)
+    def it_is_wanted(self, prefix: IPv4Network, taken: int | None, trouble: Trouble | None) -> None:
         self.wanted.add(prefix)
+        self._pass(taken, trouble)
 
-    @rule(prefix=prefixes)
-    def want_no_more(self, prefix: IPv4Network) -> None:
+    @rule(prefix=prefixes, **passing)
+    def it_is_wanted_no_more(self, prefix: IPv4Network, taken: int | None, trouble: Trouble | None) -> None:
         self.wanted.discard(prefix)
+        self._pass(taken, trouble)
 
-    @rule(prefix=prefixes)
-    def somebody_leads_it_elsewhere(self, prefix: IPv4Network) -> None:
-        # A change from just now may be lost to a takeover by an old reading: EC2 has no condition.
-        self.aws.troubles.lag(Lag())
-        self.aws.place(prefix)
-        self.foreign[prefix] = self.aws.region.internet_gateway
+    @rule(prefix=prefixes, **passing)
+    def somebody_leads_it_elsewhere(
+        self, prefix: IPv4Network, taken: int | None, trouble: Trouble | None
+    ) -> None:
+        self._lead_elsewhere(prefix)
+        self._pass(taken, trouble)
 
-    @rule(prefix=prefixes)
-    def somebody_deletes_it(self, prefix: IPv4Network) -> None:
+    @rule(prefix=prefixes, **passing)
+    def somebody_deletes_it(self, prefix: IPv4Network, taken: int | None, trouble: Trouble | None) -> None:
         if self.aws.leads_to(prefix) is not None:
             self.aws.remove(prefix)
         self.foreign.pop(prefix, None)
+        self._pass(taken, trouble)
 
-    @rule(prefix=prefixes)
-    def the_other_router_takes_it(self, prefix: IPv4Network) -> None:
+    @rule(prefix=prefixes, **passing)
+    def the_other_router_takes_it(
+        self, prefix: IPv4Network, taken: int | None, trouble: Trouble | None
+    ) -> None:
         if prefix not in self.foreign:
             self.aws.place(prefix, self.aws.other)
+        self._pass(taken, trouble)
 
-    @rule(kind=st.sampled_from(Kind), operation=st.sampled_from(CALLS), skip=st.integers(0, 3))
-    def have_trouble(self, kind: Kind, operation: str, skip: int) -> None:
-        self.aws.troubles.add(Trouble(kind=kind, operation=operation, skip=skip))
-
-    @rule(reads=st.integers(1, 6))
-    def answer_late(self, reads: int) -> None:
+    @rule(reads=st.integers(1, 6), **passing)
+    def readings_are_late(self, reads: int, taken: int | None, trouble: Trouble | None) -> None:
         self.aws.troubles.lag(Lag(reads=reads, operation="DescribeRouteTables"))
+        self._pass(taken, trouble)
 
-    # --- what the router does -------------------------------------------------------------------------
-
-    @rule()
-    def work(self) -> None:
-        self.runner.run(self._work())
-
-    @rule()
-    def begin_anew(self) -> None:
+    @rule(**passing)
+    def the_router_begins_anew(self, taken: int | None, trouble: Trouble | None) -> None:
         async def anew() -> None:
             await self.fabric.aclose()
             self.fabric = await self._start()
 
         self.runner.run(anew())
+        self._pass(taken, trouble)
 
-    async def _work(self) -> bool:
-        """Make one pass; say whether nothing was left to do."""
+    def _pass(self, taken: int | None, trouble: Trouble | None) -> None:
+        if trouble is not None:
+            self.aws.troubles.add(trouble)
+        self.runner.run(self._work(taken))
+
+    def _lead_elsewhere(self, prefix: IPv4Network) -> None:
+        # A change from just now may be lost to a takeover by an old reading: EC2 has no condition.
+        self.aws.troubles.lag(Lag())
+        self.aws.place(prefix)
+        self.foreign[prefix] = self.aws.region.internet_gateway
+
+    async def _work(self, taken: int | None = None) -> bool:
+        """Make one pass; say whether nothing was left to do.
+
+        After it has looked, somebody leads the route of the change with the number `taken` elsewhere.
+        """
         try:
             await self.fabric.site()
             observed = await self.fabric.routes.observe()
@@ -141,6 +163,8 @@ class Chaos(RuleBasedStateMachine):
         foreseen = self.fabric.routes.foresee(changes)
         changes = [change for change in changes if change.key not in foreseen]
         self.asked |= {change.key for change in changes if change.after is not None}
+        if taken is not None and changes:
+            self._lead_elsewhere(changes[taken % len(changes)].key.prefix)
         return not await self.fabric.routes.apply(changes) and not changes
 
     # --- what holds ---------------------------------------------------------------------------------
@@ -170,8 +194,8 @@ class Chaos(RuleBasedStateMachine):
 
 
 Chaos.TestCase.settings = settings(
-    max_examples=8,
-    stateful_step_count=20,
+    max_examples=10,
+    stateful_step_count=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
