@@ -40,22 +40,29 @@ class PveFabric:
         self.options = options
         self._api: Api | None = None
         self._nodes: Mapping[int, str] = {}
+        self._nobody: tuple[str, ...] = ()
         self.routers = Routers(ours=options.gateway)
         self.forwarding: Table[NicRef, Forwarding] = IpFilter(self)
         self._guests = GuestRoutes(self)
         self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = self._guests
 
     def share(self, next_hops: frozenset[str]) -> None:
-        """Be told the addresses of the site's other routers in the guests' network.
+        """Be told the addresses of the site's other routers in the guests' network; ours may be among them.
 
-        What is no address, or is our own, names nobody to whom a route could lead.
+        What is no address is reported by `start`.
         """
-        ours = self.options.gateway
-        others = (_address(each) for each in next_hops)
-        self.routers = Routers(ours=ours, others=frozenset(each for each in others if each and each != ours))
+        addresses = {each: _address(each) for each in sorted(next_hops)}
+        self._nobody = tuple(each for each, address in addresses.items() if address is None)
+        others = frozenset(each for each in addresses.values() if each is not None)
+        self.routers = Routers(ours=self.options.gateway, others=others - {self.options.gateway})
 
     async def start(self) -> None:
         """Import the SDK and read the token; no request to the API yet."""
+        if self._nobody:
+            raise PermanentError(
+                f"pve: {', '.join(self._nobody)} is no address of a router; takeoverFrom needs the other "
+                "router's gateway in the guests' network"
+            )
         api = await asyncio.to_thread(self._connect)
         await self.aclose()
         self._api = api

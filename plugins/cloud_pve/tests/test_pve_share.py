@@ -36,7 +36,7 @@ UNDO = Change(key=key(REMOTE[0]), before=ROUTE, after=THEIRS)
 @pytest.fixture
 async def shared(home: Home, tmp_path: Path) -> AsyncIterator[PveFabric]:
     fabric = PveFabric(make_context(tmp_path, clock=SteppingClock()), options(tmp_path))
-    fabric.share(frozenset({str(OTHER), "10.99.9.3", "10.99.9.1", "eni-0"}))
+    fabric.share(frozenset({str(OTHER), "10.99.9.3", "10.99.9.1"}))
     await fabric.start()
     yield fabric
     await fabric.aclose()
@@ -144,3 +144,13 @@ async def test_a_foreign_blackhole_stays_and_is_called_one(shared: PveFabric, ho
     standing = home.client.find(REMOTE[0])
     assert standing is not None
     assert standing.type == 6
+
+
+async def test_a_router_that_is_no_address_is_named_before_anything_is_asked(
+    home: Home, tmp_path: Path
+) -> None:
+    fabric = PveFabric(make_context(tmp_path, clock=SteppingClock()), options(tmp_path))
+    fabric.share(frozenset({"eni-0", str(OTHER)}))
+    with pytest.raises(PermanentError, match="pve: eni-0 is no address of a router; takeoverFrom needs"):
+        await fabric.start()
+    assert home.host.troubles.calls == []
