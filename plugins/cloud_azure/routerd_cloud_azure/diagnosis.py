@@ -15,7 +15,6 @@ from routerd.model.fabric import Finding
 from routerd_cloud_azure import permissions
 from routerd_cloud_azure.api import Api
 from routerd_cloud_azure.edits import Limit
-from routerd_cloud_azure.faults import DeniedError
 from routerd_cloud_azure.permissions import Grant, allowed
 from routerd_cloud_azure.resources import Interface, RouteTable
 
@@ -51,7 +50,7 @@ class _Examination:
 
     site: Site
     findings: dict[str, Finding] = attrs.field(factory=dict)
-    grants: dict[str, tuple[Grant, ...] | None] = attrs.field(factory=dict)
+    grants: dict[str, tuple[Grant, ...] | ProviderError] = attrs.field(factory=dict)
 
     def note(self, finding: Finding) -> None:
         present = self.findings.get(finding.subject)
@@ -64,13 +63,13 @@ class _Examination:
             for action in actions:
                 self.note(_permission(action, scope, granted))
 
-    async def _granted(self, scope: str) -> tuple[Grant, ...] | None:
-        """Return what is allowed at a scope, none if the identity may not see it."""
+    async def _granted(self, scope: str) -> tuple[Grant, ...] | ProviderError:
+        """Return what is allowed at a scope, or why the identity was not told."""
         if scope not in self.grants:
             try:
                 self.grants[scope] = await self.site.api.permissions(scope)
-            except DeniedError:
-                self.grants[scope] = None
+            except ProviderError as error:
+                self.grants[scope] = error
         return self.grants[scope]
 
 
@@ -120,16 +119,16 @@ def _joins(interfaces: Sequence[Interface]) -> dict[str, set[str]]:
     return joins
 
 
-def _permission(action: str, scope: str, granted: tuple[Grant, ...] | None) -> Finding:
-    if granted is None:
-        if action == permissions.OWN:
-            return Finding(
-                subject=action,
-                state="unknown",
-                detail=f"the identity may not see what it is allowed at {scope}",
-                remedy=f"grant {permissions.OWN}, or have somebody look at its role assignments",
-            )
-        return Finding(subject=action, state="unknown", detail=f"not told for {scope}")
+def _permission(action: str, scope: str, granted: tuple[Grant, ...] | ProviderError) -> Finding:
+    if isinstance(granted, ProviderError):
+        if action != permissions.OWN:
+            return Finding(subject=action, state="unknown", detail=f"not told for {scope}")
+        return Finding(
+            subject=action,
+            state="unknown",
+            detail=str(granted),
+            remedy=f"grant {permissions.OWN}, or have somebody look at the identity's role assignments",
+        )
     if allowed(granted, action):
         return Finding(subject=action, state="ok", detail=f"granted at {scope}")
     spared = _SPARED.get(action)

@@ -122,6 +122,17 @@ async def test_who_may_not_see_its_permissions_is_told_so(
 
 
 @pytest.mark.cloud
+async def test_one_question_without_an_answer_leaves_the_others(
+    fabric: AzureFabric, cloud: AzureSubscription
+) -> None:
+    cloud.troubles.fail_next(OWN, status=429, code="TooManyRequests")
+    found = {each.subject: each for each in await fabric.diagnose()}
+    assert {each.state for each in found.values()} == {"ok", "unknown"}
+    assert found[OWN].state == "unknown"
+    assert "throttled" in found[OWN].detail
+
+
+@pytest.mark.cloud
 async def test_what_an_interface_seldom_refers_to_needs_a_permission_too(
     fabric: AzureFabric, cloud: AzureSubscription
 ) -> None:
