@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import IPv4Address
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
@@ -62,17 +63,27 @@ class AzureFabric:
         self._api: Api | None = None
         self._interfaces: tuple[Interface, ...] = ()
         self._told: Limit | None = None
+        self._nobody: tuple[str, ...] = ()
         self.known: InstanceFacts | None = None
         self.others: frozenset[str] = frozenset()
         self.forwarding: Table[NicRef, Forwarding] = _ForwardingTable(self)
         self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = RoutesTable(self)
 
     def share(self, next_hops: frozenset[str]) -> None:
-        """Be told the private addresses of the other routers of the site."""
-        self.others = next_hops
+        """Be told the private addresses of the other routers of the site.
+
+        What is no address is reported by `start`.
+        """
+        self._nobody = tuple(sorted(each for each in next_hops if not _is_address(each)))
+        self.others = next_hops - set(self._nobody)
 
     async def start(self) -> None:
         """Ask who we are and import the SDK; no request to the API yet."""
+        if self._nobody:
+            raise PermanentError(
+                f"azure: {', '.join(self._nobody)} is no address of a router; takeoverFrom needs the other "
+                "router's private address"
+            )
         options = self._options
         if not (options.subscription_id and options.instance_id and options.network_interfaces):
             self._identity = await self._identify()
@@ -194,6 +205,13 @@ class AzureFabric:
     def log(self, event: str, **facts: object) -> None:
         """Log a change that was made."""
         self._ctx.log.info(event, **facts)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return str(IPv4Address(text)) == text
+    except ValueError:
+        return False
 
 
 class _ForwardingTable:

@@ -268,6 +268,16 @@ async def test_two_routers_do_not_make_one_route_at_once(
     assert cloud.routes()[REMOTE[0]] == IPv4Address(OTHER)
 
 
+async def test_who_is_no_address_is_named_before_anything_is_done(
+    cloud: AzureSubscription, tmp_path: Path
+) -> None:
+    fabric = AzureFabric(make_context(tmp_path), AzureOptions())
+    fabric.share(frozenset({OTHER, "leaf2", cloud.interface("azure-client")}))
+    with pytest.raises(PermanentError, match="leaf2 is no address of a router; takeoverFrom needs"):
+        await fabric.start()
+    assert cloud.troubles.calls == []
+
+
 async def test_a_route_to_nobody_of_the_site_is_not_made(
     shared: AzureFabric, cloud: AzureSubscription
 ) -> None:
