@@ -1,0 +1,513 @@
+"""A router's cloud half in a storm: everything of it is real but the cloud, the time and the host's tables.
+
+The plugin drives its official SDK over TLS against an emulator in the same process, below the real router,
+loop, journal and state file. Every change that the emulator sees is judged the moment it is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from tests.cloud.account import Account, Slot, View
+from tests.cloud.ledger import Ledger
+from tests.cloud.storm_time import HastyClock, StormClock, WatchedLoop
+
+from routerd.model.route import LearnedRoute, RouteSet
+from routerd.reconcile.loop import TableReport
+from routerd.runtime.directories import Directories
+from routerd.runtime.log import Log
+from routerd.runtime.once import Removed, remove_ours
+from routerd.runtime.prepare import Prepared, prepare_text
+from routerd.runtime.providers import Workshop
+from routerd.runtime.router import HostTables, Router
+from routerd.runtime.supervisor import Supervisor
+from routerd.store import Store, open_store
+from routerd.testing.fakes import FakeRouting, FakeWorld
+from routerd.testing.kernel import FakeKernel
+from routerd.testing.tables import FakeTable
+from routerd_lab.clouds.loopback import on_loopback
+
+Mode = Literal["plan", "auto"]
+Side = Literal["before", "after"]
+
+HOLD_DOWN = 60.0
+
+_CONFIG = """\
+apiVersion: routerd.net/v1alpha1
+kind: Router
+metadata: {{name: leaf}}
+plugins: [bgp_ryu, cloud_{provider}]
+spec:
+  resources:
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: BGPRouter
+      metadata: {{name: fabric}}
+      spec: {{asn: 64577, routerID: 10.99.0.9}}
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: CloudProviderProfile
+      metadata: {{name: cloud}}
+      spec: {{provider: {provider}, mode: {mode}, aggregate: {aggregate}, options: {options}}}
+"""
+
+
+class Death(BaseException):
+    """The process was killed at this place."""
+
+
+@attrs.define
+class Disk:
+    """The disk below the state file: whether it is full, and at which commit from now the process dies."""
+
+    full: bool = False
+    dies_in: int = 0
+    side: Side = "before"
+
+
+class Mortal:
+    """A connection of SQLite whose process may be killed before or after a commit."""
+
+    def __init__(self, connection: Any, disk: Disk, is_dead: Callable[[], bool], die: Callable[[], None]) -> None:
+        self.raw = connection
+        self._disk = disk
+        self._is_dead = is_dead
+        self._die = die
+
+    def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Any:
+        if self._is_dead():
+            raise Death
+        if self._disk.full and sql.startswith(("INSERT", "UPDATE", "DELETE")):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
+            raise error
+        if sql != "COMMIT" or not self._disk.dies_in:
+            return self.raw.execute(sql, parameters)
+        self._disk.dies_in -= 1
+        if self._disk.dies_in:
+            return self.raw.execute(sql, parameters)
+        if self._disk.side == "after":
+            self.raw.execute(sql, parameters)
+        self._die()
+        raise Death
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class Keeper(Supervisor):
+    """The supervisor, without the task that reads keys of transports every few seconds: there are none."""
+
+    def keep(self, name: str, make: Callable[[], Any]) -> None:
+        if name != "keys":
+            super().keep(name, make)
+
+
+@attrs.define
+class Process:
+    """A running router and what belongs to it alone."""
+
+    router: Router
+    store: Store
+    supervisor: Keeper
+    connections: list[Mortal]
+    mode: Mode
+    aggregate: bool
+    dead: bool = False
+    tasks: set[asyncio.Task[Any]] = attrs.field(factory=set)
+
+
+@attrs.define
+class Ambush:
+    """Something that happens at the nth call from now, before the call has its effect or after it.
+
+    Without `write` every call counts, else only those that change something.
+    """
+
+    countdown: int
+    side: Side
+    deed: Callable[[], None]
+    write: bool = False
+
+
+@attrs.define
+class World:
+    """One account, one state directory, and one process after the other."""
+
+    account: Account
+    directory: Path
+    clock: StormClock = attrs.field(factory=StormClock)
+    disk: Disk = attrs.field(factory=Disk)
+    process: Process | None = None
+    seen: View = attrs.field(init=False)
+    wrongs: list[str] = attrs.field(factory=list)
+    wanted: frozenset[IPv4Network] = frozenset()
+    withdrawn: dict[Slot, float] = attrs.field(factory=dict)
+    theirs: set[Slot] = attrs.field(factory=set)
+    ambushes: list[Ambush] = attrs.field(factory=list)
+    late: list[tuple[web.Request, Handler]] = attrs.field(factory=list)
+    delaying: int = 0
+    releasing: bool = False
+    undoing: bool = False
+    switched: bool = False
+    writes: int = 0
+    stories: io.StringIO = attrs.field(factory=io.StringIO)
+    _speaker: FakeWorld = attrs.field(factory=FakeWorld)
+
+    def __attrs_post_init__(self) -> None:
+        self.seen = self.account.view()
+        self.theirs = set(self.seen.routes)
+        self._speaker.learned = RouteSet()
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def served(self) -> AsyncIterator[World]:
+        """Serve the account's APIs while the context lasts."""
+        first, *others = self.account.apis()
+
+        @web.middleware
+        async def between(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._between(request, handler)
+
+        first.app.middlewares.append(between)
+        for name, text in self.account.files.items():
+            (self.directory / name).write_text(text)
+        async with on_loopback(self.directory, first, *others):
+            yield self
+            await self.stop()
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "state" / "routerd.db"
+
+    def _prepared(self, mode: Mode, aggregate: bool) -> Prepared:
+        text = _CONFIG.format(
+            provider=self.account.provider,
+            mode=mode,
+            aggregate=str(aggregate).lower(),
+            options=self.account.options.replace("DIRECTORY", str(self.directory)),
+        )
+        return prepare_text(text, file="storm.yaml")
+
+    async def start(self, mode: Mode = "auto", *, aggregate: bool = False, lanes: bool = True) -> None:
+        """Start a process on the state directory."""
+        assert self.process is None
+        prepared = self._prepared(mode, aggregate)
+        directories = Directories(state=self.directory / "state", run=self.directory / "run")
+        directories.make()
+        store = open_store(self.state, clock=self.clock)
+        log = Log(stream=self.stories, level="debug", now=self.clock.now)
+        supervisor = Keeper(clock=self.clock, log=log)
+        workshop = Workshop(
+            prepared=prepared,
+            directories=directories,
+            kernel=FakeKernel(),
+            clock=HastyClock(self.clock),
+            log=log,
+            supervisor=supervisor,
+            wake=lambda lane: self.process.router.wake(lane) if self.process is not None else None,
+            read_only=False,
+        )
+        made = attrs.evolve(workshop.make(), routings={"bgp": FakeRouting(self._speaker)})
+        tables = HostTables(
+            routes=FakeTable(), addresses=FakeTable(), sysctls=FakeTable(), firewall=FakeTable()
+        )
+        router = Router(
+            prepared, made, tables=tables, store=store, supervisor=supervisor, clock=self.clock, log=log
+        )
+        process = Process(
+            router=router,
+            store=store,
+            supervisor=supervisor,
+            connections=[],
+            mode=mode,
+            aggregate=aggregate,
+        )
+        process.connections = [
+            Mortal(raw, self.disk, lambda: process.dead, lambda: self._die(process))
+            for raw in (store._connection, store._reader)
+        ]
+        store._connection, store._reader = process.connections
+        self._note_withdrawn(aggregate)
+        self.process = process
+        log.info("STARTED", mode=mode, aggregate=aggregate)
+        await router.start(lanes=lanes)
+        await self.rest()
+
+    async def stop(self) -> None:
+        """End the process as systemd would."""
+        process = self.process
+        if process is None:
+            return
+        await process.supervisor.aclose(deadline=60)
+        await process.router.aclose()
+        await self._aside(process)
+
+    async def kill(self) -> None:
+        """End the process without a word."""
+        if self.process is not None:
+            self._die(self.process)
+            await self.rest()
+
+    def _die(self, process: Process) -> None:
+        """Nothing that the process did not get out until now gets out any more. Any thread may call this."""
+        process.dead = True
+        self.disk.dies_in = 0
+
+    async def rest(self) -> None:
+        """Let everything run to its end, and bury who died."""
+        await self.clock.rest()
+        if self.process is not None and self.process.dead:
+            process = self.process
+            await process.supervisor.aclose(deadline=60)
+            await self.clock.rest()
+            for fabric in process.router.made.fabrics.values():
+                await fabric.aclose()
+            await self._aside(process)
+        self._audit()
+
+    async def _aside(self, process: Process) -> None:
+        for connection in process.connections:
+            connection.close()
+        self.process = None
+        self.stories.write("STOPPED\n")
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        await self.clock.advance(seconds)
+        await self.rest()
+
+    # --- what is wanted --------------------------------------------------------------------------------
+
+    def desired(self, aggregate: bool) -> set[Slot]:
+        """Return where routes should be."""
+        prefixes: Iterable[IPv4Network] = collapse_addresses(self.wanted) if aggregate else self.wanted
+        return {(table, str(prefix)) for prefix in prefixes for table in self.account.tables}
+
+    async def want(self, prefixes: Iterable[IPv4Network]) -> None:
+        """Let the fabric's neighbours announce exactly these prefixes."""
+        self.wanted = frozenset(prefixes)
+        self._note_withdrawn(self.process.aggregate if self.process else False)
+        hop = IPv4Address("10.99.0.1")
+        routes = tuple(LearnedRoute(prefix=each, next_hop=hop, neighbour=hop) for each in sorted(self.wanted))
+        self._speaker.announce(RouteSet(routes=routes, complete=True))
+        await self.rest()
+
+    def _note_withdrawn(self, aggregate: bool) -> None:
+        now, desired = self.clock.monotonic(), self.desired(aggregate)
+        for slot in self.seen.ours:
+            self.withdrawn.setdefault(slot, now)
+        for slot in desired:
+            self.withdrawn.pop(slot, None)
+
+    def report(self, table: str = "routes") -> TableReport | None:
+        """Return how a table of the cloud stands."""
+        return self.process.router.loop.reports().get(f"{table}/cloud") if self.process else None
+
+    # --- what others do ----------------------------------------------------------------------------------
+
+    def meddle(self, deed: Callable[[], None]) -> None:
+        """Let somebody else change the account; what they leave is theirs."""
+        self._audit()
+        before = self.seen
+        deed()
+        self.seen = self.account.view()
+        changed = {
+            slot
+            for slot in before.routes.keys() | self.seen.routes.keys()
+            if before.routes.get(slot) != self.seen.routes.get(slot)
+        }
+        self.theirs = (self.theirs | changed) & self.seen.routes.keys()
+
+    # --- the emulator's side ---------------------------------------------------------------------------------
+
+    async def _between(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Stand between the API and its work: judge, ambush, kill, and deliver late."""
+        self.clock.serving += 1
+        try:
+            body = await request.read()
+            process = self.process
+            write = self.account.writes(request, body)
+            self._strike("before", write=write)
+            if process is None or process.dead:
+                return _hung_up(request)
+            self._audit()
+            if write and self.delaying:
+                self.delaying -= 1
+                self.late.append((request, handler))
+                self.stories.write(f"LATE {request.method} {request.path}\n")
+                return _hung_up(request)
+            answer = await handler(request)
+            self._audit()
+            self._strike("after", write=write)
+            return _hung_up(request) if process.dead else answer
+        finally:
+            self.clock.serving -= 1
+
+    def _strike(self, side: Side, *, write: bool) -> None:
+        for ambush in list(self.ambushes):
+            if ambush.side == side and (write or not ambush.write):
+                ambush.countdown -= 1
+                if ambush.countdown <= 0:
+                    self.ambushes.remove(ambush)
+                    ambush.deed()
+
+    def kill_at(self, countdown: int, side: Side, *, write: bool) -> None:
+        """Kill the process at the nth call from now."""
+
+        def deed() -> None:
+            if self.process is not None:
+                self.stories.write("KILLED at a call\n")
+                self._die(self.process)
+
+        self.ambushes.append(Ambush(countdown=countdown, side=side, deed=deed, write=write))
+
+    async def release(self) -> None:
+        """Let the cloud do what it was asked for long ago."""
+        waiting, self.late = self.late, []
+        self.releasing = True
+        for request, handler in waiting:
+            self._audit()
+            self.stories.write(f"RELEASED {request.method} {request.path}\n")
+            # What came of it was never told to anybody.
+            with contextlib.suppress(Exception):
+                await handler(request)
+            await self.rest()
+        self.releasing = False
+
+    def _audit(self) -> None:
+        """Judge what routerd has changed since the last look."""
+        before, self.seen = self.seen, self.account.view()
+        if before == self.seen:
+            return
+        after, ledger = self.seen, Ledger.read(self.state)
+        wrongs: list[str] = []
+        if before.rest != after.rest:
+            wrongs.append(f"what is not ours was changed:\n{before.rest}\n{after.rest}")
+        if self.process is not None and self.process.mode == "plan" and not (self.releasing or self.undoing):
+            wrongs.append(f"something was changed in mode plan: {before} -> {after}")
+        for slot in sorted(before.routes.keys() | after.routes.keys()):
+            old, new = before.routes.get(slot), after.routes.get(slot)
+            if old == new:
+                continue
+            self.stories.write(f"CHANGED {slot}: {old} -> {new}\n")
+            self.writes += 1
+            if old is not None:
+                wrongs += self._judge_removal(slot, before, ledger)
+            if new is not None:
+                wrongs += [why] if (why := ledger.explains("create", slot, late=self.releasing)) else []
+                if slot not in after.ours:
+                    wrongs.append(f"{slot} was made and leads elsewhere")
+                self.withdrawn.pop(slot, None)
+                if self.process is None or slot not in self.desired(self.process.aggregate):
+                    self.withdrawn[slot] = self.clock.monotonic()
+        if before.switch != after.switch:
+            self.writes += 1
+            self.switched = True
+            self.stories.write(f"SWITCHED to {after.switch}\n")
+            if not any(line.table == "forwarding" and line.makes for line in ledger.lines):
+                wrongs.append("the switch was set and is not in the journal")
+        self.theirs &= after.routes.keys()
+        self.wrongs += wrongs
+
+    def _judge_removal(self, slot: Slot, before: View, ledger: Ledger) -> Iterable[str]:
+        if slot not in before.ours:
+            yield f"{slot} was deleted although it led elsewhere"
+        if why := ledger.explains("delete", slot, late=self.releasing):
+            yield why
+        waited = self.clock.monotonic() - self.withdrawn.get(slot, self.clock.monotonic())
+        if waited < HOLD_DOWN and not (self.undoing or self.releasing):
+            yield f"{slot} was deleted {waited:g} s after it was withdrawn"
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    async def calm(self, aggregate: bool) -> None:
+        """End all trouble, see to it that somebody is there to act, and let time pass."""
+        self.account.troubles.clear()
+        self.ambushes.clear()
+        self.delaying = 0
+        self.disk.full, self.disk.dies_in = False, 0
+        await self.release()
+        if self.process is not None and self.process.mode == "plan":
+            await self.stop()
+        if self.process is None:
+            await self.start("auto", aggregate=aggregate)
+        await self.want(self.wanted)
+        # Longer than any backoff, than the hold-down, and than the interval between two looks.
+        for _ in range(5):
+            await self.advance(1000.0)
+
+    def faults(self) -> Iterable[str]:
+        """Yield what is not as it should be when everything has had its time."""
+        process, view, report = self.process, self.account.view(), self.report()
+        assert process is not None
+        if report is None or not report.readable:
+            yield f"the routes were not read: {report and report.error} {process.router.knowledge.waiting}"
+            return
+        ledger, inside = Ledger.read(self.state), {str(prefix) for prefix in self.account.inside}
+        desired = self.desired(process.aggregate)
+        refused = {
+            slot
+            for slot in desired
+            if (slot in view.routes and slot not in view.ours) or slot[1] in inside
+        } - view.ours
+        said = {_slot(key) for key in report.pending} | {_slot(change.key) for change, _ in report.refused}
+        for slot in sorted(desired - refused - view.ours):
+            yield f"{slot} is wanted, and is not there"
+        for slot in sorted(refused - said):
+            yield f"{slot} is refused, and nobody says so"
+        for slot in sorted(said - refused):
+            yield f"{slot} is pending: {[str(each.error) for each in report.pending.values()]}"
+        for slot in sorted(view.ours - desired - self.theirs):
+            yield f"{slot} leads to us, is not wanted, and is still there"
+        for slot in sorted(view.ours - self.theirs - ledger.owned()):
+            yield f"{slot} was made by us and is not in the journal"
+        for slot in sorted(ledger.owned() - view.ours):
+            yield f"{slot} is ours by the journal, and is not there"
+        for line in ledger.lines:
+            if line.outcome == "" and line is ledger.of(line.slot, line.table)[-1]:
+                yield f"the journal does not say how {line.verb} of {line.slot} in {line.table} ended"
+        switches = self.report("forwarding")
+        if not view.switch or switches is None or switches.pending:
+            yield f"the switch is {view.switch}: {switches}"
+
+    def leftovers(self) -> Iterable[str]:
+        """Yield what `routerd down` should have put back."""
+        view = self.account.view()
+        for slot in sorted(view.routes.keys() ^ self.theirs):
+            yield f"after routerd down {slot} is {'left' if slot in view.routes else 'missing'}"
+        if self.switched and view.switch:
+            yield "after routerd down the switch is not as it was"
+
+    async def down(self) -> Removed:
+        """Do what `routerd down` does."""
+        await self.stop()
+        self.undoing = True
+        await self.start("auto", lanes=False)
+        process = self.process
+        assert process is not None
+        removed = await remove_ours(process.router, process.store)
+        await self.stop()
+        self.undoing = False
+        return removed
+
+
+def _slot(key: Any) -> Slot:
+    return (str(key.table), str(key.prefix)) if hasattr(key, "prefix") else (str(key), "")
+
+
+def _hung_up(request: web.Request) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)
+
+

@@ -1,0 +1,20 @@
+"""Proxmox VE in a storm: whatever happens, the end is right, nothing foreign is touched, the journal tells the story.
+
+`STORM_EXAMPLES=400 STORM_STEPS=60` in the environment make the long run.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tests.cloud.account_pve import PveAccount
+from tests.cloud.chaos_machine import STORM, Chaos
+
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(3600)]
+
+
+class PveChaos(Chaos):
+    account = PveAccount
+
+
+TestPveChaos = PveChaos.TestCase
+TestPveChaos.settings = STORM
