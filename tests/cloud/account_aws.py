@@ -27,7 +27,7 @@ class AwsAccount:
     provider = "aws"
     options = "{}"
     files: Mapping[str, str] = {}
-    prefixes = tuple(IPv4Network(f"10.82.10.{host}/32") for host in (20, 21, 22, 23))
+    prefixes = tuple(IPv4Network(f"10.82.10.{host}/32") for host in (20, 21, 22))
     inside = (IPv4Network("10.81.10.77/32"),)
     conditional = False
     calls = (

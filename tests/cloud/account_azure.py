@@ -29,7 +29,7 @@ class AzureAccount:
     options = "{}"
     files: Mapping[str, str] = {}
     prefixes = (
-        *(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22, 23)),
+        *(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22)),
         IPv4Network("10.82.77.1/32"),
     )
     inside = ()

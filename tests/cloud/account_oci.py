@@ -24,7 +24,7 @@ class OciAccount:
     provider = "oci"
     options = "{}"
     files: Mapping[str, str] = {}
-    prefixes = tuple(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22, 23))
+    prefixes = tuple(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22))
     inside = (IPv4Network("10.83.10.77/32"),)
     conditional = True
     calls = ("GetVnic", "UpdateVnic", "GetRouteTable", "UpdateRouteTable")

@@ -30,7 +30,7 @@ class PveAccount:
     )
     files: Mapping[str, str] = {"token": f"{_TOKEN}\n"}
     tables = ("qemu/101", "qemu/102")
-    prefixes = tuple(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22, 23))
+    prefixes = tuple(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22))
     inside = ()
     # The guest's kernel deletes only what leads to us, and refuses to make what is there.
     conditional = True

@@ -16,14 +16,16 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, note, settings
+from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.cloud.account import Account, Hop
-from tests.cloud.chaos_world import Ambush, Death, Mode, Side, World
+from tests.cloud.chaos_world import HOLD_DOWN, Ambush, Death, Mode, Side, World
 from tests.cloud.storm_time import WatchedLoop
 
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
+
+_SLOW = {Phase.shrink, Phase.explain}
 
 STORM = settings(
     max_examples=int(os.environ.get("STORM_EXAMPLES", "12")),
@@ -31,6 +33,8 @@ STORM = settings(
     deadline=None,
     derandomize=False,
     print_blob=True,
+    # A story is told whole; to make it short takes minutes: STORM_SHRINK=1.
+    phases=[each for each in Phase if os.environ.get("STORM_SHRINK") or each not in _SLOW],
     suppress_health_check=list(HealthCheck),
 )
 
@@ -39,7 +43,7 @@ HOPS = st.sampled_from(["elsewhere", "to us"])
 MARKS = st.sampled_from(["a", "b"])
 MODES = st.sampled_from(["auto", "auto", "auto", "plan"])
 NUMBERS = st.integers(0, 7)
-KINDS = st.sampled_from([Kind.THROTTLE, Kind.FAIL, Kind.FAIL_AFTER, Kind.CLOSE, Kind.LOSE])
+KINDS = st.sampled_from([None, Kind.THROTTLE, Kind.FAIL, Kind.FAIL_AFTER, Kind.CLOSE, Kind.LOSE])
 
 
 class Chaos(RuleBasedStateMachine):
@@ -80,10 +84,6 @@ class Chaos(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.run(self.world.advance(seconds))
 
-    @rule(hours=st.sampled_from([-30, -1, 1, 30]))
-    def jump(self, hours: int) -> None:
-        self.world.clock.jump(timedelta(hours=hours))
-
     @precondition(lambda self: self.world.process is None)
     @rule(mode=MODES, aggregate=st.booleans())
     def start(self, mode: Mode, aggregate: bool) -> None:
@@ -117,7 +117,10 @@ class Chaos(RuleBasedStateMachine):
     # --- the cloud's side -----------------------------------------------------------------------------------
 
     @rule(kind=KINDS, number=NUMBERS, skip=st.integers(0, 2), times=st.integers(1, 3))
-    def trouble(self, kind: Kind, number: int, skip: int, times: int) -> None:
+    def trouble(self, kind: Kind | None, number: int, skip: int, times: int) -> None:
+        if kind is None:
+            self.world.account.troubles.clear()
+            return
         calls = ("*", *self.world.account.calls)
         operation = calls[number % len(calls)]
         self.world.account.troubles.add(Trouble(kind=kind, operation=operation, skip=skip, times=times))
@@ -125,10 +128,6 @@ class Chaos(RuleBasedStateMachine):
     @rule(reads=st.integers(1, 3))
     def lag(self, reads: int) -> None:
         self.world.account.troubles.lag(Lag(reads=reads, operation=self.world.account.lags))
-
-    @rule()
-    def clear_sky(self) -> None:
-        self.world.account.troubles.clear()
 
     @rule(times=st.integers(1, 2))
     def delay(self, times: int) -> None:
@@ -149,13 +148,16 @@ class Chaos(RuleBasedStateMachine):
     def somebody_removes(self, number: int) -> None:
         self._meddle(self._removing(number))
 
-    @rule(mark=MARKS)
-    def somebody_touches(self, mark: str) -> None:
-        self._meddle(partial(self.world.account.touch, mark))
-
-    @rule(enabled=st.booleans())
-    def somebody_switches(self, enabled: bool) -> None:
-        self._meddle(partial(self.world.account.set_switch, enabled))
+    @rule(what=st.sampled_from(["touch", "switch on", "switch off", "clock on", "clock back"]), mark=MARKS)
+    def oddity(self, what: str, mark: str) -> None:
+        """Somebody changes something else, or NTP sets the clock."""
+        account = self.world.account
+        if what == "touch":
+            self._meddle(partial(account.touch, mark))
+        elif what.startswith("switch"):
+            self._meddle(partial(account.set_switch, what == "switch on"))
+        else:
+            self.world.clock.jump(timedelta(hours=30 if what == "clock on" else -30))
 
     @rule(
         number=NUMBERS,
@@ -173,6 +175,22 @@ class Chaos(RuleBasedStateMachine):
         if self.world.account.conditional:
             ambush = Ambush(countdown=countdown, side=side, deed=partial(self._meddle, deed), write=write)
             self.world.ambushes.append(ambush)
+
+    @rule(
+        number=NUMBERS,
+        hop=st.sampled_from(["elsewhere", "to us", "nowhere"]),
+        countdown=st.integers(1, 4),
+        side=SIDES,
+    )
+    def somebody_races(self, number: int, hop: Any, countdown: int, side: Side) -> None:
+        """What we are about to make or to delete is somebody else's in the middle of it."""
+        world, prefix = self.world, self._prefix(number)
+        wanted = prefix in world.wanted
+        if not wanted:
+            self.run(world.want(world.wanted | {prefix}))
+        self.somebody_waits_for_a_call(number, hop, "a", countdown, side, False)
+        self.run(world.want(world.wanted - {prefix}))
+        self.run(world.advance(HOLD_DOWN + 1.0))
 
     def _meddle(self, deed: Callable[[], None]) -> None:
         self.world.meddle(deed)
