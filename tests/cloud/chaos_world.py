@@ -56,8 +56,27 @@ spec:
     - apiVersion: hybrid.routerd.net/v1alpha1
       kind: CloudProviderProfile
       metadata: {{name: cloud}}
-      spec: {{provider: {provider}, mode: {mode}, aggregate: {aggregate}, options: {options}}}
+      spec: {{provider: {provider}, mode: {mode}, aggregate: {aggregate}, removalHoldDown: {hold}s, options: {options}}}
 """
+
+
+def configured(
+    provider: str,
+    options: str,
+    *,
+    mode: Mode = "auto",
+    aggregate: bool = False,
+    hold_down: float = HOLD_DOWN,
+) -> Prepared:
+    """Return a router whose only resources are a speaker and a cloud's profile."""
+    text = _CONFIG.format(
+        provider=provider,
+        mode=mode,
+        aggregate=str(aggregate).lower(),
+        options=options,
+        hold=int(hold_down),
+    )
+    return prepare_text(text, file="storm.yaml")
 
 
 class Death(BaseException):
@@ -122,7 +141,15 @@ class Process:
     mode: Mode
     aggregate: bool
     dead: bool = False
-    tasks: set[asyncio.Task[Any]] = attrs.field(factory=set)
+
+
+@attrs.define
+class Elsewhere:
+    """A router that runs in a process of its own."""
+
+    mode: Mode = "auto"
+    aggregate: bool = False
+    dead: bool = False
 
 
 @attrs.define
@@ -147,6 +174,7 @@ class World:
     clock: StormClock = attrs.field(factory=StormClock)
     disk: Disk = attrs.field(factory=Disk)
     process: Process | None = None
+    elsewhere: Elsewhere | None = None
     seen: View = attrs.field(init=False)
     wrongs: list[str] = attrs.field(factory=list)
     wanted: frozenset[IPv4Network] = frozenset()
@@ -189,19 +217,15 @@ class World:
     def state(self) -> Path:
         return self.directory / "state" / "routerd.db"
 
-    def _prepared(self, mode: Mode, aggregate: bool) -> Prepared:
-        text = _CONFIG.format(
-            provider=self.account.provider,
-            mode=mode,
-            aggregate=str(aggregate).lower(),
-            options=self.account.options.replace("DIRECTORY", str(self.directory)),
-        )
-        return prepare_text(text, file="storm.yaml")
+    @property
+    def options(self) -> str:
+        """Return the profile's options, which name files in our directory."""
+        return self.account.options.replace("DIRECTORY", str(self.directory))
 
     async def start(self, mode: Mode = "auto", *, aggregate: bool = False, lanes: bool = True) -> None:
         """Start a process on the state directory."""
         assert self.process is None
-        prepared = self._prepared(mode, aggregate)
+        prepared = configured(self.account.provider, self.options, mode=mode, aggregate=aggregate)
         directories = Directories(state=self.directory / "state", run=self.directory / "run")
         directories.make()
         store = open_store(self.state, clock=self.clock)
@@ -286,6 +310,11 @@ class World:
         await self.clock.advance(seconds)
         await self.rest()
 
+    @property
+    def acting(self) -> Process | Elsewhere | None:
+        """Return whose calls are answered."""
+        return self.process or self.elsewhere
+
     # --- what is wanted --------------------------------------------------------------------------------
 
     def desired(self, aggregate: bool) -> set[Slot]:
@@ -335,7 +364,7 @@ class World:
         self.clock.serving += 1
         try:
             body = await request.read()
-            process = self.process
+            process = self.acting
             write = self.account.writes(request, body)
             self._strike("before", write=write)
             if process is None or process.dead:
@@ -393,7 +422,7 @@ class World:
         wrongs: list[str] = []
         if before.rest != after.rest:
             wrongs.append(f"what is not ours was changed:\n{before.rest}\n{after.rest}")
-        if self.process is not None and self.process.mode == "plan" and not (self.releasing or self.undoing):
+        if self.acting is not None and self.acting.mode == "plan" and not (self.releasing or self.undoing):
             wrongs.append(f"something was changed in mode plan: {before} -> {after}")
         for slot in sorted(before.routes.keys() | after.routes.keys()):
             old, new = before.routes.get(slot), after.routes.get(slot)
@@ -408,7 +437,7 @@ class World:
                 if slot not in after.ours:
                     wrongs.append(f"{slot} was made and leads elsewhere")
                 self.withdrawn.pop(slot, None)
-                if self.process is None or slot not in self.desired(self.process.aggregate):
+                if self.acting is None or slot not in self.desired(self.acting.aggregate):
                     self.withdrawn[slot] = self.clock.monotonic()
         if before.switch != after.switch:
             self.writes += 1

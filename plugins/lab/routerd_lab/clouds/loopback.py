@@ -67,7 +67,7 @@ async def on_loopback(directory: Path, *apis: Api) -> AsyncIterator[Path]:
             tls = _server(authority, directory / f"server-{number}.pem", api.names) if api.tls else None
             await web.TCPSite(runner, str(_HERE), 0, ssl_context=tls).start()
             ports |= {(name, api.port): runner.addresses[0][1] for name in api.names}
-        with _names(ports), _environment(dict.fromkeys(_TRUST, str(trusted)), directory):
+        with names_on_loopback(ports), _environment(dict.fromkeys(_TRUST, str(trusted)), directory):
             yield trusted
     finally:
         for runner in runners:
@@ -82,8 +82,8 @@ def _server(authority: Authority, path: Path, names: Sequence[str]) -> ssl.SSLCo
 
 
 @contextmanager
-def _names(ports: Mapping[tuple[str, int], int]) -> Iterator[None]:
-    """Let the names lead to loopback in this process."""
+def names_on_loopback(ports: Mapping[tuple[str, int], int]) -> Iterator[None]:
+    """Let names, each with its usual port, lead to ports on loopback in this process."""
     resolve = socket.getaddrinfo
 
     def redirected(host: Any, port: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - Any: as the original
