@@ -57,7 +57,10 @@ class PveAccount:
         self.host = PveHost(
             token=_TOKEN,
             guests={100: self._us, **self._guests},
-            privileges={100: frozenset({AUDIT, NETWORK}), **dict.fromkeys(self._guests, frozenset({AUDIT, AGENT}))},
+            privileges={
+                100: frozenset({AUDIT, NETWORK}),
+                **dict.fromkeys(self._guests, frozenset({AUDIT, AGENT})),
+            },
         )
 
     @property

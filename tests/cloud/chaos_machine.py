@@ -66,12 +66,16 @@ class Chaos(RuleBasedStateMachine):
 
     # --- our side -----------------------------------------------------------------------------------------
 
-    @initialize(switch=st.booleans(), mode=MODES, aggregate=st.booleans(), foreign=st.sets(NUMBERS, max_size=2))
+    @initialize(
+        switch=st.booleans(), mode=MODES, aggregate=st.booleans(), foreign=st.sets(NUMBERS, max_size=2)
+    )
     def begin(self, switch: bool, mode: Mode, aggregate: bool, foreign: set[int]) -> None:
         account = self.world.account
         self.world.meddle(lambda: account.set_switch(switch))
         for number in sorted(foreign):
-            self.world.meddle(partial(account.place, self._table(number), self._prefix(number), "elsewhere", "a"))
+            self.world.meddle(
+                partial(account.place, self._table(number), self._prefix(number), "elsewhere", "a")
+            )
         self.aggregate = aggregate
         self.run(self.world.start(mode, aggregate=aggregate))
         self.begun = True

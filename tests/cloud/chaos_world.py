@@ -95,7 +95,9 @@ class Disk:
 class Mortal:
     """A connection of SQLite whose process may be killed before or after a commit."""
 
-    def __init__(self, connection: Any, disk: Disk, is_dead: Callable[[], bool], die: Callable[[], None]) -> None:
+    def __init__(
+        self, connection: Any, disk: Disk, is_dead: Callable[[], bool], die: Callable[[], None]
+    ) -> None:
         self.raw = connection
         self._disk = disk
         self._is_dead = is_dead
@@ -485,9 +487,7 @@ class World:
         ledger, inside = Ledger.read(self.state), {str(prefix) for prefix in self.account.inside}
         desired = self.desired(process.aggregate)
         refused = {
-            slot
-            for slot in desired
-            if (slot in view.routes and slot not in view.ours) or slot[1] in inside
+            slot for slot in desired if (slot in view.routes and slot not in view.ours) or slot[1] in inside
         } - view.ours
         said = {_slot(key) for key in report.pending} | {_slot(change.key) for change, _ in report.refused}
         for slot in sorted(desired - refused - view.ours):
@@ -536,5 +536,3 @@ def _hung_up(request: web.Request) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
-
-

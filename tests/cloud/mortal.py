@@ -64,7 +64,9 @@ async def live(orders: Orders) -> None:
     router = Router(
         prepared,
         attrs.evolve(workshop.make(), routings={"bgp": FakeRouting(speaker)}),
-        tables=HostTables(routes=FakeTable(), addresses=FakeTable(), sysctls=FakeTable(), firewall=FakeTable()),
+        tables=HostTables(
+            routes=FakeTable(), addresses=FakeTable(), sysctls=FakeTable(), firewall=FakeTable()
+        ),
         store=store,
         supervisor=supervisor,
         clock=clock,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import signal
 import socket
@@ -25,7 +26,7 @@ from tests.cloud.storm_time import WatchedLoop
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(600)]
 
-ROUNDS = 6
+ROUNDS = int(os.environ.get("STORM_KILLS", "4"))
 SECONDS = 90.0
 
 
