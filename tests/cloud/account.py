@@ -35,10 +35,11 @@ class View:
 class Account(Protocol):
     """One emulated cloud with our instance in it. What is called here goes past its API and its trouble.
 
-    `provider` is the profile's and the plugin's word for the cloud, `options` the profile's, `files`
-    what they name below DIRECTORY, `tables` the route tables. `prefixes` are to be played with; those `inside` the network itself are refused where
-    the cloud cannot route them. With `conditional` no write of the API can harm what was changed since it
-    was read. `calls` are the operations by the API's own names; of `lags` answers may be stale.
+    `provider` is the profile's and the plugin's word for the cloud, `options` the profile's, `files` what
+    they name below DIRECTORY, `tables` the route tables. `prefixes` are to be played with; those `inside`
+    the network itself are refused where the cloud cannot route them. With `conditional` no write of the API
+    can harm what was changed since it was read. `calls` are the operations by the API's own names; answers
+    of `lags` may be stale.
     """
 
     provider: str

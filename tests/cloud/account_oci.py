@@ -39,7 +39,7 @@ class OciAccount:
                 Instance(name="oci-client", address=IPv4Address("10.83.10.20")),
             ),
         )
-        self._held = getattr(self.region, "inventory", self.region)
+        self._held = self.region.inventory
         self.tables = (self._held.route_table,)
         self._us = ocid("privateip", _NAME, self.region.region)
         self._them = ocid("privateip", "oci-client", self.region.region)

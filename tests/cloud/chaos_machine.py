@@ -20,7 +20,9 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.cloud.account import Account, Hop
-from tests.cloud.chaos_world import HOLD_DOWN, Ambush, Death, Mode, Side, World
+from tests.cloud.chaos_process import HOLD_DOWN, Death, Mode, Side
+from tests.cloud.chaos_verdict import faults, leftovers
+from tests.cloud.chaos_world import Ambush, World
 from tests.cloud.storm_time import WatchedLoop
 
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
@@ -49,17 +51,21 @@ KINDS = st.sampled_from([None, Kind.THROTTLE, Kind.FAIL, Kind.FAIL_AFTER, Kind.C
 class Chaos(RuleBasedStateMachine):
     """A storm over one account; a subclass says which."""
 
-    account: ClassVar[Callable[[], Account]]
+    account: ClassVar[Any]  # Any: a class that makes an `Account`
 
     def __init__(self) -> None:
         super().__init__()
         self._directory = tempfile.TemporaryDirectory(prefix="storm-")
-        self.world = World(account=type(self).account(), directory=Path(self._directory.name))
+        self.world = World(account=self._account(), directory=Path(self._directory.name))
         self.aggregate = self.begun = False
         self._open = contextlib.AsyncExitStack()
         self._runner = asyncio.Runner(loop_factory=WatchedLoop)
         self._runner.get_loop().set_exception_handler(_unless_dead)
         self.run(self._open.enter_async_context(self.world.served()))
+
+    def _account(self) -> Account:
+        made: Account = type(self).account()
+        return made
 
     def run(self, work: Coroutine[Any, Any, Any]) -> None:
         self._runner.run(work)
@@ -142,7 +148,7 @@ class Chaos(RuleBasedStateMachine):
     def deliver(self) -> None:
         self.run(self.world.release())
 
-    # --- what somebody else does ------------------------------------------------------------------------------
+    # --- what somebody else does ---------------------------------------------------------------------------
 
     @rule(number=NUMBERS, hop=HOPS, mark=MARKS)
     def somebody_places(self, number: int, hop: Hop, mark: str) -> None:
@@ -214,7 +220,7 @@ class Chaos(RuleBasedStateMachine):
         tables = self.world.account.tables
         return tables[number // 4 % len(tables)]
 
-    # --- what must hold ----------------------------------------------------------------------------------------
+    # --- what must hold -------------------------------------------------------------------------------------
 
     @invariant()
     def nothing_wrong_was_done(self) -> None:
@@ -234,16 +240,16 @@ class Chaos(RuleBasedStateMachine):
         await world.calm(self.aggregate)
         note(world.stories.getvalue())
         assert not world.wrongs, self._story(world.wrongs)
-        assert not (faults := list(world.faults())), self._story(faults)
+        assert not (found := list(faults(world))), self._story(found)
         writes = world.writes
         await world.advance(3600.0)
         assert world.writes == writes, self._story(["an hour in which nothing changed was not quiet"])
         removed = await world.down()
         assert not world.wrongs, self._story(world.wrongs)
-        assert not (faults := [*removed.failed, *world.leftovers()]), self._story(faults)
+        assert not (found := [*removed.failed, *leftovers(world)]), self._story(found)
 
-    def _story(self, faults: list[str]) -> str:
-        return "\n".join([self.world.stories.getvalue()[-12000:], "WRONG:", *faults])
+    def _story(self, found: list[str]) -> str:
+        return "\n".join([self.world.stories.getvalue()[-12000:], "WRONG:", *found])
 
 
 def _unless_dead(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

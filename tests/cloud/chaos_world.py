@@ -6,152 +6,42 @@ loop, journal and state file. Every change that the emulator sees is judged the 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from pathlib import Path
-from typing import Any, Literal
 
 import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from tests.cloud.account import Account, Slot, View
+from tests.cloud.chaos_process import (
+    HOLD_DOWN,
+    Disk,
+    Elsewhere,
+    Keeper,
+    Mode,
+    Mortal,
+    Process,
+    Side,
+    configured,
+)
 from tests.cloud.ledger import Ledger
-from tests.cloud.storm_time import HastyClock, StormClock, WatchedLoop
+from tests.cloud.storm_time import HastyClock, StormClock
 
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.reconcile.loop import TableReport
 from routerd.runtime.directories import Directories
 from routerd.runtime.log import Log
 from routerd.runtime.once import Removed, remove_ours
-from routerd.runtime.prepare import Prepared, prepare_text
 from routerd.runtime.providers import Workshop
 from routerd.runtime.router import HostTables, Router
-from routerd.runtime.supervisor import Supervisor
-from routerd.store import Store, open_store
+from routerd.store import open_store
 from routerd.testing.fakes import FakeRouting, FakeWorld
 from routerd.testing.kernel import FakeKernel
 from routerd.testing.tables import FakeTable
 from routerd_lab.clouds.loopback import on_loopback
-
-Mode = Literal["plan", "auto"]
-Side = Literal["before", "after"]
-
-HOLD_DOWN = 60.0
-
-_CONFIG = """\
-apiVersion: routerd.net/v1alpha1
-kind: Router
-metadata: {{name: leaf}}
-plugins: [bgp_ryu, cloud_{provider}]
-spec:
-  resources:
-    - apiVersion: net.routerd.net/v1alpha1
-      kind: BGPRouter
-      metadata: {{name: fabric}}
-      spec: {{asn: 64577, routerID: 10.99.0.9}}
-    - apiVersion: hybrid.routerd.net/v1alpha1
-      kind: CloudProviderProfile
-      metadata: {{name: cloud}}
-      spec: {{provider: {provider}, mode: {mode}, aggregate: {aggregate}, removalHoldDown: {hold}s, options: {options}}}
-"""
-
-
-def configured(
-    provider: str,
-    options: str,
-    *,
-    mode: Mode = "auto",
-    aggregate: bool = False,
-    hold_down: float = HOLD_DOWN,
-) -> Prepared:
-    """Return a router whose only resources are a speaker and a cloud's profile."""
-    text = _CONFIG.format(
-        provider=provider,
-        mode=mode,
-        aggregate=str(aggregate).lower(),
-        options=options,
-        hold=int(hold_down),
-    )
-    return prepare_text(text, file="storm.yaml")
-
-
-class Death(BaseException):
-    """The process was killed at this place."""
-
-
-@attrs.define
-class Disk:
-    """The disk below the state file: whether it is full, and at which commit from now the process dies."""
-
-    full: bool = False
-    dies_in: int = 0
-    side: Side = "before"
-
-
-class Mortal:
-    """A connection of SQLite whose process may be killed before or after a commit."""
-
-    def __init__(
-        self, connection: Any, disk: Disk, is_dead: Callable[[], bool], die: Callable[[], None]
-    ) -> None:
-        self.raw = connection
-        self._disk = disk
-        self._is_dead = is_dead
-        self._die = die
-
-    def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Any:
-        if self._is_dead():
-            raise Death
-        if self._disk.full and sql.startswith(("INSERT", "UPDATE", "DELETE")):
-            error = sqlite3.OperationalError("database or disk is full")
-            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
-            raise error
-        if sql != "COMMIT" or not self._disk.dies_in:
-            return self.raw.execute(sql, parameters)
-        self._disk.dies_in -= 1
-        if self._disk.dies_in:
-            return self.raw.execute(sql, parameters)
-        if self._disk.side == "after":
-            self.raw.execute(sql, parameters)
-        self._die()
-        raise Death
-
-    def close(self) -> None:
-        self.raw.close()
-
-
-class Keeper(Supervisor):
-    """The supervisor, without the task that reads keys of transports every few seconds: there are none."""
-
-    def keep(self, name: str, make: Callable[[], Any]) -> None:
-        if name != "keys":
-            super().keep(name, make)
-
-
-@attrs.define
-class Process:
-    """A running router and what belongs to it alone."""
-
-    router: Router
-    store: Store
-    supervisor: Keeper
-    connections: list[Mortal]
-    mode: Mode
-    aggregate: bool
-    dead: bool = False
-
-
-@attrs.define
-class Elsewhere:
-    """A router that runs in a process of its own."""
-
-    mode: Mode = "auto"
-    aggregate: bool = False
-    dead: bool = False
 
 
 @attrs.define
@@ -359,7 +249,7 @@ class World:
         }
         self.theirs = (self.theirs | changed) & self.seen.routes.keys()
 
-    # --- the emulator's side ---------------------------------------------------------------------------------
+    # --- the emulator's side -------------------------------------------------------------------------------
 
     async def _between(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Stand between the API and its work: judge, ambush, kill, and deliver late."""
@@ -477,44 +367,6 @@ class World:
         for _ in range(5):
             await self.advance(1000.0)
 
-    def faults(self) -> Iterable[str]:
-        """Yield what is not as it should be when everything has had its time."""
-        process, view, report = self.process, self.account.view(), self.report()
-        assert process is not None
-        if report is None or not report.readable:
-            yield f"the routes were not read: {report and report.error} {process.router.knowledge.waiting}"
-            return
-        ledger, inside = Ledger.read(self.state), {str(prefix) for prefix in self.account.inside}
-        desired = self.desired(process.aggregate)
-        refused = {
-            slot for slot in desired if (slot in view.routes and slot not in view.ours) or slot[1] in inside
-        } - view.ours
-        said = {_slot(key) for key in report.pending} | {_slot(change.key) for change, _ in report.refused}
-        for slot in sorted(desired - refused - view.ours):
-            yield f"{slot} is wanted, and is not there"
-        for slot in sorted(refused - said):
-            yield f"{slot} is refused, and nobody says so"
-        for slot in sorted(said - refused):
-            yield f"{slot} is pending: {[str(each.error) for each in report.pending.values()]}"
-        for slot in sorted(view.ours - desired - self.theirs):
-            yield f"{slot} leads to us, is not wanted, and is still there"
-        for slot in sorted(view.ours - self.theirs - ledger.owned()):
-            yield f"{slot} was made by us and is not in the journal"
-        for line in ledger.lines:
-            if line.outcome == "" and line is ledger.of(line.slot, line.table)[-1]:
-                yield f"the journal does not say how {line.verb} of {line.slot} in {line.table} ended"
-        switches = self.report("forwarding")
-        if not view.switch or switches is None or switches.pending:
-            yield f"the switch is {view.switch}: {switches}"
-
-    def leftovers(self) -> Iterable[str]:
-        """Yield what `routerd down` should have put back."""
-        view = self.account.view()
-        for slot in sorted(view.routes.keys() ^ self.theirs):
-            yield f"after routerd down {slot} is {'left' if slot in view.routes else 'missing'}"
-        if self.switched and view.switch:
-            yield "after routerd down the switch is not as it was"
-
     async def down(self) -> Removed:
         """Do what `routerd down` does."""
         await self.stop()
@@ -526,10 +378,6 @@ class World:
         await self.stop()
         self.undoing = False
         return removed
-
-
-def _slot(key: Any) -> Slot:
-    return (str(key.table), str(key.prefix)) if hasattr(key, "prefix") else (str(key), "")
 
 
 def _hung_up(request: web.Request) -> web.StreamResponse:

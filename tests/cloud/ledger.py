@@ -1,4 +1,4 @@
-"""What the journal in the state file says, read by a program of its own: the judge must not ask the accused."""
+"""What the journal in the state file says, read by code of its own: a judge does not ask the accused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
-
 from tests.cloud.account import Slot
 
 

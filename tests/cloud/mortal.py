@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import attrs
-from tests.cloud.chaos_world import Keeper, configured
+from tests.cloud.chaos_process import Keeper, configured
 
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.runtime.clock import SystemClock
@@ -32,7 +32,7 @@ from routerd_lab.clouds.loopback import names_on_loopback
 
 @attrs.frozen(kw_only=True)
 class Orders:
-    """What the process is to do. `final` is what is wanted for good; without it, any of `prefixes` at times."""
+    """What the process is to do. `final` is wanted for good; without it, any of `prefixes` at times."""
 
     provider: str
     options: str

@@ -42,7 +42,7 @@ class WatchedLoop(asyncio.SelectorEventLoop):
         self.set_default_executor(self.threads)
         self.awaited = 0
 
-    def run_in_executor(  # type: ignore[override] - the stubs have it as a generic method
+    def run_in_executor(  # type: ignore[override]
         self, executor: Executor | None, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
         future = super().run_in_executor(executor, func, *args)

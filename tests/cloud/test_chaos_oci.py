@@ -1,4 +1,4 @@
-"""OCI in a storm: whatever happens, the end is right, nothing foreign is touched, the journal tells the story.
+"""OCI in a storm: the end is right, nothing foreign is touched, the journal tells the story.
 
 `STORM_EXAMPLES=400 STORM_STEPS=60` in the environment make the long run.
 """

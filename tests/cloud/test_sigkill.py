@@ -1,4 +1,4 @@
-"""A router that is really killed, again and again, in the middle of its calls, is right after the next start."""
+"""A router that is really killed, again and again, amid its calls, is right after the next start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ import pytest
 from tests.cloud.account import Account
 from tests.cloud.account_azure import AzureAccount
 from tests.cloud.account_oci import OciAccount
-from tests.cloud.chaos_world import Elsewhere, World
+from tests.cloud.chaos_process import Elsewhere
+from tests.cloud.chaos_verdict import leftovers
+from tests.cloud.chaos_world import World
 from tests.cloud.ledger import Ledger
 from tests.cloud.mortal import Orders
 from tests.cloud.storm_time import WatchedLoop
@@ -34,7 +36,7 @@ SECONDS = 90.0
 async def running(world: World, final: Sequence[IPv4Network] | None) -> AsyncIterator[None]:
     """Run a process on the world's state directory, and kill it at the end."""
     ports = [
-        (name, api.port, socket.getaddrinfo(name, api.port, socket.AF_INET)[0][4][1])
+        (name, api.port, int(socket.getaddrinfo(name, api.port)[0][4][1]))
         for api in world.account.apis()
         for name in api.names
     ]
@@ -94,7 +96,7 @@ async def survive(account: Account, directory: Path) -> None:
         assert not world.wrongs, "\n".join(world.wrongs)
         assert Ledger.read(world.state).owned() >= desired
         removed = await world.down()
-        assert [*removed.failed, *world.wrongs, *world.leftovers()] == []
+        assert [*removed.failed, *world.wrongs, *leftovers(world)] == []
 
 
 @pytest.mark.parametrize("account", [OciAccount, AzureAccount])
