@@ -33,6 +33,8 @@ def faults(world: World) -> Iterable[str]:
         yield f"{slot} leads to us, is not wanted, and is still there"
     for slot in sorted(view.ours - world.theirs - ledger.owned()):
         yield f"{slot} was made by us and is not in the journal"
+    for slot in sorted(ledger.owned() - view.ours):
+        yield f"{slot} is ours by the journal, and is not there"
     for line in ledger.lines:
         if line.outcome == "" and line is ledger.of(line.slot, line.table)[-1]:
             yield f"the journal does not say how {line.verb} of {line.slot} in {line.table} ended"

@@ -21,6 +21,7 @@ class Line:
     verb: str
     slot: Slot
     outcome: str
+    ended: bool = False
 
     @property
     def makes(self) -> bool:
@@ -41,12 +42,19 @@ class Ledger:
             return cls(())
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             rows = connection.execute(
-                "SELECT number, tbl, verb, key_value, outcome FROM journal ORDER BY number"
+                "SELECT number, tbl, verb, key_value, outcome, ended FROM journal ORDER BY number"
             ).fetchall()
         return cls(
             [
-                Line(number=number, table=table, verb=verb, slot=_slot(json.loads(key)), outcome=outcome)
-                for number, table, verb, key, outcome in rows
+                Line(
+                    number=number,
+                    table=table,
+                    verb=verb,
+                    slot=_slot(json.loads(key)),
+                    outcome=outcome,
+                    ended=bool(ended),
+                )
+                for number, table, verb, key, outcome, ended in rows
             ]
         )
 
@@ -61,7 +69,7 @@ class Ledger:
             if before is not None and line.number >= before:
                 break
             if line.makes:
-                ours = True
+                ours = not line.ended
             elif line.verb == "delete" and line.outcome == "done":
                 ours = False
         return ours
@@ -82,7 +90,7 @@ class Ledger:
         ]
         if not written:
             return f"{verb} of {slot} in {table} was made and is not in the journal"
-        if verb == "delete" and not self.owns(slot, table, before=written[-1].number):
+        if verb == "delete" and not late and not self.owns(slot, table, before=written[-1].number):
             return f"{slot} was deleted and the journal did not say that it was ours"
         return ""
 

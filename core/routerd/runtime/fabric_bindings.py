@@ -11,7 +11,7 @@ from routerd.reconcile.loop import Binding
 from routerd.runtime.gate import Gate
 from routerd.runtime.journal import JournaledTable
 from routerd.runtime.site_routes import SiteRoutes
-from routerd.spi import Fabric
+from routerd.spi import Clock, Fabric
 from routerd.store import JournalBook
 
 FABRIC_DEADLINE = 180.0
@@ -23,6 +23,7 @@ def fabric_bindings(
     journal: JournalBook,
     profile: CloudProviderProfileSpec,
     *,
+    clock: Clock,
     site: Callable[[JournaledTable], SiteRoutes] | None = None,
     holds_down: bool = True,
 ) -> tuple[Binding, Binding]:
@@ -34,7 +35,9 @@ def fabric_bindings(
     switch_gate = Gate(journal, scope=name, table="forwarding", mode=profile.mode)
     route_gate = Gate(journal, scope=name, table="routes", mode=profile.mode)
     switches = JournaledTable(fabric.forwarding, journal, scope=name, name="forwarding", gate=switch_gate)
-    journaled = JournaledTable(fabric.routes, journal, scope=name, name="routes", gate=route_gate)
+    journaled = JournaledTable(
+        fabric.routes, journal, scope=name, name="routes", gate=route_gate, clock=clock
+    )
     routes = site(journaled) if site is not None else journaled
     forwarding = Binding(
         name=f"forwarding/{name}",

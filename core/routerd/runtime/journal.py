@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import operator
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError, UnsupportedError
 from routerd.model.change import Change
+from routerd.runtime.cloud_words import decoded
 from routerd.runtime.gate import Gate
-from routerd.spi import Table
+from routerd.runtime.lapse import Absences
+from routerd.spi import Clock, Table
+from routerd.store import JournalEntry
 
 
 class Journal(Protocol):
@@ -33,8 +36,16 @@ class Journal(Protocol):
         """Note `done`, or the error, of changes by their numbers."""
         ...
 
+    def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
+        """Return, by key, the first entry of each key that is ours."""
+        ...
+
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
         """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        ...
+
+    def lapse(self, scope: str, table: str, keys: Iterable[str]) -> None:
+        """Let go of keys that were not found for long."""
         ...
 
 
@@ -55,7 +66,7 @@ class UndoableTable(Protocol):
 
 
 class JournaledTable:
-    """Wraps a provider's table; implements `spi.Table`."""
+    """Wraps a provider's table; implements `spi.Table`. With `clock` what is never found again lapses."""
 
     def __init__(
         self,
@@ -65,12 +76,15 @@ class JournaledTable:
         scope: str,
         name: str,
         gate: Gate | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._table = table
         self._journal = journal
         self._scope = scope
         self._name = name
         self._gate = gate
+        self._clock = clock
+        self._absences = Absences()
         self._owned: frozenset[str] = frozenset()
 
     async def observe(self) -> Mapping[Hashable, object]:
@@ -79,7 +93,13 @@ class JournaledTable:
             self._owned = await asyncio.to_thread(self._read)
         except StoreError as error:
             raise TransientError(f"the journal cannot be read: {error}") from error
-        return await self._table.observe()
+        observed = await self._table.observe()
+        if self._clock is not None:
+            absent = self._owned - {str(key) for key in observed}
+            gone = self._absences.noted(absent, self._clock.monotonic())
+            if gone:
+                await self._let_go(gone)
+        return observed
 
     def agrees(self, desired: object, observed: object) -> bool:
         """Ask the provider's table, if it has an opinion, whether a value needs no change."""
@@ -104,6 +124,7 @@ class JournaledTable:
             numbers = await asyncio.to_thread(self._journal.begin, self._scope, self._name, changes)
         except StoreError as error:
             return {change.key: _not_written(error) for change in changes}
+        self._absences.forget(str(change.key) for change in changes)
         failures = await self._table.apply(changes)
         await self._finish(
             {
@@ -124,6 +145,7 @@ class JournaledTable:
             )
         except StoreError as error:
             raise _not_written(error) from error
+        self._absences.forget([str(change.key)])
         failure = (await self._table.apply([change])).get(change.key)
         await self._finish({number: _outcome(failure)})
         if failure is not None:
@@ -134,6 +156,15 @@ class JournaledTable:
         if self._gate is not None:
             self._gate.read()
         return self._journal.owned_keys(self._scope, self._name)
+
+    async def _let_go(self, gone: frozenset[str]) -> None:
+        """Give up keys that were not there for long, but for those of which the table cannot tell."""
+        with contextlib.suppress(StoreError):
+            owned = await asyncio.to_thread(self._journal.owned, self._scope, self._name)
+            deletions = [each for key in sorted(gone & owned.keys()) for each in _deletion(owned[key])]
+            unknown = self.foresee(deletions) if deletions else {}
+            keys = [str(each.key) for each in deletions if each.key not in unknown]
+            await asyncio.to_thread(self._journal.lapse, self._scope, self._name, keys)
 
     async def _finish(self, outcomes: Mapping[int, str]) -> None:
         with contextlib.suppress(StoreError):
@@ -146,6 +177,13 @@ def _outcome(failure: ProviderError | None) -> str:
     # Only these two say for certain that nothing was changed.
     certain = isinstance(failure, (NotOwnedError, UnsupportedError))
     return f"{'refused' if certain else 'failed'}: {failure}"
+
+
+def _deletion(entry: JournalEntry) -> Iterator[Change[Any, Any]]:
+    """Yield the deletion of a key, unless this routerd cannot read the key."""
+    with contextlib.suppress(ValueError):
+        made = decoded(entry.table, entry.key_value, entry.before, entry.after)
+        yield Change(key=made.key, before=made.after, after=None)
 
 
 def _not_written(error: StoreError) -> TransientError:

@@ -318,6 +318,7 @@ class Router:
             fabric,
             self._store.journal,
             spec,
+            clock=self._clock,
             site=site,
             holds_down=self._holds_down,
         ):

@@ -34,6 +34,9 @@ _FIRST = (
 """The entry that knows what was there before a key became ours."""
 
 
+_LAPSED = "failed: interrupted, and nothing of it was found for long"
+
+
 class JournalBook:
     """The journal in the state file. Every method may raise `StoreError`, and then nothing is changed."""
 
@@ -93,6 +96,20 @@ class JournalBook:
                 "WHERE ended = 1 ORDER BY number DESC LIMIT 1 OFFSET ?)",
                 (ENDED_DEPTH,),
             )
+
+    def lapse(self, scope: str, table: str, keys: Iterable[str]) -> None:
+        """Let go of keys that are ours and were not found for long: they are ours no longer.
+
+        What is not known to have ended says so now.
+        """
+        with self._access.transaction() as execute:
+            for key in keys:
+                execute(
+                    "UPDATE journal SET ended = 1, finished_at = coalesce(finished_at, ?), "
+                    "outcome = CASE outcome WHEN '' THEN ? ELSE outcome END "
+                    "WHERE scope = ? AND tbl = ? AND key = ? AND ended = 0",
+                    (time_text(self.now()), _LAPSED, scope, table, key),
+                )
 
     # --- reading -----------------------------------------------------------------------------------
 

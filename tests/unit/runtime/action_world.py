@@ -59,7 +59,9 @@ class CloudWorld:
         self._profile = attrs.evolve(self._profile, mode=mode or self._profile.mode)
         self.store = open_store(self._path, clock=self.clock)
         self.loop = Loop(
-            fabric_bindings("aws", FakeFabric(self.cloud), self.store.journal, self._profile),
+            fabric_bindings(
+                "aws", FakeFabric(self.cloud), self.store.journal, self._profile, clock=self.clock
+            ),
             derive=self._derive,
             clock=self.clock,
             log=self.log,
