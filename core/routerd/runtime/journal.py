@@ -44,6 +44,10 @@ class Journal(Protocol):
         """Return the keys, as text, of a cloud's table that the journal says are ours."""
         ...
 
+    def unfinished(self, scope: str, table: str) -> Sequence[JournalEntry]:
+        """Return the entries of which nobody has noted how they ended."""
+        ...
+
     def lapse(self, scope: str, table: str, keys: Iterable[str]) -> None:
         """Let go of keys that were not found for long."""
         ...
@@ -95,6 +99,7 @@ class JournaledTable:
             raise TransientError(f"the journal cannot be read: {error}") from error
         observed = await self._table.observe()
         if self._clock is not None:
+            await self._note_made(observed)
             absent = self._owned - {str(key) for key in observed}
             gone = self._absences.noted(absent, self._clock.monotonic())
             if gone:
@@ -157,13 +162,34 @@ class JournaledTable:
             self._gate.read()
         return self._journal.owned_keys(self._scope, self._name)
 
+    async def _note_made(self, observed: Mapping[Hashable, object]) -> None:
+        """Note the end of interrupted changes whose outcome stands there."""
+        with contextlib.suppress(StoreError):
+            opened = await asyncio.to_thread(self._journal.unfinished, self._scope, self._name)
+            made = [
+                entry.number
+                for entry in opened
+                for change in _change(entry)
+                if change.after is not None and observed.get(change.key) == change.after
+            ]
+            await self._finish(dict.fromkeys(made, "done"))
+
     async def _let_go(self, gone: frozenset[str]) -> None:
         """Give up keys that were not there for long, but for those of which the table cannot tell."""
         with contextlib.suppress(StoreError):
             owned = await asyncio.to_thread(self._journal.owned, self._scope, self._name)
-            deletions = [each for key in sorted(gone & owned.keys()) for each in _deletion(owned[key])]
+            deletions = [
+                Change(key=change.key, before=change.after, after=None)
+                for key in sorted(gone & owned.keys())
+                for change in _change(owned[key])
+            ]
             unknown = self.foresee(deletions) if deletions else {}
-            keys = [str(each.key) for each in deletions if each.key not in unknown]
+            # What is somebody else's by now is certainly not ours.
+            keys = [
+                str(each.key)
+                for each in deletions
+                if isinstance(unknown.get(each.key), (NotOwnedError, type(None)))
+            ]
             await asyncio.to_thread(self._journal.lapse, self._scope, self._name, keys)
 
     async def _finish(self, outcomes: Mapping[int, str]) -> None:
@@ -179,11 +205,10 @@ def _outcome(failure: ProviderError | None) -> str:
     return f"{'refused' if certain else 'failed'}: {failure}"
 
 
-def _deletion(entry: JournalEntry) -> Iterator[Change[Any, Any]]:
-    """Yield the deletion of a key, unless this routerd cannot read the key."""
+def _change(entry: JournalEntry) -> Iterator[Change[Any, Any]]:
+    """Yield the change that was written down, unless this routerd cannot read it."""
     with contextlib.suppress(ValueError):
-        made = decoded(entry.table, entry.key_value, entry.before, entry.after)
-        yield Change(key=made.key, before=made.after, after=None)
+        yield decoded(entry.table, entry.key_value, entry.before, entry.after)
 
 
 def _not_written(error: StoreError) -> TransientError:

@@ -148,6 +148,15 @@ class JournalBook:
         )
         return tuple(map(_entry, rows))
 
+    def unfinished(self, scope: str, table: str) -> tuple[JournalEntry, ...]:
+        """Return the entries of which nobody has noted how they ended, oldest first."""
+        rows = self._access.read(
+            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
+            "WHERE scope = ? AND tbl = ? AND outcome = '' ORDER BY number",
+            (scope, table),
+        )
+        return tuple(map(_entry, rows))
+
     def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
         """Return, by key, the first entry of each key that is ours; its `before` is what to restore.
 

@@ -1,4 +1,4 @@
-"""What is ours by the journal and is not found for an hour is ours no longer; what nobody can see stays ours."""
+"""What is ours by the journal and is not found for an hour lapses; what nobody can see stays ours."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from routerd.errors import ProviderError, StoreError, TransientError
+from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd.runtime.journal import JournaledTable
@@ -26,10 +26,10 @@ CREATION = Change(key=KEY, before=None, after=ROUTE)
 class Cloud(FakeTable[FabricRouteKey, FabricRoute]):
     """A table of which a part cannot be seen at times."""
 
-    hidden = False
+    hidden: ProviderError | None = None
 
     def foresee(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Any, ProviderError]:
-        return {change.key: TransientError("cannot be seen") for change in changes} if self.hidden else {}
+        return {change.key: self.hidden for change in changes} if self.hidden is not None else {}
 
 
 @pytest.fixture
@@ -116,12 +116,12 @@ async def test_what_cannot_be_seen_stays_ours(
     store: Store, cloud: Cloud, table: JournaledTable, fake_clock: FakeClock
 ) -> None:
     store.journal.begin("aws", "routes", [CREATION])
-    cloud.hidden = True
+    cloud.hidden = TransientError("cannot be seen")
     await table.observe()
     await fake_clock.advance(10 * LAPSE)
     await table.observe()
     assert owned(store) == {str(KEY)}
-    cloud.hidden = False
+    cloud.hidden = NotOwnedError("somebody else's")
     await table.observe()
     assert owned(store) == frozenset()
 
@@ -141,3 +141,14 @@ async def test_a_full_disk_only_puts_it_off(
     assert owned(store) == {str(KEY)}
     await table.observe()
     assert owned(store) == frozenset()
+
+
+async def test_an_interrupted_change_that_was_made_is_done(
+    store: Store, cloud: Cloud, table: JournaledTable
+) -> None:
+    store.journal.begin("aws", "routes", [CREATION])
+    cloud.content[KEY] = ROUTE
+    await table.observe()
+    (entry,) = store.journal.entries()
+    assert entry.outcome == "done"
+    assert owned(store) == {str(KEY)}
