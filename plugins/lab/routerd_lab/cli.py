@@ -13,6 +13,7 @@ from rich.console import Console
 
 from routerd.errors import RouterdError
 from routerd_lab import launch, patience, screen
+from routerd_lab.clouds_run import trust
 from routerd_lab.events import Event, Verdict
 from routerd_lab.graph import draw
 from routerd_lab.requirements import missing
@@ -90,11 +91,16 @@ def status(run_dir: Path | None, *, as_json: bool) -> None:
 @click.argument("node")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_(run_dir: Path | None, node: str, command: tuple[str, ...]) -> None:
-    """Run COMMAND in a machine of a running fabric, such as `exec aws-leaf -- ip route`."""
+    """Run COMMAND in a machine of a running fabric, such as `exec aws-leaf -- ip route`.
+
+    It trusts the fabric's clouds: curl and `routerd doctor cloud` reach them by their real names.
+    """
+    place = run_dir or launch.standing_run_dir()
     try:
-        argv = launch.enter_argv(run_dir or launch.standing_run_dir(), node, command)
+        argv = launch.enter_argv(place, node, command)
     except RouterdError as exc:
         raise click.ClickException(str(exc)) from exc
+    os.environ.update(trust(place.resolve()))
     os.execvp(argv[0], argv)  # noqa: S606 - becoming the command is the point
 
 

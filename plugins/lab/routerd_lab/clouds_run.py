@@ -44,16 +44,12 @@ class CloudFiles:
         tls = self.run_dir / "tls"
         tls.mkdir(mode=0o700)
         authority = Authority()
-        authority.write_certificate(self._authority)
+        authority.write_certificate(_authority(self.run_dir))
         for site in self.topology.sites:
             authority.write_server(server_certificate(self.run_dir, site), _NAMES[site.name], site.api)
         token = pve_token_file(self.run_dir)
         token.touch(mode=0o600)
         token.write_text(self.pve_token, encoding="ascii")
-
-    @property
-    def _authority(self) -> Path:
-        return self.run_dir / "tls" / "ca.pem"
 
     def hosts(self) -> str:
         """Return everybody's /etc/hosts: the clouds' real names lead to their emulators."""
@@ -64,8 +60,17 @@ class CloudFiles:
     @property
     def environment(self) -> Mapping[str, str]:
         """Return the variables by which SDKs trust the lab's certificate authority."""
-        names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
-        return dict.fromkeys(names, str(self._authority))
+        return trust(self.run_dir)
+
+
+def trust(run_dir: Path) -> Mapping[str, str]:
+    """Return the variables by which the SDKs, and people's own tools, trust a lab's clouds."""
+    names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+    return dict.fromkeys(names, str(_authority(run_dir)))
+
+
+def _authority(run_dir: Path) -> Path:
+    return run_dir / "tls" / "ca.pem"
 
 
 def server_certificate(run_dir: Path, site: Site) -> Path:
