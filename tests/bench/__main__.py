@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bgp, dataplane, enrollment, fabric, inside
+from tests.bench import bgp, clouds, dataplane, enrollment, fabric, inside
 
 
 def main() -> None:
-    """Print the report; `python -m tests.bench inside|enrollment|bgp|fabric|dataplane` prints one part.
+    """Print the report; `python -m tests.bench PART` prints one part.
+
+    The parts are inside, enrollment, bgp, clouds, fabric and dataplane.
 
     `dataplane` needs the kernel's own tunnels and runs in the virtual machine only.
     """
-    wanted = sys.argv[1:] or ["inside", "enrollment", "bgp", "fabric"]
+    wanted = sys.argv[1:] or ["inside", "enrollment", "bgp", "clouds", "fabric"]
     if "inside" in wanted:
         inside.report()
     if "enrollment" in wanted:
         enrollment.report()
     if "bgp" in wanted:
         bgp.report()
+    if "clouds" in wanted:
+        clouds.report()
     if "fabric" in wanted:
         fabric.report()
     if "dataplane" in wanted:
