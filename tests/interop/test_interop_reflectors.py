@@ -68,6 +68,7 @@ async def test_our_leaves_and_its_own_below_its_reflector(
         await until(lambda: two.learned() == reach_two, f"{what}: the second of ours", PATIENCE)
 
     await everybody_reaches_everybody("reflected")
+    await until(lambda: one.last.heard == {far(1)} and two.last.heard == {far(2)}, "it said End-of-RIB")
     # What it took from us, and what it made of it.
     sent = rr.path(A, OURS)
     assert sent is not None
@@ -116,6 +117,7 @@ async def test_our_leaves_and_its_own_below_its_reflector(
     assert (await until_state(one, 1, lambda each: not each.established, "lost")).last_error != ""
     rr.restart()
     await everybody_reaches_everybody("the reflector is back")
+    await until(lambda: one.last.heard == {far(1)}, "it said End-of-RIB again", PATIENCE)
     await until(
         lambda: not any(route.stale for route in (*one.last.routes, *two.last.routes)), "fresh", PATIENCE
     )
