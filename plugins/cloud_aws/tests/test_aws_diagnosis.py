@@ -87,6 +87,12 @@ async def test_service_quotas_is_not_needed_where_the_option_says_the_number(
     assert find(findings, "quota").detail.startswith("100 routes a table")
 
 
+async def test_routes_need_no_permission_where_no_table_is_kept(make_fabric: Any, aws: AwsWorld) -> None:
+    aws.region.api.denied |= {"ec2:CreateRoute", "ec2:DeleteRoute"}
+    findings = await (await make_fabric(AwsOptions(route_tables=()))).diagnose()
+    assert {each.state for each in findings} == {"ok"}
+
+
 async def test_an_assumed_quota_is_not_known(fabric: AwsFabric, aws: AwsWorld) -> None:
     aws.troubles.add(Trouble(kind=Kind.LOSE, operation="GetServiceQuota", times=None))
     found = find(await fabric.diagnose(), "quota")
