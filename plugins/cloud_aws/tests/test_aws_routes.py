@@ -232,7 +232,7 @@ async def test_a_call_without_an_answer_is_seen_by_the_next_reading(
 
 
 @pytest.mark.parametrize("kind", [Kind.FAIL, Kind.FAIL_AFTER, Kind.LOSE, Kind.THROTTLE])
-@pytest.mark.parametrize("nth", range(11))
+@pytest.mark.parametrize("nth", range(12))
 async def test_whatever_the_nth_call_does_the_next_pass_heals(
     fabric: AwsFabric, aws: AwsWorld, nth: int, kind: Kind
 ) -> None:
@@ -256,7 +256,7 @@ async def test_whatever_the_nth_call_does_the_next_pass_heals(
     struck = [call for call in aws.troubles.record if call.trouble is not None]
     assert len(struck) == 1, "the call that was to fail was never made"
     # Without Service Quotas the quota is assumed; that keeps no route from being made.
-    assert first == (struck[0].operation == "GetServiceQuota")
+    assert first == struck[0].operation.endswith("ServiceQuota")
     assert await converge()
     assert aws.region.forwarding(LEAF)
     assert aws.targets() == there | dict.fromkeys(REMOTE, aws.us)
