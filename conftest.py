@@ -6,12 +6,26 @@ turns every skip in these tiers, and a tier in which nothing ran, into a failure
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes is the machine's business, and others may be at work on it: speed is measured
+# by the benchmarks, never by a test. CI tries the same examples each time, everybody else new ones: what
+# is found has a cause in the change that is judged, and what nobody has looked for yet is found by people.
+settings.register_profile(
+    "routerd",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("routerd")
 
 TIERS = ("live", "netns", "vm", "cloud", "interop", "thirdparty", "bench")
 
