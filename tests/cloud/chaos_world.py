@@ -44,6 +44,10 @@ from routerd.testing.tables import FakeTable
 from routerd_lab.clouds.loopback import on_loopback
 
 
+_WITHIN_A_PASS = 5.0
+"""Seconds by which the loop may have noticed something before we did: the plugin's own pauses."""
+
+
 @attrs.define
 class Ambush:
     """Something that happens at the nth call from now, before the call has its effect or after it.
@@ -248,6 +252,7 @@ class World:
             if before.routes.get(slot) != self.seen.routes.get(slot)
         }
         self.theirs = (self.theirs | changed) & self.seen.routes.keys()
+        self._note_withdrawn(self.acting.aggregate if self.acting else False)
 
     # --- the emulator's side -------------------------------------------------------------------------------
 
@@ -346,7 +351,7 @@ class World:
         if why := ledger.explains("delete", slot, late=self.releasing):
             yield why
         waited = self.clock.monotonic() - self.withdrawn.get(slot, self.clock.monotonic())
-        if waited < HOLD_DOWN and not (self.undoing or self.releasing):
+        if waited < HOLD_DOWN - _WITHIN_A_PASS and not (self.undoing or self.releasing):
             yield f"{slot} was deleted {waited:g} s after it was withdrawn"
 
     # --- the end ------------------------------------------------------------------------------------------

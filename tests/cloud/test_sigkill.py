@@ -100,6 +100,6 @@ async def survive(account: Account, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("account", [OciAccount, AzureAccount])
-def test_who_is_killed_again_and_again_ends_right(account: Callable[[], Account], tmp_path: Path) -> None:
+def test_who_is_killed_again_and_again_ends_right(account: Callable[[], Account], place: Path) -> None:
     with asyncio.Runner(loop_factory=WatchedLoop) as runner:
-        runner.run(survive(account(), tmp_path))
+        runner.run(survive(account(), place))
