@@ -69,6 +69,10 @@ class Account(Protocol):
         """Say whether a request changes something."""
         ...
 
+    def reads_routes(self, request: web.Request, body: bytes) -> bool:
+        """Say whether a request reads a route table."""
+        ...
+
     def view(self) -> View:
         """Return what is in the account."""
         ...

@@ -69,6 +69,9 @@ class AwsAccount:
     def _eni(self) -> Any:
         return self.region.ec2.enis[self.region.interface(_NAME)]
 
+    def reads_routes(self, request: web.Request, body: bytes) -> bool:
+        return parse_qs(body.decode()).get("Action") == ["DescribeRouteTables"]
+
     def view(self) -> View:
         routes: dict[Slot, str] = {}
         ours: set[Slot] = set()

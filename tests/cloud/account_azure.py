@@ -69,6 +69,9 @@ class AzureAccount:
     def writes(self, request: web.Request, body: bytes) -> bool:
         return request.method in {"PUT", "PATCH", "DELETE"}
 
+    def reads_routes(self, request: web.Request, body: bytes) -> bool:
+        return request.method == "GET" and "/routeTables/" in request.path
+
     def view(self) -> View:
         routes: dict[Slot, str] = {}
         ours: set[Slot] = set()

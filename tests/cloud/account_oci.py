@@ -69,6 +69,9 @@ class OciAccount:
     def writes(self, request: web.Request, body: bytes) -> bool:
         return request.method == "PUT"
 
+    def reads_routes(self, request: web.Request, body: bytes) -> bool:
+        return request.method == "GET" and "/routeTables/" in request.path
+
     @property
     def _record(self) -> Any:
         return self._held.route_tables[self.tables[0]]

@@ -73,6 +73,9 @@ class PveAccount:
     def writes(self, request: web.Request, body: bytes) -> bool:
         return request.method == "PUT" or (request.path.endswith("/exec") and b"-batch" in body)
 
+    def reads_routes(self, request: web.Request, body: bytes) -> bool:
+        return request.path.endswith("/exec") and b"show" in body
+
     def view(self) -> View:
         routes: dict[Slot, str] = {}
         ours: set[Slot] = set()

@@ -55,7 +55,7 @@ class Chaos(RuleBasedStateMachine):
         super().__init__()
         self._directory = tempfile.TemporaryDirectory(prefix="storm-")
         self.world = World(account=self._account(), directory=Path(self._directory.name))
-        self.aggregate = self.begun = False
+        self.aggregate = self.begun = self.lagging = False
         self._open = contextlib.AsyncExitStack()
         self._runner = asyncio.Runner(loop_factory=WatchedLoop)
         self._runner.get_loop().set_exception_handler(_unless_dead)
@@ -128,6 +128,7 @@ class Chaos(RuleBasedStateMachine):
     def trouble(self, kind: Kind | None, number: int, skip: int, times: int) -> None:
         if kind is None:
             self.world.account.troubles.clear()
+            self.lagging = False
             return
         calls = ("*", *self.world.account.calls)
         operation = calls[number % len(calls)]
@@ -135,6 +136,7 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(reads=st.integers(1, 3))
     def lag(self, reads: int) -> None:
+        self.lagging = True
         self.world.account.troubles.lag(Lag(reads=reads, operation=self.world.account.lags))
 
     @rule(times=st.integers(1, 2))
@@ -180,9 +182,10 @@ class Chaos(RuleBasedStateMachine):
     ) -> None:
         """Somebody acts between our reading and our writing."""
         deed = self._removing(number) if hop == "nowhere" else self._placing(number, hop, mark)
-        if self.world.account.conditional:
-            ambush = Ambush(countdown=countdown, side=side, deed=partial(self._meddle, deed), write=write)
-            self.world.ambushes.append(ambush)
+        ambush = Ambush(
+            countdown=countdown, side=side, deed=partial(self._meddle, deed), write=write, somebodys=True
+        )
+        self.world.ambushes.append(ambush)
 
     @rule(
         number=NUMBERS,
@@ -201,7 +204,9 @@ class Chaos(RuleBasedStateMachine):
         self.run(world.advance(HOLD_DOWN + 1.0))
 
     def _meddle(self, deed: Callable[[], None]) -> None:
-        self.world.meddle(deed)
+        # Who is shown what was there before, and has no condition to write under, cannot know better.
+        if self.world.account.conditional or not self.lagging:
+            self.world.meddle(deed)
 
     def _placing(self, number: int, hop: Hop, mark: str) -> Callable[[], None]:
         return partial(self.world.account.place, self._table(number), self._prefix(number), hop, mark)

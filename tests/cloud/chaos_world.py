@@ -43,7 +43,6 @@ from routerd.testing.kernel import FakeKernel
 from routerd.testing.tables import FakeTable
 from routerd_lab.clouds.loopback import on_loopback
 
-
 _WITHIN_A_PASS = 5.0
 """Seconds by which the loop may have noticed something before we did: the plugin's own pauses."""
 
@@ -52,13 +51,15 @@ _WITHIN_A_PASS = 5.0
 class Ambush:
     """Something that happens at the nth call from now, before the call has its effect or after it.
 
-    Without `write` every call counts, else only those that change something.
+    Without `write` every call counts, else only those that change something. What is `somebodys` happens
+    right before our last look at the routes at the latest, where nothing guards our writes against it.
     """
 
     countdown: int
     side: Side
     deed: Callable[[], None]
     write: bool = False
+    somebodys: bool = False
 
 
 @attrs.define
@@ -263,7 +264,8 @@ class World:
             body = await request.read()
             process = self.acting
             write = self.account.writes(request, body)
-            self._strike("before", write=write)
+            reads = self.account.reads_routes(request, body)
+            self._strike("before", write=write, fair=self.account.conditional or reads)
             if process is None or process.dead:
                 return _hung_up(request)
             self._audit()
@@ -274,14 +276,14 @@ class World:
                 return _hung_up(request)
             answer = await handler(request)
             self._audit()
-            self._strike("after", write=write)
+            self._strike("after", write=write, fair=self.account.conditional)
             return _hung_up(request) if process.dead else answer
         finally:
             self.clock.serving -= 1
 
-    def _strike(self, side: Side, *, write: bool) -> None:
+    def _strike(self, side: Side, *, write: bool, fair: bool) -> None:
         for ambush in list(self.ambushes):
-            if ambush.side == side and (write or not ambush.write):
+            if ambush.side == side and (write or not ambush.write) and (fair or not ambush.somebodys):
                 ambush.countdown -= 1
                 if ambush.countdown <= 0:
                     self.ambushes.remove(ambush)
