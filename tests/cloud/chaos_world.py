@@ -77,6 +77,7 @@ class World:
     wanted: frozenset[IPv4Network] = frozenset()
     withdrawn: dict[Slot, float] = attrs.field(factory=dict)
     theirs: set[Slot] = attrs.field(factory=set)
+    orphans: set[Slot] = attrs.field(factory=set)
     ambushes: list[Ambush] = attrs.field(factory=list)
     late: list[tuple[web.Request, Handler]] = attrs.field(factory=list)
     delaying: int = 0
@@ -333,6 +334,8 @@ class World:
                 wrongs += self._judge_removal(slot, before, ledger)
             if new is not None:
                 wrongs += [why] if (why := ledger.explains("create", slot, late=self.releasing)) else []
+                if self.releasing and not ledger.owns(slot):
+                    self.orphans.add(slot)
                 if slot not in after.ours:
                     wrongs.append(f"{slot} was made and leads elsewhere")
                 self.withdrawn.pop(slot, None)
@@ -345,6 +348,7 @@ class World:
             if not any(line.table == "forwarding" and line.makes for line in ledger.lines):
                 wrongs.append("the switch was set and is not in the journal")
         self.theirs &= after.routes.keys()
+        self.orphans &= after.routes.keys()
         self.wrongs += wrongs
 
     def _judge_removal(self, slot: Slot, before: View, ledger: Ledger) -> Iterable[str]:

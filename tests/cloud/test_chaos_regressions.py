@@ -87,3 +87,17 @@ def test_what_somebody_makes_to_us_long_after_we_lost_ours_is_left_alone(
 
     storm(made, place, story)
     assert (table, str(prefix)) in made.view().ours
+
+
+@ACCOUNTS
+def test_a_switch_that_was_set_by_who_died_is_noted_as_set(
+    account: Callable[[], Account], place: Path
+) -> None:
+    async def story(world: World) -> None:
+        world.kill_at(1, "after", write=True)
+        await world.start()
+        assert world.process is None
+        assert world.account.view().switch
+        await world.start()
+
+    storm(account(), place, story)

@@ -34,7 +34,16 @@ def fabric_bindings(
     """
     switch_gate = Gate(journal, scope=name, table="forwarding", mode=profile.mode)
     route_gate = Gate(journal, scope=name, table="routes", mode=profile.mode)
-    switches = JournaledTable(fabric.forwarding, journal, scope=name, name="forwarding", gate=switch_gate)
+    switches = JournaledTable(
+        fabric.forwarding,
+        journal,
+        scope=name,
+        name="forwarding",
+        gate=switch_gate,
+        clock=clock,
+        # A NIC that is away comes back as it was: what to put back must not be forgotten meanwhile.
+        lapses=False,
+    )
     journaled = JournaledTable(
         fabric.routes, journal, scope=name, name="routes", gate=route_gate, clock=clock
     )

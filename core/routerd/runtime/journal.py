@@ -70,7 +70,10 @@ class UndoableTable(Protocol):
 
 
 class JournaledTable:
-    """Wraps a provider's table; implements `spi.Table`. With `clock` what is never found again lapses."""
+    """Wraps a provider's table; implements `spi.Table`.
+
+    With `clock` it notes how interrupted changes ended, and, if it `lapses`, gives up what is not found.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class JournaledTable:
         name: str,
         gate: Gate | None = None,
         clock: Clock | None = None,
+        lapses: bool = True,
     ) -> None:
         self._table = table
         self._journal = journal
@@ -88,6 +92,7 @@ class JournaledTable:
         self._name = name
         self._gate = gate
         self._clock = clock
+        self._lapses = lapses
         self._absences = Absences()
         self._owned: frozenset[str] = frozenset()
 
@@ -100,6 +105,7 @@ class JournaledTable:
         observed = await self._table.observe()
         if self._clock is not None:
             await self._note_made(observed)
+        if self._clock is not None and self._lapses:
             absent = self._owned - {str(key) for key in observed}
             gone = self._absences.noted(absent, self._clock.monotonic())
             if gone:

@@ -152,3 +152,14 @@ async def test_an_interrupted_change_that_was_made_is_done(
     (entry,) = store.journal.entries()
     assert entry.outcome == "done"
     assert owned(store) == {str(KEY)}
+
+
+async def test_what_may_come_back_does_not_lapse(store: Store, fake_clock: FakeClock) -> None:
+    switches = JournaledTable(
+        Cloud(), store.journal, scope="aws", name="routes", clock=fake_clock, lapses=False
+    )
+    store.journal.begin("aws", "routes", [CREATION])
+    await switches.observe()
+    await fake_clock.advance(10 * LAPSE)
+    await switches.observe()
+    assert owned(store) == {str(KEY)}
