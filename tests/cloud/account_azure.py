@@ -96,8 +96,14 @@ class AzureAccount:
         return View(routes=routes, ours=frozenset(ours), rest=rest, switch=switch)
 
     def place(self, table: str, prefix: IPv4Network, hop: Hop, mark: str) -> None:
-        self.remove(table, prefix)
-        name = f"somebodys-{str(prefix).replace('/', '-')}"
+        # Somebody edits the route that is there, which keeps its name, or makes one.
+        standing = [
+            body["name"]
+            for ref, body in self.cloud.resources.items()
+            if ref.startswith(f"{table}/routes/".lower())
+            and body["properties"]["addressPrefix"] == str(prefix)
+        ]
+        name = next(iter(standing), f"somebodys-{str(prefix).replace('/', '-')}")
         properties: dict[str, Any] = {"addressPrefix": str(prefix), "nextHopType": "VirtualAppliance"}
         properties["nextHopIpAddress"] = _US if hop == "to us" else _THEM
         if hop == "elsewhere" and mark == "b":

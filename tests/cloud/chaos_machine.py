@@ -189,19 +189,23 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(
         number=NUMBERS,
-        hop=st.sampled_from(["elsewhere", "to us", "nowhere"]),
+        hop=st.sampled_from(["elsewhere", "elsewhere", "to us", "nowhere"]),
         countdown=st.integers(1, 4),
-        side=SIDES,
+        making=st.booleans(),
     )
-    def somebody_races(self, number: int, hop: Any, countdown: int, side: Side) -> None:
-        """What we are about to make or to delete is somebody else's in the middle of it."""
+    def somebody_races(self, number: int, hop: Any, countdown: int, making: bool) -> None:
+        """What we are just making, or deleting, becomes somebody else's amid it."""
         world, prefix = self.world, self._prefix(number)
-        wanted = prefix in world.wanted
-        if not wanted:
+        if making:
+            self.run(world.want(world.wanted - {prefix}))
+            self.somebody_waits_for_a_call(number, hop, "a", countdown, "before", False)
             self.run(world.want(world.wanted | {prefix}))
-        self.somebody_waits_for_a_call(number, hop, "a", countdown, side, False)
+            return
+        self.run(world.want(world.wanted | {prefix}))
         self.run(world.want(world.wanted - {prefix}))
-        self.run(world.advance(HOLD_DOWN + 1.0))
+        self.run(world.advance(HOLD_DOWN - 1.0))
+        self.somebody_waits_for_a_call(number, hop, "a", countdown, "before", False)
+        self.run(world.advance(5.0))
 
     def _meddle(self, deed: Callable[[], None]) -> None:
         # Who is shown what was there before, and has no condition to write under, cannot know better.
