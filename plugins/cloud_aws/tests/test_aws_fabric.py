@@ -18,9 +18,9 @@ from routerd.testing.context import make_context
 from routerd.testing.contracts import (
     DiagnosisRules,
     Foreign,
-    ForesightRules,
     OtherRouter,
     Quota,
+    QuotaRules,
     Samples,
     SharedFabricContract,
 )
@@ -123,7 +123,7 @@ async def test_a_dry_run_changes_nothing(make_fabric: Any, aws: AwsWorld) -> Non
     assert aws.leads_to(REMOTE[0]) is None
 
 
-class TestContract(SharedFabricContract, ForesightRules, DiagnosisRules):
+class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
     """The suites of a fabric that shares its site, foresees and diagnoses."""
 
     @pytest.fixture

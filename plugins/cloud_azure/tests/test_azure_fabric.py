@@ -29,9 +29,9 @@ from routerd.testing.context import make_context
 from routerd.testing.contracts import Foreign, Samples
 from routerd.testing.contracts.fabric_site import (
     DiagnosisRules,
-    ForesightRules,
     OtherRouter,
     Quota,
+    QuotaRules,
     SharedFabricContract,
 )
 from routerd_cloud_azure.config import AzureOptions
@@ -145,7 +145,7 @@ def test_an_option_of_the_wrong_kind_is_refused() -> None:
         )
 
 
-class TestContract(SharedFabricContract, ForesightRules, DiagnosisRules):
+class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
     """The suite that every fabric passes which shares its site, knows its quota and its permissions."""
 
     @pytest.fixture

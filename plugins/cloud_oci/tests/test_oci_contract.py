@@ -13,9 +13,9 @@ from routerd.spi import Fabric, Provider
 from routerd.testing.contracts import (
     DiagnosisRules,
     Foreign,
-    ForesightRules,
     OtherRouter,
     Quota,
+    QuotaRules,
     Samples,
     SharedFabricContract,
 )
@@ -37,7 +37,7 @@ def rules(region: OciRegion) -> list[dict[str, Any]]:
     return region.inventory.route_tables[region.inventory.route_table].body["routeRules"]
 
 
-class TestContract(SharedFabricContract, ForesightRules, DiagnosisRules):
+class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
     """The suites."""
 
     @pytest.fixture

@@ -99,11 +99,7 @@ async def test_an_ip_set_that_filters_is_named_and_left_alone(fabric: PveFabric,
 
 
 class TestContract(SharedFabricContract, ForesightRules, DiagnosisRules):
-    """The suites of a fabric that shares its site, foresees and diagnoses."""
-
-    @pytest.fixture
-    def quota(self) -> None:
-        """Return nothing: a guest's routing table has no limit."""
+    """The suites of a fabric that shares its site, foresees and diagnoses; a guest's table has no limit."""
 
     @pytest.fixture
     def other(self, home: Home) -> OtherRouter:

@@ -233,7 +233,11 @@ async def test_an_operation_can_fail_in_the_end(sdk: Sdk, cloud: AzureSubscripti
 async def test_a_route_is_deleted_and_so_is_what_is_gone(sdk: Sdk, cloud: AzureSubscription) -> None:
     await sdk.do(sdk.put("r", ROUTE))
     for _ in range(2):
-        await sdk.do(lambda network: network.routes.begin_delete(cloud.group, "lab", "r").result())
+        await sdk.do(
+            lambda network: network.routes.begin_delete(
+                cloud.group, "lab", "r", polling_interval=0.01
+            ).result()
+        )
     assert REMOTE not in cloud.routes()
     delete = "Microsoft.Network/routeTables/routes/delete"
     assert [cloud.troubles.count(delete, status) for status in (202, 204)] == [1, 1]

@@ -14,6 +14,7 @@ from routerd.testing.contracts.fabric_site import (
     ForesightRules,
     OtherRouter,
     Quota,
+    QuotaRules,
     SharedFabricContract,
 )
 from routerd.testing.contracts.plugin import PluginContract
@@ -38,6 +39,7 @@ __all__ = [
     "ProviderContract",
     "ProviderTablesContract",
     "Quota",
+    "QuotaRules",
     "RoutingContract",
     "Samples",
     "SharedFabricContract",
