@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from tests.cloud.account import Account
+from tests.cloud.account_aws import AwsAccount
 from tests.cloud.account_azure import AzureAccount
 from tests.cloud.account_oci import OciAccount
 from tests.cloud.account_pve import PveAccount
+from tests.cloud.chaos_process import HOLD_DOWN
 from tests.cloud.chaos_verdict import faults
-from tests.cloud.chaos_world import World
+from tests.cloud.chaos_world import Ambush, World
 from tests.cloud.ledger import Ledger
 from tests.cloud.storm_time import WatchedLoop
 
@@ -101,3 +103,33 @@ def test_a_switch_that_was_set_by_who_died_is_noted_as_set(
         await world.start()
 
     storm(account(), place, story)
+
+
+@pytest.mark.parametrize("making", [True, False], ids=["made", "deleted"])
+@pytest.mark.parametrize("nth", range(1, 5))
+@pytest.mark.parametrize("account", [AwsAccount, AzureAccount, OciAccount, PveAccount])
+def test_what_is_somebody_elses_at_the_nth_call_of_a_pass_is_left_alone(
+    account: Callable[[], Account], nth: int, making: bool, place: Path
+) -> None:
+    made = account()
+    prefix, table = made.prefixes[0], made.tables[0]
+
+    async def story(world: World) -> None:
+        def ambush() -> None:
+            def deed() -> None:
+                world.meddle(lambda: made.place(table, prefix, "elsewhere", "a"))
+
+            world.ambushes.append(Ambush(countdown=nth, side="before", deed=deed, somebodys=True))
+
+        await world.start()
+        if making:
+            ambush()
+            await world.want([prefix])
+            return
+        await world.want([prefix])
+        await world.want([])
+        await world.advance(HOLD_DOWN - 1.0)
+        ambush()
+        await world.advance(5.0)
+
+    storm(made, place, story)
