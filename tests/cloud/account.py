@@ -38,8 +38,8 @@ class Account(Protocol):
     `provider` is the profile's and the plugin's word for the cloud, `options` the profile's, `files` what
     they name below DIRECTORY, `tables` the route tables. `prefixes` are to be played with; those `inside`
     the network itself are refused where the cloud cannot route them. With `conditional` no write of the API
-    can harm what was changed since it was read. `calls` are the operations by the API's own names; answers
-    of `lags` may be stale.
+    can harm what was changed since it was read; with `creates_conditionally` no creation can, however late
+    it comes. `calls` are the operations by the API's own names; answers of `lags` may be stale.
     """
 
     provider: str
@@ -48,6 +48,7 @@ class Account(Protocol):
     prefixes: Sequence[IPv4Network]
     inside: Sequence[IPv4Network]
     conditional: bool
+    creates_conditionally: bool
     calls: Sequence[str]
     lags: str
 

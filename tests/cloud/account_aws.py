@@ -30,6 +30,7 @@ class AwsAccount:
     prefixes = tuple(IPv4Network(f"10.82.10.{host}/32") for host in (20, 21, 22))
     inside = (IPv4Network("10.81.10.77/32"),)
     conditional = False
+    creates_conditionally = True
     calls = (
         *("DescribeNetworkInterfaces", "ModifyNetworkInterfaceAttribute", "DescribeRouteTables"),
         *("CreateRoute", "DeleteRoute", "CreateRoute"),

@@ -34,6 +34,7 @@ class AzureAccount:
     )
     inside = ()
     conditional = True
+    creates_conditionally = False
     calls = (
         *(f"{_NETWORK}/networkInterfaces/read", f"{_NETWORK}/networkInterfaces/write"),
         *(f"{_NETWORK}/routeTables/read", f"{_NETWORK}/routeTables/write"),

@@ -27,6 +27,7 @@ class OciAccount:
     prefixes = tuple(IPv4Network(f"10.81.10.{host}/32") for host in (20, 21, 22))
     inside = (IPv4Network("10.83.10.77/32"),)
     conditional = True
+    creates_conditionally = True
     calls = ("GetVnic", "UpdateVnic", "GetRouteTable", "UpdateRouteTable")
     lags = "*"
 

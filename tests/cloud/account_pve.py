@@ -34,6 +34,7 @@ class PveAccount:
     inside = ()
     # The guest's kernel deletes only what leads to us, and refuses to make what is there.
     conditional = True
+    creates_conditionally = True
     calls = ("GET resources", "POST exec", "GET exec-status", "GET options", "PUT options")
     lags = "GET resources"
 

@@ -79,7 +79,8 @@ class World:
     theirs: set[Slot] = attrs.field(factory=set)
     orphans: set[Slot] = attrs.field(factory=set)
     ambushes: list[Ambush] = attrs.field(factory=list)
-    late: list[tuple[web.Request, Handler]] = attrs.field(factory=list)
+    late: list[tuple[web.Request, Handler, int]] = attrs.field(factory=list)
+    meddled: int = 0
     delaying: int = 0
     releasing: bool = False
     undoing: bool = False
@@ -245,6 +246,7 @@ class World:
     def meddle(self, deed: Callable[[], None]) -> None:
         """Let somebody else change the account; what they leave is theirs."""
         self._audit()
+        self.meddled += 1
         before = self.seen
         deed()
         self.seen = self.account.view()
@@ -272,7 +274,7 @@ class World:
             self._audit()
             if write and self.delaying:
                 self.delaying -= 1
-                self.late.append((request, handler))
+                self.late.append((request, handler, self.meddled))
                 self.stories.write(f"LATE {request.method} {request.path}\n")
                 return _hung_up(request)
             answer = await handler(request)
@@ -304,7 +306,9 @@ class World:
         """Let the cloud do what it was asked for long ago."""
         waiting, self.late = self.late, []
         self.releasing = True
-        for request, handler in waiting:
+        for request, handler, meddled in waiting:
+            if meddled != self.meddled and not self.account.creates_conditionally:
+                continue
             self._audit()
             self.stories.write(f"RELEASED {request.method} {request.path}\n")
             # What came of it was never told to anybody.

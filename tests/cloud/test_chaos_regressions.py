@@ -133,3 +133,21 @@ def test_what_is_somebody_elses_at_the_nth_call_of_a_pass_is_left_alone(
         await world.advance(5.0)
 
     storm(made, place, story)
+
+
+@ACCOUNTS
+def test_a_deletion_that_was_killed_before_the_call_and_is_wanted_back_has_an_end(
+    account: Callable[[], Account], place: Path
+) -> None:
+    async def story(world: World) -> None:
+        prefix = world.account.prefixes[0]
+        await world.start()
+        await world.want([prefix])
+        await world.want([])
+        world.kill_at(1, "before", write=True)
+        await world.advance(HOLD_DOWN + 1.0)
+        assert world.process is None
+        await world.want([prefix])
+        await world.start()
+
+    storm(account(), place, story)

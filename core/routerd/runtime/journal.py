@@ -169,16 +169,21 @@ class JournaledTable:
         return self._journal.owned_keys(self._scope, self._name)
 
     async def _note_made(self, observed: Mapping[Hashable, object]) -> None:
-        """Note the end of interrupted changes whose outcome stands there."""
+        """Note the end of interrupted changes that can be told from what is there.
+
+        A deletion is never told by what is not there: an answer may be old, and what is not found lapses.
+        """
         with contextlib.suppress(StoreError):
             opened = await asyncio.to_thread(self._journal.unfinished, self._scope, self._name)
-            made = [
-                entry.number
-                for entry in opened
-                for change in _change(entry)
-                if change.after is not None and observed.get(change.key) == change.after
-            ]
-            await self._finish(dict.fromkeys(made, "done"))
+            outcomes: dict[int, str] = {}
+            for entry in opened:
+                for change in _change(entry):
+                    present = observed.get(change.key)
+                    if present is not None and change.after is None:
+                        outcomes[entry.number] = _STANDS
+                    elif present is not None and present == change.after:
+                        outcomes[entry.number] = "done"
+            await self._finish(outcomes)
 
     async def _let_go(self, gone: frozenset[str]) -> None:
         """Give up keys that were not there for long, but for those of which the table cannot tell."""
@@ -201,6 +206,9 @@ class JournaledTable:
     async def _finish(self, outcomes: Mapping[int, str]) -> None:
         with contextlib.suppress(StoreError):
             await asyncio.to_thread(self._journal.finish, outcomes)
+
+
+_STANDS = "failed: interrupted, and it is still there"
 
 
 def _outcome(failure: ProviderError | None) -> str:

@@ -163,3 +163,13 @@ async def test_what_may_come_back_does_not_lapse(store: Store, fake_clock: FakeC
     await fake_clock.advance(10 * LAPSE)
     await switches.observe()
     assert owned(store) == {str(KEY)}
+
+
+async def test_an_interrupted_deletion_of_what_still_stands_has_failed(
+    store: Store, cloud: Cloud, table: JournaledTable
+) -> None:
+    await table.apply([CREATION])
+    store.journal.begin("aws", "routes", [Change(key=KEY, before=ROUTE, after=None)])
+    await table.observe()
+    assert store.journal.entries()[-1].outcome == "failed: interrupted, and it is still there"
+    assert owned(store) == {str(KEY)}
