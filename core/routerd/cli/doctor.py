@@ -13,7 +13,7 @@ from rich.text import Text
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console
 from routerd.model.fabric import Finding
-from routerd.runtime.checkup import Checkup, chosen, examine
+from routerd.runtime.clouds.checkup import Checkup, chosen, examine
 from routerd.spi import JSONValue
 
 _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "bold red"), "unknown": ("unknown", "yellow")}

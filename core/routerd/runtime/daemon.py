@@ -9,9 +9,9 @@ import signal
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
-from routerd.runtime.actions import Actions
 from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly, assembled, only_one
+from routerd.runtime.clouds.actions import Actions
 from routerd.runtime.command import Command
 from routerd.runtime.log import Log
 from routerd.runtime.membership import Memberships

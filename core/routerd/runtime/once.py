@@ -15,9 +15,9 @@ from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
 from routerd.runtime.assembly import Assembly, assembled, only_one
-from routerd.runtime.cloud_words import decoded
+from routerd.runtime.clouds.gate import Gate
+from routerd.runtime.clouds.words import decoded
 from routerd.runtime.command import Command
-from routerd.runtime.gate import Gate
 from routerd.runtime.log import Log
 from routerd.runtime.membership import Memberships
 from routerd.runtime.prepare import Prepared

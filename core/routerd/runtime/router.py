@@ -26,14 +26,14 @@ from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
-from routerd.runtime.fabric_bindings import fabric_bindings
-from routerd.runtime.gate import Gate
+from routerd.runtime.clouds.bindings import fabric_bindings
+from routerd.runtime.clouds.gate import Gate
+from routerd.runtime.clouds.site_routes import SiteRoutes
+from routerd.runtime.clouds.site_watch import SiteWatch
 from routerd.runtime.knowledge import Knowledge
 from routerd.runtime.log import Log
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import Made
-from routerd.runtime.site_routes import SiteRoutes
-from routerd.runtime.site_watch import SiteWatch
 from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
 from routerd.store import JournalBook

@@ -23,8 +23,8 @@ from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Loop, TableReport
 from routerd.reconcile.wording import key_text, value_text
-from routerd.runtime.cloud_words import action_document, open_ends
-from routerd.runtime.gate import Gate
+from routerd.runtime.clouds.gate import Gate
+from routerd.runtime.clouds.words import action_document, open_ends
 from routerd.runtime.router import Router
 from routerd.spi import Clock, JSONValue
 

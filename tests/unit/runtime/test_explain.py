@@ -36,8 +36,8 @@ from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
 from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
+from routerd.runtime.clouds.gate import Gate, Mode
 from routerd.runtime.explain import Explanation, Facts, Step, explain, explanation_document
-from routerd.runtime.gate import Gate, Mode
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 

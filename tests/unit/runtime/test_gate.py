@@ -15,8 +15,8 @@ from routerd import config
 from routerd.errors import ActionRefused, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.reconcile.loop import Loop
-from routerd.runtime.cloud_words import open_ends
-from routerd.runtime.gate import Mode, digest_of, id_of
+from routerd.runtime.clouds.gate import Mode, digest_of, id_of
+from routerd.runtime.clouds.words import open_ends
 from routerd.runtime.status import planned_document
 
 

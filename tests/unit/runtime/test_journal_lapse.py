@@ -12,8 +12,8 @@ import pytest
 from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
-from routerd.runtime.journal import JournaledTable
-from routerd.runtime.lapse import LAPSE
+from routerd.runtime.clouds.journal import JournaledTable
+from routerd.runtime.clouds.lapse import LAPSE
 from routerd.store import Store, open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.tables import FakeTable

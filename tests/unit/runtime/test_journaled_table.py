@@ -11,7 +11,7 @@ from routerd.errors import NotOwnedError, PermanentError, StoreError, TransientE
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Binding, Loop
-from routerd.runtime.journal import JournaledTable
+from routerd.runtime.clouds.journal import JournaledTable
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.tables import FakeTable

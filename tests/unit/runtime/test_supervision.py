@@ -13,7 +13,7 @@ from typing import Any
 
 from routerd.errors import StoreError, TransientError
 from routerd.model.change import Change
-from routerd.runtime.journal import JournaledTable
+from routerd.runtime.clouds.journal import JournaledTable
 from routerd.runtime.log import Log
 from routerd.runtime.notify import notify
 from routerd.runtime.supervisor import Supervisor

@@ -14,7 +14,7 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console, table
 from routerd.control.client import Document
 from routerd.control.ports import ACTIONS_LIMIT, ACTIONS_MOST
-from routerd.runtime.action_list import listed
+from routerd.runtime.clouds.action_list import listed
 
 
 @click.command("list")

@@ -17,8 +17,8 @@ from routerd.reconcile.derive import Inputs, overlay
 from routerd.reconcile.derive.overlay import Adjacency
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
-from routerd.runtime.cloud_words import action_document
-from routerd.runtime.gate import Gate
+from routerd.runtime.clouds.gate import Gate
+from routerd.runtime.clouds.words import action_document
 from routerd.runtime.status import Live
 
 State = Literal["ok", "bad", "note"]

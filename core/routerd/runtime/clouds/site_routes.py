@@ -8,7 +8,7 @@ from typing import Any
 from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.reconcile.takeover import Routes
-from routerd.runtime.journal import JournaledTable
+from routerd.runtime.clouds.journal import JournaledTable
 from routerd.spi import Clock
 
 

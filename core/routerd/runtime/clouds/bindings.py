@@ -8,9 +8,9 @@ from typing import Any
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
-from routerd.runtime.gate import Gate
-from routerd.runtime.journal import JournaledTable
-from routerd.runtime.site_routes import SiteRoutes
+from routerd.runtime.clouds.gate import Gate
+from routerd.runtime.clouds.journal import JournaledTable
+from routerd.runtime.clouds.site_routes import SiteRoutes
 from routerd.spi import Clock, Fabric
 from routerd.store import JournalBook
 

@@ -14,12 +14,21 @@ from routerd.errors import ActionRefused, ProviderError
 from routerd.model.change import Change
 from routerd.reconcile.guard import content_of, guarded
 from routerd.reconcile.loop import Binding
-from routerd.runtime.action_list import Present, Wanted, hold_id, is_number, listed, normal, shown, unknown
-from routerd.runtime.cloud_words import deed_of, key_of
-from routerd.runtime.gate import AnyChange, Gate, id_of
-from routerd.runtime.journal import UndoableTable
+from routerd.runtime.clouds.action_list import (
+    Present,
+    Wanted,
+    hold_id,
+    is_number,
+    listed,
+    normal,
+    shown,
+    unknown,
+)
+from routerd.runtime.clouds.gate import AnyChange, Gate, id_of
+from routerd.runtime.clouds.journal import UndoableTable
+from routerd.runtime.clouds.undo import undoing
+from routerd.runtime.clouds.words import deed_of, key_of
 from routerd.runtime.router import Router
-from routerd.runtime.undo import undoing
 from routerd.spi import Clock, JSONValue, Logger
 from routerd.store import Approval, Hold, JournalBook, JournalEntry
 from routerd.store.codec import to_json

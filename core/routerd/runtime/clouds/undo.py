@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 
 from routerd.errors import ActionRefused
 from routerd.model.change import Change
-from routerd.runtime.cloud_words import decoded, deed_of, present_text
-from routerd.runtime.gate import AnyChange
+from routerd.runtime.clouds.gate import AnyChange
+from routerd.runtime.clouds.words import decoded, deed_of, present_text
 from routerd.store import JournalEntry
 
 Agrees = Callable[[object, object], bool]

@@ -11,9 +11,9 @@ import attrs
 
 from routerd.control.ports import ACTIONS_LIMIT
 from routerd.errors import ActionRefused
-from routerd.runtime.cloud_words import Deed, action_document, deed_of, written_deed
-from routerd.runtime.gate import AnyChange, Gate, id_of
-from routerd.runtime.undo import outlook
+from routerd.runtime.clouds.gate import AnyChange, Gate, id_of
+from routerd.runtime.clouds.undo import outlook
+from routerd.runtime.clouds.words import Deed, action_document, deed_of, written_deed
 from routerd.spi import JSONValue
 from routerd.store import Approval, Hold, JournalBook, JournalEntry
 from routerd.store.codec import dumps

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError, UnsupportedError
 from routerd.model.change import Change
-from routerd.runtime.cloud_words import decoded
-from routerd.runtime.gate import Gate
-from routerd.runtime.lapse import Absences
+from routerd.runtime.clouds.gate import Gate
+from routerd.runtime.clouds.lapse import Absences
+from routerd.runtime.clouds.words import decoded
 from routerd.spi import Clock, Table
 from routerd.store import JournalEntry
 
