@@ -55,7 +55,7 @@ class Chaos(RuleBasedStateMachine):
         super().__init__()
         self._directory = tempfile.TemporaryDirectory(prefix="storm-")
         self.world = World(account=self._account(), directory=Path(self._directory.name))
-        self.aggregate = self.begun = self.lagging = False
+        self.aggregate = self.begun = self.lagging = self.meddled = False
         self._open = contextlib.AsyncExitStack()
         self._runner = asyncio.Runner(loop_factory=WatchedLoop)
         self._runner.get_loop().set_exception_handler(_unless_dead)
@@ -136,6 +136,8 @@ class Chaos(RuleBasedStateMachine):
 
     @rule(reads=st.integers(1, 3))
     def lag(self, reads: int) -> None:
+        if self.meddled and not self._knows_better:
+            return
         self.lagging = True
         self.world.account.troubles.lag(Lag(reads=reads, operation=self.world.account.lags))
 
@@ -212,8 +214,14 @@ class Chaos(RuleBasedStateMachine):
 
     def _meddle(self, deed: Callable[[], None]) -> None:
         # Who is shown what was there before, and has no condition to write under, cannot know better.
-        if self.world.account.conditional or not self.lagging:
+        if self._knows_better or not self.lagging:
+            self.meddled = True
             self.world.meddle(deed)
+
+    @property
+    def _knows_better(self) -> bool:
+        account = self.world.account
+        return account.conditional and account.creates_conditionally
 
     def _placing(self, number: int, hop: Hop, mark: str) -> Callable[[], None]:
         return partial(self.world.account.place, self._table(number), self._prefix(number), hop, mark)
