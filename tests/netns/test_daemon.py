@@ -64,10 +64,14 @@ assert after == before, after
 def test_a_killed_daemon_is_followed_by_one_that_adopts() -> None:
     _on_a_host("""
 write(LAN, ROUTE)
+litter = Path("/run/tmp")
+litter.mkdir()
+os.environ["TMPDIR"] = str(litter)
 with daemon() as process:
     monitor = subprocess.Popen(["ip", "-4", "monitor", "route", "address"], stdout=open("/run/monitor", "wb"))
     process.kill()
     process.wait()
+assert list(litter.iterdir()) == [], list(litter.iterdir())
 with daemon():
     pass
 monitor.terminate()

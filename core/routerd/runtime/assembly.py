@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import attrs
@@ -88,8 +88,9 @@ async def assembled(
     With `read_only` nothing is changed anywhere: what does not exist yet is looked for in a
     temporary directory that goes away.
     """
-    with tempfile.TemporaryDirectory(prefix="routerd-") as spare:
+    with ExitStack() as stack:
         if read_only:
+            spare = stack.enter_context(tempfile.TemporaryDirectory(prefix="routerd-"))
             directories = _existing(directories, Path(spare))
         directories.make()
         clock = SystemClock()
