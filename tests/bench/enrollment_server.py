@@ -40,9 +40,9 @@ from routerd.model.specs import (
     SecretSource,
 )
 from routerd.model.specs.claim_codec import claim_to_document
-from routerd.runtime.clock import SystemClock
+from routerd.process.clock import SystemClock
+from routerd.process.log import Log
 from routerd.runtime.desk import Desk
-from routerd.runtime.log import Log
 from routerd.spi import JSONValue
 from routerd.store import UsedNonce, open_store
 from routerd.store.records import Write

@@ -26,10 +26,10 @@ from routerd.kernel.routes import RouteTable
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.route import LearnedRoute, NextHop, Route, RouteKey, RouteSet
+from routerd.process.clock import SystemClock
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.diff import diff
 from routerd.reconcile.loop import Binding, Loop
-from routerd.runtime.clock import SystemClock
 from routerd.testing.context import RecordingLogger
 
 SIZES = (10, 1_000, 10_000)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import attrs
 
+from routerd.process.supervisor import Supervisor
 from routerd.runtime.prepare import Prepared, prepare_text
 from routerd.runtime.router import Router
-from routerd.runtime.supervisor import Supervisor
 from routerd.store import Store
 
 Mode = Literal["plan", "auto"]

@@ -31,9 +31,9 @@ from tests.cloud.ledger import Ledger
 from tests.cloud.storm_time import HastyClock, StormClock
 
 from routerd.model.route import LearnedRoute, RouteSet
+from routerd.process.directories import Directories
+from routerd.process.log import Log
 from routerd.reconcile.loop import TableReport
-from routerd.runtime.directories import Directories
-from routerd.runtime.log import Log
 from routerd.runtime.once import Removed, remove_ours
 from routerd.runtime.providers import Workshop
 from routerd.runtime.router import HostTables, Router

@@ -18,9 +18,9 @@ import attrs
 from tests.cloud.chaos_process import Keeper, configured
 
 from routerd.model.route import LearnedRoute, RouteSet
-from routerd.runtime.clock import SystemClock
-from routerd.runtime.directories import Directories
-from routerd.runtime.log import Log
+from routerd.process.clock import SystemClock
+from routerd.process.directories import Directories
+from routerd.process.log import Log
 from routerd.runtime.providers import Workshop
 from routerd.runtime.router import HostTables, Router
 from routerd.store import open_store

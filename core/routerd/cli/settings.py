@@ -10,9 +10,9 @@ from typing import Literal
 import attrs
 import click
 
+from routerd.process.directories import RUN, STATE, Directories
+from routerd.process.log import Level, Log
 from routerd.runtime.command import Command
-from routerd.runtime.directories import RUN, STATE, Directories
-from routerd.runtime.log import Level, Log
 
 DEFAULT_CONFIG = Path("/etc/routerd/router.yaml")
 

@@ -18,14 +18,14 @@ from routerd.kernel.firewall import FirewallTable
 from routerd.kernel.links import NetlinkKernel
 from routerd.kernel.routes import RouteTable
 from routerd.kernel.sysctl import SysctlTable
-from routerd.runtime.clock import SystemClock
-from routerd.runtime.directories import Directories
-from routerd.runtime.log import Log
+from routerd.process.clock import SystemClock
+from routerd.process.directories import Directories
+from routerd.process.log import Log
+from routerd.process.supervisor import Supervisor
 from routerd.runtime.obstacles import Obstacles
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.providers import Made, Workshop
 from routerd.runtime.router import HostTables, Router
-from routerd.runtime.supervisor import Supervisor
 from routerd.store import Store, open_store
 
 STATE_FILE = "routerd.db"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from routerd.runtime.directories import Directories
+from routerd.process.directories import Directories
 
 if TYPE_CHECKING:
     from routerd.runtime.prepare import Prepared

@@ -12,9 +12,9 @@ from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.process.supervisor import Supervisor
 from routerd.runtime.acceptance import Acceptance
 from routerd.runtime.enroller import Enroller
-from routerd.runtime.supervisor import Supervisor
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Store
 

@@ -11,6 +11,7 @@ import attrs
 from routerd.errors import ProviderError, StoreError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
+from routerd.process.log import Log
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
@@ -18,7 +19,6 @@ from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.clouds.gate import Gate
 from routerd.runtime.clouds.words import decoded
 from routerd.runtime.command import Command
-from routerd.runtime.log import Log
 from routerd.runtime.membership import Memberships
 from routerd.runtime.prepare import Prepared
 from routerd.runtime.router import Router

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import cast
 
 from routerd.errors import ConfigError, PluginError, TransientError
+from routerd.process.log import Log
 from routerd.runtime.host import PluginHost
-from routerd.runtime.log import Log
 from routerd.runtime.providers import alone
 from routerd.spi import Capability, EncryptingTransport
 

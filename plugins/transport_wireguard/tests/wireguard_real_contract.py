@@ -11,7 +11,7 @@ from wireguard_samples import samples, tunnel
 from wireguard_world import SOCKETS, sh
 
 from routerd.kernel.links import NetlinkKernel
-from routerd.runtime.clock import SystemClock
+from routerd.process.clock import SystemClock
 from routerd.spi import PluginContext, Provider, Transport
 from routerd.testing.context import make_context
 from routerd.testing.contracts import EncryptingTransportContract, Foreign, Samples

@@ -24,7 +24,7 @@ from wireguard_samples import peer, to, tunnel
 from routerd.kernel.links import NetlinkKernel
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardPeer
-from routerd.runtime.clock import SystemClock
+from routerd.process.clock import SystemClock
 from routerd.spi import PluginContext
 from routerd.testing.context import make_context
 from routerd_transport_wireguard.config import WireGuardOptions

@@ -14,8 +14,8 @@ import pytest
 
 from routerd.model.claim import Claim, Submission
 from routerd.model.session import Session
-from routerd.runtime import notify as notify_module
-from routerd.runtime.log import Format, Log
+from routerd.process import systemd as notify_module
+from routerd.process.log import Format, Log
 
 
 def line(style: Format = "human", /, **facts: Any) -> str:

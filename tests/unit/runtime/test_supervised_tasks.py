@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from routerd.runtime.supervisor import Supervisor
+from routerd.process.supervisor import Supervisor
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 

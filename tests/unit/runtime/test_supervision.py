@@ -13,10 +13,10 @@ from typing import Any
 
 from routerd.errors import StoreError, TransientError
 from routerd.model.change import Change
+from routerd.process.log import Log
+from routerd.process.supervisor import Supervisor
+from routerd.process.systemd import notify
 from routerd.runtime.clouds.journal import JournaledTable
-from routerd.runtime.log import Log
-from routerd.runtime.notify import notify
-from routerd.runtime.supervisor import Supervisor
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.tables import FakeTable

@@ -251,7 +251,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from routerd.model.claim import AdmittedClaim, Claim
-from routerd.runtime.clock import SystemClock
+from routerd.process.clock import SystemClock
 from routerd.store import UsedNonce, open_store
 store = open_store(Path(sys.argv[1]), clock=SystemClock())
 for n in range(100_000):

@@ -8,8 +8,8 @@ from routerd.cli.ask import ask
 from routerd.cli.settings import Settings
 from routerd.control.client import Document
 from routerd.errors import ActionRefused, ControlError, StoreError
+from routerd.process.clock import SystemClock
 from routerd.runtime.assembly import STATE_FILE
-from routerd.runtime.clock import SystemClock
 from routerd.store import JournalBook, read_store
 
 

@@ -16,7 +16,7 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, cell, console
 from routerd.control.client import Document
 from routerd.model.claim import bare_name
-from routerd.runtime.clock import SystemClock
+from routerd.process.clock import SystemClock
 
 LATEST = 10
 

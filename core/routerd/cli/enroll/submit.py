@@ -14,8 +14,8 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.control.enroll_client import ClaimRejected, EnrollClient
 from routerd.errors import ConfigError, ProviderError
 from routerd.model.claim import Claim
+from routerd.process.clock import SystemClock
 from routerd.runtime import claims, secrets
-from routerd.runtime.clock import SystemClock
 from routerd.runtime.prepare import Prepared
 
 PENDING = "approval-pending"
