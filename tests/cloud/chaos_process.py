@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import attrs
 
+from routerd.plugins.check import Prepared, prepare_text
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.prepare import Prepared, prepare_text
 from routerd.runtime.router import Router
 from routerd.store import Store
 

@@ -31,11 +31,11 @@ from tests.cloud.ledger import Ledger
 from tests.cloud.storm_time import HastyClock, StormClock
 
 from routerd.model.route import LearnedRoute, RouteSet
+from routerd.plugins.providers import Workshop
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.reconcile.loop import TableReport
 from routerd.runtime.once import Removed, remove_ours
-from routerd.runtime.providers import Workshop
 from routerd.runtime.router import HostTables, Router
 from routerd.store import open_store
 from routerd.testing.fakes import FakeRouting, FakeWorld

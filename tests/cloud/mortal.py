@@ -18,10 +18,10 @@ import attrs
 from tests.cloud.chaos_process import Keeper, configured
 
 from routerd.model.route import LearnedRoute, RouteSet
+from routerd.plugins.providers import Workshop
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
-from routerd.runtime.providers import Workshop
 from routerd.runtime.router import HostTables, Router
 from routerd.store import open_store
 from routerd.testing.fakes import FakeRouting, FakeWorld

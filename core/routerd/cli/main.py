@@ -54,7 +54,7 @@ class _Group(click.Group):
         return None
 
     def _added(self, ctx: click.Context, name: str = "") -> list[click.Command]:
-        from routerd.runtime.host import PluginHost, installation  # noqa: PLC0415 - not for every start
+        from routerd.plugins.host import PluginHost, installation  # noqa: PLC0415 - not for every start
 
         allowed = list(ctx.params.get("plugins") or ())
         if name and name not in allowed and name in installation().plugins:

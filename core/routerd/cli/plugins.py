@@ -10,7 +10,7 @@ from routerd import config
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console, table
 from routerd.errors import ConfigError, PluginError
-from routerd.runtime.host import LoadedPlugin, PluginHost, installation
+from routerd.plugins.host import LoadedPlugin, PluginHost, installation
 from routerd.spi import API_VERSION, JSONValue
 
 

@@ -18,13 +18,13 @@ from routerd.kernel.firewall import FirewallTable
 from routerd.kernel.links import NetlinkKernel
 from routerd.kernel.routes import RouteTable
 from routerd.kernel.sysctl import SysctlTable
+from routerd.plugins.check import Prepared
+from routerd.plugins.providers import Made, Workshop
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.runtime.obstacles import Obstacles
-from routerd.runtime.prepare import Prepared
-from routerd.runtime.providers import Made, Workshop
 from routerd.runtime.router import HostTables, Router
 from routerd.store import Store, open_store
 

@@ -13,9 +13,9 @@ from routerd.model.claim import Claim, bare_name
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.plugins.check import Prepared
+from routerd.plugins.providers import alone
 from routerd.process.log import Log
-from routerd.runtime.prepare import Prepared
-from routerd.runtime.providers import alone
 from routerd.spi import Capability, PayloadEnrollment
 
 

@@ -11,7 +11,7 @@ import attrs
 from routerd.process.directories import Directories
 
 if TYPE_CHECKING:
-    from routerd.runtime.prepare import Prepared
+    from routerd.plugins.check import Prepared
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +25,6 @@ class Command:
 
     def prepare(self) -> Prepared:
         """Read and check the file and the plugins; raises `ConfigError`."""
-        from routerd.runtime.prepare import prepare  # noqa: PLC0415 - most commands only ask the daemon
+        from routerd.plugins.check import prepare  # noqa: PLC0415 - most commands only ask the daemon
 
         return prepare(self.config, plugins=self.plugins, lenient=self.lenient)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import attrs
 
+from routerd.config import secrets
 from routerd.control.enrollment import server_tls
 from routerd.errors import ConfigError
 from routerd.model.specs import ControlAPISpec
-from routerd.runtime import secrets
 
 Stamp = tuple[tuple[int, ...] | None, ...]
 """By file: which one it is and when it was written; none where there is no such file."""

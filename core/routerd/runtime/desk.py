@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from routerd.config import secrets
 from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
 from routerd.control.ports import Decision as Verb
 from routerd.errors import EnrollmentRefused, StoreError, TransientError
@@ -26,7 +27,6 @@ from routerd.reconcile.admit import Ledger, admit
 from routerd.reconcile.claim_form import check_form, normalised
 from routerd.reconcile.roster import Roster
 from routerd.reconcile.terms import Terms
-from routerd.runtime import secrets
 from routerd.runtime.approvals import Approvals, Case
 from routerd.runtime.audit_trail import Refusals
 from routerd.runtime.claim_list import Document, claim_documents, entry_document, expiring

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from routerd.config import secrets
 from routerd.errors import ConfigError
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
-from routerd.runtime import secrets
 from routerd.spi import Clock
 
 FRESH_SECONDS = 1.0

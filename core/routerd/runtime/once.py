@@ -11,6 +11,7 @@ import attrs
 from routerd.errors import ProviderError, StoreError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
+from routerd.plugins.check import Prepared
 from routerd.process.log import Log
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
@@ -20,7 +21,6 @@ from routerd.runtime.clouds.gate import Gate
 from routerd.runtime.clouds.words import decoded
 from routerd.runtime.command import Command
 from routerd.runtime.membership import Memberships
-from routerd.runtime.prepare import Prepared
 from routerd.runtime.router import Router
 from routerd.runtime.status import ask_live, planned_document, reasons
 from routerd.spi import JSONValue

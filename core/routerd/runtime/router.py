@@ -21,6 +21,8 @@ from routerd.model.names import PublicKey
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
 from routerd.model.tunnel import Tunnel
+from routerd.plugins.check import Prepared
+from routerd.plugins.providers import Made
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.reconcile import takeover
@@ -33,8 +35,6 @@ from routerd.runtime.clouds.gate import Gate
 from routerd.runtime.clouds.site_routes import SiteRoutes
 from routerd.runtime.clouds.site_watch import SiteWatch
 from routerd.runtime.knowledge import Knowledge
-from routerd.runtime.prepare import Prepared
-from routerd.runtime.providers import Made
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
 from routerd.store import JournalBook
 

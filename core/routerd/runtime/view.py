@@ -13,6 +13,7 @@ from routerd.errors import ConfigError, ControlError
 from routerd.model import specs
 from routerd.model.resource import Resource
 from routerd.model.specs.claim_codec import claim_to_document
+from routerd.plugins.check import Prepared, prepare
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
 from routerd.reconcile.wording import key_text
@@ -23,7 +24,6 @@ from routerd.runtime.explain.gather import gather
 from routerd.runtime.membership import Memberships
 from routerd.runtime.metrics import exposition
 from routerd.runtime.obstacles import Obstacle
-from routerd.runtime.prepare import Prepared, prepare
 from routerd.runtime.status import Live, ask_live, planned_document, reasons, status_document
 from routerd.spi import JSONValue
 

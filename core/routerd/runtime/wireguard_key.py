@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import cast
 
 from routerd.errors import ConfigError, PluginError, TransientError
+from routerd.plugins.host import PluginHost
+from routerd.plugins.providers import alone
 from routerd.process.log import Log
-from routerd.runtime.host import PluginHost
-from routerd.runtime.providers import alone
 from routerd.spi import Capability, EncryptingTransport
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from routerd.config.secrets import LONGEST, resolve
 from routerd.errors import ConfigError
 from routerd.model.specs import SecretSource
-from routerd.runtime.secrets import LONGEST, resolve
 
 
 def test_a_file_is_read_and_trimmed(tmp_path: Path) -> None:

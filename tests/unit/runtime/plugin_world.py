@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from routerd.errors import PluginError
-from routerd.runtime import host
-from routerd.runtime.host import PluginHost
+from routerd.plugins import host
+from routerd.plugins.host import PluginHost
 from routerd.spi import ENTRY_POINT_GROUP
 
 _NUMBERS = itertools.count()

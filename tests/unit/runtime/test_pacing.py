@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from routerd.runtime.pacing import Buckets, TokenBucket
+from routerd.plugins.pacing import Buckets, TokenBucket
 from routerd.testing.clock import FakeClock
 
 

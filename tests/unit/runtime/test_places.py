@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from routerd.errors import PluginError, StoreError
+from routerd.plugins.check import prepare
+from routerd.plugins.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
+from routerd.plugins.providers import Made, Workshop
 from routerd.process.directories import Directories, fault
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
-from routerd.runtime.prepare import prepare
-from routerd.runtime.providers import Made, Workshop
 from routerd.spi import Capability, PluginContext, PluginInfo, Provider
 from routerd.testing.clock import FakeClock
 from routerd.testing.kernel import FakeKernel

@@ -7,7 +7,7 @@ import gc
 import pytest
 from tests.unit.runtime.plugin_world import World, refused
 
-from routerd.runtime.host import PluginHost, installation
+from routerd.plugins.host import PluginHost, installation
 
 HEAD = """
 import attrs, click, routerd

@@ -7,7 +7,7 @@ import sys
 import pytest
 from tests.unit.runtime.plugin_world import World, refused
 
-from routerd.runtime.host import PluginHost
+from routerd.plugins.host import PluginHost
 from routerd.spi import ENTRY_POINT_GROUP
 
 INFO = """

@@ -11,12 +11,12 @@ import pytest
 
 from routerd.config import document
 from routerd.errors import ConfigError
+from routerd.plugins.check import prepare
+from routerd.plugins.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
+from routerd.plugins.providers import Workshop
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
-from routerd.runtime.prepare import prepare
-from routerd.runtime.providers import Workshop
 from routerd.spi import Capability, NoOptions, PluginInfo, Provider
 from routerd.testing.clock import FakeClock
 from routerd.testing.kernel import FakeKernel

@@ -15,10 +15,10 @@ import pytest
 from routerd import config
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.model.route import LearnedRoute, RouteSet
+from routerd.plugins.check import Prepared
+from routerd.plugins.host import PluginHost
+from routerd.plugins.providers import Made
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.host import PluginHost
-from routerd.runtime.prepare import Prepared
-from routerd.runtime.providers import Made
 from routerd.runtime.router import HostTables, Router
 from routerd.runtime.status import notes
 from routerd.store import open_store

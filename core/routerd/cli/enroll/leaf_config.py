@@ -26,10 +26,10 @@ from routerd.errors import ConfigError, ControlError, EnrollmentRefused
 from routerd.model.specs import SAMEnrollmentClaimSpec, SecretSource
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.mobility import MAX_PRIORITY, ClientTLSSpec, PlacementSpec, RetryBackoffSpec
+from routerd.plugins.check import prepare_text
 from routerd.process.clock import SystemClock
 from routerd.reconcile.claim_form import check_form
 from routerd.runtime import claims
-from routerd.runtime.prepare import prepare_text
 from routerd.runtime.wireguard_key import public_key
 
 WIREGUARD_PLUGIN = "transport_wireguard"

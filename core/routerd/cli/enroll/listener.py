@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 import click
 
+from routerd.config import secrets
 from routerd.control.enroll_client import EnrollClient, client_tls
 from routerd.errors import ProviderError
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
 from routerd.model.specs.mobility import ClientTLSSpec
 from routerd.process.clock import SystemClock
-from routerd.runtime import secrets
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import attrs
 import click
 
+from routerd.config import secrets
 from routerd.model.specs import SecretSource
-from routerd.runtime import secrets
 
 
 @attrs.frozen(kw_only=True)

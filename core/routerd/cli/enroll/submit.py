@@ -11,12 +11,13 @@ import click
 from routerd.cli.enroll.listener import Listener, with_listener, without_target
 from routerd.cli.enroll.times import moment
 from routerd.cli.settings import Settings, with_settings
+from routerd.config import secrets
 from routerd.control.enroll_client import ClaimRejected, EnrollClient
 from routerd.errors import ConfigError, ProviderError
 from routerd.model.claim import Claim
+from routerd.plugins.check import Prepared
 from routerd.process.clock import SystemClock
-from routerd.runtime import claims, secrets
-from routerd.runtime.prepare import Prepared
+from routerd.runtime import claims
 
 PENDING = "approval-pending"
 

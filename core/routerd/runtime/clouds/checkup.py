@@ -11,10 +11,10 @@ from routerd.errors import ConfigError, ProviderError
 from routerd.model import specs
 from routerd.model.fabric import FabricRoute, Finding, Forwarding, InstanceFacts
 from routerd.model.intent import Named
+from routerd.plugins.check import Prepared
+from routerd.plugins.providers import alone
 from routerd.process.log import Log
 from routerd.reconcile.guard import content_of, guarded
-from routerd.runtime.prepare import Prepared
-from routerd.runtime.providers import alone
 from routerd.spi import Capability, DiagnosingFabric, Fabric, SharedFabric
 
 SECONDS = 60.0

@@ -15,7 +15,7 @@ import pluggy
 import pytest
 
 from routerd import hookspecs
-from routerd.runtime.host import PluginHost
+from routerd.plugins.host import PluginHost
 from routerd.spi import API_VERSION, ENTRY_POINT_GROUP
 
 _LISTS = (

@@ -11,7 +11,7 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
-from routerd.runtime.host import PluginFault, PluginHost
+from routerd.plugins.host import PluginFault, PluginHost
 from routerd.spi import Capability
 
 

@@ -13,13 +13,13 @@ import attrs
 from routerd.errors import PluginError
 from routerd.kernel.links import NetlinkKernel
 from routerd.model import specs
+from routerd.plugins.check import Prepared
+from routerd.plugins.host import LoadedPlugin
+from routerd.plugins.pacing import Buckets
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor, Work
-from routerd.runtime.host import LoadedPlugin
-from routerd.runtime.pacing import Buckets
-from routerd.runtime.prepare import Prepared
 from routerd.spi import (
     Capability,
     Clock,
