@@ -16,6 +16,7 @@ from pathlib import Path
 import attrs
 from aiohttp import web
 
+from routerd.admission.desk import Desk
 from routerd.control.door import Doorkeeper
 from routerd.control.enrollment import enrollment_app, serve_enrollment
 from routerd.control.ports import (
@@ -42,7 +43,6 @@ from routerd.model.specs import (
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.process.clock import SystemClock
 from routerd.process.log import Log
-from routerd.runtime.desk import Desk
 from routerd.spi import JSONValue
 from routerd.store import UsedNonce, open_store
 from routerd.store.records import Write

@@ -6,12 +6,12 @@ import asyncio
 import os
 import signal
 
+from routerd.admission.listener import Admission
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
 from routerd.process.log import Log
 from routerd.process.systemd import notify
-from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.clouds.actions import Actions
 from routerd.runtime.command import Command

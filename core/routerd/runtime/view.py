@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from routerd import config
+from routerd.admission.listener import Admission
 from routerd.control.ports import Decision
 from routerd.errors import ConfigError, ControlError
 from routerd.model import specs
@@ -17,7 +18,6 @@ from routerd.plugins.check import Prepared, prepare
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
 from routerd.reconcile.wording import key_text
-from routerd.runtime.admission import Admission
 from routerd.runtime.assembly import Assembly
 from routerd.runtime.explain import explain, explanation_document
 from routerd.runtime.explain.gather import gather

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 from tests.unit.enrollment.enrollment_world import Reflector
 
+from routerd.admission.desk import Desk
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim
 from routerd.model.specs.claim_codec import claim_to_document
-from routerd.runtime.desk import Desk
 from routerd.store import open_store
 
 SOURCE = IPv4Address("198.51.100.31")

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 from aiohttp import web
 
+from routerd.admission.desk import Desk
 from routerd.control.enrollment import Doorkeeper, enrollment_app, serve_enrollment
 from routerd.control.ports import AdmissionDesk
 from routerd.control.rate_limit import RateLimit
@@ -32,7 +33,6 @@ from routerd.model.specs import (
     SecretSource,
 )
 from routerd.model.specs.mobility import NodeWireGuardSpec, RetryBackoffSpec
-from routerd.runtime.desk import Desk
 from routerd.runtime.enroller import Enroller
 from routerd.store import Store, open_store
 from routerd.testing.clock import FakeClock

@@ -12,6 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routerd.admission.form import check_form, normalised
+from routerd.admission.holdings import Roster
+from routerd.admission.rules import DEFAULT_LIFE, Ledger, admit
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim, ClaimWireGuard
 from routerd.model.intent import Intent
@@ -31,9 +34,6 @@ from routerd.model.specs import (
 )
 from routerd.model.specs.mobility import AllowedLeafIDsSpec, DirectMeshSpec, PolicyWireGuardSpec
 from routerd.model.specs.net import DynamicListenSpec
-from routerd.reconcile.admit import DEFAULT_LIFE, Ledger, admit
-from routerd.reconcile.claim_form import check_form, normalised
-from routerd.reconcile.roster import Roster
 from routerd.store.records import Revocation, UsedNonce
 
 NOW = datetime(2026, 6, 28, 12, tzinfo=UTC)

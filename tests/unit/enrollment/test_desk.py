@@ -24,10 +24,10 @@ from tests.unit.enrollment.enrollment_world import (
     signed,
 )
 
+from routerd.admission.desk import Desk
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.specs import SecretSource
-from routerd.runtime.desk import Desk
 from routerd.store import open_store
 
 OTHER = SecretSource(env="OTHER_TOKEN")

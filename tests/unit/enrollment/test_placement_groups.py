@@ -10,13 +10,13 @@ import attrs
 import pytest
 from tests.unit.enrollment.enrollment_world import NOW, claim, intent, policy
 
+from routerd.admission.form import check_form, normalised
+from routerd.admission.holdings import Roster
+from routerd.admission.rules import Ledger, admit
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Intent
 from routerd.model.specs.mobility import AllowedLeafIDsSpec, PlacementGroupSpec
-from routerd.reconcile.admit import Ledger, admit
-from routerd.reconcile.claim_form import check_form, normalised
-from routerd.reconcile.roster import Roster
 
 SHARED = "10.77.60.100/32"
 

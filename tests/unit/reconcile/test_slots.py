@@ -9,12 +9,12 @@ from pathlib import Path
 import attrs
 
 from routerd import config
+from routerd.admission.holdings import Roster
+from routerd.admission.link_slots import slot_spaces
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.reconcile.derive import Inputs, derive
-from routerd.reconcile.roster import Roster
-from routerd.reconcile.slots import slot_spaces
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="

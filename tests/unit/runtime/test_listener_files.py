@@ -17,14 +17,14 @@ import aiohttp
 import attrs
 import pytest
 
+from routerd.admission import listener_files as credentials
+from routerd.admission.listener import STRANGERS, WATCH_SECONDS, Admission, _room
 from routerd.control.ports import PREFIX
 from routerd.model.intent import Intent
 from routerd.model.names import NodeName
 from routerd.model.resource import Resource, ResourceId
 from routerd.model.specs import ControlAPISpec, SecretSource
 from routerd.model.specs.system import ControlTLSSpec
-from routerd.runtime import credentials
-from routerd.runtime.admission import STRANGERS, WATCH_SECONDS, Admission, _room
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

@@ -17,6 +17,7 @@ import attrs
 import click
 
 from routerd import config
+from routerd.admission.form import check_form
 from routerd.cli.enroll import times
 from routerd.cli.enroll.secret import Secret, with_secret
 from routerd.cli.enroll.values import DURATION, HOST, INTERFACE, NETWORK, Many, joined
@@ -28,7 +29,6 @@ from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.mobility import MAX_PRIORITY, ClientTLSSpec, PlacementSpec, RetryBackoffSpec
 from routerd.plugins.check import prepare_text
 from routerd.process.clock import SystemClock
-from routerd.reconcile.claim_form import check_form
 from routerd.runtime import claims
 from routerd.runtime.wireguard_key import public_key
 

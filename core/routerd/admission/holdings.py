@@ -14,11 +14,11 @@ from typing import TypeVar
 
 import attrs
 
+from routerd.admission.link_slots import Slot
+from routerd.admission.policies import Site, house
 from routerd.model.claim import AdmittedClaim, Claim, prefix
 from routerd.model.intent import Intent
 from routerd.model.names import LinkName
-from routerd.reconcile.slots import Slot
-from routerd.reconcile.terms import Site, house
 
 K = TypeVar("K", bound=Hashable)
 

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
+from routerd.admission.link_slots import Slot, SlotSpace, slot_spaces, static_slots
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
@@ -24,7 +25,6 @@ from routerd.model.specs import (
     SAMEnrollmentPolicySpec,
     SAMTransportProfileSpec,
 )
-from routerd.reconcile.slots import Slot, SlotSpace, slot_spaces, static_slots
 
 
 @attrs.frozen(kw_only=True)

@@ -8,15 +8,15 @@ from datetime import timedelta
 
 from aiohttp import web
 
+from routerd.admission import listener_files as credentials
+from routerd.admission.desk import Desk
+from routerd.admission.listener_files import Credentials
 from routerd.control.enrollment import Doorkeeper, enrollment_app, enrollment_for_root, serve_enrollment
 from routerd.control.listener import Listener
 from routerd.control.rate_limit import ConnectionLimit, RateLimit
 from routerd.errors import ConfigError, ControlError
 from routerd.model.intent import Intent
 from routerd.model.specs import ControlAPISpec
-from routerd.runtime import credentials
-from routerd.runtime.credentials import Credentials
-from routerd.runtime.desk import Desk
 from routerd.spi import Clock, Enrollment, Logger
 from routerd.store import Store
 

@@ -14,6 +14,16 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from routerd.admission.approvals import Approvals, Case
+from routerd.admission.documents import Document, claim_documents, entry_document, expiring
+from routerd.admission.form import check_form, normalised
+from routerd.admission.group_commit import GroupCommit
+from routerd.admission.holdings import Roster
+from routerd.admission.join_tokens import JoinTokens
+from routerd.admission.memory import Register
+from routerd.admission.policies import Terms
+from routerd.admission.refusals import Refusals
+from routerd.admission.rules import Ledger, admit
 from routerd.config import secrets
 from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
 from routerd.control.ports import Decision as Verb
@@ -23,16 +33,6 @@ from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
 from routerd.model.specs.claim_codec import claim_from_document
 from routerd.model.specs.rr_set import topology_document
-from routerd.reconcile.admit import Ledger, admit
-from routerd.reconcile.claim_form import check_form, normalised
-from routerd.reconcile.roster import Roster
-from routerd.reconcile.terms import Terms
-from routerd.runtime.approvals import Approvals, Case
-from routerd.runtime.audit_trail import Refusals
-from routerd.runtime.claim_list import Document, claim_documents, entry_document, expiring
-from routerd.runtime.group_commit import GroupCommit
-from routerd.runtime.join_tokens import JoinTokens
-from routerd.runtime.register import Register
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Revocation, Store, UsedNonce
 from routerd.store.records import AuditEntry, Decision, Forget, PendingClaim, Write

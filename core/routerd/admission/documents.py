@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
+from routerd.admission.memory import Register
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.specs.claim_codec import claim_to_document
-from routerd.runtime.register import Register
 from routerd.spi import JSONValue
 from routerd.store.records import AuditEntry, PendingClaim, Quarantined
 

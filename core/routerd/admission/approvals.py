@@ -7,11 +7,11 @@ from datetime import datetime
 
 import attrs
 
+from routerd.admission.memory import Register
+from routerd.admission.policies import Terms
 from routerd.control.ports import Source
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
-from routerd.reconcile.terms import Terms
-from routerd.runtime.register import Register
 from routerd.store.records import Forget, PendingClaim, Verdict, Write
 
 MOST_PENDING = 4096

@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import attrs
 
+from routerd.admission.form import check_form
+from routerd.admission.holdings import Roster, told
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
-from routerd.reconcile.claim_form import check_form
-from routerd.reconcile.roster import Roster, told
 from routerd.store.records import (
     AdmissionState,
     Forget,

@@ -13,13 +13,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import attrs
 
+from routerd.admission.form import parse_time
+from routerd.admission.holdings import Holdings, Roster
+from routerd.admission.policies import Terms
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
-from routerd.reconcile.claim_form import parse_time
-from routerd.reconcile.roster import Holdings, Roster
-from routerd.reconcile.terms import Terms
 from routerd.store.records import Revocation, UsedNonce
 
 DEFAULT_LIFE = timedelta(minutes=5)
