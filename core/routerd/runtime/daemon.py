@@ -10,12 +10,12 @@ from routerd.admission.listener import Admission
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
+from routerd.leaf.memberships import Memberships
 from routerd.process.log import Log
 from routerd.process.systemd import notify
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.clouds.actions import Actions
 from routerd.runtime.command import Command
-from routerd.runtime.membership import Memberships
 from routerd.runtime.view import View, needs_restart, restart_reason
 
 WATCH_SECONDS = 2.0

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from routerd.errors import ProviderError, StoreError
+from routerd.leaf.memberships import Memberships
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.plugins.check import Prepared
@@ -20,7 +21,6 @@ from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.clouds.gate import Gate
 from routerd.runtime.clouds.words import decoded
 from routerd.runtime.command import Command
-from routerd.runtime.membership import Memberships
 from routerd.runtime.router import Router
 from routerd.runtime.status import ask_live, planned_document, reasons
 from routerd.spi import JSONValue

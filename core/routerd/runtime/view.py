@@ -11,6 +11,7 @@ from routerd import config
 from routerd.admission.listener import Admission
 from routerd.control.ports import Decision
 from routerd.errors import ConfigError, ControlError
+from routerd.leaf.memberships import Memberships
 from routerd.model import specs
 from routerd.model.resource import Resource
 from routerd.model.specs.claim_codec import claim_to_document
@@ -21,7 +22,6 @@ from routerd.reconcile.wording import key_text
 from routerd.runtime.assembly import Assembly
 from routerd.runtime.explain import explain, explanation_document
 from routerd.runtime.explain.gather import gather
-from routerd.runtime.membership import Memberships
 from routerd.runtime.metrics import exposition
 from routerd.runtime.obstacles import Obstacle
 from routerd.runtime.status import Live, ask_live, planned_document, reasons, status_document

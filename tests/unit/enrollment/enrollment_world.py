@@ -18,6 +18,7 @@ from routerd.control.enrollment import Doorkeeper, enrollment_app, serve_enrollm
 from routerd.control.ports import AdmissionDesk
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import EnrollmentRefused
+from routerd.leaf.enroller import Enroller
 from routerd.model.claim import Claim, ClaimWireGuard, Submission
 from routerd.model.intent import Intent, Named
 from routerd.model.names import NodeName, PublicKey
@@ -33,7 +34,6 @@ from routerd.model.specs import (
     SecretSource,
 )
 from routerd.model.specs.mobility import NodeWireGuardSpec, RetryBackoffSpec
-from routerd.runtime.enroller import Enroller
 from routerd.store import Store, open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

@@ -26,10 +26,10 @@ from tests.unit.enrollment.enrollment_world import (
 
 from routerd.control.ports import PREFIX
 from routerd.errors import ConfigError, EnrollmentRefused, StoreError
+from routerd.leaf.enroller import Enroller
 from routerd.model.claim import Claim
 from routerd.model.specs import SecretSource
 from routerd.model.specs.claim_codec import claim_to_document
-from routerd.runtime.enroller import Enroller
 from routerd.store.records import Write
 
 

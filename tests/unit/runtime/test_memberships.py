@@ -10,12 +10,12 @@ import attrs
 import pytest
 
 from routerd import config
+from routerd.leaf import memberships as membership
+from routerd.leaf.enroller import EnrollerStatus
+from routerd.leaf.memberships import Memberships
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent
 from routerd.process.supervisor import Supervisor
-from routerd.runtime import membership
-from routerd.runtime.enroller import EnrollerStatus
-from routerd.runtime.membership import Memberships
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 

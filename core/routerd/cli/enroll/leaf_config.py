@@ -24,13 +24,13 @@ from routerd.cli.enroll.values import DURATION, HOST, INTERFACE, NETWORK, Many, 
 from routerd.cli.settings import Settings, with_settings
 from routerd.config.leaf_file import LeafFile, LeafSignature, LeafWireGuard, render
 from routerd.errors import ConfigError, ControlError, EnrollmentRefused
+from routerd.leaf import signing as claims
+from routerd.leaf.wireguard_key import public_key
 from routerd.model.specs import SAMEnrollmentClaimSpec, SecretSource
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.mobility import MAX_PRIORITY, ClientTLSSpec, PlacementSpec, RetryBackoffSpec
 from routerd.plugins.check import prepare_text
 from routerd.process.clock import SystemClock
-from routerd.runtime import claims
-from routerd.runtime.wireguard_key import public_key
 
 WIREGUARD_PLUGIN = "transport_wireguard"
 PLUGINS = ("transport_ipip", "bgp_ryu", "enrollment_token")

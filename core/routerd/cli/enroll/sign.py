@@ -9,7 +9,7 @@ import click
 from routerd.cli.enroll.secret import Secret, with_secret
 from routerd.cli.settings import Settings, with_settings
 from routerd.errors import ConfigError, PermanentError
-from routerd.runtime import claims
+from routerd.leaf import signing as claims
 
 
 @click.command("sign")

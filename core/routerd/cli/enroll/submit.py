@@ -14,10 +14,10 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.config import secrets
 from routerd.control.enroll_client import ClaimRejected, EnrollClient
 from routerd.errors import ConfigError, ProviderError
+from routerd.leaf import signing as claims
 from routerd.model.claim import Claim
 from routerd.plugins.check import Prepared
 from routerd.process.clock import SystemClock
-from routerd.runtime import claims
 
 PENDING = "approval-pending"
 

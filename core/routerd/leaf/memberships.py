@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 import attrs
 
+from routerd.leaf.endpoint_state import Acceptance
+from routerd.leaf.enroller import Enroller
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.acceptance import Acceptance
-from routerd.runtime.enroller import Enroller
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Store
 
