@@ -12,8 +12,8 @@ from rich.text import Text
 
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console
+from routerd.clouds.checkup import Checkup, chosen, examine
 from routerd.model.fabric import Finding
-from routerd.runtime.clouds.checkup import Checkup, chosen, examine
 from routerd.spi import JSONValue
 
 _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "bold red"), "unknown": ("unknown", "yellow")}

@@ -14,7 +14,7 @@ from routerd.leaf.memberships import Memberships
 from routerd.process.log import Log
 from routerd.process.systemd import notify
 from routerd.runtime.assembly import Assembly, assembled, only_one
-from routerd.runtime.clouds.actions import Actions
+from routerd.runtime.cloud_actions import Actions
 from routerd.runtime.command import Command
 from routerd.runtime.view import View, needs_restart, restart_reason
 

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 import attrs
 
+from routerd.clouds.gate import Gate
+from routerd.clouds.words import decoded
 from routerd.errors import ProviderError, StoreError
 from routerd.leaf.memberships import Memberships
 from routerd.model.change import Change
@@ -18,8 +20,6 @@ from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
 from routerd.runtime.assembly import Assembly, assembled, only_one
-from routerd.runtime.clouds.gate import Gate
-from routerd.runtime.clouds.words import decoded
 from routerd.runtime.command import Command
 from routerd.runtime.router import Router
 from routerd.runtime.status import ask_live, planned_document, reasons

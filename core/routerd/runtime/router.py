@@ -13,6 +13,11 @@ from typing import Any, Protocol
 
 import attrs
 
+from routerd.clouds import takeover
+from routerd.clouds.bindings import fabric_bindings
+from routerd.clouds.gate import Gate
+from routerd.clouds.site_routes import SiteRoutes
+from routerd.clouds.site_watch import SiteWatch
 from routerd.errors import ProviderError
 from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim, Topology
@@ -25,15 +30,10 @@ from routerd.plugins.check import Prepared
 from routerd.plugins.providers import Made
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.reconcile import takeover
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
-from routerd.runtime.clouds.bindings import fabric_bindings
-from routerd.runtime.clouds.gate import Gate
-from routerd.runtime.clouds.site_routes import SiteRoutes
-from routerd.runtime.clouds.site_watch import SiteWatch
 from routerd.runtime.knowledge import Knowledge
 from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
 from routerd.store import JournalBook

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 import attrs
 
 from routerd import __version__
+from routerd.clouds.gate import Gate
+from routerd.clouds.words import action_document, open_ends
 from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.model.fabric import InstanceFacts
@@ -23,8 +25,6 @@ from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Loop, TableReport
 from routerd.reconcile.wording import key_text, value_text
-from routerd.runtime.clouds.gate import Gate
-from routerd.runtime.clouds.words import action_document, open_ends
 from routerd.runtime.router import Router
 from routerd.spi import Clock, JSONValue
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routerd.clouds.takeover import CONTEST, Routes, Seat, Stake, Standing, standing
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
-from routerd.reconcile.takeover import CONTEST, Routes, Seat, Stake, Standing, standing
 
 SHARED = IPv4Network("10.80.1.20/32")
 OTHER = IPv4Network("10.80.2.20/32")

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
+from routerd.clouds.bindings import fabric_bindings
+from routerd.clouds.gate import Gate, Mode
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Loop
-from routerd.runtime.clouds.actions import Actions
-from routerd.runtime.clouds.bindings import fabric_bindings
-from routerd.runtime.clouds.gate import Gate, Mode
+from routerd.runtime.cloud_actions import Actions
 from routerd.runtime.knowledge import Knowledge
 from routerd.store import JournalEntry, Store, open_store
 from routerd.testing.clock import FakeClock

@@ -12,8 +12,8 @@ import pytest
 from tests.unit.cli.command_line import Done, routerd
 from tests.unit.runtime.plugin_world import World
 
+from routerd.clouds.checkup import chosen, examine
 from routerd.process.log import Log
-from routerd.runtime.clouds.checkup import chosen, examine
 from routerd.runtime.command import Command
 
 CLOUD = """

@@ -26,6 +26,7 @@ from tests.unit.runtime.explain_world import (
     with_report,
 )
 
+from routerd.clouds.gate import Gate, Mode
 from routerd.errors import NotOwnedError, TransientError
 from routerd.kernel.route_lookup import RouteAnswer
 from routerd.model.change import Change
@@ -36,7 +37,6 @@ from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
 from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
-from routerd.runtime.clouds.gate import Gate, Mode
 from routerd.runtime.explain import Explanation, Facts, Step, explain, explanation_document
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock

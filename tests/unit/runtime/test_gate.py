@@ -12,11 +12,11 @@ import pytest
 from tests.unit.runtime.action_world import NIC, OFF, ON, OTHERS, OURS, CloudWorld, key
 
 from routerd import config
+from routerd.clouds.gate import Mode, digest_of, id_of
+from routerd.clouds.words import open_ends
 from routerd.errors import ActionRefused, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.reconcile.loop import Loop
-from routerd.runtime.clouds.gate import Mode, digest_of, id_of
-from routerd.runtime.clouds.words import open_ends
 from routerd.runtime.status import planned_document
 
 

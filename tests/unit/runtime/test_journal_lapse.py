@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from routerd.clouds.journal import JournaledTable
+from routerd.clouds.lapse import LAPSE
 from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
-from routerd.runtime.clouds.journal import JournaledTable
-from routerd.runtime.clouds.lapse import LAPSE
 from routerd.store import Store, open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.tables import FakeTable

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from routerd.clouds.journal import JournaledTable
 from routerd.errors import NotOwnedError, PermanentError, StoreError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Binding, Loop
-from routerd.runtime.clouds.journal import JournaledTable
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.tables import FakeTable

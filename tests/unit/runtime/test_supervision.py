@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from routerd.clouds.journal import JournaledTable
 from routerd.errors import StoreError, TransientError
 from routerd.model.change import Change
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.process.systemd import notify
-from routerd.runtime.clouds.journal import JournaledTable
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.tables import FakeTable

@@ -12,8 +12,8 @@ from routerd.cli.actions.book import look
 from routerd.cli.actions.words import details, items, name, standing, word
 from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console, table
+from routerd.clouds.action_list import shown
 from routerd.control.client import Document
-from routerd.runtime.clouds.action_list import shown
 
 
 @click.command("show")

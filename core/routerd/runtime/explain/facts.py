@@ -8,6 +8,8 @@ from typing import Literal
 
 import attrs
 
+from routerd.clouds.gate import Gate
+from routerd.clouds.words import action_document
 from routerd.kernel.route_lookup import RouteAnswer
 from routerd.model.claim import Claim
 from routerd.model.route import LearnedRoute, NextHop, RejectedRoute
@@ -17,8 +19,6 @@ from routerd.reconcile.derive import Inputs, overlay
 from routerd.reconcile.derive.overlay import Adjacency
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
-from routerd.runtime.clouds.gate import Gate
-from routerd.runtime.clouds.words import action_document
 from routerd.runtime.status import Live
 
 State = Literal["ok", "bad", "note"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
+from routerd.clouds.takeover import is_waiting
 from routerd.kernel.route_lookup import RouteAnswer
 from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.derive.overlay import Adjacency
-from routerd.reconcile.takeover import is_waiting
 from routerd.runtime.explain.facts import Facts, Step, hops_text
 from routerd.runtime.status import HANDSHAKE_LIMIT
 

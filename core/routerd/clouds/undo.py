@@ -9,10 +9,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 
+from routerd.clouds.gate import AnyChange
+from routerd.clouds.words import decoded, deed_of, present_text
 from routerd.errors import ActionRefused
 from routerd.model.change import Change
-from routerd.runtime.clouds.gate import AnyChange
-from routerd.runtime.clouds.words import decoded, deed_of, present_text
 from routerd.store import JournalEntry
 
 Agrees = Callable[[object, object], bool]

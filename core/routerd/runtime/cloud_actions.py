@@ -10,11 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-from routerd.errors import ActionRefused, ProviderError
-from routerd.model.change import Change
-from routerd.reconcile.guard import content_of, guarded
-from routerd.reconcile.loop import Binding
-from routerd.runtime.clouds.action_list import (
+from routerd.clouds.action_list import (
     Present,
     Wanted,
     hold_id,
@@ -24,10 +20,14 @@ from routerd.runtime.clouds.action_list import (
     shown,
     unknown,
 )
-from routerd.runtime.clouds.gate import AnyChange, Gate, id_of
-from routerd.runtime.clouds.journal import UndoableTable
-from routerd.runtime.clouds.undo import undoing
-from routerd.runtime.clouds.words import deed_of, key_of
+from routerd.clouds.gate import AnyChange, Gate, id_of
+from routerd.clouds.journal import UndoableTable
+from routerd.clouds.undo import undoing
+from routerd.clouds.words import deed_of, key_of
+from routerd.errors import ActionRefused, ProviderError
+from routerd.model.change import Change
+from routerd.reconcile.guard import content_of, guarded
+from routerd.reconcile.loop import Binding
 from routerd.runtime.router import Router
 from routerd.spi import Clock, JSONValue, Logger
 from routerd.store import Approval, Hold, JournalBook, JournalEntry

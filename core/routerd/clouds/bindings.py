@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from routerd.clouds.gate import Gate
+from routerd.clouds.journal import JournaledTable
+from routerd.clouds.site_routes import SiteRoutes
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
-from routerd.runtime.clouds.gate import Gate
-from routerd.runtime.clouds.journal import JournaledTable
-from routerd.runtime.clouds.site_routes import SiteRoutes
 from routerd.spi import Clock, Fabric
 from routerd.store import JournalBook
 

@@ -12,11 +12,11 @@ import operator
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from routerd.clouds.gate import Gate
+from routerd.clouds.lapse import Absences
+from routerd.clouds.words import decoded
 from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError, UnsupportedError
 from routerd.model.change import Change
-from routerd.runtime.clouds.gate import Gate
-from routerd.runtime.clouds.lapse import Absences
-from routerd.runtime.clouds.words import decoded
 from routerd.spi import Clock, Table
 from routerd.store import JournalEntry
 

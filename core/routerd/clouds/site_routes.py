@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from routerd.clouds.journal import JournaledTable
+from routerd.clouds.takeover import Routes
 from routerd.errors import ProviderError
 from routerd.model.change import Change
-from routerd.reconcile.takeover import Routes
-from routerd.runtime.clouds.journal import JournaledTable
 from routerd.spi import Clock
 
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 import attrs
 
+from routerd.clouds.gate import AnyChange, Gate, id_of
+from routerd.clouds.undo import outlook
+from routerd.clouds.words import Deed, action_document, deed_of, written_deed
 from routerd.control.ports import ACTIONS_LIMIT
 from routerd.errors import ActionRefused
-from routerd.runtime.clouds.gate import AnyChange, Gate, id_of
-from routerd.runtime.clouds.undo import outlook
-from routerd.runtime.clouds.words import Deed, action_document, deed_of, written_deed
 from routerd.spi import JSONValue
 from routerd.store import Approval, Hold, JournalBook, JournalEntry
 from routerd.store.codec import dumps

@@ -8,13 +8,13 @@ from typing import Any
 
 import attrs
 
+from routerd.clouds.takeover import Seat, stake
 from routerd.model.condition import Condition
 from routerd.model.intent import Intent
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.process.log import Log
 from routerd.reconcile.derive import Inputs
 from routerd.reconcile.desired import Desired
-from routerd.reconcile.takeover import Seat, stake
 from routerd.spi import Clock
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
+from routerd.clouds.gate import AnyChange, Gate, State, id_of
 from routerd.model.change import Change, Verb
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.reconcile.wording import key_text, value_text
-from routerd.runtime.clouds.gate import AnyChange, Gate, State, id_of
 from routerd.spi import JSONValue
 from routerd.store.codec import from_json
 
