@@ -35,8 +35,8 @@ from routerd.plugins.providers import Workshop
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.reconcile.loop import TableReport
-from routerd.runtime.once import Removed, remove_ours
 from routerd.runtime.router import HostTables, Router
+from routerd.runtime.single_runs import Removed, remove_ours
 from routerd.store import open_store
 from routerd.testing.fakes import FakeRouting, FakeWorld
 from routerd.testing.kernel import FakeKernel

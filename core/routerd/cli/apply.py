@@ -8,7 +8,7 @@ import sys
 import click
 
 from routerd.cli.settings import Settings, with_settings
-from routerd.runtime.once import apply_once
+from routerd.runtime.single_runs import apply_once
 
 
 @click.command("apply")

@@ -8,7 +8,7 @@ import sys
 import click
 
 from routerd.cli.settings import Settings, with_settings
-from routerd.runtime.once import tear_down
+from routerd.runtime.single_runs import tear_down
 
 
 @click.command("down")

@@ -17,7 +17,7 @@ from routerd.cli.settings import Settings, with_settings
 from routerd.cli.show import as_json, console
 from routerd.control.client import Document, is_there
 from routerd.errors import ConfigError, PluginError
-from routerd.runtime.once import plan_offline
+from routerd.runtime.single_runs import plan_offline
 
 _SIGNS = {"create": ("+", "green"), "replace": ("~", "yellow"), "delete": ("-", "red")}
 

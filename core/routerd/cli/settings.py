@@ -12,7 +12,7 @@ import click
 
 from routerd.process.directories import RUN, STATE, Directories
 from routerd.process.log import Level, Log
-from routerd.runtime.command import Command
+from routerd.runtime.invocation import Command
 
 DEFAULT_CONFIG = Path("/etc/routerd/router.yaml")
 

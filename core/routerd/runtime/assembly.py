@@ -24,7 +24,7 @@ from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.obstacles import Obstacles
+from routerd.report.obstacles import Obstacles
 from routerd.runtime.router import HostTables, Router
 from routerd.store import Store, open_store
 

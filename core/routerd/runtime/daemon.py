@@ -13,10 +13,10 @@ from routerd.kernel.events import KernelEvents
 from routerd.leaf.memberships import Memberships
 from routerd.process.log import Log
 from routerd.process.systemd import notify
+from routerd.runtime.admin_view import View, needs_restart, restart_reason
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
-from routerd.runtime.command import Command
-from routerd.runtime.view import View, needs_restart, restart_reason
+from routerd.runtime.invocation import Command
 
 WATCH_SECONDS = 2.0
 """How often, at most, it is asked whether the router is ready."""

@@ -11,7 +11,7 @@ from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.hold_down import HoldDown
 from routerd.reconcile.loop import RESYNC, Binding, Loop
-from routerd.runtime.status import held
+from routerd.report.status import held
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.tables import FakeTable

@@ -24,8 +24,8 @@ from routerd.model.specs.rr_set import reflectors, topology_document
 from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.loop import TableReport
-from routerd.runtime.explain import Facts, OwnerFacts
-from routerd.runtime.status import Live
+from routerd.report.explain import Facts, OwnerFacts
+from routerd.report.status import Live
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from tests.unit.runtime.plugin_world import World
 
 from routerd.clouds.checkup import chosen, examine
 from routerd.process.log import Log
-from routerd.runtime.command import Command
+from routerd.runtime.invocation import Command
 
 CLOUD = """
 import routerd

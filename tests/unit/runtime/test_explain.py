@@ -37,7 +37,7 @@ from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
 from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
-from routerd.runtime.explain import Explanation, Facts, Step, explain, explanation_document
+from routerd.report.explain import Explanation, Facts, Step, explain, explanation_document
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 

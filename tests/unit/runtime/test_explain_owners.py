@@ -6,8 +6,8 @@ from ipaddress import IPv4Network
 
 from tests.unit.control.admin_world import MemoryView, claim_document, entry
 
-from routerd.runtime.explain import OwnerFacts
-from routerd.runtime.explain.gather import owners_of
+from routerd.report.explain import OwnerFacts
+from routerd.report.explain.gather import owners_of
 
 ADDRESS = IPv4Network("10.77.60.31/32")
 

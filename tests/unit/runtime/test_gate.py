@@ -17,7 +17,7 @@ from routerd.clouds.words import open_ends
 from routerd.errors import ActionRefused, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
 from routerd.reconcile.loop import Loop
-from routerd.runtime.status import planned_document
+from routerd.report.status import planned_document
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from math import inf
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.control.admin_world import claim_document
 
-from routerd.runtime.metrics import SESSION_STATES, exposition
+from routerd.report.metrics import SESSION_STATES, exposition
 from routerd.spi import JSONValue
 
 NOW = datetime(2026, 6, 28, 12, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 from routerd.errors import TransientError
 from routerd.model.names import LinkName
 from routerd.reconcile.desired import Desired, DesiredTable
-from routerd.runtime.obstacles import Obstacle, Obstacles
+from routerd.report.obstacles import Obstacle, Obstacles
 from routerd.spi import Link
 from routerd.testing.faults import FaultPlan
 from routerd.testing.kernel import FakeKernel

@@ -19,8 +19,8 @@ from routerd.plugins.check import Prepared
 from routerd.plugins.host import PluginHost
 from routerd.plugins.providers import Made
 from routerd.process.supervisor import Supervisor
+from routerd.report.status import notes
 from routerd.runtime.router import HostTables, Router
-from routerd.runtime.status import notes
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

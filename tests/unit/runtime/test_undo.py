@@ -13,7 +13,7 @@ from tests.unit.runtime.action_world import NIC, OFF, ON, OTHERS, OURS, CloudWor
 
 from routerd.errors import ActionRefused, NotOwnedError, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
-from routerd.runtime.once import remove_ours
+from routerd.runtime.single_runs import remove_ours
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.derive.overlay import Adjacency
-from routerd.runtime.explain.facts import Facts, Step, hops_text
-from routerd.runtime.status import HANDSHAKE_LIMIT
+from routerd.report.explain.facts import Facts, Step, hops_text
+from routerd.report.status import HANDSHAKE_LIMIT
 
 _MAIN = 254
 _KERNEL = 2

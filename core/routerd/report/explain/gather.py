@@ -9,9 +9,9 @@ from typing import Protocol, cast
 from routerd.errors import ProviderError
 from routerd.kernel.route_lookup import RouteAnswer, lookup
 from routerd.model.claim import prefix
-from routerd.runtime.explain.facts import Facts, OwnerFacts
-from routerd.runtime.router import Router
-from routerd.runtime.status import Live
+from routerd.report.explain.facts import Facts, OwnerFacts
+from routerd.report.status import Live
+from routerd.report.subject import Subject
 from routerd.spi import JSONValue
 
 Document = dict[str, JSONValue]
@@ -33,7 +33,7 @@ class Claims(Protocol):
 
 
 async def gather(
-    router: Router,
+    subject: Subject,
     target: IPv4Network,
     live: Live,
     *,
@@ -48,15 +48,15 @@ async def gather(
         answer = await lookup(target.network_address)
     except ProviderError as caught:
         error = str(caught)
-    inputs = router.inputs()
+    inputs = subject.inputs()
     return Facts(
         target=target,
         inputs=inputs,
-        desired=router.derive(),
+        desired=subject.derive(),
         live=live,
-        reports=router.loop.reports(),
-        gates=router.gates(),
-        waiting=dict(router.knowledge.waiting),
+        reports=subject.loop.reports(),
+        gates=subject.gates(),
+        waiting=dict(subject.knowledge.waiting),
         owners=owners,
         set_aside=set_aside,
         memberships=tuple(memberships),

@@ -25,7 +25,7 @@ from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Loop, TableReport
 from routerd.reconcile.wording import key_text, value_text
-from routerd.runtime.router import Router
+from routerd.report.subject import Subject
 from routerd.spi import Clock, JSONValue
 
 Document = dict[str, JSONValue]
@@ -44,26 +44,26 @@ class Live:
     errors: tuple[str, ...] = ()
 
 
-async def ask_live(router: Router) -> Live:
+async def ask_live(subject: Subject) -> Live:
     """Ask every provider how it does; one that cannot say is named in `errors`."""
     sessions: list[SessionState] = []
     tunnels: list[TunnelState] = []
     peers: list[PeerState] = []
     errors: list[str] = []
-    for kind, routing in router.made.routings.items():
+    for kind, routing in subject.made.routings.items():
         try:
             sessions += await routing.states()
         except ProviderError as error:
             errors.append(f"{kind}: {error}")
-    for mode, transport in router.made.transports.items():
-        if f"transport/{mode}" in router.knowledge.waiting:
+    for mode, transport in subject.made.transports.items():
+        if f"transport/{mode}" in subject.knowledge.waiting:
             continue
         try:
             tunnels += await transport.states()
         except ProviderError as error:
             errors.append(f"{mode}: {error}")
-    encrypting = router.made.encrypting()
-    if encrypting is not None and "transport/wireguard" not in router.knowledge.waiting:
+    encrypting = subject.made.encrypting()
+    if encrypting is not None and "transport/wireguard" not in subject.knowledge.waiting:
         try:
             peers += await encrypting.peer_states()
         except ProviderError as error:
@@ -71,12 +71,12 @@ async def ask_live(router: Router) -> Live:
     return Live(sessions=tuple(sessions), tunnels=tuple(tunnels), peers=tuple(peers), errors=tuple(errors))
 
 
-def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str] = ()) -> list[str]:
+def reasons(subject: Subject, desired: Desired, live: Live, *, more: Sequence[str] = ()) -> list[str]:
     """Return in words why the router is not ready, `more` among them; none when it is."""
     found = list(more)
-    found += [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
+    found += [f"{name}: {text}" for name, text in sorted(subject.knowledge.waiting.items())]
     found += live.errors
-    reports = router.loop.reports()
+    reports = subject.loop.reports()
     for name in desired.tables:
         report = reports.get(name)
         wanted_now = len(desired.tables[name].values)
@@ -86,7 +86,7 @@ def reasons(router: Router, desired: Desired, live: Live, *, more: Sequence[str]
         elif not report.readable:
             found.append(f"{name}: {report.error}")
         elif not report.settled:
-            found.append(f"{name}: {_unsettled(report, router.gates().get(name))}")
+            found.append(f"{name}: {_unsettled(report, subject.gates().get(name))}")
         elif desired.tables[name].complete and not report.complete:
             # What was missing is known by now, and what it shows to be too much is still there.
             found.append(f"{name}: to be looked at again, now that everything is known")
@@ -141,7 +141,7 @@ def _and_more(count: int) -> str:
 
 
 def status_document(
-    router: Router,
+    subject: Subject,
     desired: Desired,
     live: Live,
     *,
@@ -154,31 +154,31 @@ def status_document(
 
     `obstacles` are noted: they are the host's, and nothing of ours waits for them.
     """
-    why = reasons(router, desired, live, more=more)
-    configuration = router.prepared.configuration
-    plugins: list[JSONValue] = [plugin.info.name for plugin in router.prepared.host.plugins]
+    why = reasons(subject, desired, live, more=more)
+    configuration = subject.prepared.configuration
+    plugins: list[JSONValue] = [plugin.info.name for plugin in subject.prepared.host.plugins]
     why_list: list[JSONValue] = list(why)
     return {
         "node": configuration.node,
         "version": __version__,
         "phase": "Ready" if not why else "Degraded" if live.sessions else "Pending",
         "reasons": why_list,
-        "notes": _texts([*notes(desired), *held(router.loop.reports().values()), *obstacles]),
+        "notes": _texts([*notes(desired), *held(subject.loop.reports().values()), *obstacles]),
         "configFile": configuration.file,
         "plugins": plugins,
         "time": _stamp(clock.now()),
         "tables": [
-            _table(report, desired, router.gates().get(name))
-            for name, report in sorted(router.loop.reports().items())
+            _table(report, desired, subject.gates().get(name))
+            for name, report in sorted(subject.loop.reports().items())
         ],
-        "lanes": {name: {"passes": n, "lastSeconds": s} for name, (n, s) in router.loop.passes().items()},
+        "lanes": {name: {"passes": n, "lastSeconds": s} for name, (n, s) in subject.loop.passes().items()},
         "sessions": [_session(state, desired) for state in live.sessions],
         "tunnels": [_tunnel(state) for state in live.tunnels],
         "wireguard": [_peer(state, clock.now().timestamp()) for state in live.peers],
-        "routes": _routes(router, desired),
-        "rejected": _rejected(router),
-        "fabrics": [_fabric(name, facts) for name, facts in router.knowledge.instances.items()],
-        "claims": _claims(router, clock.now()),
+        "routes": _routes(subject, desired),
+        "rejected": _rejected(subject),
+        "fabrics": [_fabric(name, facts) for name, facts in subject.knowledge.instances.items()],
+        "claims": _claims(subject, clock.now()),
         **(extra or {}),
     }
 
@@ -266,12 +266,12 @@ def _peer(state: PeerState, now: float) -> JSONValue:
     }
 
 
-def _routes(router: Router, desired: Desired) -> list[JSONValue]:
-    learned = router.knowledge.learned
+def _routes(subject: Subject, desired: Desired) -> list[JSONValue]:
+    learned = subject.knowledge.learned
     if learned is None:
         return []
     wanted = {key.prefix for key in desired.table("routes").values}
-    report = router.loop.reports().get("routes")
+    report = subject.loop.reports().get("routes")
     pending = report.pending if report is not None else {}
     failed = {key.prefix for key in pending if isinstance(key, RouteKey)}
     return [
@@ -295,8 +295,8 @@ def _texts(values: Iterable[str]) -> list[JSONValue]:
     return list(values)
 
 
-def _rejected(router: Router) -> list[JSONValue]:
-    learned = router.knowledge.learned
+def _rejected(subject: Subject) -> list[JSONValue]:
+    learned = subject.knowledge.learned
     return [
         {"prefix": str(each.prefix), "neighbour": str(each.neighbour), "reason": each.reason}
         for each in (learned.rejected if learned is not None else ())
@@ -314,7 +314,7 @@ def _fabric(name: str, facts: InstanceFacts) -> JSONValue:
     }
 
 
-def _claims(router: Router, now: datetime) -> list[JSONValue]:
+def _claims(subject: Subject, now: datetime) -> list[JSONValue]:
     return [
         {
             "name": admitted.claim.name,
@@ -326,25 +326,25 @@ def _claims(router: Router, now: datetime) -> list[JSONValue]:
             "expiresAt": _stamp(admitted.expires_at),
             "active": admitted.active(now),
         }
-        for admitted in sorted(router.knowledge.claims, key=lambda each: each.claim.name)
+        for admitted in sorted(subject.knowledge.claims, key=lambda each: each.claim.name)
     ]
 
 
-def planned_document(router: Router, dry: Loop, intent: Intent | None = None) -> Document:
+def planned_document(subject: Subject, dry: Loop, intent: Intent | None = None) -> Document:
     """Return the changes that a dry pass found, and what kept tables from being read.
 
     With `intent`, what becomes of a cloud's changes is said as its profiles would have it.
     """
     reports: Sequence[TableReport] = [report for _, report in sorted(dry.reports().items())]
     changes: list[JSONValue] = [
-        change_document(report.name, change, _fate(router.gates().get(report.name), change, intent))
+        change_document(report.name, change, _fate(subject.gates().get(report.name), change, intent))
         for report in reports
         for change in report.planned
     ]
     unreadable: list[JSONValue] = [
         f"{report.name}: {report.error}" for report in reports if not report.readable
     ]
-    waiting: list[JSONValue] = [f"{name}: {text}" for name, text in sorted(router.knowledge.waiting.items())]
+    waiting: list[JSONValue] = [f"{name}: {text}" for name, text in sorted(subject.knowledge.waiting.items())]
     incomplete: list[JSONValue] = [report.name for report in reports if not report.complete]
     refused: list[JSONValue] = [
         {**change_document(report.name, change), "reason": str(error)}

@@ -19,7 +19,7 @@ from routerd.reconcile.derive import Inputs, overlay
 from routerd.reconcile.derive.overlay import Adjacency
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
-from routerd.runtime.status import Live
+from routerd.report.status import Live
 
 State = Literal["ok", "bad", "note"]
 

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 from routerd.kernel.route_lookup import RouteAnswer
 from routerd.model.route import ROUTE_PROTOCOL, RouteKey
-from routerd.runtime.explain.announced import (
+from routerd.report.explain.announced import (
     bgp_steps,
     claim_steps,
     decision_step,
     in_fabric,
     session_steps,
 )
-from routerd.runtime.explain.facts import Explanation, Facts, OwnerFacts, Step, hops_text
-from routerd.runtime.explain.forwarded import answer_text, below, cloud_steps, is_connected, route_steps
+from routerd.report.explain.facts import Explanation, Facts, OwnerFacts, Step, hops_text
+from routerd.report.explain.forwarded import answer_text, below, cloud_steps, is_connected, route_steps
 from routerd.spi import JSONValue
 
 __all__ = ["Explanation", "Facts", "OwnerFacts", "Step", "explain", "explanation_document"]

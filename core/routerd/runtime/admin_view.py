@@ -19,12 +19,12 @@ from routerd.plugins.check import Prepared, prepare
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
 from routerd.reconcile.wording import key_text
+from routerd.report.explain import explain, explanation_document
+from routerd.report.explain.gather import gather
+from routerd.report.metrics import exposition
+from routerd.report.obstacles import Obstacle
+from routerd.report.status import Live, ask_live, planned_document, reasons, status_document
 from routerd.runtime.assembly import Assembly
-from routerd.runtime.explain import explain, explanation_document
-from routerd.runtime.explain.gather import gather
-from routerd.runtime.metrics import exposition
-from routerd.runtime.obstacles import Obstacle
-from routerd.runtime.status import Live, ask_live, planned_document, reasons, status_document
 from routerd.spi import JSONValue
 
 Document = dict[str, JSONValue]

@@ -18,7 +18,7 @@ from routerd.model.specs import (
 )
 from routerd.reconcile.derive.forwarding import permitted
 from routerd.reconcile.derive.routing import authorised
-from routerd.runtime.explain.facts import Facts, OwnerFacts, Step
+from routerd.report.explain.facts import Facts, OwnerFacts, Step
 
 _ORDER = ("Approved", "Pending", "Revoked", "Expired", "Rejected", "Quarantined")
 _SHOWN = 4

@@ -19,10 +19,10 @@ from routerd.process.log import Log
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
+from routerd.report.status import ask_live, planned_document, reasons
 from routerd.runtime.assembly import Assembly, assembled, only_one
-from routerd.runtime.command import Command
+from routerd.runtime.invocation import Command
 from routerd.runtime.router import Router
-from routerd.runtime.status import ask_live, planned_document, reasons
 from routerd.spi import JSONValue
 from routerd.store import JournalEntry, Store
 
