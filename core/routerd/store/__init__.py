@@ -1,9 +1,10 @@
 """State that survives restarts: one SQLite file, one transaction for each method of `Store`."""
 
+from routerd.store.access import DamagedFile
 from routerd.store.database import open_store, read_store
 from routerd.store.journal import JournalBook
 from routerd.store.records import Approval, Hold, JournalEntry, Revocation, UsedNonce
-from routerd.store.store import DamagedFile, Originals, Store
+from routerd.store.store import Originals, Store
 
 __all__ = [
     "Approval",

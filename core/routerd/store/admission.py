@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from routerd.model.claim import AdmittedClaim
 from routerd.spi import JSONValue
+from routerd.store.access import Access, Execute
 from routerd.store.codec import loads, time_text, to_json
 from routerd.store.denials import Denials
 from routerd.store.records import (
@@ -30,9 +30,6 @@ from routerd.store.records import (
     Write,
 )
 
-if TYPE_CHECKING:
-    from routerd.store.database import Rows
-
 T = TypeVar("T")
 
 AUDIT_DEPTH = 10_000
@@ -40,25 +37,6 @@ AUDIT_DEPTH = 10_000
 
 PRUNE_EVERY = 1_000
 """After how many records of a sort those that serve nobody any longer are dropped."""
-
-
-class Execute(Protocol):
-    """Runs one statement of the transaction."""
-
-    def __call__(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
-        """Run it and return what it found."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class Access:
-    """How the book gets at the state file.
-
-    `read` returns the rows of a query; `transaction` is on the disk when its block ends.
-    """
-
-    read: Callable[..., list[Any]]  # Any: a row's columns
-    transaction: Callable[[], AbstractContextManager[Execute]]
 
 
 class AdmissionBook:

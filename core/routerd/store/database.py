@@ -9,37 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from routerd.errors import StoreError
 from routerd.spi import Clock
+from routerd.store.access import Connection, DamagedFile
 from routerd.store.denials import Denials
 from routerd.store.salvage import Salvaged, set_aside
-from routerd.store.store import DamagedFile, Store
+from routerd.store.store import Store
 
 BUSY_SECONDS = 5.0
-
-
-class Rows(Protocol):
-    """What a statement returned."""
-
-    def fetchall(self) -> list[Any]:  # Any: a row's columns
-        """Return all rows."""
-        ...
-
-
-class Connection(Protocol):
-    """The part of a `sqlite3.Connection` that the store uses."""
-
-    def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
-        """Run one statement."""
-        ...
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (

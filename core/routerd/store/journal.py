@@ -14,7 +14,7 @@ from typing import Any
 
 from routerd.model.change import Change
 from routerd.spi import JSONValue
-from routerd.store.admission import Access, Execute
+from routerd.store.access import Access, Execute
 from routerd.store.codec import dumps, from_json, time_text
 from routerd.store.records import Approval, Hold, JournalEntry
 

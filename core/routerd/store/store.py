@@ -11,25 +11,19 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from routerd.errors import StoreError
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.spi import Clock
-from routerd.store.admission import Access, AdmissionBook
+from routerd.store.access import Access, Connection, Rows
+from routerd.store.admission import AdmissionBook
 from routerd.store.codec import dumps, loads
 from routerd.store.denials import Denials
 from routerd.store.journal import JournalBook
 from routerd.store.salvage import Salvaged, damaged_files
 
-if TYPE_CHECKING:
-    from routerd.store.database import Connection, Rows
-
 T = TypeVar("T")
-
-
-class DamagedFile(StoreError):
-    """The state file is damaged; what is in it can be read in part at most."""
 
 
 class Store:

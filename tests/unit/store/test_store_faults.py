@@ -20,7 +20,8 @@ from routerd.errors import StoreError
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.store import Approval, Hold, Revocation, Store, UsedNonce, open_store
-from routerd.store.database import MIGRATIONS, Connection, Rows, explain, prepare
+from routerd.store.access import Connection, Rows
+from routerd.store.database import MIGRATIONS, explain, prepare
 from routerd.store.records import AuditEntry, Forget, PendingClaim, Verdict
 from routerd.testing.clock import FakeClock
 
