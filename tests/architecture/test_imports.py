@@ -93,8 +93,8 @@ def test_commands_that_only_ask_a_daemon_load_none_of_it() -> None:
     """They run by the hundred in scripts and checks, on small machines."""
     code = (
         "import sys\n"
-        "from routerd.cli import main, peers, routes, status\n"
-        "from routerd.cli.enroll import list, log, show\n"
+        "from routerd.cli import main\nfrom routerd.cli.look import peers, routes, status\n"
+        "from routerd.cli.enroll.decisions import list, log, show\n"
         "heavy = {'pyroute2', 'sqlite3', 'aiohttp.web', 'routerd.runtime.daemon', 'routerd.reconcile'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

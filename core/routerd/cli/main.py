@@ -5,53 +5,54 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from importlib import import_module
+from collections.abc import Mapping
+from typing import ClassVar
 
 import click
 
 from routerd import __version__
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.share.lazy import LazyGroup
+from routerd.cli.share.settings import Settings, with_settings
 from routerd.errors import ConfigError, PluginError, RouterdError
 
-COMMANDS = (
-    "actions",
-    "apply",
-    "doctor",
-    "down",
-    "enroll",
-    "explain",
-    "get",
-    "metrics",
-    "peers",
-    "plan",
-    "plugins",
-    "reload",
-    "retry",
-    "routes",
-    "status",
-    "validate",
-)
+COMMANDS = {
+    "actions": "actions",
+    "apply": "act.apply",
+    "doctor": "act.doctor",
+    "down": "act.down",
+    "enroll": "enroll",
+    "explain": "look.explain",
+    "get": "look.get",
+    "metrics": "look.metrics",
+    "peers": "look.peers",
+    "plan": "act.plan",
+    "plugins": "act.plugins",
+    "reload": "act.reload",
+    "retry": "act.retry",
+    "routes": "look.routes",
+    "status": "look.status",
+    "validate": "act.validate",
+}
 
 
-class _Group(click.Group):
+class _Group(LazyGroup):
     """Built-in commands by module, then those of plugins.
 
     A command of a plugin is there when the plugin is on the allow-list, or when its own name is the
     plugin's: to type `routerd lab` is to allow the plugin `lab`.
     """
 
+    modules: ClassVar[Mapping[str, str]] = {
+        name: f"routerd.cli.{module}" for name, module in COMMANDS.items()
+    }
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*COMMANDS, *sorted(command.name or "" for command in self._added(ctx))]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            module = import_module(f"routerd.cli.{cmd_name}")
-            command: click.Command = module.command
-            return command
-        for command in self._added(ctx, cmd_name):
-            if command.name == cmd_name:
-                return command
-        return None
+            return super().get_command(ctx, cmd_name)
+        return next((each for each in self._added(ctx, cmd_name) if each.name == cmd_name), None)
 
     def _added(self, ctx: click.Context, name: str = "") -> list[click.Command]:
         from routerd.plugins.host import PluginHost, installation  # noqa: PLC0415 - not for every start

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.cli.command_line import Done, routerd
 from tests.unit.control.admin_world import MemoryView, claim_document, entry, serving_admin
 
-from routerd.cli.enroll.log import Unseen, line
+from routerd.cli.enroll.decisions.log import Unseen, line
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from routerd.cli.actions.words import items
-from routerd.cli.ask import ask
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json
 from routerd.control.client import Document
 
 

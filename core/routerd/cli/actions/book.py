@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from routerd.cli.ask import ask
-from routerd.cli.settings import Settings
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings
 from routerd.control.client import Document
 from routerd.errors import ActionRefused, ControlError, StoreError
 from routerd.process.clock import SystemClock

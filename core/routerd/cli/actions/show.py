@@ -10,8 +10,8 @@ from rich.text import Text
 
 from routerd.cli.actions.book import look
 from routerd.cli.actions.words import details, items, name, standing, word
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, console, table
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, console, table
 from routerd.clouds.action_list import shown
 from routerd.control.client import Document
 

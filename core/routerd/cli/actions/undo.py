@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from routerd.cli.ask import ask
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json
 
 DEADLINE = 900.0
 """Seconds to wait: a pass over a slow cloud that has begun is let finish first."""

@@ -18,10 +18,10 @@ import click
 
 from routerd import config
 from routerd.admission.form import check_form
-from routerd.cli.enroll import times
-from routerd.cli.enroll.secret import Secret, with_secret
-from routerd.cli.enroll.values import DURATION, HOST, INTERFACE, NETWORK, Many, joined
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.enroll.leaf.secret import Secret, with_secret
+from routerd.cli.enroll.leaf.values import DURATION, HOST, INTERFACE, NETWORK, Many, joined
+from routerd.cli.share import times
+from routerd.cli.share.settings import Settings, with_settings
 from routerd.config.leaf_file import LeafFile, LeafSignature, LeafWireGuard, render
 from routerd.errors import ConfigError, ControlError, EnrollmentRefused
 from routerd.leaf import signing as claims

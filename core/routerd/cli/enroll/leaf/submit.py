@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import click
 
-from routerd.cli.enroll.listener import Listener, with_listener, without_target
-from routerd.cli.enroll.times import moment
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.enroll.leaf.listener import Listener, with_listener, without_target
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.times import moment
 from routerd.config import secrets
 from routerd.control.enroll_client import ClaimRejected, EnrollClient
 from routerd.errors import ConfigError, ProviderError

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import click
 from rich.text import Text
 
-from routerd.cli.ask import ask
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, console, table
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, console, table
 from routerd.control.client import Document
 from routerd.model.claim import prefix
 

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.share.settings import Settings, with_settings
 from routerd.runtime.single_runs import tear_down
 
 

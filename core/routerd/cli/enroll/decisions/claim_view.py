@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from routerd.cli.enroll import times
+from routerd.cli.share import times
 from routerd.control.client import Document
 
 PHASES = ("Pending", "Approved", "Rejected", "Revoked", "Expired", "Quarantined")

@@ -6,9 +6,9 @@ import asyncio
 
 import click
 
-from routerd.cli.enroll.decide import decide
-from routerd.cli.enroll.listener import Listener, with_listener
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.enroll.decisions.decide import decide
+from routerd.cli.enroll.leaf.listener import Listener, with_listener
+from routerd.cli.share.settings import Settings, with_settings
 from routerd.model.claim import bare_name
 
 

@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from routerd.cli.ask import ask
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, cell, console, table
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, cell, console, table
 from routerd.control.client import Document
 from routerd.errors import ControlError
 

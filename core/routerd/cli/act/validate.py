@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.share.settings import Settings, with_settings
 
 
 @click.command("validate")

@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import click
 
-from routerd.cli.ask import ask
-from routerd.cli.enroll.claim_view import phase_of, word
-from routerd.cli.settings import Settings
+from routerd.cli.enroll.decisions.claim_view import phase_of, word
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings
 from routerd.control.ports import Decision
 from routerd.model.claim import bare_name
 

@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, console
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, console
 from routerd.clouds.checkup import Checkup, chosen, examine
 from routerd.model.fabric import Finding
 from routerd.spi import JSONValue

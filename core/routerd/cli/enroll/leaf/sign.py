@@ -6,8 +6,8 @@ import asyncio
 
 import click
 
-from routerd.cli.enroll.secret import Secret, with_secret
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.enroll.leaf.secret import Secret, with_secret
+from routerd.cli.share.settings import Settings, with_settings
 from routerd.errors import ConfigError, PermanentError
 from routerd.leaf import signing as claims
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from routerd.cli.enroll.decide import decide
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.enroll.decisions.decide import decide
+from routerd.cli.share.settings import Settings, with_settings
 
 
 @click.command("reject")

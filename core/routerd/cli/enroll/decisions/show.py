@@ -9,11 +9,11 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from routerd.cli.ask import ask
-from routerd.cli.enroll.claim_view import details, name_of, part, phase_of
-from routerd.cli.enroll.log import line
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, cell, console
+from routerd.cli.enroll.decisions.claim_view import details, name_of, part, phase_of
+from routerd.cli.enroll.decisions.log import line
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, cell, console
 from routerd.control.client import Document
 from routerd.model.claim import bare_name
 from routerd.process.clock import SystemClock

@@ -12,9 +12,9 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from routerd.cli.ask import ask
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, console
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, console
 from routerd.control.client import Document, is_there
 from routerd.errors import ConfigError, PluginError
 from routerd.runtime.single_runs import plan_offline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from routerd.cli.settings import Settings
+from routerd.cli.share.settings import Settings
 from routerd.control.client import DEADLINE, Document, Method, request, request_text
 
 

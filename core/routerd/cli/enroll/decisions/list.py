@@ -6,11 +6,20 @@ from typing import Any, cast
 
 import click
 
-from routerd.cli.ask import ask
-from routerd.cli.enroll import times
-from routerd.cli.enroll.claim_view import PHASES, leaf_of, name_of, part, phase_of, policy_of, why_of, word
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, console, table
+from routerd.cli.enroll.decisions.claim_view import (
+    PHASES,
+    leaf_of,
+    name_of,
+    part,
+    phase_of,
+    policy_of,
+    why_of,
+    word,
+)
+from routerd.cli.share import times
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, console, table
 from routerd.control.client import Document
 
 COLUMNS = ("NAME", "STATE", "LEAF", "POLICY", "CAME FROM", "SINCE", "ENDS", "REASON")

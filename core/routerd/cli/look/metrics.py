@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from routerd.cli.ask import ask_text
-from routerd.cli.settings import Settings, with_settings
+from routerd.cli.share.ask import ask_text
+from routerd.cli.share.settings import Settings, with_settings
 
 
 @click.command("metrics")

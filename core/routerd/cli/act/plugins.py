@@ -7,8 +7,8 @@ from typing import cast
 import click
 
 from routerd import config
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json, console, table
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json, console, table
 from routerd.errors import ConfigError, PluginError
 from routerd.plugins.host import LoadedPlugin, PluginHost, installation
 from routerd.spi import API_VERSION, JSONValue

@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 import click
 
-from routerd.cli.ask import ask
-from routerd.cli.enroll import times
-from routerd.cli.enroll.claim_view import word
-from routerd.cli.settings import Settings, with_settings
-from routerd.cli.show import as_json
+from routerd.cli.enroll.decisions.claim_view import word
+from routerd.cli.share import times
+from routerd.cli.share.ask import ask
+from routerd.cli.share.settings import Settings, with_settings
+from routerd.cli.share.show import as_json
 from routerd.control.client import Document
 from routerd.control.ports import AUDIT_LIMIT, AUDIT_MOST
 from routerd.errors import ControlError

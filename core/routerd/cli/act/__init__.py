@@ -1,0 +1,1 @@
+"""Commands that check a file, compare it with the host, change the host, or address the daemon."""

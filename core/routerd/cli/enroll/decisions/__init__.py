@@ -1,0 +1,1 @@
+"""Commands for a reflector: the claims that it knows, the decisions about them, and their log."""

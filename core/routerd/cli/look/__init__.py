@@ -1,0 +1,1 @@
+"""Commands that show: they ask the daemon and change nothing."""
