@@ -22,7 +22,7 @@ from pyroute2 import IPRoute
 from tests.bench import show
 
 from routerd import config
-from routerd.kernel.routes import RouteTable
+from routerd.kernel.routes.table import RouteTable
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.route import LearnedRoute, NextHop, Route, RouteKey, RouteSet

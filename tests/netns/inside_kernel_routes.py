@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from routerd.errors import NotOwnedError, ProviderError, TransientError
-from routerd.kernel import route_socket
-from routerd.kernel.route_lookup import RouteAnswer, lookup
-from routerd.kernel.routes import RouteTable
+from routerd.kernel.routes import socket as route_socket
+from routerd.kernel.routes.lookup import RouteAnswer, lookup
+from routerd.kernel.routes.table import RouteTable
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.route import MAX_NEXT_HOPS, NextHop, Route, RouteKey

@@ -15,7 +15,7 @@ import pytest
 from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
 from routerd.kernel.addresses import AddressTable
 from routerd.kernel.firewall import FirewallTable
-from routerd.kernel.routes import RouteTable
+from routerd.kernel.routes.table import RouteTable
 from routerd.kernel.sysctl import SysctlTable
 from routerd.model.change import Change
 from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp

@@ -16,7 +16,7 @@ from routerd.errors import ControlError, StoreError
 from routerd.kernel.addresses import AddressTable
 from routerd.kernel.firewall import FirewallTable
 from routerd.kernel.links import NetlinkKernel
-from routerd.kernel.routes import RouteTable
+from routerd.kernel.routes.table import RouteTable
 from routerd.kernel.sysctl import SysctlTable
 from routerd.plugins.check import Prepared
 from routerd.plugins.providers import Made, Workshop

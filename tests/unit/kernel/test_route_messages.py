@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.kernel import route_messages as wire
-from routerd.kernel.route_dump import DumpReader, identity
+from routerd.kernel.routes import messages as wire
+from routerd.kernel.routes.dump import DumpReader, identity
 from routerd.model.names import LinkName
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 

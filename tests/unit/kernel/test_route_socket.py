@@ -12,9 +12,9 @@ from typing import Self
 import pytest
 
 from routerd.errors import TransientError
-from routerd.kernel import route_messages as wire
-from routerd.kernel import route_socket
-from routerd.kernel.routes import RouteTable
+from routerd.kernel.routes import messages as wire
+from routerd.kernel.routes import socket as route_socket
+from routerd.kernel.routes.table import RouteTable
 from routerd.model.change import Change
 from routerd.model.route import Route, RouteKey
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 
 from routerd import config
-from routerd.kernel.route_lookup import RouteAnswer
+from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.claim import AdmittedClaim, Claim, Topology, prefix
 from routerd.model.fabric import InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.model.intent import Intent

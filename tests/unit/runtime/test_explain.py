@@ -28,7 +28,7 @@ from tests.unit.runtime.explain_world import (
 
 from routerd.clouds.gate import Gate, Mode
 from routerd.errors import NotOwnedError, TransientError
-from routerd.kernel.route_lookup import RouteAnswer
+from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.change import Change
 from routerd.model.condition import Condition
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from routerd.kernel.route_lookup import RouteAnswer
+from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.route import ROUTE_PROTOCOL, RouteKey
 from routerd.report.explain.announced import (
     bgp_steps,

@@ -10,7 +10,7 @@ import attrs
 
 from routerd.clouds.gate import Gate
 from routerd.clouds.words import action_document
-from routerd.kernel.route_lookup import RouteAnswer
+from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.claim import Claim
 from routerd.model.route import LearnedRoute, NextHop, RejectedRoute
 from routerd.model.session import Session

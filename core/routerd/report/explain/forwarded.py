@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 from routerd.clouds.takeover import is_waiting
-from routerd.kernel.route_lookup import RouteAnswer
+from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 from routerd.model.specs import CloudProviderProfileSpec

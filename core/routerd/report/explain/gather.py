@@ -7,7 +7,7 @@ from ipaddress import IPv4Network
 from typing import Protocol, cast
 
 from routerd.errors import ProviderError
-from routerd.kernel.route_lookup import RouteAnswer, lookup
+from routerd.kernel.routes.lookup import RouteAnswer, lookup
 from routerd.model.claim import prefix
 from routerd.report.explain.facts import Facts, OwnerFacts
 from routerd.report.status import Live

@@ -15,8 +15,8 @@ from contextlib import suppress
 import attrs
 
 from routerd.errors import TransientError
-from routerd.kernel import route_messages as wire
-from routerd.kernel.route_dump import DumpReader, Form
+from routerd.kernel.routes import messages as wire
+from routerd.kernel.routes.dump import DumpReader, Form
 from routerd.model.change import Change, Verb
 from routerd.model.names import LinkName
 from routerd.model.route import Route, RouteKey

@@ -14,7 +14,7 @@ from typing import Literal
 
 import attrs
 
-from routerd.kernel import route_messages as wire
+from routerd.kernel.routes import messages as wire
 from routerd.model.names import LinkName
 from routerd.model.route import NextHop, Route, RouteKey
 

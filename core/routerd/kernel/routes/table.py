@@ -15,11 +15,11 @@ from typing import TypeVar
 import attrs
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError, UnsupportedError
-from routerd.kernel import route_socket
 from routerd.kernel.ownership import is_our_route
-from routerd.kernel.route_dump import Form, identity
-from routerd.kernel.route_lookup import lookup
-from routerd.kernel.route_socket import Refusal, RouteChange
+from routerd.kernel.routes import socket as route_socket
+from routerd.kernel.routes.dump import Form, identity
+from routerd.kernel.routes.lookup import lookup
+from routerd.kernel.routes.socket import Refusal, RouteChange
 from routerd.model.change import Verb
 from routerd.model.route import MAX_NEXT_HOPS, ROUTE_PROTOCOL, NextHop, Route, RouteKey
 
