@@ -1,12 +1,13 @@
-"""How a cloud's tables are put into the loop: journaled, gated by the profile's mode, and read seldom."""
+"""A cloud's tables in the loop: journaled, gated by the profile's mode, and read at long intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from routerd.clouds.gate import Gate
 from routerd.clouds.journal import JournaledTable
+from routerd.clouds.policy import CloudPolicy
 from routerd.clouds.site_routes import SiteRoutes
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
@@ -29,8 +30,8 @@ def fabric_bindings(
 ) -> tuple[Binding, Binding]:
     """Return the tables of the cloud `name`, which have a lane of their own.
 
-    `site` makes of the routes those that are for this one of the site's routers to change. Without
-    `holds_down` no deletion waits, for who does not stay to make it later.
+    `site` wraps the routes of a site that several routers share. With `holds_down=False` no deletion
+    waits; a run that ends by itself uses it.
     """
     switch_gate = Gate(journal, scope=name, table="forwarding", mode=profile.mode)
     route_gate = Gate(journal, scope=name, table="routes", mode=profile.mode)
@@ -41,7 +42,7 @@ def fabric_bindings(
         name="forwarding",
         gate=switch_gate,
         clock=clock,
-        # A NIC that is away comes back as it was: what to put back must not be forgotten meanwhile.
+        # A NIC that is detached returns as it was, so its original setting must be kept.
         lapses=False,
     )
     journaled = JournaledTable(
@@ -54,9 +55,7 @@ def fabric_bindings(
         lane=f"fabric/{name}",
         table=switches,
         deadline=FABRIC_DEADLINE,
-        permits=_sets,
-        gate=switch_gate,
-        noticed=switch_gate.noticed,
+        policy=CloudPolicy(switches, gate=switch_gate, permits=_sets),
         quiet=profile.resync_interval.total_seconds(),
     )
     return forwarding, Binding(
@@ -65,14 +64,26 @@ def fabric_bindings(
         lane=f"fabric/{name}",
         table=routes,
         deadline=FABRIC_DEADLINE,
-        permits=routes.permits,
-        gate=route_gate,
-        noticed=route_gate.noticed,
+        policy=CloudPolicy(
+            routes,
+            gate=route_gate,
+            permits=routes.permits,
+            hold_down=profile.removal_hold_down.total_seconds() if holds_down else 0.0,
+        ),
         quiet=profile.resync_interval.total_seconds(),
-        hold_down=profile.removal_hold_down.total_seconds() if holds_down else 0.0,
     )
 
 
+def gates(bindings: Iterable[Binding]) -> dict[str, Gate]:
+    """Return the gates among `bindings`, by the table's name."""
+    policies = ((each.name, each.policy) for each in bindings)
+    return {
+        name: policy.gate
+        for name, policy in policies
+        if isinstance(policy, CloudPolicy) and isinstance(policy.gate, Gate)
+    }
+
+
 def _sets(change: Change[Any, Any]) -> bool:
-    """Let changes of a switch pass: it is set, and set back, but never deleted."""
+    """Say whether a change of a switch may be made: routerd sets a switch and never deletes one."""
     return change.verb != "delete"

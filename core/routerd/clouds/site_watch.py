@@ -1,4 +1,4 @@
-"""Keeps an eye on whether this leaf is the active one of its site, and wakes the clouds when that changes."""
+"""Follows whether this leaf is the active one of its site, and wakes the clouds when that changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from routerd.clouds.takeover import Seat, stake
+from routerd.clouds.takeover import Election, share
 from routerd.model.condition import Condition
 from routerd.model.intent import Intent
 from routerd.model.specs import CloudProviderProfileSpec
@@ -19,46 +19,46 @@ from routerd.spi import Clock
 
 
 class SiteWatch:
-    """Holds the seat of this leaf; `look` makes the lane of a table read it soon."""
+    """Holds the election of this leaf; `reread` makes the lane of a table observe it soon."""
 
-    def __init__(self, *, clock: Clock, log: Log, look: Callable[[str], None]) -> None:
-        self.seat = Seat()
+    def __init__(self, *, clock: Clock, log: Log, reread: Callable[[str], None]) -> None:
+        self.election = Election()
         self._clock = clock
         self._log = log
-        self._look = look
+        self._reread = reread
         self._heard = asyncio.Event()
         self._said: str | None = None
 
     def hear(self, inputs: Inputs) -> None:
-        """Take note of what is known now."""
-        self.seat.look(stake(inputs), inputs.learned, self._clock.monotonic())
+        """Take note of the inputs of the moment."""
+        self.election.note(share(inputs), inputs.learned, self._clock.monotonic())
         self._heard.set()
 
     def restart(self) -> None:
-        """Begin the hold-down anew."""
-        self.seat.restart()
+        """Restart the hold-down."""
+        self.election.restart()
         self._heard.set()
 
     async def run(self, intent: Callable[[], Intent]) -> None:
-        """Wake the lane of each cloud whenever we stand elsewhere, and when its hold-down ends."""
+        """Wake the lane of each cloud when this leaf's place changes, and when its hold-down ends."""
         before: dict[str, tuple[bool, str]] = {}
         while True:
             self._heard.clear()
             now = self._clock.monotonic()
             ends: list[float] = []
             for name, hold_down in _hold_downs(intent()).items():
-                stands = self.seat.active(hold_down, now), self.seat.standing.state
-                if before.get(name) != stands:
-                    before[name] = stands
-                    self._look(f"routes/{name}")
-                end = self.seat.ends(hold_down)
+                place = self.election.active(hold_down, now), self.election.standing.state
+                if before.get(name) != place:
+                    before[name] = place
+                    self._reread(f"routes/{name}")
+                end = self.election.ends(hold_down)
                 if end is not None and end > now:
                     ends.append(end)
             self._say(self._note(min(_hold_downs(intent()).values(), default=0.0)))
             await self._rest(min(ends) - now if ends else None)
 
     async def _rest(self, seconds: float | None) -> None:
-        """Wait until something was heard, or for so many seconds."""
+        """Wait for new inputs, at most `seconds`."""
         waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._heard.wait())]  # Any: only waited for
         if seconds is not None:
             waits.append(asyncio.ensure_future(self._clock.sleep(max(0.01, seconds))))
@@ -70,7 +70,7 @@ class SiteWatch:
             await asyncio.wait(waits)
 
     def _note(self, hold_down: float) -> Condition | None:
-        return self.seat.note(hold_down, self._clock.monotonic())
+        return self.election.condition(hold_down, self._clock.monotonic())
 
     def _say(self, note: Condition | None) -> None:
         words = note.message if note is not None else None
@@ -79,8 +79,8 @@ class SiteWatch:
         self._said = words
 
     def noted(self, desired: Desired, intent: Intent) -> Desired:
-        """Return the desired state with a note of who is active, at each cloud, or else at our claim."""
-        mine = self.seat.stake
+        """Return the desired state with a note of the active leaf at each cloud, or at our claim."""
+        mine = self.election.share
         if mine is None:
             return desired
         places = {f"CloudProviderProfile/{name}": hold for name, hold in _hold_downs(intent).items()}
@@ -93,6 +93,6 @@ class SiteWatch:
 
 
 def _hold_downs(intent: Intent) -> dict[str, float]:
-    """Return for how many seconds we must have led before we write into each cloud."""
+    """Return the seconds that this leaf must lead before it writes, for each cloud."""
     profiles = intent.of(CloudProviderProfileSpec)
     return {found.name: found.spec.takeover_hold_down.total_seconds() for found in profiles}

@@ -1,9 +1,14 @@
-"""Which of a site's leaves writes into the cloud: one at a time, and none in a hurry. Pure.
+"""Which of a site's leaves writes into the cloud: one at a time, after a hold-down. Pure.
 
 The leaves of a placement group announce the same prefixes, each with its priority as MED, and a route
-reflector reflects the best path alone. So who hears of a better one stands by, at once. Who hears of
-none, and of no worse one from every reflector either, leads; when that has held for the whole hold-down,
-it is active. Who has no reflector to hear from is isolated: it knows nothing, and changes nothing.
+reflector reflects only the best path. A leaf that hears a better path becomes standby at once. A leaf
+that hears no better path leads, unless every reflector has only worse ones; after it has led for the whole
+hold-down it is active. A leaf without a reflector is isolated: it knows nothing and changes nothing.
+
+What complicates this:
+- A refused path may be the better one, so it counts as better.
+- A reflector that does not have our path reflects the worse one; the leaf then stands by.
+- In a divided fabric two leaves are active. A route that the other took is left to it for a while.
 """
 
 from __future__ import annotations
@@ -22,16 +27,16 @@ from routerd.model.specs import BGPRouterSpec
 from routerd.reconcile.derive.inputs import Inputs
 
 CONTEST = 900.0
-"""Seconds for which a route is left to another leaf that has taken it over without being heard of.
+"""Seconds for which a route is left to another leaf that has taken it without being heard.
 
-Both are active then, each by what it hears: the fabric is in two parts. Taken back at once, the route
-would change hands for as long as that lasts.
+Both leaves are active then, each by what it hears, because the fabric is divided. Without this pause
+the route would change hands for as long as the division lasts.
 """
 
 
 @attrs.frozen(kw_only=True)
-class Stake:
-    """What a leaf shares with the others of its site; `ref` is its claim's."""
+class Share:
+    """What a leaf shares with the other leaves of its site; `ref` names its claim."""
 
     ref: str
     group: str
@@ -40,12 +45,12 @@ class Stake:
     router_id: IPv4Address
 
 
-def stake(inputs: Inputs) -> Stake | None:
-    """Return what this leaf shares, none when it is the only one of its site."""
+def share(inputs: Inputs) -> Share | None:
+    """Return what this leaf shares; none when it is the only leaf of its site."""
     router = inputs.intent.first(BGPRouterSpec)
     for claim in inputs.own_claim_list():
         if claim.placement is not None and router is not None:
-            return Stake(
+            return Share(
                 ref=claim.ref,
                 group=claim.placement.group.strip(),
                 priority=claim.placement.priority,
@@ -57,16 +62,16 @@ def stake(inputs: Inputs) -> Stake | None:
 
 @attrs.frozen(kw_only=True)
 class Standing:
-    """Where a leaf stands by what the routing says at one moment; `why` says it for people."""
+    """The place of a leaf by what the routing says at one moment; `why` explains it to people."""
 
     state: Literal["leads", "standby", "isolated"]
     why: str = ""
 
 
-def standing(mine: Stake, learned: RouteSet | None) -> Standing:
-    """Return where a leaf stands."""
+def standing(mine: Share, learned: RouteSet | None) -> Standing:
+    """Return the place of a leaf."""
     if learned is None or not learned.heard:
-        return Standing(state="isolated", why="no route reflector is there that has said all it knows")
+        return Standing(state="isolated", why="no route reflector has sent all its routes yet")
     rivals = [
         route
         for route in learned.routes
@@ -87,7 +92,7 @@ def standing(mine: Stake, learned: RouteSet | None) -> Standing:
 
 
 def _rank(route: LearnedRoute) -> tuple[int, IPv4Address]:
-    """Return what paths are compared by (RFC 4271 section 9.1.2.2, steps c and f), the best first."""
+    """Return the sort key of a path (RFC 4271 section 9.1.2.2, steps c and f); the best path is first."""
     return route.med, route.originator or IPv4Address(0)
 
 
@@ -96,26 +101,26 @@ def _who(route: LearnedRoute) -> str:
     return f"{name} with priority {route.med}"
 
 
-class Seat:
-    """Where this leaf stands, and since when; by a monotonic clock.
+class Election:
+    """The place of this leaf in its site, and since when; by a monotonic clock.
 
-    Without a stake there is nobody to stand by for, and it is active at once.
+    A leaf that shares nothing has no rival and is active at once.
     """
 
     def __init__(self) -> None:
-        self.stake: Stake | None = None
-        self.standing = Standing(state="isolated", why="nothing is known yet")
+        self.share: Share | None = None
+        self.standing = Standing(state="isolated", why="no routes have been read yet")
         self._since: float | None = None
 
     def restart(self) -> None:
-        """Begin the hold-down anew: what was concluded was concluded from another configuration."""
+        """Restart the hold-down; the last result came from another configuration."""
         self._since = None
 
-    def look(self, mine: Stake | None, learned: RouteSet | None, now: float) -> None:
+    def note(self, mine: Share | None, learned: RouteSet | None, now: float) -> None:
         """Take note of what the routing says now."""
-        if mine != self.stake:
+        if mine != self.share:
             self._since = None
-        self.stake = mine
+        self.share = mine
         if mine is None:
             return
         self.standing = standing(mine, learned)
@@ -126,25 +131,25 @@ class Seat:
 
     def active(self, hold_down: float, now: float) -> bool:
         """Say whether this leaf may take over: it has led for `hold_down` seconds without a break."""
-        if self.stake is None:
+        if self.share is None:
             return True
         ends = self.ends(hold_down)
         return ends is not None and now >= ends
 
     def ends(self, hold_down: float) -> float | None:
-        """Return when the hold-down is, or was, over; none while this leaf does not lead."""
+        """Return when the hold-down ends or ended; none while this leaf does not lead."""
         return None if self._since is None else self._since + hold_down
 
-    def note(self, hold_down: float, now: float) -> Condition | None:
-        """Return who is active, in words; none without a stake."""
-        if self.stake is None:
+    def condition(self, hold_down: float, now: float) -> Condition | None:
+        """Return in words which leaf is active; none for a leaf that shares nothing."""
+        if self.share is None:
             return None
-        place = f"in placement group {self.stake.group} with priority {self.stake.priority}"
+        place = f"in placement group {self.share.group} with priority {self.share.priority}"
         if self.active(hold_down, now):
             reason, words = "Active", f"active {place}"
         elif self.standing.state == "leads":
             reason = "HoldDown"
-            words = f"first {place}, and active when that has held for {hold_down:g} s"
+            words = f"first {place}; will be active after leading for {hold_down:g} s"
         elif self.standing.state == "standby":
             reason, words = "Standby", f"standby {place}: {self.standing.why}"
         else:
@@ -154,16 +159,16 @@ class Seat:
 
 
 def is_waiting(condition: Condition) -> bool:
-    """Say whether it is the note of a leaf that is not active."""
+    """Say whether a condition is the note of a leaf that is not active."""
     return condition.type == "Note" and condition.reason in ("HoldDown", "Standby", "Isolated")
 
 
-class Routes:
-    """A site's cloud routes by what this leaf may do to them, and which of them were ours."""
+class RoutePermission:
+    """What this leaf may do to its site's cloud routes, and which of them it had."""
 
-    def __init__(self, seat: Seat, own: str, hold_down: float, *, stays: bool = True) -> None:
-        """Judge for the router that routes call `own`; without `stays` it is about to leave."""
-        self._seat = seat
+    def __init__(self, election: Election, own: str, hold_down: float, *, stays: bool = True) -> None:
+        """Judge for the router that routes call `own`; `stays=False` when the router is about to leave."""
+        self._election = election
         self._own = own
         self._hold_down = hold_down
         self._stays = stays
@@ -171,8 +176,8 @@ class Routes:
         self._lost: dict[Hashable, float] = {}
 
     def observed(self, routes: Mapping[Hashable, object], now: float) -> None:
-        """Take note of who has which route."""
-        if not self._seat.active(self._hold_down, now):
+        """Take note of the router that each route leads to."""
+        if not self._election.active(self._hold_down, now):
             self._held.clear()
             self._lost.clear()
             return
@@ -186,18 +191,18 @@ class Routes:
             del self._lost[key]
 
     def won(self, key: Hashable) -> None:
-        """Take note that a route is ours now."""
+        """Take note that a route leads to us now."""
         self._held.add(key)
         self._lost.pop(key, None)
 
     def permits(self, change: Change[Any, Any], now: float) -> bool:  # Any: a change of any table
         """Say whether a change may be made now."""
-        if self._seat.stake is None:
+        if self._election.share is None:
             return True
         ours = change.before is None or change.before == FabricRoute(next_hop=self._own)
         if change.verb == "delete":
-            return ours and not (self._stays and self._seat.standing.state == "isolated")
-        if not self._seat.active(self._hold_down, now):
+            return ours and not (self._stays and self._election.standing.state == "isolated")
+        if not self._election.active(self._hold_down, now):
             return False
         lost = self._lost.get(change.key)
         return lost is None or now - lost >= CONTEST

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from routerd.errors import ProviderError
+from routerd.model.backoff import doubled
 from routerd.model.specs.mobility import RetryBackoffSpec
 from routerd.spi import Clock
 
@@ -101,7 +102,7 @@ class Acceptance:
     ) -> Acceptance:
         """Return the state after a failure; `chance` is from 0 to 1."""
         failures = self.failures + 1
-        pause = min(backoff.max, backoff.min * 2 ** min(failures - 1, 30)).total_seconds()
+        pause = doubled(failures, first=backoff.min.total_seconds(), ceiling=backoff.max.total_seconds())
         if error.retryable:
             pause = min(pause, LONGEST_UNREACHABLE)
         if reason == PENDING:

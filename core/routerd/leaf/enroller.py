@@ -20,6 +20,7 @@ from routerd.config import secrets
 from routerd.control.enroll_client import Admission, ClaimRejected, EnrollClient, Fetched, client_tls
 from routerd.errors import ConfigError, ControlError, PermanentError, ProviderError, StoreError
 from routerd.leaf.endpoint_state import PENDING, Acceptance
+from routerd.model.backoff import doubled
 from routerd.model.claim import Claim, Topology
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
@@ -364,8 +365,8 @@ class Enroller:
         now = self._clock.monotonic()
         if self._trouble:
             backoff = self._spec.retry_backoff
-            pause = min(backoff.max, backoff.min * 2 ** min(self._troubles - 1, 30))
-            self._next_at = now + pause.total_seconds()
+            first, ceiling = backoff.min.total_seconds(), backoff.max.total_seconds()
+            self._next_at = now + doubled(self._troubles, first=first, ceiling=ceiling)
         else:
             self._next_at = min(
                 (endpoint.next_at(self._digest) for endpoint in self._endpoints.values()), default=now

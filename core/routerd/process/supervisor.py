@@ -1,4 +1,4 @@
-"""Owns every task of the daemon: starts it, restarts it after a failure, ends it with the daemon."""
+"""Owner of every task of the daemon: starts it, restarts it after a failure, ends it with the daemon."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from routerd.model.backoff import doubled
 from routerd.spi import Clock, Logger
 
 Work = Coroutine[Any, Any, None]  # Any: a coroutine's send type plays no part
 
 
 class Supervisor:
-    """Runs tasks by name. A task that fails is logged and, if it can be made again, restarted.
+    """Runs tasks by name; logs a task that fails, and restarts it if it was given as a function.
 
-    What has failed is remembered for the status until the task has run well for as long as the
-    longest pause: most tasks never end, so success can only be told by time.
+    The status lists a failure until its task has run for the longest pause without another one. Most
+    tasks never end, so only time shows success.
     """
 
     def __init__(self, *, clock: Clock, log: Logger, ceiling: float = 60.0) -> None:
@@ -29,17 +30,17 @@ class Supervisor:
 
     @property
     def failures(self) -> dict[str, str]:
-        """Return in words what failed last by the name of its task."""
+        """Return the last failure in words, by the name of its task."""
         now = self._clock.monotonic()
         well = {name for name, began in self._began.items() if now - began > self._ceiling}
         return {name: text for name, text in self._failed.items() if name not in well}
 
     def spawn(self, name: str, work: Work) -> None:
-        """Run `work` once under `name`; a running task of that name is an error."""
+        """Run `work` once under `name`; `ValueError` when a task of that name is running."""
         self._start(name, self._once(name, work), work)
 
     def keep(self, name: str, make: Callable[[], Work]) -> None:
-        """Run `make()` again and again: after a failure with a growing pause, 1 s to a minute."""
+        """Run `make()` repeatedly; after a failure with a growing pause, 1 s to a minute."""
         self._start(name, self._forever(name, make))
 
     def running(self, name: str) -> bool:
@@ -47,16 +48,16 @@ class Supervisor:
         return name in self._tasks
 
     async def cancel(self, name: str, deadline: float = 10.0) -> None:
-        """End one task and wait for it; one that does not run is a success.
+        """End one task, if it runs, and wait for it.
 
-        One that does not end in time is logged, once, and is still `running`.
+        A task that does not end within `deadline` seconds is logged once and remains `running`.
         """
         task = self._tasks.get(name)
         if task is not None:
             await self._end({name: task}, deadline)
 
     async def aclose(self, deadline: float = 10.0) -> None:
-        """End all tasks; those that do not end within `deadline` seconds are named in the log."""
+        """End all tasks; the log names each that does not end within `deadline` seconds."""
         if self._tasks:
             await self._end(dict(self._tasks), deadline)
 
@@ -70,7 +71,7 @@ class Supervisor:
                 self._log.error("task.stuck", task=name, seconds=deadline)
 
     def _start(self, name: str, work: Work, inner: Work | None = None) -> None:
-        # A task that is cancelled before its first step never awaits what it was given.
+        # A task that is cancelled before its first step never awaits its coroutine.
         unused = [each for each in (work, inner) if each is not None]
         if name in self._tasks:
             for each in unused:
@@ -96,7 +97,7 @@ class Supervisor:
             self._note(name, error)
 
     async def _forever(self, name: str, make: Callable[[], Work]) -> None:
-        pause = 1.0
+        failures = 1
         while True:
             began = self._began[name] = self._clock.monotonic()
             try:
@@ -106,9 +107,9 @@ class Supervisor:
                 self._note(name, error)
             del self._began[name]
             if self._clock.monotonic() - began > self._ceiling:
-                pause = 1.0
-            await self._clock.sleep(pause)
-            pause = min(self._ceiling, pause * 2)
+                failures = 1
+            await self._clock.sleep(doubled(failures, ceiling=self._ceiling))
+            failures += 1
 
     def _note(self, name: str, error: Exception) -> None:
         self._failed[name] = f"{type(error).__name__}: {error}"

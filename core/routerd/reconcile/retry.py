@@ -1,4 +1,4 @@
-"""When a key that failed is tried again. Pure: time and randomness come in as numbers."""
+"""When a failed key is retried. Pure: time and randomness come in as numbers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from datetime import timedelta
 import attrs
 
 from routerd.errors import ProviderError, TransientError
+from routerd.model.backoff import doubled
 
-FIRST = 1.0
 CEILING = 300.0
-PERMANENT = 300.0
-"""Seconds between attempts at what trying cannot help: permissions get granted, quotas raised."""
+"""Maximum seconds between two attempts."""
 
+PERMANENT = 300.0
+"""Seconds between attempts after an error that needs a change elsewhere: a permission, a quota."""
 
 STEADY = 3
-"""Times in a row that a key is changed to the same value before we say that it does not hold."""
+"""Number of times in a row that a key is changed to the same value before it counts as not lasting."""
 
 
 @attrs.frozen(kw_only=True)
 class Pending:
-    """A key that failed: how often, the last error, and when (monotonic) it may be tried again.
+    """A failed key: the number of failures, the last error, and the monotonic time of the next attempt.
 
-    `wanted` is the value that could not be made. Another one may be tried earlier, but not before
-    `not_before`, which is what the outside world asked for.
+    `wanted` is the value that failed. Another value may be tried earlier, but not before `not_before`,
+    which the outside world asked for.
     """
 
     failures: int
@@ -43,9 +44,9 @@ class _Made:
 def backoff(failures: int, error: ProviderError, jitter: float) -> float:
     """Return seconds until the next attempt: 1, 2, 4, ... 300, spread by `jitter` in [0, 1).
 
-    What the outside world asked for (`retry_after`) is never undercut.
+    The result is at least the error's `retry_after`.
     """
-    seconds = PERMANENT if not error.retryable else min(CEILING, FIRST * 2.0 ** min(failures - 1, 20))
+    seconds = doubled(failures, ceiling=CEILING) if error.retryable else PERMANENT
     seconds *= 0.75 + 0.5 * jitter
     asked = error.retry_after or timedelta()
     return max(seconds, asked.total_seconds())
@@ -53,7 +54,7 @@ def backoff(failures: int, error: ProviderError, jitter: float) -> float:
 
 @attrs.define
 class Retries:
-    """The failed keys of one table, and those that were changed since it was last found settled."""
+    """The failed keys of one table, and the keys changed since the table was last settled."""
 
     pending: dict[Hashable, Pending] = attrs.field(factory=dict)
     _made: dict[Hashable, _Made] = attrs.field(factory=dict, init=False)
@@ -64,7 +65,7 @@ class Retries:
         return entry is None or entry.next_attempt <= now
 
     def reconsider(self, wanted: Mapping[Hashable, object]) -> None:
-        """Let failed keys of which something else is wanted now be tried without their pause."""
+        """End the pause of each failed key whose wanted value has changed."""
         for key in self.pending.keys() & wanted.keys():
             entry = self.pending[key]
             if wanted[key] != entry.wanted:
@@ -72,10 +73,10 @@ class Retries:
                 self.pending[key] = attrs.evolve(entry, next_attempt=earlier, wanted=wanted[key])
 
     def judged(self, key: Hashable, wanted: object, error: ProviderError | None) -> ProviderError | None:
-        """Return the outcome of an attempt: a success that never holds is a failure.
+        """Return the outcome of an attempt: a success that never lasts is a failure.
 
-        Without this a table that says yes and forgets, or somebody else who sets the same thing
-        back, would keep the loop busy for ever.
+        Otherwise a table that forgets, or another program that reverts the change, would keep the loop
+        busy without end.
         """
         if error is not None:
             self._made.pop(key, None)
@@ -83,7 +84,7 @@ class Retries:
         before = self._made.get(key)
         times = before.times + 1 if before is not None and before.wanted == wanted else 1
         self._made[key] = _Made(wanted=wanted, times=times)
-        return TransientError("does not stay as it was made") if times >= STEADY else None
+        return TransientError("does not stay as routerd made it") if times >= STEADY else None
 
     def record(
         self,
@@ -93,7 +94,7 @@ class Retries:
         jitter: float,
         wanted: Mapping[Hashable, object] | None = None,
     ) -> None:
-        """Note the outcome of attempts at making what is `wanted`: no error clears the key."""
+        """Record the outcome of attempts at the values of `wanted`; a success clears its key."""
         for key, error in attempted.items():
             if error is None:
                 self.pending.pop(key, None)
@@ -111,18 +112,18 @@ class Retries:
             )
 
     def forget_settled(self, unsettled: set[Hashable]) -> None:
-        """Drop keys that need no change any more: the world or the intent has moved on."""
+        """Drop each key that no longer needs a change."""
         for key in self.pending.keys() - unsettled:
             del self.pending[key]
         for key in self._made.keys() - unsettled:
             del self._made[key]
 
-    def hurry(self) -> None:
-        """Make every key due at once; the operator has asked for another attempt."""
+    def make_due(self) -> None:
+        """Make every key due at once."""
         self.pending = {key: attrs.evolve(entry, next_attempt=0.0) for key, entry in self.pending.items()}
 
-    def ease(self) -> None:
-        """Let what may help itself be tried without its pause: the world around it has changed."""
+    def make_retryable_due(self) -> None:
+        """End the pause of each key whose error a retry may cure."""
         for key, entry in self.pending.items():
             if entry.error.retryable:
                 earlier = min(entry.next_attempt, entry.not_before)

@@ -153,7 +153,7 @@ class View:
     async def hurry(self) -> None:
         """Forget backoff and try everything again at once."""
         self._memberships.hurry()
-        self._router.loop.hurry()
+        self._router.loop.retry_now()
 
     async def claims(self) -> list[JSONValue]:
         """Return every claim that a route reflector knows of, by name, whatever became of it."""

@@ -109,7 +109,7 @@ class Actions:
         if name not in self._router.gates():
             why = self._router.knowledge.waiting.get(f"fabric/{entry.scope}", "the file has no such profile")
             raise ActionRefused(f"profile {entry.scope} is not at hand, so nothing was done: {why}")
-        async with self._router.loop.between_passes(name) as binding:
+        async with self._router.loop.exclusive(name) as binding:
             change, made = await self._undo(binding, entry)
         deed = deed_of(entry.scope, entry.table, change)
         self._log.info("cloud.undone", entry=number, by=made, change=deed.text)
@@ -185,7 +185,7 @@ class Actions:
             gate = self._router.gates().get(name)
             if gate is not None:
                 await asyncio.to_thread(gate.read)
-                self._router.loop.look(name)
+                self._router.loop.reread(name)
 
 
 def _hold_of(action: str, wanted: Wanted | None, holds: Sequence[Hold]) -> Hold | None:

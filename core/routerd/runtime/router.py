@@ -14,12 +14,13 @@ from typing import Any, Protocol
 import attrs
 
 from routerd.clouds import takeover
-from routerd.clouds.bindings import fabric_bindings
+from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate
 from routerd.clouds.site_routes import SiteRoutes
 from routerd.clouds.site_watch import SiteWatch
 from routerd.errors import ProviderError
 from routerd.model import specs
+from routerd.model.backoff import doubled
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey
@@ -109,7 +110,7 @@ class Router:
         self._holds_down = True
         self._recovering = store.salvaged is not None
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
-        self.site = SiteWatch(clock=clock, log=log, look=self.loop.look)
+        self.site = SiteWatch(clock=clock, log=log, reread=self.loop.reread)
         for binding in self._host_bindings():
             self.loop.bind(binding)
 
@@ -172,12 +173,11 @@ class Router:
 
         A gateway that was away for an hour would else be without its routes for minutes.
         """
-        self.loop.ease("routes")
+        self.loop.retry_role("routes")
 
     def gates(self) -> dict[str, Gate]:
-        """Return what decides on changes of clouds, by the name of the table."""
-        gates = ((binding.name, binding.gate) for binding in self.loop.bindings())
-        return {name: gate for name, gate in gates if isinstance(gate, Gate)}
+        """Return the gate of each cloud table, by the table's name."""
+        return gates(self.loop.bindings())
 
     async def plan(self, prepared: Prepared | None = None) -> Loop:
         """Return a loop that has compared everything once and changed nothing.
@@ -255,7 +255,7 @@ class Router:
         """Start a provider in the background, again and again until it succeeds."""
 
         async def work() -> None:
-            pause = 1.0
+            failures = 0
             while True:
                 try:
                     async with asyncio.timeout(START_DEADLINE):
@@ -267,8 +267,8 @@ class Router:
                     if self.knowledge.waiting.get(name) != text:
                         self._log.warning("provider.start.failed", provider=name, error=text)
                     self.knowledge.waiting[name] = text
-                await self._clock.sleep(pause)
-                pause = min(RETRY_CEILING, pause * 2)
+                failures += 1
+                await self._clock.sleep(doubled(failures, ceiling=RETRY_CEILING))
             self.knowledge.waiting.pop(name, None)
             self._started.append(provider)
             self._log.debug("provider.started", provider=name)
@@ -311,8 +311,8 @@ class Router:
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
         own = self.knowledge.instances[name].next_hop
         hold_down = spec.takeover_hold_down.total_seconds()
-        judge = takeover.Routes(self.site.seat, own, hold_down, stays=self._runs_lanes)
-        site = partial(SiteRoutes, routes=judge, clock=self._clock)
+        judge = takeover.RoutePermission(self.site.election, own, hold_down, stays=self._runs_lanes)
+        site = partial(SiteRoutes, permission=judge, clock=self._clock)
         for binding in fabric_bindings(
             name,
             fabric,

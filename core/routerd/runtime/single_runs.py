@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from routerd.clouds.gate import Gate
 from routerd.clouds.words import decoded
 from routerd.errors import ProviderError, StoreError
 from routerd.leaf.memberships import Memberships
@@ -134,12 +133,12 @@ async def _empty(router: Router, store: Store, binding: Binding, done: list[str]
 def _undoing(
     router: Router, store: Store, binding: Binding, observed: Mapping[object, object], failed: list[str]
 ) -> list[Change[object, object]]:
-    if isinstance(binding.gate, Gate):
-        ours = router.knowledge.instances[binding.gate.scope].next_hop
-        owned = store.journal.owned(binding.gate.scope, binding.gate.table)
-        return list(_restored(binding, ours, owned, observed, failed))
-    removals = [Change(key=key, before=value, after=None) for key, value in observed.items()]
-    return removals if binding.permits is None else list(filter(binding.permits, removals))
+    gate = router.gates().get(binding.name)
+    if gate is None:
+        return [Change(key=key, before=value, after=None) for key, value in observed.items()]
+    ours = router.knowledge.instances[gate.scope].next_hop
+    owned = store.journal.owned(gate.scope, gate.table)
+    return list(_restored(binding, ours, owned, observed, failed))
 
 
 def _restored(

@@ -82,7 +82,7 @@ async def test_it_does_not_keep_the_loop_busy(world: World) -> None:
     reads = world.table.observations
     await world.passes(5)
     assert world.table.observations == reads
-    assert world.loop._pause(world.loop._lanes["host"]) > 100
+    assert world.loop._lanes["host"]._pause() > 100
 
 
 async def test_it_is_made_as_soon_as_there_is_room_without_waiting_for_its_pause(world: World) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from routerd.clouds.hold_down import HoldDown
+from routerd.clouds.policy import CloudPolicy
 from routerd.errors import PermanentError
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
-from routerd.reconcile.hold_down import HoldDown
 from routerd.reconcile.loop import RESYNC, Binding, Loop
 from routerd.report.status import held
 from routerd.testing.clock import FakeClock
@@ -48,12 +49,26 @@ class TestPure:
         assert hold_down.ends() is None
 
 
+class Gate:
+    """Lets every change through, or none."""
+
+    def __init__(self, *, opened: bool) -> None:
+        self._opened = opened
+
+    def __call__(self, change: object) -> bool:
+        return self._opened
+
+    def noticed(self, changes: object, complete: bool) -> None:
+        pass
+
+
 class World:
     """A table with a hold-down that is read every five minutes, as a cloud's, and what is desired of it."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, *, hold_down: float = SECONDS, opened: bool = True, **more: Any) -> None:
         self.clock = FakeClock()
         self.table = FakeTable()
+        policy = CloudPolicy(self.table, gate=Gate(opened=opened), hold_down=hold_down)
         self.wanted: dict[Any, Any] = {"a": 1, "b": 1}
         self.loop = Loop(
             [
@@ -61,7 +76,8 @@ class World:
                     name="cloud",
                     role="fabric-routes",
                     table=self.table,
-                    **{"quiet": QUIET, "hold_down": SECONDS, **more},
+                    policy=policy,
+                    **{"quiet": QUIET, **more},
                 )
             ],
             derive=lambda: Desired(tables={"cloud": DesiredTable(values=dict(self.wanted))}),
@@ -108,7 +124,7 @@ async def test_what_stays_away_is_removed_when_the_time_is_over(world: World) ->
     await world.passes()
     assert world.table.content == {"a": 1, "b": 1}
     lane = world.loop._lanes["host"]
-    assert world.loop._pause(lane) == SECONDS < min(QUIET, RESYNC)
+    assert lane._pause() == SECONDS < min(QUIET, RESYNC)
     await world.passes(SECONDS)
     assert world.table.content == {"b": 1}
     assert world.report().held == 0
@@ -125,7 +141,7 @@ async def test_while_it_waits_everything_is_as_desired_and_it_is_noted(world: Wo
 @pytest.mark.parametrize("refused", [True, False], ids=["refused", "only planned"])
 async def test_a_deletion_that_is_not_made_does_not_keep_the_loop_busy(refused: bool) -> None:
     """After its time it is as any other change that waits: the cloud is not read again and again."""
-    world = World(gate=lambda change: refused)
+    world = World(opened=refused)
     world.table.content = {"a": 1, "b": 1}
     await world.passes()
     del world.wanted["a"]
@@ -138,7 +154,7 @@ async def test_a_deletion_that_is_not_made_does_not_keep_the_loop_busy(refused: 
     for _ in range(5):
         await world.passes(1.0)
     assert world.table.observations == reads
-    assert world.loop._pause(world.loop._lanes["host"]) > 10
+    assert world.loop._lanes["host"]._pause() > 10
 
 
 async def test_what_has_another_value_is_replaced_at_once(world: World) -> None:

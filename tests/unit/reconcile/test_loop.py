@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from routerd.clouds.policy import CloudPolicy
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
@@ -16,6 +17,19 @@ from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.faults import FaultPlan, every_fault
 from routerd.testing.tables import FakeTable
+
+
+class Gate:
+    """Lets every change through, or none."""
+
+    def __init__(self, *, opened: bool) -> None:
+        self._opened = opened
+
+    def __call__(self, change: object) -> bool:
+        return self._opened
+
+    def noticed(self, changes: object, complete: bool) -> None:
+        pass
 
 
 class World:
@@ -30,6 +44,9 @@ class World:
 
     def bind(self, name: str, role: str = "routes", **more: Any) -> None:
         self.loop.bind(Binding(name=name, role=role, table=self.tables[name], **more))
+
+    def bind_cloud(self, name: str, *, opened: bool = True, **more: Any) -> None:
+        self.bind(name, policy=CloudPolicy(self.tables[name], gate=Gate(opened=opened), **more))
 
     def want(self, **tables: Mapping[Any, Any] | DesiredTable) -> None:
         wanted = {
@@ -199,7 +216,7 @@ async def test_a_dry_run_says_what_and_does_nothing(world: World) -> None:
 
 async def test_a_table_that_may_not_be_changed_is_planned_and_not_ready() -> None:
     world = World(one=FakeTable())
-    world.bind("one", gate=lambda change: False)
+    world.bind_cloud("one", opened=False)
     world.want(one={"a": 1})
     await world.settle()
     assert world.tables["one"].content == {}
@@ -210,7 +227,7 @@ async def test_a_table_that_may_not_be_changed_is_planned_and_not_ready() -> Non
 
 async def test_only_what_the_journal_knows_is_deleted() -> None:
     world = World(one=FakeTable({"ours": 1, "unknown": 2}))
-    world.bind("one", permits=lambda change: change.key == "ours")
+    world.bind_cloud("one", permits=lambda change: change.key == "ours")
     world.want(one={})
     await world.settle()
     assert world.tables["one"].content == {"unknown": 2}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from routerd.clouds.policy import CloudPolicy
 from routerd.errors import PermanentError, ProviderError, StoreError, TransientError, UnsupportedError
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Binding, Loop
@@ -19,6 +20,19 @@ from routerd.testing.faults import FaultPlan
 from routerd.testing.tables import FakeTable
 
 Content = Mapping[Any, Any]
+
+
+class Gate:
+    """Lets every change through, or none."""
+
+    def __init__(self, *, opened: bool) -> None:
+        self._opened = opened
+
+    def __call__(self, change: object) -> bool:
+        return self._opened
+
+    def noticed(self, changes: object, complete: bool) -> None:
+        pass
 
 
 class Scene:
@@ -103,7 +117,8 @@ async def test_a_deletable_filter_that_cannot_be_asked_deletes_nothing_and_stops
     def unreadable(_: Hashable) -> bool:
         raise StoreError("the disk is gone")
 
-    scene = Scene(FakeTable({"old": 1}), permits=unreadable)
+    table: FakeTable[str, int] = FakeTable({"old": 1})
+    scene = Scene(table, policy=CloudPolicy(table, gate=Gate(opened=True), permits=unreadable))
     await scene.one_pass()
     assert scene.odd.content == {"old": 1}
     assert scene.sound.content == {"b": 2}
@@ -153,7 +168,7 @@ async def test_a_table_that_never_agrees_does_not_make_the_lane_spin() -> None:
         assert at_once <= 10
         await scene.clock.advance(60)
         assert scene.odd.observations - at_once <= 10
-        assert scene.error == "does not stay as it was made"
+        assert scene.error == "does not stay as routerd made it"
     assert scene.log.events("warning") == ["tunnel.create.failed"]
 
 
@@ -218,7 +233,7 @@ async def test_the_operator_may_hurry_what_waits() -> None:
     scene = Scene(FakeTable(refusals={"a": PermanentError("forbidden")}))
     async with running(scene):
         scene.odd.refusals.clear()
-        scene.loop.hurry()
+        scene.loop.retry_now()
         await scene.clock.settle()
         assert scene.odd.content == {"a": 1}
 
@@ -238,7 +253,7 @@ async def test_what_the_world_may_have_mended_is_tried_without_its_pause(
     scene = Scene(FakeTable(refusals={"a": error}))
     await scene.one_pass()
     scene.odd.refusals.clear()
-    scene.loop.ease(role)
+    scene.loop.retry_role(role)
     await scene.one_pass()
     assert scene.odd.content == made
 
@@ -277,7 +292,8 @@ async def test_a_quiet_table_is_read_when_its_wish_becomes_complete() -> None:
 
 
 async def test_a_quiet_table_that_is_only_planned_stays_quiet() -> None:
-    scene = Scene(FakeTable(), quiet=300.0, gate=lambda change: False)
+    table: FakeTable[str, int] = FakeTable()
+    scene = Scene(table, quiet=300.0, policy=CloudPolicy(table, gate=Gate(opened=False)))
     for _ in range(5):
         await scene.one_pass()
     assert scene.odd.observations == 1
@@ -292,7 +308,7 @@ async def test_a_hurried_table_is_not_quiet() -> None:
     scene = Scene(FakeTable(), quiet=300.0)
     await scene.one_pass()
     scene.odd.content.clear()
-    scene.loop.hurry()
+    scene.loop.retry_now()
     await scene.one_pass()
     assert scene.odd.content == {"a": 1}
 

@@ -53,7 +53,7 @@ def test_the_next_attempt_is_the_earliest_of_all() -> None:
     retries = Retries()
     retries.record({"a": PermanentError("never"), "b": BUSY}, now=10.0, jitter=0.5)
     assert retries.next_attempt() == 11.0
-    retries.hurry()
+    retries.make_due()
     assert retries.due("a", 0.0)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routerd.clouds.takeover import CONTEST, Routes, Seat, Stake, Standing, standing
+from routerd.clouds.takeover import CONTEST, Election, RoutePermission, Share, Standing, standing
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
@@ -28,8 +28,8 @@ def router(priority: int) -> IPv4Address:
     return IPv4Address("10.99.0.0") + priority
 
 
-def mine(priority: int) -> Stake:
-    return Stake(
+def mine(priority: int) -> Share:
+    return Share(
         ref="SAMEnrollmentClaim/x",
         group="site",
         priority=priority,
@@ -104,56 +104,56 @@ SAYS = {ACTIVE: heard(), STANDBY: heard(path(10)), ISOLATED: heard(by=())}
 @pytest.mark.parametrize("states", list(product(SAYS, repeat=6)))
 def test_active_is_who_has_led_for_the_whole_hold_down(states: tuple[str, ...]) -> None:
     """Every sequence of six moments, four seconds apart."""
-    seat = Seat()
+    election = Election()
     led_since: float | None = None
     for moment, state in enumerate(states):
         now = moment * 4.0
-        seat.look(mine(20), SAYS[state], now)
+        election.note(mine(20), SAYS[state], now)
         led_since = (now if led_since is None else led_since) if state == ACTIVE else None
         for later in (now, now + 3.9):
             active = led_since is not None and later - led_since >= HOLD
-            assert seat.active(HOLD, later) is active
-        assert seat.ends(HOLD) == (None if led_since is None else led_since + HOLD)
+            assert election.active(HOLD, later) is active
+        assert election.ends(HOLD) == (None if led_since is None else led_since + HOLD)
 
 
 def test_without_a_group_a_leaf_is_active_at_once_whatever_is_heard() -> None:
     for learned in (None, RouteSet(), heard(path(1))):
-        seat = Seat()
-        seat.look(None, learned, 0.0)
-        assert seat.active(HOLD, 0.0)
-        assert seat.note(HOLD, 0.0) is None
+        election = Election()
+        election.note(None, learned, 0.0)
+        assert election.active(HOLD, 0.0)
+        assert election.condition(HOLD, 0.0) is None
 
 
 @pytest.mark.parametrize("again", ["restart", "another priority", "another address"])
 def test_what_is_concluded_anew_begins_anew(again: str) -> None:
-    seat = Seat()
-    seat.look(mine(20), heard(), 0.0)
-    assert seat.active(HOLD, HOLD)
-    stake = mine(20)
+    election = Election()
+    election.note(mine(20), heard(), 0.0)
+    assert election.active(HOLD, HOLD)
+    share = mine(20)
     if again == "restart":
-        seat.restart()
+        election.restart()
     elif again == "another priority":
-        stake = mine(5)
+        share = mine(5)
     else:
-        stake = attrs.evolve(stake, prefixes=frozenset({OTHER}))
-    seat.look(stake, heard(), 100.0)
-    assert not seat.active(HOLD, 100.0 + HOLD - 0.1)
-    assert seat.active(HOLD, 100.0 + HOLD)
+        share = attrs.evolve(share, prefixes=frozenset({OTHER}))
+    election.note(share, heard(), 100.0)
+    assert not election.active(HOLD, 100.0 + HOLD - 0.1)
+    assert election.active(HOLD, 100.0 + HOLD)
 
 
 @pytest.mark.parametrize(
     ("learned", "now", "reason", "words"),
     [
-        (heard(), 0.0, "HoldDown", "active when that has held for 10 s"),
+        (heard(), 0.0, "HoldDown", "will be active after leading for 10 s"),
         (heard(), 10.0, "Active", "active in placement group site with priority 20"),
         (heard(path(10)), 10.0, "Standby", "standby in placement group site with priority 20: router 10.99"),
         (heard(by=()), 10.0, "Isolated", "the cloud's routes stay as they are"),
     ],
 )
 def test_it_is_said_who_is_active(learned: RouteSet, now: float, reason: str, words: str) -> None:
-    seat = Seat()
-    seat.look(mine(20), learned, 0.0)
-    note = seat.note(HOLD, now)
+    election = Election()
+    election.note(mine(20), learned, 0.0)
+    note = election.condition(HOLD, now)
     assert note is not None
     assert (note.type, note.status, note.reason) == ("Note", "True", reason)
     assert words in note.message
@@ -183,22 +183,22 @@ CHANGES = (CREATE, TAKE, DROP, DROP_THEIRS)
 def test_who_is_not_active_takes_nothing(
     learned: RouteSet, now: float, stays: bool, may: tuple[object, ...]
 ) -> None:
-    seat = Seat()
-    routes = Routes(seat, "us", HOLD, stays=stays)
-    seat.look(mine(20), learned, 0.0)
+    election = Election()
+    routes = RoutePermission(election, "us", HOLD, stays=stays)
+    election.note(mine(20), learned, 0.0)
     assert tuple(each for each in CHANGES if routes.permits(each, now)) == may
 
 
 def test_without_a_group_everything_is_as_the_journal_says() -> None:
-    seat = Seat()
-    seat.look(None, None, 0.0)
-    assert all(Routes(seat, "us", HOLD).permits(each, 0.0) for each in CHANGES)
+    election = Election()
+    election.note(None, None, 0.0)
+    assert all(RoutePermission(election, "us", HOLD).permits(each, 0.0) for each in CHANGES)
 
 
 def test_a_route_that_another_takes_unheard_is_left_to_it_for_a_time() -> None:
-    seat = Seat()
-    routes = Routes(seat, "us", HOLD)
-    seat.look(mine(20), heard(), 0.0)
+    election = Election()
+    routes = RoutePermission(election, "us", HOLD)
+    election.note(mine(20), heard(), 0.0)
     routes.observed({"k": THEIRS}, HOLD)
     assert routes.permits(TAKE, HOLD), "the first takeover"
     routes.won("k")
@@ -212,13 +212,13 @@ def test_a_route_that_another_takes_unheard_is_left_to_it_for_a_time() -> None:
 
 def test_who_stood_by_in_between_takes_over_again_at_once() -> None:
     """Then the other one was heard, and it is no contest."""
-    seat = Seat()
-    routes = Routes(seat, "us", HOLD)
-    seat.look(mine(20), heard(), 0.0)
+    election = Election()
+    routes = RoutePermission(election, "us", HOLD)
+    election.note(mine(20), heard(), 0.0)
     routes.observed({"k": OURS}, HOLD)
-    seat.look(mine(20), heard(path(10)), 20.0)
+    election.note(mine(20), heard(path(10)), 20.0)
     routes.observed({"k": THEIRS}, 20.0)
-    seat.look(mine(20), heard(), 30.0)
+    election.note(mine(20), heard(), 30.0)
     routes.observed({"k": THEIRS}, 30.0 + HOLD)
     assert routes.permits(TAKE, 30.0 + HOLD)
 
@@ -234,11 +234,11 @@ class Leaf:
     alive: bool = True
     looked: float = -1e9
     was: Standing | None = None
-    seat: Seat = attrs.field(factory=Seat)
-    routes: Routes = attrs.field(init=False)
+    election: Election = attrs.field(factory=Election)
+    routes: RoutePermission = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.routes = Routes(self.seat, str(self.priority), HOLD)
+        self.routes = RoutePermission(self.election, str(self.priority), HOLD)
 
 
 RESYNC = 300.0
@@ -285,13 +285,13 @@ class Site:
             for leaf in self.leaves:
                 if not leaf.alive:
                     continue
-                before = leaf.seat.active(HOLD, self.now - step), leaf.was
-                leaf.seat.look(mine(leaf.priority), self._hears(leaf), self.now)
-                leaf.was = leaf.seat.standing
-                changed = before != (leaf.seat.active(HOLD, self.now), leaf.was)
+                before = leaf.election.active(HOLD, self.now - step), leaf.was
+                leaf.election.note(mine(leaf.priority), self._hears(leaf), self.now)
+                leaf.was = leaf.election.standing
+                changed = before != (leaf.election.active(HOLD, self.now), leaf.was)
                 if changed or self.now - leaf.looked >= RESYNC:
                     self._pass(leaf)
-                active += [leaf.priority] * leaf.seat.active(HOLD, self.now)
+                active += [leaf.priority] * leaf.election.active(HOLD, self.now)
             if self.whole:
                 assert len(active) <= 1, f"{active} are active at {self.now}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from routerd.clouds.bindings import fabric_bindings
+from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate, Mode
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
 from routerd.model.specs import CloudProviderProfileSpec
@@ -75,7 +75,7 @@ class CloudWorld:
         self.start(mode)
 
     def gates(self) -> dict[str, Gate]:
-        return {each.name: each.gate for each in self.loop.bindings() if isinstance(each.gate, Gate)}
+        return gates(self.loop.bindings())
 
     def _derive(self) -> Desired:
         routes = DesiredTable(values={key(last): OURS for last in self.remote}, complete=self.complete)
@@ -93,7 +93,7 @@ class CloudWorld:
 
     async def looks(self) -> None:
         """Let the lane read everything, as after minutes."""
-        self.loop.hurry()
+        self.loop.retry_now()
         await self.passes()
 
     @property

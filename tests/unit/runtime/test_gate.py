@@ -261,7 +261,7 @@ async def test_an_approval_while_the_lane_runs_is_acted_on_by_the_next_pass(make
         await world.approve(action["id"])
         return found
 
-    world.loop.hurry()
+    world.loop.retry_now()
     with mock.patch.object(world.cloud.routes, "observe", observe):
         await world.loop.run_once("fabric/aws")
     assert world.loop._lanes["fabric/aws"].woken.is_set()

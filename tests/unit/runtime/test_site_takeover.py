@@ -180,7 +180,7 @@ async def test_one_takeover_each_way(tmp_path: Path, monkeypatch: pytest.MonkeyP
     async with site(tmp_path, monkeypatch) as made:
         a, b = made.a, made.b
         assert made.leads_to is None, "before the hold-down"
-        assert "active when that has held for 10 s" in a.said()
+        assert "will be active after leading for 10 s" in a.said()
         await made.until(lambda: made.leads_to == "eni-a", within=HOLD + 1)
         assert "active in placement group aws with priority 10" in a.said()
         assert "standby in placement group aws with priority 20: router 10.255.16.11" in b.said()
@@ -250,7 +250,7 @@ async def test_a_reload_begins_the_hold_down_anew(tmp_path: Path, monkeypatch: p
         await made.until(lambda: made.leads_to == "eni-a", within=HOLD + 1)
         made.a.router.replace(made.a.router.prepared)
         made.a.world.routes.settle(KEY, FabricRoute(next_hop="eni-b"))
-        made.a.router.loop.hurry()
+        made.a.router.loop.retry_now()
         await made.clock.advance(HOLD - 1)
         assert made.leads_to == "eni-b"
         await made.until(lambda: made.leads_to == "eni-a", within=2)
@@ -267,5 +267,5 @@ async def test_in_two_parts_a_route_changes_hands_seldom(
         for _ in range(int(QUIET // 60)):
             await made.clock.advance(60)
             for leaf in (made.a, made.b):
-                leaf.router.loop.hurry()
+                leaf.router.loop.retry_now()
         assert 2 <= len(made.a.writes) + len(made.b.writes) <= 6

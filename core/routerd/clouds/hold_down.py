@@ -8,7 +8,7 @@ from routerd.reconcile.order import AnyChange
 
 
 class HoldDown:
-    """Holds each deletion back for `seconds` after it was first wanted; what is wanted back starts anew."""
+    """Holds each deletion back for `seconds` after the key became unwanted, without a break."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -24,5 +24,5 @@ class HoldDown:
         return [change for change in changes if change.verb != "delete" or change.key not in waiting]
 
     def ends(self) -> float | None:
-        """Return when the first deletion that waits may be made, none when none waits."""
+        """Return when the first waiting deletion may be made; none when no deletion waits."""
         return self._ends

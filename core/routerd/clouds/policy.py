@@ -1,0 +1,60 @@
+"""Which changes of a cloud's table may be made now: permitted, not held down, let through by the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from routerd.clouds.hold_down import HoldDown
+from routerd.reconcile.desired import DesiredTable
+from routerd.reconcile.order import AnyChange
+from routerd.reconcile.policy import AnyTable, Verdict, differences, weighed
+
+
+class ChangeGate(Protocol):
+    """Lets changes through, or keeps them back; `clouds.gate.Gate` is the one in use."""
+
+    def __call__(self, change: AnyChange) -> bool:
+        """Say whether a change may be made."""
+        ...
+
+    def noticed(self, changes: Sequence[AnyChange], complete: bool) -> None:
+        """Take note of every change that a look found."""
+        ...
+
+
+class CloudPolicy:
+    """A policy of the loop for a cloud's table.
+
+    `permits` drops changes that the table cannot tell are not ours: an entry that the journal does not
+    list is not deleted. A deletion waits `hold_down` seconds, because an address that is gone for a moment
+    often returns. `gate` keeps back changes that nobody has approved; they stay planned.
+    """
+
+    def __init__(
+        self,
+        table: AnyTable,
+        *,
+        gate: ChangeGate,
+        permits: Callable[[AnyChange], bool] = lambda _: True,
+        hold_down: float = 0.0,
+    ) -> None:
+        self.gate = gate
+        self._table = table
+        self._permits = permits
+        self._hold_down = HoldDown(hold_down)
+
+    def judge(
+        self, want: DesiredTable, observed: Mapping[Hashable, object], *, now: float, dry_run: bool
+    ) -> Verdict:
+        """Return what becomes of the differences; a dry run waits for nothing and voids no approval."""
+        found = list(filter(self._permits, differences(self._table, want, observed)))
+        if dry_run:
+            return weighed(self._table, found)
+        due = self._hold_down.filtered(found, now)
+        # First, because an approval that has become void lets nothing through.
+        self.gate.noticed(found, want.complete)
+        verdict = weighed(self._table, due, may=self.gate)
+        return attrs.evolve(verdict, held=len(found) - len(due), held_until=self._hold_down.ends())

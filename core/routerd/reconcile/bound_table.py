@@ -1,0 +1,247 @@
+"""One table in the loop: its last look, its failed keys, and its report.
+
+What complicates this:
+- A look may be skipped: a cloud costs money and quota, and a table that failed waits for its retry.
+- A key that the table foresees to refuse counts as failed before it is tried.
+- A success that does not last is a failure, or a table that forgets would keep the loop busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import attrs
+
+from routerd.errors import ProviderError
+from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.guard import content_of, failures_of, guarded
+from routerd.reconcile.order import AnyChange, Step
+from routerd.reconcile.policy import AnyTable, Policy, TablePolicy, Verdict
+from routerd.reconcile.retry import Pending, Retries
+from routerd.reconcile.wording import key_text, noun
+from routerd.spi import Clock, Logger
+
+_WHOLE_TABLE = "(whole table)"
+_PAST = {"create": "created", "replace": "replaced", "delete": "deleted"}
+_LISTED = 20
+"""Number of changes of one step up to which the log names each."""
+
+
+@attrs.frozen(kw_only=True)
+class Binding:
+    """A table and how the loop treats it.
+
+    `role` is its rank (see `order.RANKS`), `lane` its group, `deadline` the seconds of one call.
+    While nothing changes on our side, `quiet` seconds pass between two observations.
+    """
+
+    name: str
+    role: str
+    table: AnyTable
+    lane: str = "host"
+    deadline: float = 30.0
+    policy: Policy = attrs.field(default=attrs.Factory(lambda self: TablePolicy(self.table), takes_self=True))
+    quiet: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class TableReport:
+    """The state of a table at the end of its last pass.
+
+    `planned` are changes that were found and not made (a dry run, a closed gate), `refused` those that
+    the table would refuse, each with the reason. `surplus` counts entries that are there, are not desired
+    and are not deleted yet, without those that are `held` for a time on purpose.
+    """
+
+    name: str
+    desired: int = 0
+    observed: int = 0
+    in_sync: int = 0
+    surplus: int = 0
+    held: int = 0
+    pending: Mapping[Hashable, Pending] = attrs.field(factory=dict)
+    planned: tuple[AnyChange, ...] = ()
+    refused: tuple[tuple[AnyChange, ProviderError], ...] = ()
+    complete: bool = True
+    error: str = ""
+    readable: bool = True
+
+    @property
+    def settled(self) -> bool:
+        """Say whether the world is as desired."""
+        open_ends = bool(self.pending) or bool(self.planned) or bool(self.surplus)
+        return self.readable and not open_ends and self.in_sync == self.desired
+
+
+class BoundTable:
+    """Compares and changes one table, and remembers how that went."""
+
+    def __init__(self, binding: Binding, *, clock: Clock, log: Logger, jitter: Callable[[], float]) -> None:
+        self.binding = binding
+        self.report: TableReport | None = None
+        self.late: frozenset[Hashable] = frozenset()
+        self._clock = clock
+        self._log = log
+        self._jitter = jitter
+        self._retries = Retries()
+        self._observed_at: float | None = None
+        self._wanted: tuple[Mapping[Hashable, object], bool] | None = None
+        self._refused: frozenset[Hashable] = frozenset()
+        self._held_until: float | None = None
+
+    # --- when ----------------------------------------------------------------------------------------
+
+    def reread(self) -> bool:
+        """Let the next pass observe the table; say whether it had been observed."""
+        before, self._observed_at = self._observed_at, None
+        return before is not None
+
+    def retry_now(self) -> None:
+        """Make every failed key due at once."""
+        self._observed_at = None
+        self._retries.make_due()
+
+    def retry_early(self) -> None:
+        """Make failed keys due that a change of the world around them may have helped."""
+        self._retries.make_retryable_due()
+
+    def next_look(self) -> float | None:
+        """Return the monotonic time at which a retry or a held change is due; none when nothing waits."""
+        whole = self._retries.pending.get(_WHOLE_TABLE)
+        if whole is not None:
+            # A table that cannot be read has nothing to do before its own retry.
+            return whole.next_attempt
+        times = (self._retries.next_attempt(), self._held_until)
+        return min((at for at in times if at is not None), default=None)
+
+    def _is_quiet(self, want: DesiredTable, now: float) -> bool:
+        if not self.binding.quiet or self._observed_at is None or self.report is None:
+            return False
+        if any(entry.next_attempt <= now for entry in self._retries.pending.values()):
+            return False
+        if self._held_until is not None and self._held_until <= now:
+            return False
+        unchanged = self._wanted == (dict(want.values), want.complete)
+        accounted = self.report.settled or bool(self._retries.pending) or bool(self.report.planned)
+        return unchanged and accounted and now - self._observed_at < self.binding.quiet
+
+    # --- look ----------------------------------------------------------------------------------------
+
+    async def compare(self, desired: Desired, *, dry_run: bool) -> list[AnyChange]:
+        """Observe the table and return the changes to make now; none in a dry run, or when no look is due."""
+        binding, retries = self.binding, self._retries
+        want = desired.table(binding.name)
+        now = self._clock.monotonic()
+        if not retries.due(_WHOLE_TABLE, now) or self._is_quiet(want, now):
+            return []
+        try:
+            async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
+                observed = content_of(await binding.table.observe())
+                verdict = binding.policy.judge(want, observed, now=now, dry_run=dry_run)
+        except ProviderError as error:
+            self._unreadable(error)
+            return []
+        retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
+        self._wanted = dict(want.values), want.complete
+        self._observed_at = now
+        self._held_until = verdict.held_until
+        self.late = verdict.late
+        retries.reconsider({change.key: change.after for change in verdict.changes})
+        retries.forget_settled({change.key for change in verdict.changes})
+        self._refuse(verdict, now, dry_run=dry_run)
+        found = [
+            change
+            for change in verdict.changes
+            if change.key not in verdict.refused and retries.due(change.key, now)
+        ]
+        planned = [change for change in found if dry_run or change.key in verdict.kept_back]
+        surplus = sum(change.verb == "delete" for change in verdict.changes)
+        self.report = TableReport(
+            name=binding.name,
+            desired=len(want.values),
+            observed=len(observed),
+            in_sync=len(want.values) - (len(verdict.changes) - surplus),
+            surplus=surplus,
+            held=verdict.held,
+            pending=dict(retries.pending),
+            planned=tuple(planned),
+            refused=tuple(
+                (change, verdict.refused[change.key])
+                for change in verdict.changes
+                if change.key in verdict.refused
+            ),
+            complete=want.complete,
+        )
+        return [] if dry_run else [change for change in found if change.key not in verdict.kept_back]
+
+    def _refuse(self, verdict: Verdict, now: float, *, dry_run: bool) -> None:
+        """Count each foreseen refusal as a failure, and drop those that the table no longer foresees."""
+        retries = self._retries
+        for key in self._refused - verdict.refused.keys():
+            retries.pending.pop(key, None)
+        self._refused = frozenset(verdict.refused)
+        failing = [
+            each for each in verdict.changes if each.key in verdict.refused and retries.due(each.key, now)
+        ]
+        if not failing or dry_run:
+            return
+        outcome = {change.key: verdict.refused[change.key] for change in failing}
+        self._log_outcome(failing, outcome)
+        wanted = {change.key: change.after for change in failing}
+        retries.record(outcome, now=now, jitter=self._jitter(), wanted=wanted)
+
+    def _unreadable(self, error: ProviderError) -> None:
+        before = self._retries.pending.get(_WHOLE_TABLE)
+        self._retries.record({_WHOLE_TABLE: error}, now=self._clock.monotonic(), jitter=self._jitter())
+        if before is None or str(before.error) != str(error):
+            self._log.warning("table.unreadable", table=self.binding.name, error=str(error))
+        self.report = attrs.evolve(
+            self.report or TableReport(name=self.binding.name),
+            error=str(error),
+            readable=False,
+            pending=dict(self._retries.pending),
+        )
+
+    # --- change --------------------------------------------------------------------------------------
+
+    async def apply(self, step: Step) -> bool:
+        """Make the changes of one step; return whether any of them was made."""
+        binding, retries = self.binding, self._retries
+        failures: Mapping[Hashable, ProviderError]
+        try:
+            async with guarded(self._log, table=binding.name, call="apply", deadline=binding.deadline):
+                failures = failures_of(await binding.table.apply(step.changes))
+        except ProviderError as error:
+            failures = {change.key: error for change in step.changes}
+        wanted = {change.key: change.after for change in step.changes}
+        outcome = {key: retries.judged(key, after, failures.get(key)) for key, after in wanted.items()}
+        self._log_outcome(step.changes, outcome)
+        retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter(), wanted=wanted)
+        done = [change.verb for change in step.changes if outcome[change.key] is None]
+        if self.report is not None:
+            self.report = attrs.evolve(
+                self.report,
+                pending=dict(retries.pending),
+                in_sync=self.report.in_sync + len(done) - done.count("delete"),
+                surplus=self.report.surplus - done.count("delete"),
+                observed=self.report.observed + done.count("create") - done.count("delete"),
+            )
+        return bool(done)
+
+    def _log_outcome(
+        self, changes: Sequence[AnyChange], outcome: Mapping[Hashable, ProviderError | None]
+    ) -> None:
+        word = noun(self.binding.role)
+        made = [change for change in changes if outcome[change.key] is None]
+        if len(made) > _LISTED:
+            self._log.info("table.changed", table=self.binding.name, changes=len(made))
+        else:
+            for change in made:
+                self._log.info(f"{word}.{_PAST[change.verb]}", key=key_text(change.key))
+        for change in changes:
+            error = outcome[change.key]
+            if error is None:
+                continue
+            before = self._retries.pending.get(change.key)
+            if before is None or str(before.error) != str(error):
+                self._log.warning(f"{word}.{change.verb}.failed", key=key_text(change.key), error=str(error))
