@@ -38,10 +38,10 @@ BURST = 50
 all were writes ("Understand how Azure Resource Manager throttles requests", "Network throttling")."""
 
 DEFAULT_LIMIT = Limit(
-    routes=400, source="the default; grant Microsoft.Network/locations/usages/read or set routesPerRouteTable"
+    routes=1000, source="the default; grant Microsoft.Network/locations/usages/read or set routesPerRouteTable"
 )
-"""What a table holds at least ("Virtual network traffic routing": 400; "Azure subscription limits": 1,000
-since 2026, which a table of Azure Virtual Network Manager held before)."""
+"""Routes of a table by default ("Azure subscription and service limits": 1,000 since spring 2026). A
+subscription that still has 400 refuses the 401st route, and the message names the limit."""
 
 
 class AzureFabric:

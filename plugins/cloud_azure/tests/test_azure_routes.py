@@ -290,9 +290,9 @@ async def test_a_route_to_nobody_of_the_site_is_not_made(
 
 
 async def test_the_limit_is_that_of_the_subscription(fabric: AzureFabric, cloud: AzureSubscription) -> None:
-    cloud.limits["RoutesPerRouteTable"] = 1000
+    cloud.limits["RoutesPerRouteTable"] = 400
     await fabric.routes.observe()
-    assert fabric.limit.routes == 1000
+    assert fabric.limit.routes == 400
     await fabric.routes.observe()
     assert cloud.troubles.count("Microsoft.Network/locations/usages/read") == 2, "two pages, once"
 
@@ -301,7 +301,7 @@ async def test_who_may_not_ask_goes_by_the_default(fabric: AzureFabric, cloud: A
     group = f"/subscriptions/{cloud.subscription}/resourceGroups/{cloud.group}"
     cloud.access.assignments[:] = [Assignment(scope=group, actions=("*",))]
     await fabric.routes.observe()
-    assert fabric.limit.routes == 400
+    assert fabric.limit.routes == 1000
     assert "locations/usages/read" in fabric.limit.source
 
 

@@ -181,10 +181,10 @@ async def test_a_list_has_pages(sdk: Sdk, cloud: AzureSubscription) -> None:
 
 
 async def test_the_limit_of_routes_is_among_the_usages(sdk: Sdk, cloud: AzureSubscription) -> None:
-    cloud.limits["RoutesPerRouteTable"] = 1000
+    cloud.limits["RoutesPerRouteTable"] = 400
     usages = await sdk.do(lambda network: list(network.usages.list(cloud.location)))
     (limit,) = [each for each in usages if each.name.value == "RoutesPerRouteTable"]
-    assert (limit.limit, limit.unit, limit.name.localized_value) == (1000, "Count", "Routes per Route Table")
+    assert (limit.limit, limit.unit, limit.name.localized_value) == (400, "Count", "Routes per Route Table")
 
 
 async def test_what_is_not_there_is_not_found(sdk: Sdk, cloud: AzureSubscription) -> None:

@@ -35,11 +35,11 @@ ARM = "https://management.azure.com"
 LIMITS = {
     "VirtualNetworks": ("Virtual Networks", 1000),
     "NetworkInterfaces": ("Network Interfaces", 65536),
-    "RouteTables": ("Route Tables", 200),
-    "RoutesPerRouteTable": ("Routes per Route Table", 400),
+    "RouteTables": ("Route Tables", 600),
+    "RoutesPerRouteTable": ("Routes per Route Table", 1000),
 }
 """Names, words and limits of a subscription as "Usages - List" says them ("Azure subscription and service
-limits": 400 routes, 1,000 since 2026)."""
+limits", as of spring 2026)."""
 
 _PAGE = 2
 _HOPS = ("VirtualAppliance", "Internet", "None", "VnetLocal", "VirtualNetworkGateway")
