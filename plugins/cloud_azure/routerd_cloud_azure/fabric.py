@@ -38,7 +38,8 @@ BURST = 50
 all were writes ("Understand how Azure Resource Manager throttles requests", "Network throttling")."""
 
 DEFAULT_LIMIT = Limit(
-    routes=1000, source="the default; grant Microsoft.Network/locations/usages/read or set routesPerRouteTable"
+    routes=1000,
+    source="the default; grant Microsoft.Network/locations/usages/read or set routesPerRouteTable",
 )
 """Routes of a table by default ("Azure subscription and service limits": 1,000 since spring 2026). A
 subscription that still has 400 refuses the 401st route, and the message names the limit."""

@@ -62,7 +62,7 @@ class RouteFile:
             edit(content)
             draft = self._path.with_name(self._path.name + ".new")
             draft.write_text(json.dumps(content, indent=2) + "\n")
-            # A rename is atomic: whoever reads sees the old file or the new one.
+            # A rename is atomic: a reader sees the old file or the new one.
             draft.replace(self._path)
 
     @contextlib.contextmanager
@@ -170,7 +170,7 @@ class StaticFabric:
         content = await asyncio.to_thread(self._file.read)
         if self._options.next_hop not in content["nics"]:
             raise PermanentError(
-                f"{self._plugin}: next hop {self._options.next_hop} is no NIC in the route file"
+                f"{self._plugin}: next hop {self._options.next_hop} is not a NIC of the route file"
             )
         nics = [
             Nic(
