@@ -31,7 +31,7 @@ from tests.cloud.ledger import Ledger
 from tests.cloud.storm_time import HastyClock, StormClock
 
 from routerd.model.route import LearnedRoute, RouteSet
-from routerd.plugins.providers import Workshop
+from routerd.plugins.providers import ProviderFactory
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.reconcile.loop import TableReport
@@ -130,7 +130,7 @@ class World:
         store = open_store(self.state, clock=self.clock)
         log = Log(stream=self.stories, level="debug", now=self.clock.now)
         supervisor = Keeper(clock=self.clock, log=log)
-        workshop = Workshop(
+        factory = ProviderFactory(
             prepared=prepared,
             directories=directories,
             kernel=FakeKernel(),
@@ -140,7 +140,7 @@ class World:
             wake=lambda lane: self.process.router.wake(lane) if self.process is not None else None,
             read_only=False,
         )
-        made = attrs.evolve(workshop.make(), routings={"bgp": FakeRouting(self._speaker)})
+        made = attrs.evolve(factory.make(), routings={"bgp": FakeRouting(self._speaker)})
         tables = HostTables(
             routes=FakeTable(), addresses=FakeTable(), sysctls=FakeTable(), firewall=FakeTable()
         )

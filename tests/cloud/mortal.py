@@ -18,7 +18,7 @@ import attrs
 from tests.cloud.chaos_process import Keeper, configured
 
 from routerd.model.route import LearnedRoute, RouteSet
-from routerd.plugins.providers import Workshop
+from routerd.plugins.providers import ProviderFactory
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
@@ -52,7 +52,7 @@ async def live(orders: Orders) -> None:
     log = Log(stream=sys.stderr, level="info")
     supervisor, speaker = Keeper(clock=clock, log=log), FakeWorld()
     speaker.learned = _learned(orders.prefixes[:1] if orders.final is None else orders.final)
-    workshop = Workshop(
+    factory = ProviderFactory(
         prepared=prepared,
         directories=directories,
         kernel=FakeKernel(),
@@ -63,7 +63,7 @@ async def live(orders: Orders) -> None:
     )
     router = Router(
         prepared,
-        attrs.evolve(workshop.make(), routings={"bgp": FakeRouting(speaker)}),
+        attrs.evolve(factory.make(), routings={"bgp": FakeRouting(speaker)}),
         tables=HostTables(
             routes=FakeTable(), addresses=FakeTable(), sysctls=FakeTable(), firewall=FakeTable()
         ),

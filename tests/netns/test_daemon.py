@@ -91,7 +91,7 @@ with daemon(ready=False):
     until(lambda: "state.damaged" in log())
     until(lambda: status()["phase"] != "Starting" and passes() > 0)
     why = str(status()["reasons"])
-    assert "the state file was damaged: nothing is removed" in why, why
+    assert "the state file was damaged: routerd removes nothing" in why, why
     assert "10.50.0.0/16" in routes(), routes()
     assert any("is set aside as routerd.db.damaged-" in note for note in status()["notes"]), status()["notes"]
     assert "attention" in log()

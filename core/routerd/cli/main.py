@@ -55,7 +55,9 @@ class _Group(LazyGroup):
         return next((each for each in self._added(ctx, cmd_name) if each.name == cmd_name), None)
 
     def _added(self, ctx: click.Context, name: str = "") -> list[click.Command]:
-        from routerd.plugins.host import PluginHost, installation  # noqa: PLC0415 - not for every start
+        # Not for every start.
+        from routerd.plugins.host import PluginHost  # noqa: PLC0415 - as said
+        from routerd.plugins.installed import installation  # noqa: PLC0415 - as said
 
         allowed = list(ctx.params.get("plugins") or ())
         if name and name not in allowed and name in installation().plugins:

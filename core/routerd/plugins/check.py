@@ -1,4 +1,4 @@
-"""Everything that can be found wrong before anything is touched: file, plugins, options, needs."""
+"""Every check before routerd touches the host: the file, the plugins, their options, unmet needs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
-from routerd.plugins.host import PluginFault, PluginHost
+from routerd.plugins.conflicts import PluginFault
+from routerd.plugins.host import PluginHost
 from routerd.spi import Capability
 
 
 @attrs.frozen(kw_only=True)
 class Prepared:
-    """A configuration and plugins that fit each other; nothing has been touched yet.
+    """A configuration and the plugins that fit it.
 
-    `options` are the plugins' own by name, `profile_options` those of each cloud profile.
+    `options` are those of each plugin, `profile_options` those of each cloud profile.
     """
 
     configuration: config.Configuration
@@ -36,13 +37,13 @@ class Prepared:
 def prepare(path: Path, *, plugins: Sequence[str] | None = None, lenient: bool = False) -> Prepared:
     """Read the file, load the plugins that `plugins` (else the file) allows, and check all of it.
 
-    Raises `ConfigError` with everything that was found, what is wrong with plugins among it.
+    Raises one `ConfigError` with every problem of the file and of the plugins.
     """
     return _prepare(config.read_document(path), plugins=plugins, lenient=lenient)
 
 
 def prepare_text(text: str, *, file: str) -> Prepared:
-    """Check a configuration that is not in a file yet; `file` is what messages call it."""
+    """Check a configuration from memory; messages call it `file`."""
     return _prepare(config.parse_document(text, file), plugins=None, lenient=False)
 
 
@@ -56,7 +57,7 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
     options = _plugin_options(configuration, host, problems, lenient=lenient)
     profile_options = _profile_options(configuration, host, problems, lenient=lenient)
     if not faults:
-        # What a plugin would provide is not known when it cannot be loaded.
+        # A plugin that failed to load might have provided what is missing.
         problems += _needs(configuration, host)
         problems += _sharing(configuration, host)
         problems += [_of_plugins(configuration, text, severity="warning") for text in host.warnings]
@@ -133,7 +134,7 @@ def _profile_options(
 
 
 def _sharing(configuration: config.Configuration, host: PluginHost) -> Iterator[Problem]:
-    """Yield a problem for each profile that is to take over in a cloud whose plugin cannot."""
+    """Yield a problem for each profile with `takeoverFrom` whose plugin cannot take over routes."""
     fabrics = host.fabrics()
     for resource in configuration.of(specs.CloudProviderProfileSpec):
         spec = resource.spec
@@ -147,12 +148,12 @@ def _sharing(configuration: config.Configuration, host: PluginHost) -> Iterator[
                 resource=resource.id.ref,
                 path="spec.takeoverFrom",
                 message=f"plugin {plugin.info.name} cannot take over routes of other routers",
-                hint="take it out; the site has one router then",
+                hint="remove the field; the site then has one router",
             )
 
 
 def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Problem]:
-    """Yield a problem for each thing that the file asks for and no enabled plugin provides."""
+    """Yield a problem for each mode, protocol, method or cloud that no enabled plugin provides."""
     modes = host.transports()
     for resource in configuration.resources:
         spec = resource.spec

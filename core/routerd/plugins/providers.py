@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -14,7 +14,7 @@ from routerd.errors import PluginError
 from routerd.kernel.links import NetlinkKernel
 from routerd.model import specs
 from routerd.plugins.check import Prepared
-from routerd.plugins.host import LoadedPlugin
+from routerd.plugins.loading import LoadedPlugin
 from routerd.plugins.pacing import Buckets
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
@@ -38,7 +38,7 @@ P = TypeVar("P")
 
 
 @attrs.frozen(kw_only=True)
-class Made:
+class Providers:
     """The providers of one daemon by kind; fabrics by the name of their profile."""
 
     transports: dict[str, Transport]
@@ -52,8 +52,8 @@ class Made:
 
 
 @attrs.frozen(kw_only=True)
-class Workshop:
-    """Makes providers. With `read_only` they may only look."""
+class ProviderFactory:
+    """Makes providers; with `read_only` they observe and change nothing."""
 
     prepared: Prepared
     directories: Directories
@@ -65,7 +65,7 @@ class Workshop:
     read_only: bool = False
     _buckets: dict[str, Buckets] = attrs.field(factory=dict)
 
-    def make(self) -> Made:
+    def make(self) -> Providers:
         """Make every provider that the configuration can use."""
         host = self.prepared.host
         fabrics = host.fabrics()
@@ -77,7 +77,7 @@ class Workshop:
             if profile.spec.takeover_from:
                 cast("SharedFabric", made).share(frozenset(profile.spec.takeover_from))
             made_fabrics[profile.name] = made
-        return Made(
+        return Providers(
             transports={k: self._shared(p, d) for k, (p, d) in host.transports().items()},
             routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},
             enrollments={k: self._shared(p, d) for k, (p, d) in host.enrollments().items()},
@@ -92,19 +92,16 @@ class Workshop:
     def _create(
         self, plugin: LoadedPlugin, provider: Provider[P], options: object, *, lane: str, instance: str
     ) -> P:
-        state, run = self.directories.plugin(plugin.info.name)
-
         def spawn(name: str, work: Work) -> None:
             self.supervisor.spawn(f"{plugin.info.name}/{instance}/{name}", work)
 
-        context = PluginContext(
-            plugin=plugin.info.name,
+        context = _context(
+            plugin,
             node=self.prepared.configuration.node,
-            log=self.log.bind(plugin=plugin.info.name),
+            log=self.log,
             clock=self.clock,
             kernel=self.kernel,
-            state_dir=state,
-            run_dir=run,
+            directories=self.directories,
             wake=lambda: self.wake(lane),
             spawn=spawn,
             pacing=self._buckets.setdefault(plugin.info.name, Buckets(self.clock)),
@@ -113,21 +110,33 @@ class Workshop:
         return create(provider, context, options)
 
 
+def _context(
+    plugin: LoadedPlugin,
+    *,
+    log: Log,
+    directories: Directories,
+    **more: Any,  # noqa: ANN401 - the other fields of the context as they are
+) -> PluginContext:
+    name = plugin.info.name
+    state, run = directories.plugin(name)
+    return PluginContext(plugin=name, log=log.bind(plugin=name), state_dir=state, run_dir=run, **more)
+
+
 _PROMISES = {
-    Capability.ENCRYPTS: ("peers", "says it encrypts but has no peers"),
-    Capability.SHARES_SITE: ("share", "says it shares its site but cannot be told with whom"),
-    Capability.DIAGNOSES: ("diagnose", "says it diagnoses but does not"),
-    Capability.SHOWS_PAYLOAD: ("payload", "says it shows its payload but has none"),
+    Capability.ENCRYPTS: ("peers", "declares ENCRYPTS and has no table `peers`"),
+    Capability.SHARES_SITE: ("share", "declares SHARES_SITE and has no method `share`"),
+    Capability.DIAGNOSES: ("diagnose", "declares DIAGNOSES and has no method `diagnose`"),
+    Capability.SHOWS_PAYLOAD: ("payload", "declares SHOWS_PAYLOAD and has no method `payload`"),
 }
 
 
 def create(provider: Provider[P], context: PluginContext, options: object) -> P:
-    """Make a provider; `PluginError` when it cannot be made or lacks what it promises."""
+    """Make a provider; `PluginError` when that fails or the provider lacks a declared capability."""
     who = f"plugin {context.plugin}"
     try:
         made = provider.create(context, options)
     except Exception as error:
-        raise PluginError(f"{who}: provider {provider.kind} cannot be made: {error!r}") from error
+        raise PluginError(f"{who}: provider {provider.kind}: `create` failed: {error!r}") from error
     for capability, (name, words) in _PROMISES.items():
         if capability in provider.capabilities and not hasattr(made, name):
             raise PluginError(f"{who}: {provider.kind} {words}")
@@ -138,23 +147,21 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
 def alone(
     plugin: LoadedPlugin, provider: Provider[P], options: object, *, node: str, log: Log, read_only: bool
 ) -> Iterator[P]:
-    """Yield one provider for a command that needs no daemon; it has not been started.
+    """Yield one provider, not started, for a command that needs no daemon.
 
-    Its directories go away with it, and what it spawns is refused: there is nobody to look after it.
+    Its directories disappear with it, and it may not spawn tasks, because no daemon would keep them.
     """
     with tempfile.TemporaryDirectory(prefix="routerd-") as spare:
         directories = Directories(state=Path(spare) / "state", run=Path(spare) / "run")
         directories.make()
-        state, run = directories.plugin(plugin.info.name)
         clock = SystemClock()
-        context = PluginContext(
-            plugin=plugin.info.name,
+        context = _context(
+            plugin,
             node=node,
-            log=log.bind(plugin=plugin.info.name),
+            log=log,
             clock=clock,
             kernel=NetlinkKernel(),
-            state_dir=state,
-            run_dir=run,
+            directories=directories,
             wake=lambda: None,
             spawn=_refuse_to_spawn,
             pacing=Buckets(clock),
@@ -165,4 +172,4 @@ def alone(
 
 def _refuse_to_spawn(name: str, work: Work) -> None:
     work.close()
-    raise PluginError(f"task {name} cannot run: there is no daemon that would keep it")
+    raise PluginError(f"task {name}: not started; only a daemon keeps tasks")

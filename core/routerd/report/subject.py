@@ -10,7 +10,7 @@ from routerd.model.claim import AdmittedClaim
 from routerd.model.fabric import InstanceFacts
 from routerd.model.route import RouteSet
 from routerd.plugins.check import Prepared
-from routerd.plugins.providers import Made
+from routerd.plugins.providers import Providers
 from routerd.reconcile.derive import Inputs
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Loop
@@ -49,7 +49,7 @@ class Subject(Protocol):
         ...
 
     @property
-    def made(self) -> Made:
+    def made(self) -> Providers:
         """Return the providers."""
         ...
 

@@ -1,4 +1,4 @@
-"""What the daemon, the dry run, the single run and `routerd down` have in common: all parts, joined."""
+"""All parts joined, for the daemon, the dry run, the single run and `routerd down`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from routerd.kernel.links import NetlinkKernel
 from routerd.kernel.routes.table import RouteTable
 from routerd.kernel.sysctl import SysctlTable
 from routerd.plugins.check import Prepared
-from routerd.plugins.providers import Made, Workshop
+from routerd.plugins.providers import ProviderFactory, Providers
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
@@ -42,14 +42,14 @@ class Assembly:
     log: Log
     supervisor: Supervisor
     store: Store
-    made: Made
+    made: Providers
     router: Router
     obstacles: Obstacles
 
 
 @contextmanager
 def only_one(directories: Directories) -> Iterator[None]:
-    """Hold the lock that makes this process the only one that acts on the state directory.
+    """Hold the lock of the state directory, so that only this process acts on it.
 
     `ControlError` names the process that holds it. The kernel drops the lock with its process.
     """
@@ -64,7 +64,7 @@ def only_one(directories: Directories) -> Iterator[None]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise ControlError(
-                f"routerd (process {holder}) is running on {directories.state} already; "
+                f"state directory {directories.state}: in use by routerd process {holder}; "
                 "stop it first, or use another --state-dir"
             ) from error
         os.ftruncate(descriptor, 0)
@@ -83,10 +83,10 @@ async def assembled(
     read_only: bool = False,
     on_pass: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Assembly]:
-    """Join all parts, and take them apart at the end; the data plane stays as it is.
+    """Join all parts, and separate them at the end; the data plane stays as it is.
 
-    With `read_only` nothing is changed anywhere: what does not exist yet is looked for in a
-    temporary directory that goes away.
+    With `read_only` nothing is changed anywhere; a temporary directory replaces each directory that
+    does not exist.
     """
     with ExitStack() as stack:
         if read_only:
@@ -138,7 +138,7 @@ def _join(
 
     kernel = NetlinkKernel()
     firewall = FirewallTable()
-    workshop = Workshop(
+    factory = ProviderFactory(
         prepared=prepared,
         directories=directories,
         kernel=kernel,
@@ -148,7 +148,7 @@ def _join(
         wake=wake,
         read_only=read_only,
     )
-    made = workshop.make()
+    made = factory.make()
     router = Router(
         prepared,
         made,

@@ -1,4 +1,4 @@
-"""The daemon: checks everything, joins the parts, runs until it is told to stop. On one screen."""
+"""The daemon: it checks everything, joins the parts, and runs until a signal stops it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from routerd.runtime.cloud_actions import Actions
 from routerd.runtime.invocation import Command
 
 WATCH_SECONDS = 2.0
-"""How often, at most, it is asked whether the router is ready."""
+"""Minimum seconds between two readiness checks."""
 
 
 async def run(command: Command, log: Log) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the file again. The data plane stays as it is.
+    """Run until SIGTERM or SIGINT; SIGHUP reloads the file. The data plane stays as it is.
 
     Raises `ConfigError`, `PluginError`, `ControlError` and `StoreError` before anything is touched.
     """
@@ -123,7 +123,7 @@ class _Daemon:
                 self._log.error("reload.refused", problem=str(problem))
 
     async def _reload(self) -> None:
-        """Use the file as it is now; raises and changes nothing when it cannot be used."""
+        """Use the file as it is now; raise and change nothing when it has an error."""
         async with self._reloading:
             notify("RELOADING=1")
             try:
@@ -139,7 +139,7 @@ class _Daemon:
     # --- watching ----------------------------------------------------------------------------------------
 
     async def _watch_phase(self) -> None:
-        """Tell systemd and the log whether the router is ready, and why not; the log, what is in its way."""
+        """Report readiness and its reasons to systemd and the log, and obstacles to the log."""
         said: list[str] | None = None
         noted: set[str] = set()
         while True:
@@ -161,7 +161,7 @@ class _Daemon:
             noted = found
             await self._assembly.clock.sleep(WATCH_SECONDS)
             if why:
-                # Sessions come up and claims are accepted without a pass of the loop.
+                # A session comes up, or a reflector accepts a claim, without a pass of the loop.
                 self._passed.set()
 
     async def _watch_expiry(self) -> None:
@@ -180,7 +180,7 @@ class _Daemon:
                 self._router.wake()
 
     async def _feed_watchdog(self) -> None:
-        """Show systemd that this loop still turns (`WatchdogSec=` of the unit)."""
+        """Feed the watchdog of systemd (`WatchdogSec=` of the unit) from the event loop."""
         microseconds = int(os.environ.get("WATCHDOG_USEC", "0") or 0)
         while True:
             notify("WATCHDOG=1")

@@ -1,4 +1,4 @@
-"""What the daemon and the commands beside it are started with."""
+"""The invocation of the daemon, and of the commands that run in its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Command:
-    """What the daemon was started with."""
+    """The file, directories and plugins that the command line names."""
 
     config: Path
     directories: Directories = Directories()

@@ -1,4 +1,4 @@
-"""What the running daemon knows of the world, kept current by its tasks and read by derivation."""
+"""The facts of a running daemon; its tasks keep them current and derivation reads them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from routerd.model.route import RouteSet
 
 @attrs.define
 class Knowledge:
-    """Facts by source. `waiting` says in words what has not answered yet, by source."""
+    """Facts by source; `waiting` has the reason, in words, for each source without an answer."""
 
     claims: tuple[AdmittedClaim, ...] = ()
     own_claims: Mapping[str, Claim] = attrs.field(factory=dict)

@@ -1,13 +1,11 @@
-"""The router: providers brought up, facts gathered, tables bound to the loop.
+"""The router: it keeps the facts current, binds the tables to the loop, and derives the desired state.
 
-`Router` owns no policy. It starts what the configuration asks for, keeps `Knowledge` current, and
-gives the loop a function that derives the desired state from it.
+`starter` brings the providers up; `clouds` has the policies of cloud tables.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,38 +16,34 @@ from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate
 from routerd.clouds.site_routes import SiteRoutes
 from routerd.clouds.site_watch import SiteWatch
-from routerd.errors import ProviderError
 from routerd.model import specs
-from routerd.model.backoff import doubled
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.intent import Intent
-from routerd.model.names import PublicKey
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
 from routerd.model.tunnel import Tunnel
 from routerd.plugins.check import Prepared
-from routerd.plugins.providers import Made
+from routerd.plugins.providers import Providers
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
+from routerd.runtime.device_keys import DeviceKeys
 from routerd.runtime.knowledge import Knowledge
-from routerd.spi import Clock, Fabric, Lifecycle, Routing, Table, Transport
+from routerd.runtime.starter import Starter
+from routerd.spi import Clock, Fabric, Routing, Table, Transport
 from routerd.store import JournalBook
 
-START_DEADLINE = 60.0
 RECOVERY_SECONDS = 180.0
-"""How long nothing is removed after a damaged state file; leaves ask every minute whether they are known."""
-
-RETRY_CEILING = 60.0
+"""Seconds without deletions after a damaged state file; in that time each leaf enrolls again."""
 
 
 class RouterStore(Protocol):
-    """What the router needs of the store.
+    """The part of the store that the router uses.
 
-    `salvaged` says what was taken over from a damaged file when this one was opened.
+    `salvaged` describes the records that were recovered from a damaged file.
     """
 
     @property
@@ -59,7 +53,7 @@ class RouterStore(Protocol):
 
     @property
     def salvaged(self) -> object | None:
-        """Return none unless the file was damaged."""
+        """Return the recovery report; none when the file was sound."""
         ...
 
     def admitted(self) -> tuple[AdmittedClaim, ...]:
@@ -82,12 +76,12 @@ class HostTables:
 
 
 class Router:
-    """Brings the providers up and keeps the loop supplied."""
+    """Keeps the facts current and the loop supplied with them."""
 
     def __init__(
         self,
         prepared: Prepared,
-        made: Made,
+        made: Providers,
         *,
         tables: HostTables,
         store: RouterStore,
@@ -99,64 +93,64 @@ class Router:
         self.prepared = prepared
         self.made = made
         self.knowledge = Knowledge()
-        self._tables = tables
         self._store = store
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
         self._admitted: Callable[[], tuple[AdmittedClaim, ...]] = store.admitted
-        self._started: list[Lifecycle] = []
         self._runs_lanes = True
         self._holds_down = True
         self._recovering = store.salvaged is not None
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
+        self._starter = Starter(
+            knowledge=self.knowledge, supervisor=supervisor, clock=clock, log=log, wake=self.loop.wake
+        )
+        self._keys = DeviceKeys(
+            transport=made.encrypting(),
+            knowledge=self.knowledge,
+            supervisor=supervisor,
+            clock=clock,
+            wake=self.loop.wake,
+        )
         self.site = SiteWatch(clock=clock, log=log, reread=self.loop.reread)
-        for binding in self._host_bindings():
+        for binding in _host_bindings(tables):
             self.loop.bind(binding)
 
     # --- life --------------------------------------------------------------------------------------
 
     async def start(self, *, lanes: bool = True, hold_down: bool = True) -> None:
-        """Start everything; what cannot start yet is tried again in the background.
+        """Start everything; a provider that fails to start is retried in the background.
 
-        Without `lanes` the tables are bound but nothing compares them, for who only wants to look.
-        Without `hold_down` nothing is kept for a time, for who does not stay to remove it later.
+        `lanes=False` binds the tables but runs no lane; dry runs use it. `hold_down=False` deletes
+        without a wait; a run that ends by itself uses it.
         """
         self._runs_lanes = lanes
         self._holds_down = hold_down
         self.refresh()
         self.site.hear(self.inputs())
-        for name, transport in self.made.transports.items():
-            self._bring_up(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
-        for name, routing in self.made.routings.items():
-            self._bring_up(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
-        for name, fabric in self.made.fabrics.items():
-            self._bring_up(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
-        if self.made.encrypting() is not None:
-            for found in self.prepared.intent.of(specs.WireGuardInterfaceSpec):
-                if found.spec.private_key_file is not None:
-                    self.knowledge.waiting[f"key/{found.name}"] = "starting"
-        self._supervisor.keep("keys", self._gather_keys)
+        starter, made = self._starter, self.made
+        for name, transport in made.transports.items():
+            starter.start(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
+        for name, routing in made.routings.items():
+            starter.start(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
+        for name, fabric in made.fabrics.items():
+            starter.start(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
+        self._keys.start(lambda: self.prepared.intent)
         self._supervisor.keep("site", lambda: self.site.run(lambda: self.prepared.intent))
         if self._recovering:
             self.knowledge.waiting["state"] = (
-                f"the state file was damaged: nothing is removed for {RECOVERY_SECONDS:g} s, "
-                "until leaves have enrolled again"
+                f"the state file was damaged: routerd removes nothing for {RECOVERY_SECONDS:g} s, "
+                "so that each leaf can enroll again"
             )
             self._supervisor.spawn("recovery", self._recover())
         self._run_lane("host")
 
     async def aclose(self) -> None:
-        """Let go of everything; the data plane stays as it is."""
-        for provider in reversed(self._started):
-            try:
-                async with asyncio.timeout(10):
-                    await provider.aclose()
-            except (ProviderError, TimeoutError) as error:
-                self._log.warning("provider.close.failed", error=str(error))
+        """Close the providers; the data plane stays as it is."""
+        await self._starter.aclose()
 
     def replace(self, prepared: Prepared) -> None:
-        """Use another configuration from the next pass on."""
+        """Use `prepared` from the next pass on."""
         self.prepared = prepared
         self.site.restart()
         self.refresh()
@@ -164,14 +158,14 @@ class Router:
         self.loop.wake()
 
     def wake(self, lane: str | None = None) -> None:
-        """Make one lane, or all, look soon; a lane that does not exist yet has nothing to look at."""
+        """Start the next pass of one lane, or of all, soon; an unknown lane is ignored."""
         if lane is None or lane in self.loop.lanes:
             self.loop.wake(lane)
 
     def links_changed(self) -> None:
-        """Try routes again that could not be made: the way to their next hops may be there now.
+        """Retry failed routes, because their next hops may be reachable now.
 
-        A gateway that was away for an hour would else be without its routes for minutes.
+        Without this a gateway that was away for an hour would lack its routes for minutes.
         """
         self.loop.retry_role("routes")
 
@@ -182,7 +176,7 @@ class Router:
     async def plan(self, prepared: Prepared | None = None) -> Loop:
         """Return a loop that has compared everything once and changed nothing.
 
-        With `prepared` it compares with what that configuration would ask for.
+        It compares with the desired state of `prepared`, if given.
         """
         intended = prepared or self.prepared
         dry = Loop(
@@ -196,18 +190,18 @@ class Router:
         return dry
 
     def refresh(self) -> None:
-        """Take over claims and topologies as they are now, and wake the loop."""
+        """Read the claims and topologies, and wake the loop."""
         self.knowledge.claims = self._admitted()
         self.knowledge.topologies = self._store.topologies()
         if "host" in self.loop.lanes:
             self.loop.wake()
 
     def follow_claims(self, admitted: Callable[[], tuple[AdmittedClaim, ...]]) -> None:
-        """Take admitted claims from who admits them, who has them at hand, instead of the disk."""
+        """Read admitted claims from the memory of `admission` instead of the disk."""
         self._admitted = admitted
 
     def own_claim(self, claim: Claim) -> None:
-        """Take over a claim of ours as it was last signed."""
+        """Use a claim of ours as it was last signed."""
         self.knowledge.own_claims = {**self.knowledge.own_claims, claim.name: claim}
         self.site.hear(self.inputs())
         self.loop.wake()
@@ -215,7 +209,7 @@ class Router:
     # --- derivation --------------------------------------------------------------------------------
 
     def derive(self) -> Desired:
-        """Return the desired state by what is known now."""
+        """Return the desired state by the facts of the moment."""
         return self._desired(self.inputs())
 
     def _desired(self, inputs: Inputs) -> Desired:
@@ -229,7 +223,7 @@ class Router:
         self.loop.wake()
 
     def inputs(self, prepared: Prepared | None = None) -> Inputs:
-        """Return everything that derivation may look at, for `prepared` or the present configuration."""
+        """Return the inputs of derivation, for `prepared` or the present configuration."""
         known = self.knowledge
         intent = (prepared or self.prepared).intent
         return Inputs(
@@ -242,49 +236,10 @@ class Router:
             learned=known.learned,
             instances=dict(known.instances),
             public_keys=dict(known.public_keys),
-            overhead=self._overhead,
+            overhead=partial(_overhead, self.made),
         )
 
-    def _overhead(self, tunnel: Tunnel) -> int:
-        transport = self.made.transports.get(tunnel.mode)
-        return transport.overhead(tunnel) if transport is not None else builtin_overhead(tunnel)
-
-    # --- providers ---------------------------------------------------------------------------------
-
-    def _bring_up(self, name: str, provider: Lifecycle, ready: Callable[[], Awaitable[None]]) -> None:
-        """Start a provider in the background, again and again until it succeeds."""
-
-        async def work() -> None:
-            failures = 0
-            while True:
-                try:
-                    async with asyncio.timeout(START_DEADLINE):
-                        await provider.start()
-                        await ready()
-                    break
-                except (ProviderError, TimeoutError) as error:
-                    text = str(error) or f"did not start within {START_DEADLINE:g} s"
-                    if self.knowledge.waiting.get(name) != text:
-                        self._log.warning("provider.start.failed", provider=name, error=text)
-                    self.knowledge.waiting[name] = text
-                failures += 1
-                await self._clock.sleep(doubled(failures, ceiling=RETRY_CEILING))
-            self.knowledge.waiting.pop(name, None)
-            self._started.append(provider)
-            self._log.debug("provider.started", provider=name)
-            self.loop.wake()
-
-        self.knowledge.waiting[name] = "starting"
-        self._supervisor.spawn(f"start {name}", work())
-
-    def _host_bindings(self) -> list[Binding]:
-        tables = self._tables
-        return [
-            Binding(name="sysctls", role="sysctls", table=tables.sysctls),
-            Binding(name="addresses", role="addresses", table=tables.addresses),
-            Binding(name="firewall", role="firewall", table=tables.firewall),
-            Binding(name="routes", role="routes", table=tables.routes),
-        ]
+    # --- tables ---------------------------------------------------------------------------------------
 
     async def _bind_transport(self, mode: str, transport: Transport) -> None:
         role = "tunnels.wireguard" if mode == "wireguard" else "tunnels"
@@ -330,28 +285,20 @@ class Router:
             return
         self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
 
-    async def _gather_keys(self) -> None:
-        """Learn the public key of each WireGuard device; try again until all are known."""
-        while True:
-            transport = self.made.encrypting()
-            missing = False
-            for found in self.prepared.intent.of(specs.WireGuardInterfaceSpec):
-                file = found.spec.private_key_file
-                if found.name in self.knowledge.public_keys or transport is None or file is None:
-                    continue
-                name = f"key/{found.name}"
-                try:
-                    async with asyncio.timeout(10):
-                        key: PublicKey = await transport.public_key(file)
-                except (ProviderError, TimeoutError) as error:
-                    self.knowledge.waiting[name] = str(error) or "no answer"
-                    missing = True
-                    continue
-                self.knowledge.waiting.pop(name, None)
-                self.knowledge.public_keys[found.name] = key
-                self.loop.wake()
-            await self._clock.sleep(1.0 if missing else 5.0)
-
 
 def _claims_of_file(intent: Intent) -> dict[str, Claim]:
     return {c.name: claim_from_spec(c.name, c.spec) for c in intent.of(specs.SAMEnrollmentClaimSpec)}
+
+
+def _overhead(made: Providers, tunnel: Tunnel) -> int:
+    transport = made.transports.get(tunnel.mode)
+    return transport.overhead(tunnel) if transport is not None else builtin_overhead(tunnel)
+
+
+def _host_bindings(tables: HostTables) -> list[Binding]:
+    return [
+        Binding(name="sysctls", role="sysctls", table=tables.sysctls),
+        Binding(name="addresses", role="addresses", table=tables.addresses),
+        Binding(name="firewall", role="firewall", table=tables.firewall),
+        Binding(name="routes", role="routes", table=tables.routes),
+    ]

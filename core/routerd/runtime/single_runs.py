@@ -1,4 +1,4 @@
-"""Runs that end by themselves: the dry run, the single run, and the removal of what is ours."""
+"""Runs that end by themselves: the dry run, the single run, and the removal of everything that is ours."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from routerd.store import JournalEntry, Store
 Document = dict[str, JSONValue]
 
 START_SECONDS = 30.0
-"""How long providers may take to come up before a single run goes on without them."""
+"""Maximum seconds that a single run waits for its providers."""
 
 SETTLE_SECONDS = 0.2
 
 
 @attrs.frozen(kw_only=True)
 class Removed:
-    """What `tear_down` removed, and what it could not, each in words."""
+    """The removals of `tear_down` that were made and those that failed, in words."""
 
     done: tuple[str, ...]
     failed: tuple[str, ...]
 
 
 async def plan_offline(prepared: Prepared, command: Command, log: Log) -> Document:
-    """Return what a daemon would change; nothing is changed anywhere."""
+    """Return the changes that a daemon would make, without making any."""
     async with _brought_up(prepared, command, log, read_only=True) as assembly:
         assembly.router.knowledge.own_claims = await asyncio.to_thread(assembly.store.own_claims)
         return planned_document(assembly.router, await assembly.router.plan())
 
 
 async def apply_once(command: Command, log: Log, *, deadline: float) -> list[str]:
-    """Make everything as the file says and return what is still missing after `deadline` seconds."""
+    """Apply the file and return the reasons that remain after `deadline` seconds."""
     prepared = command.prepare()
     command.directories.make()
     passed = asyncio.Event()
@@ -73,7 +73,7 @@ async def _settled(
     assembly: Assembly, memberships: Memberships, passed: asyncio.Event, deadline: float
 ) -> list[str]:
     end = assembly.clock.monotonic() + deadline
-    why = ["nothing was looked at yet"]
+    why = ["no table has been observed yet"]
     while why and assembly.clock.monotonic() < end:
         try:
             async with asyncio.timeout(1.0):
@@ -87,9 +87,9 @@ async def _settled(
 
 
 async def tear_down(command: Command, log: Log) -> Removed:
-    """Remove everything that is ours, from the sessions down to the addresses, and undo in the cloud.
+    """Remove everything that is ours, from the sessions down to the addresses, and undo it in the cloud.
 
-    What is not ours stays. `ControlError` when a daemon runs: it would make everything again.
+    Objects of others stay. `ControlError` when a daemon runs, because it would restore everything.
     """
     prepared = command.prepare()
     command.directories.make()
@@ -99,7 +99,7 @@ async def tear_down(command: Command, log: Log) -> Removed:
 
 
 async def remove_ours(router: Router, store: Store) -> Removed:
-    """Empty every table that is bound to a router whose lanes do not run."""
+    """Empty every table of a router whose lanes do not run."""
     done: list[str] = []
     failed = [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
     bindings = sorted(router.loop.bindings(), key=lambda each: RANKS.index(each.role))
@@ -113,7 +113,7 @@ async def _empty(router: Router, store: Store, binding: Binding, done: list[str]
         async with asyncio.timeout(binding.deadline):
             observed = await binding.table.observe()
             changes = _undoing(router, store, binding, observed, failed)
-            # Even without a change: a provider may have made what no key stands for any longer.
+            # Also without a change: a provider may own objects that no key names any longer.
             failures = await binding.table.apply(changes)
     except TimeoutError:
         failed.append(f"{binding.name}: no answer within {binding.deadline:g} s")
@@ -148,10 +148,9 @@ def _restored(
     observed: Mapping[object, object],
     failed: list[str],
 ) -> Iterator[Change[object, object]]:
-    """Yield changes that put back what the journal says was there before us: a value, or nothing.
+    """Yield changes that restore the values before ours, as the journal has them.
 
-    A switch that was never read before it was set stays, and so does a route that leads to somebody
-    else by now.
+    A switch whose original setting is unknown stays, and so does a route that leads to another router now.
     """
     for key, value in observed.items():
         entry = owned.get(str(key))
@@ -160,7 +159,9 @@ def _restored(
         try:
             prior = decoded(entry.table, entry.key_value, entry.before, entry.after).before
         except ValueError as error:
-            failed.append(f"{binding.name} {key_text(key)}: what was there before cannot be read: {error}")
+            failed.append(
+                f"{binding.name} {key_text(key)}: kept; the journal's original value is unreadable: {error}"
+            )
             continue
         if prior != value and not (prior is None and entry.table == "forwarding"):
             yield Change(key=key, before=value, after=prior)
@@ -170,7 +171,7 @@ def _restored(
 async def _brought_up(
     prepared: Prepared, command: Command, log: Log, *, read_only: bool
 ) -> AsyncIterator[Assembly]:
-    """Yield the parts with every provider started that can start, and no lane running."""
+    """Yield the parts with their providers started and no lane running."""
     async with assembled(prepared, command.directories, log, read_only=read_only) as assembly:
         router = assembly.router
         await router.start(lanes=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from routerd.errors import PluginError
-from routerd.plugins import host
+from routerd.plugins import installed
 from routerd.plugins.host import PluginHost
 from routerd.spi import ENTRY_POINT_GROUP
 
@@ -21,9 +21,9 @@ class World:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = path
         monkeypatch.syspath_prepend(str(path))
-        real = host.metadata.distributions
+        real = installed.metadata.distributions
         monkeypatch.setattr(
-            host.metadata, "distributions", lambda: real(path=[str(path), str(path / "later")])
+            installed.metadata, "distributions", lambda: real(path=[str(path), str(path / "later")])
         )
 
     def __call__(

@@ -11,8 +11,11 @@ import pytest
 
 from routerd.errors import PluginError, StoreError
 from routerd.plugins.check import prepare
-from routerd.plugins.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
-from routerd.plugins.providers import Made, Workshop
+from routerd.plugins.conflicts import PluginFault
+from routerd.plugins.host import PluginHost
+from routerd.plugins.installed import InstalledPlugin
+from routerd.plugins.loading import LoadedPlugin
+from routerd.plugins.providers import ProviderFactory, Providers
 from routerd.process.directories import Directories, fault
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
@@ -113,14 +116,14 @@ class Bench:
         self.contexts.append(context)
         return object()
 
-    def make(self, **more: Any) -> Made:
+    def make(self, **more: Any) -> Providers:
         file = self.root / "r.yaml"
         file.write_text(
             "apiVersion: routerd.net/v1alpha1\nkind: Router\nmetadata: {name: m}\n"
             "plugins: [p]\nspec: {resources: []}\n"
         )
         clock, log = FakeClock(), Log()
-        return Workshop(
+        return ProviderFactory(
             prepared=prepare(file),
             directories=Directories(state=self.root / "s", run=Path(self.root / "r")),
             kernel=FakeKernel(),
@@ -153,12 +156,12 @@ def test_a_provider_that_cannot_be_made_is_named_with_its_plugin(bench: Bench) -
         raise KeyError("x")
 
     bench.providers = (Provider(kind="ipip", create=broken),)
-    with pytest.raises(PluginError, match="plugin p: provider ipip cannot be made: KeyError"):
+    with pytest.raises(PluginError, match="plugin p: provider ipip: `create` failed: KeyError"):
         bench.make()
 
 
 def test_a_transport_that_says_it_encrypts_has_peers(bench: Bench) -> None:
     encrypts = frozenset({Capability.ENCRYPTS})
     bench.providers = (Provider(kind="wireguard", create=bench.create, capabilities=encrypts),)
-    with pytest.raises(PluginError, match="plugin p: wireguard says it encrypts but has no peers"):
+    with pytest.raises(PluginError, match="plugin p: wireguard declares ENCRYPTS and has no table `peers`"):
         bench.make()

@@ -7,7 +7,8 @@ import gc
 import pytest
 from tests.unit.runtime.plugin_world import World, refused
 
-from routerd.plugins.host import PluginHost, installation
+from routerd.plugins.host import PluginHost
+from routerd.plugins.installed import installation
 
 HEAD = """
 import attrs, click, routerd
@@ -98,17 +99,17 @@ PROVIDER = "Provider(kind='k', create=made)"
         (plugin("p", hook("transports", f"[{PROVIDER}, {PROVIDER}]")), "provides transport mode k twice"),
         (plugin("p", hook("transports", f"[{PROVIDER[:-1]}, options=Spec)]")), "plugin's own configuration"),
         (plugin("p", hook("fabrics", f"[{PROVIDER[:-1]}, options=int)]")), "options of provider k"),
-        (plugin("p", info=", config=int"), "is no attrs class"),
+        (plugin("p", info=", config=int"), "is not an attrs class"),
         (plugin("p", info=", api='1.0'"), "api '1.0'"),
         (plugin("p", info=", api=1"), "api 1"),
         (plugin("p", info=", api=(1,)"), "api (1,)"),
-        (plugin("p", info=", api=(2, 0)"), "needs plugin API 2.0, this routerd has 1.0"),
-        (plugin("p", info=", api=(0, 9)"), "needs plugin API 0.9, this routerd has 1.0"),
+        (plugin("p", info=", api=(2, 0)"), "needs plugin API 2.0; this routerd has 1.0"),
+        (plugin("p", info=", api=(0, 9)"), "needs plugin API 0.9; this routerd has 1.0"),
         (plugin("p").replace("def routerd_plugin_info", "async def routerd_plugin_info"), "synchronous"),
         (plugin("p", hook("resource_kinds", f"[{kind('T', teardown=' ')}]")), "declares no teardown"),
-        (plugin("p", hook("resource_kinds", f"[{kind('T', spec='int')}]")), "is no attrs class"),
+        (plugin("p", hook("resource_kinds", f"[{kind('T', spec='int')}]")), "is not an attrs class"),
         (plugin("p", hook("resource_kinds", f"[{kind('T')}, {kind('T')}]")), "kind T twice"),
-        (plugin("p", hook("resource_kinds", f"[{kind('BGPRouter')}]")), "kind BGPRouter is routerd's own"),
+        (plugin("p", hook("resource_kinds", f"[{kind('BGPRouter')}]")), "kind BGPRouter belongs to routerd"),
     ],
 )  # fmt: skip
 def test_a_breach_of_the_contract_names_the_plugin_and_the_breach(
@@ -131,7 +132,7 @@ def test_one_bad_plugin_does_not_keep_the_faults_of_another_secret(install: Worl
 def test_two_plugins_for_one_kind_of_resource_are_refused(install: World, other: str) -> None:
     install("a", plugin("a", hook("resource_kinds", f"[{kind('Thing')}]")))
     install("b", plugin("b", hook("resource_kinds", f"[{kind('Thing', api=other)}]")))
-    assert refused("a", "b") == "resource kind Thing is defined by both a and b; enable one of them"
+    assert refused("a", "b") == "resource kind Thing: both a and b define it; enable one of them"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,7 @@ def test_two_providers_of_one_name_are_refused_in_every_family(
 ) -> None:
     for name in ("a", "b"):
         install(name, plugin(name, hook(family, f"[{PROVIDER}]")))
-    assert refused("a", "b") == f"{noun} k is provided by both a and b; enable one of them"
+    assert refused("a", "b") == f"{noun} k: both a and b provide it; enable one of them"
 
 
 def test_an_interrupt_while_a_plugin_is_imported_is_no_fault_of_the_plugin(install: World) -> None:

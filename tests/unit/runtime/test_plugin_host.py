@@ -45,21 +45,21 @@ def test_every_fault_is_told_at_once(install: World) -> None:
     install("broken", "1 / 0")
     install("good", INFO.format(name="good"))
     text = refused("broken", "missing", "good", "good")
-    assert "plugin good is named twice" in text
+    assert "plugin good: listed twice; remove one" in text
     assert "plugin missing is not installed" in text
-    assert "plugin broken (dist-broken 1.0) cannot be loaded: ZeroDivisionError" in text
+    assert "plugin broken (dist-broken 1.0): import failed: ZeroDivisionError" in text
 
 
 def test_two_plugins_for_one_transport_mode_are_refused(install: World) -> None:
     for name in ("one", "two"):
         install(name, INFO.format(name=name) + TRANSPORT)
-    assert refused("one", "two") == "transport mode ipip is provided by both one and two; enable one of them"
+    assert refused("one", "two") == "transport mode ipip: both one and two provide it; enable one of them"
 
 
 def test_two_distributions_that_offer_one_name_are_refused(install: World) -> None:
     install("same", INFO.format(name="same"), distribution="first")
     install("same", INFO.format(name="same"), distribution="second")
-    assert refused("same") == "plugin same is offered by first 1.0 and second 1.0; uninstall one of them"
+    assert refused("same") == "plugin same: first 1.0 and second 1.0 offer it; uninstall one of them"
 
 
 MALFORMED = {
@@ -100,9 +100,7 @@ def test_a_bad_distribution_is_no_fault_of_a_plugin_that_is_refused_for_another_
 def test_a_name_that_one_distribution_gives_twice_is_refused(install: World) -> None:
     one, two = install.module("one", GOOD), install.module("two", GOOD)
     install.distribution("twice", f"[{ENTRY_POINT_GROUP}]\np = {one}\np = {two}\n")
-    assert (
-        refused("p") == f"plugin p is given twice by twice 1.0, as {one} and {two}; uninstall it or mend it"
-    )
+    assert refused("p") == f"plugin p: twice 1.0 offers it twice, as {one} and {two}; uninstall it"
 
 
 def test_a_name_that_is_given_twice_the_same_is_given_once(install: World) -> None:
@@ -122,8 +120,8 @@ def test_a_distribution_that_is_found_twice_is_the_one_that_is_found_first(insta
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("", "must implement routerd_plugin_info"),
-        (INFO.format(name="other"), "calls itself other"),
+        ("", "routerd_plugin_info must return exactly one PluginInfo"),
+        (INFO.format(name="other"), "its info has the name other"),
         (GOOD.replace('summary=""', 'summary="", api=(1, 99)'), "needs plugin API 1.99"),
         (GOOD + TRANSPORT.replace("_transports", "_transport"), "unknown hook 'routerd_transport'"),
         (GOOD + TRANSPORT.replace("def ", "async def "), "hooks are synchronous"),

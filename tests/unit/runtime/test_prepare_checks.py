@@ -12,8 +12,11 @@ import pytest
 from routerd.config import document
 from routerd.errors import ConfigError
 from routerd.plugins.check import prepare
-from routerd.plugins.host import InstalledPlugin, LoadedPlugin, PluginFault, PluginHost
-from routerd.plugins.providers import Workshop
+from routerd.plugins.conflicts import PluginFault
+from routerd.plugins.host import PluginHost
+from routerd.plugins.installed import InstalledPlugin
+from routerd.plugins.loading import LoadedPlugin
+from routerd.plugins.providers import ProviderFactory
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
@@ -144,7 +147,7 @@ def test_a_cloud_that_cannot_take_over_is_not_asked_to(desk: Desk) -> None:
     (problem,) = desk.refused(SHARED)
     assert problem.endswith(
         "CloudProviderProfile/cloud spec.takeoverFrom: plugin example cannot take over routes of other "
-        "routers; take it out; the site has one router then"
+        "routers; remove the field; the site then has one router"
     )
     line = int(problem.split(":")[1])
     assert "takeoverFrom" in desk.path.read_text().splitlines()[line - 1]
@@ -167,7 +170,7 @@ def test_a_cloud_is_told_of_the_sites_other_routers_before_it_starts(desk: Desk,
     desk.installed["example"] = attrs.evolve(EXAMPLE, transports=(), fabrics=(able,))
     clock, log = FakeClock(), Log()
     for text in (SHARED, CLOUD):
-        Workshop(
+        ProviderFactory(
             prepared=desk.prepare(text),
             directories=Directories(state=tmp_path / "s", run=tmp_path / "r"),
             kernel=FakeKernel(),

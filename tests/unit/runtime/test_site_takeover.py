@@ -17,7 +17,7 @@ from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, Nic
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.plugins.check import Prepared
 from routerd.plugins.host import PluginHost
-from routerd.plugins.providers import Made
+from routerd.plugins.providers import Providers
 from routerd.process.supervisor import Supervisor
 from routerd.report.status import notes
 from routerd.runtime.router import HostTables, Router
@@ -67,7 +67,7 @@ class Leaf:
         self.supervisor = Supervisor(clock=self.clock, log=log)
         self.router = Router(
             prepared,
-            Made(
+            Providers(
                 transports={},
                 routings={"bgp": FakeRouting(self.world)},
                 enrollments={},

@@ -347,7 +347,7 @@ async def test_down_leaves_what_others_have_made_since(world: CloudWorld) -> Non
 async def test_down_names_what_it_cannot_read(world: CloudWorld) -> None:
     world.store._connection.execute("UPDATE journal SET before = 'no json' WHERE tbl = 'routes'")
     removed = await remove_ours(world, world.store)  # type: ignore[arg-type]
-    assert [text for text in removed.failed if "what was there before cannot be read" in text]
+    assert [text for text in removed.failed if "original value is unreadable" in text]
     assert world.routes == {key(1): OURS}
 
 

@@ -10,7 +10,9 @@ from routerd import config
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.cli.share.show import as_json, console, table
 from routerd.errors import ConfigError, PluginError
-from routerd.plugins.host import LoadedPlugin, PluginHost, installation
+from routerd.plugins.host import PluginHost
+from routerd.plugins.installed import installation
+from routerd.plugins.loading import LoadedPlugin
 from routerd.spi import API_VERSION, JSONValue
 
 

@@ -1,0 +1,99 @@
+"""The installed plugins, by the entry points of every distribution. Nothing is imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+
+import attrs
+
+from routerd.errors import PluginError
+from routerd.spi import ENTRY_POINT_GROUP
+
+
+@attrs.frozen(kw_only=True)
+class InstalledPlugin:
+    """An installed plugin, enabled or not."""
+
+    name: str
+    distribution: str
+    version: str
+    entry_point: metadata.EntryPoint = attrs.field(eq=False, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Installation:
+    """Installed plugins by name, and a warning for each unreadable distribution.
+
+    A name with two entries is ambiguous and cannot be used.
+    """
+
+    plugins: Mapping[str, Sequence[InstalledPlugin]]
+    warnings: tuple[str, ...] = ()
+
+
+def installation() -> Installation:
+    """Read the entry points of every distribution; a damaged one becomes a warning that names it."""
+    found: dict[str, list[InstalledPlugin]] = {}
+    warnings: list[str] = []
+    for distribution in metadata.distributions():
+        try:
+            offered = _offered(distribution)
+        except Exception as error:  # noqa: BLE001 - anybody's files, read by a parser that checks nothing
+            name = _name_of(distribution)
+            words = f"distribution {name}: its entry points cannot be read: {words_of(error)}; reinstall it"
+            warnings.append(words)
+            continue
+        earlier = {(name, each.distribution) for name, others in found.items() for each in others}
+        for plugin in offered:
+            # A distribution that is found in two places is the first of them, as it is for Python's import.
+            if (plugin.name, plugin.distribution) not in earlier:
+                found.setdefault(plugin.name, []).append(plugin)
+    return Installation(plugins=found, warnings=tuple(warnings))
+
+
+def _offered(distribution: metadata.Distribution) -> list[InstalledPlugin]:
+    entries = dict.fromkeys(entry for entry in distribution.entry_points if entry.group == ENTRY_POINT_GROUP)
+    return [
+        InstalledPlugin(
+            name=entry.name,
+            distribution=distribution.metadata["Name"],
+            version=distribution.version,
+            entry_point=entry,
+        )
+        for entry in entries
+    ]
+
+
+def _name_of(distribution: metadata.Distribution) -> str:
+    try:
+        return f"{distribution.metadata['Name']} {distribution.version}"
+    except Exception:  # noqa: BLE001 - as above; only the place is left to name
+        return f"in {distribution.locate_file('')}"
+
+
+def find(name: str, available: Mapping[str, Sequence[InstalledPlugin]]) -> InstalledPlugin:
+    """Return the plugin of that name; `PluginError` when there is none, or more than one."""
+    candidates = available.get(name, [])
+    if len(candidates) > 1 and len({each.distribution for each in candidates}) == 1:
+        first = candidates[0]
+        values = " and ".join(each.entry_point.value for each in candidates)
+        raise PluginError(
+            f"plugin {name}: {first.distribution} {first.version} offers it twice, as {values}; uninstall it"
+        )
+    if len(candidates) > 1:
+        owners = " and ".join(sorted(f"{c.distribution} {c.version}" for c in candidates))
+        raise PluginError(f"plugin {name}: {owners} offer it; uninstall one of them")
+    if candidates:
+        return candidates[0]
+    listed = ", ".join(sorted(available)) or "none"
+    close = difflib.get_close_matches(name, available, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise PluginError(f"plugin {name} is not installed (installed: {listed}){hint}")
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception of foreign code in words: its class and its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

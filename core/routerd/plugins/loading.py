@@ -1,0 +1,150 @@
+"""One plugin, imported and questioned: every hook is called once, and every answer is checked.
+
+Nothing is compared with other plugins here; `conflicts` does that.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+import attrs
+import click
+import pluggy
+
+from routerd import hookspecs
+from routerd.config.kinds import BUILTIN
+from routerd.errors import PluginError
+from routerd.model.resource import ResourceKind
+from routerd.plugins.installed import InstalledPlugin, words_of
+from routerd.spi import (
+    API_VERSION,
+    ControlRoute,
+    Enrollment,
+    Fabric,
+    NoOptions,
+    PluginInfo,
+    Provider,
+    Routing,
+    Transport,
+)
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class LoadedPlugin:
+    """An enabled plugin and everything that it describes."""
+
+    info: PluginInfo
+    installed: InstalledPlugin
+    transports: tuple[Provider[Transport], ...] = ()
+    routings: tuple[Provider[Routing], ...] = ()
+    enrollments: tuple[Provider[Enrollment], ...] = ()
+    fabrics: tuple[Provider[Fabric], ...] = ()
+    resource_kinds: tuple[ResourceKind, ...] = ()
+    control_routes: tuple[ControlRoute, ...] = ()
+    commands: tuple[click.Command, ...] = ()
+
+
+def load(installed: InstalledPlugin) -> LoadedPlugin:
+    """Import a plugin and call its hooks; `PluginError` says what is wrong with it."""
+    name = installed.name
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(installed.entry_point.load(), name=name)
+        manager.check_pending()
+    except (Exception, SystemExit) as error:
+        version = f"{installed.distribution} {installed.version}"
+        raise PluginError(f"plugin {name} ({version}): import failed: {words_of(error)}") from error
+    infos = [
+        _not_async(name, "routerd_plugin_info", each) for each in _call(manager, name, "routerd_plugin_info")
+    ]
+    if len(infos) != 1 or not isinstance(infos[0], PluginInfo):
+        raise PluginError(f"plugin {name}: routerd_plugin_info must return exactly one PluginInfo")
+    info = infos[0]
+    if info.name != name:
+        raise PluginError(f"plugin {name}: its info has the name {info.name}; use the entry point's name")
+    if not _is_version(info.api):
+        raise PluginError(f"plugin {name}: api {info.api!r} is not a pair of numbers such as (1, 0)")
+    if info.api[0] != API_VERSION[0] or info.api > API_VERSION:
+        wants, has = (".".join(map(str, version)) for version in (info.api, API_VERSION))
+        raise PluginError(f"plugin {name}: it needs plugin API {wants}; this routerd has {has}")
+    if not attrs.has(info.config):
+        raise PluginError(f"plugin {name}: its configuration {info.config!r} is not an attrs class")
+    return LoadedPlugin(
+        info=info,
+        installed=installed,
+        transports=_listed(manager, info, "routerd_transports", Provider),
+        routings=_listed(manager, info, "routerd_routings", Provider),
+        enrollments=_listed(manager, info, "routerd_enrollments", Provider),
+        fabrics=_listed(manager, info, "routerd_fabrics", Provider),
+        resource_kinds=_listed(manager, info, "routerd_resource_kinds", ResourceKind),
+        control_routes=_listed(manager, info, "routerd_control_routes", ControlRoute),
+        commands=_listed(manager, info, "routerd_commands", click.Command),
+    )
+
+
+def _is_version(api: object) -> bool:
+    return isinstance(api, tuple) and len(api) == 2 and all(isinstance(number, int) for number in api)
+
+
+def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]:
+    caller: pluggy.HookCaller = getattr(manager.hook, hook)
+    try:
+        results = cast("list[object]", caller())
+    except Exception as error:
+        raise PluginError(f"plugin {plugin}: {hook} failed: {words_of(error)}") from error
+    # pluggy drops a None, and a plugin that forgot its `return` would provide nothing in silence.
+    forgotten = len(caller.get_hookimpls()) - len(results)
+    return results + [None] * forgotten
+
+
+def _not_async(plugin: str, hook: str, result: object) -> object:
+    if inspect.iscoroutine(result):
+        result.close()
+        raise PluginError(f"plugin {plugin}: {hook} is async; hooks are synchronous")
+    return result
+
+
+def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: type[T]) -> tuple[T, ...]:
+    items: list[T] = []
+    for result in _call(manager, info.name, hook):
+        for item in _sequence(info, hook, result):
+            if not isinstance(item, kind):
+                raise PluginError(f"plugin {info.name}: {hook} returned {item!r}, not a {kind.__name__}")
+            items.append(item)
+            if isinstance(item, Provider):
+                _check_options(info, hook, item)
+            if isinstance(item, ResourceKind):
+                _check_kind(info, item)
+    return tuple(items)
+
+
+def _sequence(info: PluginInfo, hook: str, result: object) -> Sequence[object]:
+    _not_async(info.name, hook, result)
+    if not isinstance(result, Sequence) or isinstance(result, str):
+        raise PluginError(f"plugin {info.name}: {hook} returned {result!r}, not a sequence")
+    return result
+
+
+def _check_kind(info: PluginInfo, kind: ResourceKind) -> None:
+    if not kind.teardown.strip():
+        raise PluginError(f"plugin {info.name}: kind {kind.kind} declares no teardown")
+    if not attrs.has(kind.spec):
+        raise PluginError(f"plugin {info.name}: the spec of kind {kind.kind} is not an attrs class")
+    if any(kind.kind == builtin.kind for builtin in BUILTIN):
+        raise PluginError(f"plugin {info.name}: kind {kind.kind} belongs to routerd; choose another name")
+
+
+def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> None:
+    if not attrs.has(provider.options):
+        raise PluginError(f"plugin {info.name}: options of provider {provider.kind} are not an attrs class")
+    shared = provider.options in (info.config, NoOptions)
+    if hook != "routerd_fabrics" and not shared:
+        raise PluginError(
+            f"plugin {info.name}: the options of provider {provider.kind} must be the plugin's own "
+            f"configuration class {info.config.__name__}"
+        )

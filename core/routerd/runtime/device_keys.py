@@ -1,0 +1,58 @@
+"""The public key of each WireGuard device of the file, read from its private key once that exists."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import attrs
+
+from routerd.errors import ProviderError
+from routerd.model import specs
+from routerd.model.intent import Intent, Named
+from routerd.process.supervisor import Supervisor
+from routerd.runtime.knowledge import Knowledge
+from routerd.spi import Clock, EncryptingTransport
+
+_READ_SECONDS = 10.0
+
+
+@attrs.frozen(kw_only=True)
+class DeviceKeys:
+    """Reads the keys into `knowledge`; `knowledge.waiting` names those that are missing."""
+
+    transport: EncryptingTransport | None
+    knowledge: Knowledge
+    supervisor: Supervisor
+    clock: Clock
+    wake: Callable[[], None]
+
+    def start(self, intent: Callable[[], Intent]) -> None:
+        """Read the keys in the background, also those of a later configuration."""
+        if self.transport is None:
+            return
+        for found in intent().of(specs.WireGuardInterfaceSpec):
+            if found.spec.private_key_file is not None:
+                self.knowledge.waiting[f"key/{found.name}"] = "starting"
+        self.supervisor.keep("keys", lambda: self._run(intent))
+
+    async def _run(self, intent: Callable[[], Intent]) -> None:
+        while True:
+            missing = [not await self._read(each) for each in intent().of(specs.WireGuardInterfaceSpec)]
+            await self.clock.sleep(1.0 if any(missing) else 5.0)
+
+    async def _read(self, device: Named[specs.WireGuardInterfaceSpec]) -> bool:
+        """Read one key unless it is known; return whether nothing is missing."""
+        file, name = device.spec.private_key_file, f"key/{device.name}"
+        if device.name in self.knowledge.public_keys or file is None or self.transport is None:
+            return True
+        try:
+            async with asyncio.timeout(_READ_SECONDS):
+                key = await self.transport.public_key(file)
+        except (ProviderError, TimeoutError) as error:
+            self.knowledge.waiting[name] = str(error) or f"no answer within {_READ_SECONDS:g} s"
+            return False
+        self.knowledge.waiting.pop(name, None)
+        self.knowledge.public_keys[device.name] = key
+        self.wake()
+        return True
