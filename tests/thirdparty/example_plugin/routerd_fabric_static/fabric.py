@@ -46,7 +46,7 @@ class RouteFile:
         self._path = path
 
     def read(self) -> Content:
-        """Return the content; raises `TransientError` when there is none, or none that can be used."""
+        """Return the content; raises `TransientError` if it is missing or unusable."""
         try:
             content: Content = json.loads(self._path.read_text())
             return Content(nics=content["nics"], tables=content["tables"])
@@ -109,7 +109,7 @@ class RouteTable:
         self._next_hop = next_hop
 
     async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
-        """Return what is ours; a route to anything else is foreign and not shown."""
+        """Return our routes; a route to anything else is foreign and not shown."""
         content = await asyncio.to_thread(self._file.read)
         return {
             FabricRouteKey(table=RouteTableRef(table), prefix=IPv4Network(prefix)): FabricRoute(next_hop=hop)
@@ -163,10 +163,10 @@ class StaticFabric:
         await self.instance()
 
     async def aclose(self) -> None:
-        """Let go of nothing; the routes stay."""
+        """Do nothing: the routes stay."""
 
     async def instance(self) -> InstanceFacts:
-        """Return who we are, which the file and the options say."""
+        """Return our identity, from the file and the options."""
         content = await asyncio.to_thread(self._file.read)
         if self._options.next_hop not in content["nics"]:
             raise PermanentError(

@@ -1,4 +1,4 @@
-"""What the plugin offers: the fabric kind `static`."""
+"""The hooks of the plugin: it offers the fabric kind `static`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def routerd_fabrics() -> Sequence[Provider[Fabric]]:
 
 
 def create(context: PluginContext, options: object) -> Fabric:
-    """Make the fabric. Nothing is read or written before `start`."""
+    """Make the fabric; it reads and writes nothing before `start`."""
     if not isinstance(options, StaticOptions):
         raise PluginError(f"fabric_static: options must be StaticOptions, got {type(options).__name__}")
     return StaticFabric(context.plugin, options)
