@@ -88,13 +88,17 @@ def test_every_command_is_documented() -> None:
 
 PAGES = [path for path in tree.files() if path.suffix == ".md"]
 LINK = re.compile(r"\]\(([^)#:]+)\)")
+SOURCE = re.compile(r"`([\w./-]+\.py)`")
 
 
-@pytest.mark.parametrize(
-    "page",
-    [path for path in tree.files() if path.suffix == ".md"],
-    ids=lambda path: str(path.relative_to(tree.ROOT)),
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(tree.ROOT)))
+def test_a_source_file_that_a_page_names_exists(page: Path) -> None:
+    known = [f"/{path.relative_to(tree.ROOT)}" for path in tree.files() if path.suffix == ".py"]
+    named = SOURCE.findall(page.read_text())
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(tree.ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     lost = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
     assert lost == []

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.docs.blocks import ROOT, Block, blocks, unlike
 
 ADDRESSES = {"reflector": "203.0.113.1", "leaf": "203.0.113.11", "host": "203.0.113.12"}
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds after which a command that never succeeds ends the test: far above what a busy machine needs."""
 
 # The directories of the host are copied or empty, so that a page changes nothing outside.

@@ -11,7 +11,7 @@ from tests.docs.blocks import ROOT, blocks, pages
 
 EXECUTED = [page for page in pages() if any(block.executed for block in blocks(page))]
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(3600)]
 
 
 def test_the_pages_that_tell_how_to_build_a_fabric_are_among_them() -> None:
@@ -25,7 +25,7 @@ def test_a_page_does_what_it_says(page: Path) -> None:
         ["unshare", "-Urnmpf", "--mount-proc", "--kill-child", *inside],
         capture_output=True,
         text=True,
-        timeout=1190,
+        timeout=3590,
         check=False,
         cwd=ROOT,
     )
