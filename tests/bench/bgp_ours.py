@@ -28,7 +28,7 @@ async def serve(directory: Path, address: str, port: int, clients: int, routes: 
     await _fill(routing.speakers, {"bench": speaker})
     numbers = range(clients)
     await _fill(
-        routing.admission,
+        routing.import_policies,
         {
             client_address(number): ImportPolicy(hosts=frozenset(prefixes(number, routes)))
             for number in numbers

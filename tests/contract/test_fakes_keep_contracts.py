@@ -186,7 +186,7 @@ class TestFakeRouting(RoutingContract):
 
         return {
             "speakers": Samples(values={"r": speaker}, replacement={"r": attrs.evolve(speaker, port=1790)}),
-            "admission": Samples(
+            "import_policies": Samples(
                 values={one: policy, two: ImportPolicy()}, replacement={two: policy}, prepare=with_speaker
             ),
             "sessions": Samples(

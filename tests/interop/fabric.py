@@ -74,12 +74,12 @@ async def serve(rr: Node, number: int, *claimed: str, **more: Any) -> None:
 
 async def admit(rr: Node, number: int, *claimed: str) -> None:
     """Set the prefixes of the leaf on a link."""
-    await put(rr.routing.admission, far(number), ImportPolicy(hosts=frozenset(map(host, claimed))))
+    await put(rr.routing.import_policies, far(number), ImportPolicy(hosts=frozenset(map(host, claimed))))
 
 
 async def revoke(rr: Node, number: int) -> None:
     """Take session and prefixes of the leaf on a link away."""
-    for table in (rr.routing.sessions, rr.routing.admission):
+    for table in (rr.routing.sessions, rr.routing.import_policies):
         await put(table, far(number), None, (await table.observe())[far(number)])
 
 
@@ -97,7 +97,7 @@ async def our_leaf(nodes: Nodes, number: int, **more: Any) -> Node:
     node = nodes()
     # On its own address: two of ours sit in the same namespace.
     await node.start(listen=near(number), port=179, router_id=leaf_id(number))
-    await put(node.routing.admission, far(number), ImportPolicy(within=frozenset({host(POOL)})))
+    await put(node.routing.import_policies, far(number), ImportPolicy(within=frozenset({host(POOL)})))
     await put(node.routing.sessions, far(number), session(source=near(number), **more))
     return node
 

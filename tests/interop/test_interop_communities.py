@@ -10,7 +10,7 @@ from tests.interop.engine import Engine, Origin
 from tests.interop.fabric import far, leaf, near, reflector, until_routes, until_state
 
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.admission import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
+from routerd_bgp_ryu.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, host, put, until
 
 pytestmark = pytest.mark.interop
@@ -32,7 +32,7 @@ async def test_a_leaf_whose_routes_need_communities(
     asks = ImportPolicy(
         hosts=frozenset({host(A)}), required_communities={RED, GREEN}, forbidden_communities={BLUE}
     )
-    await put(rr.routing.admission, far(1), asks)
+    await put(rr.routing.import_policies, far(1), asks)
     a.start(leaf(1, Origin(prefix=A, communities=(RED,))))
     b.start(leaf(2, Origin(prefix=B)))
     await until_routes("one of two communities", {a: {B}, b: set()})
@@ -57,9 +57,9 @@ async def test_a_leaf_whose_routes_need_communities(
             f"judged with {communities}",
         )
         await until_routes(f"with {communities}", {b: set() if reason else {A}})
-    await put(rr.routing.admission, far(1), ImportPolicy(hosts=frozenset({host(A)})), asks)
+    await put(rr.routing.import_policies, far(1), ImportPolicy(hosts=frozenset({host(A)})), asks)
     await until_routes("nothing is asked for", {a: {B}, b: {A}})
-    await put(rr.routing.admission, far(1), asks)
+    await put(rr.routing.import_policies, far(1), asks)
     await until_routes("asked for again", {a: {B}, b: set()})
     a.withdraw(A)
     await until(lambda: rr.rejected() == {}, "not said any more")

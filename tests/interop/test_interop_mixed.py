@@ -85,7 +85,7 @@ async def test_our_leaf_below_reflectors_of_all_makes_shares_over_who_is_alive(
     ours = nodes()
     await ours.start(listen=None, port=179, router_id=leaf_id(8))
     for number in reflectors:
-        await put(ours.routing.admission, far(number), ImportPolicy(within=frozenset({host(POOL)})))
+        await put(ours.routing.import_policies, far(number), ImportPolicy(within=frozenset({host(POOL)})))
         await put(ours.routing.sessions, far(number), session(source=near(number)))
     await ours.announce(CLAIMS[1])
     ways = {number: str(far(number)) for number in reflectors}

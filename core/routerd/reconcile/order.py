@@ -25,7 +25,7 @@ RANKS = (
     "sysctls",
     "routes",
     "speakers",
-    "admission",
+    "import_policies",
     "sessions",
     "advertisements",
     "forwarding",

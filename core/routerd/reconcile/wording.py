@@ -16,7 +16,7 @@ _NOUNS: Mapping[str, str] = {
     "tunnels": "tunnel",
     "routes": "route",
     "speakers": "speaker",
-    "admission": "import.policy",
+    "import_policies": "import.policy",
     "sessions": "session",
     "advertisements": "advertisement",
     "forwarding": "cloud.forwarding",

@@ -249,7 +249,7 @@ class Router:
             self.loop.bind(Binding(name=f"peers/{mode}", role="peers", table=encrypting.peers))
 
     async def _bind_routing(self, kind: str, routing: Routing) -> None:
-        for role in ("speakers", "admission", "sessions", "advertisements"):
+        for role in ("speakers", "import_policies", "sessions", "advertisements"):
             self.loop.bind(Binding(name=f"{kind}/{role}", role=role, table=getattr(routing, role)))
         self._supervisor.keep(f"{kind}/learned", lambda: self._follow(routing))
 

@@ -21,7 +21,7 @@ class Routing(Lifecycle, Protocol):
         ...
 
     @property
-    def admission(self) -> Table[IPv4Address, ImportPolicy]:
+    def import_policies(self) -> Table[IPv4Address, ImportPolicy]:
         """Return the import policies by neighbour; a neighbour without one imports nothing."""
         ...
 

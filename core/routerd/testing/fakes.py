@@ -159,7 +159,7 @@ class FakeWorld:
         self.devices: dict[LinkName, WireGuardDevice] = {}
         self.peers: FakeTable[PeerKey, WireGuardPeer] = FakeTable()
         self.speakers: FakeTable[str, Speaker] = FakeTable()
-        self.admission: FakeTable[IPv4Address, ImportPolicy] = FakeTable()
+        self.import_policies: FakeTable[IPv4Address, ImportPolicy] = FakeTable()
         self.sessions: FakeTable[IPv4Address, Session] = FakeTable()
         self.advertisements: FakeTable[Prefix, Advertisement] = FakeTable()
         self.forwarding = ForwardingTable({nic.ref: Forwarding(enabled=False) for nic in facts.nics})
@@ -351,9 +351,9 @@ class FakeRouting:
         return self._world.speakers
 
     @property
-    def admission(self) -> FakeTable[IPv4Address, ImportPolicy]:
+    def import_policies(self) -> FakeTable[IPv4Address, ImportPolicy]:
         """Return the import policies."""
-        return self._world.admission
+        return self._world.import_policies
 
     @property
     def sessions(self) -> FakeTable[IPv4Address, Session]:
@@ -407,7 +407,7 @@ class FakeRouting:
         }
         routes = [route for route in world.learned.routes if route.neighbour not in refused]
         for address, speaker in world.speaking.items():
-            policy = world.admission.content.get(address, ImportPolicy())
+            policy = world.import_policies.content.get(address, ImportPolicy())
             routes += [
                 LearnedRoute(prefix=prefix, next_hop=address, neighbour=address)
                 for prefix in sorted(speaker.prefixes & policy.hosts)

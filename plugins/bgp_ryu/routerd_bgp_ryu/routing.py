@@ -41,7 +41,7 @@ class BgpRouting:
         self._context = context
         self._link = SpeakerLink(context, options, self._on_change)
         self.speakers = SpeakerTable(self._link)
-        self.admission = KeyedTable(self._link, "policy", "policies", IPv4Address, ImportPolicy)
+        self.import_policies = KeyedTable(self._link, "policy", "policies", IPv4Address, ImportPolicy)
         self.sessions = KeyedTable(self._link, "session", "sessions", IPv4Address, Session)
         self.advertisements: KeyedTable[Prefix, Advertisement] = KeyedTable(
             self._link, "advertisement", "advertisements", IPv4Network, Advertisement

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.admission import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
+from routerd_bgp_ryu.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, host, put, until
 
 A, B = "10.88.61.1/32", "10.88.61.2/32"
@@ -32,7 +32,7 @@ async def pair(nodes: Nodes) -> tuple[Node, Node]:
 async def ask(rr: Node, leaf: Node, **more: object) -> ImportPolicy:
     """Let a reflector ask a leaf's routes for communities."""
     policy = ImportPolicy(hosts=frozenset(map(host, (A, B))), **more)  # type: ignore[arg-type] # passed on
-    await put(rr.routing.admission, leaf.address, policy)
+    await put(rr.routing.import_policies, leaf.address, policy)
     return policy
 
 
@@ -79,10 +79,10 @@ async def test_a_restarted_daemon_finds_the_policy_as_it_was(nodes: Nodes) -> No
     again = nodes(rr)
     await again.start()
     assert await again.pid() == before
-    assert (await again.routing.admission.observe())[leaf.address] == policy
+    assert (await again.routing.import_policies.observe())[leaf.address] == policy
     await until(lambda: again.rejected() == {A: MISSING_COMMUNITY}, "refused still")
     relaxed = attrs.evolve(policy, required_communities=RED)
-    await put(again.routing.admission, leaf.address, relaxed, policy)
+    await put(again.routing.import_policies, leaf.address, relaxed, policy)
     await until(lambda: set(again.learned()) == {A}, "what fits now")
 
 

@@ -58,7 +58,7 @@ class TestBgp(RealSpeaker, RoutingContract):
         host = IPv4Network("10.88.1.1/32")
         return {
             "speakers": Samples(values={"a": SPEAKER}, replacement={"a": attrs.evolve(SPEAKER, asn=64578)}),
-            "admission": Samples(
+            "import_policies": Samples(
                 values={ONE: ImportPolicy(hosts=frozenset({host})), TWO: ImportPolicy()},
                 replacement={ONE: ImportPolicy(within=frozenset({host}))},
                 prepare=prepare,

@@ -72,7 +72,7 @@ async def test_what_is_not_claimed_is_rejected_with_a_reason_and_never_reflected
     assert (state.received, state.accepted) == (5, 1)
     # A later, accepted route shows that the earlier ones would have arrived by now.
     await good.announce(B)
-    await put(rr.routing.admission, bad.address, ImportPolicy(hosts=frozenset({host(A), host(C)})))
+    await put(rr.routing.import_policies, bad.address, ImportPolicy(hosts=frozenset({host(A), host(C)})))
     await bad.announce(C)
     await until(lambda: set(good.learned()) == {A, C}, "only what was admitted")
     assert {str(route.prefix) for route in good.last.routes} == {A, C}
@@ -92,11 +92,11 @@ async def test_a_policy_change_is_applied_to_what_was_sent_without_a_reset(nodes
     await until(lambda: C in rr.rejected(), "rejected")
     since = (await one.state(rr)).since
     wide, narrow = (ImportPolicy(hosts=frozenset(map(host, each))) for each in ((A, C), (A,)))
-    await put(rr.routing.admission, one.address, wide)
+    await put(rr.routing.import_policies, one.address, wide)
     await until(lambda: set(two.learned()) == {A, C}, "admitted later")
-    await put(rr.routing.admission, one.address, narrow, wide)
+    await put(rr.routing.import_policies, one.address, narrow, wide)
     await until(lambda: set(two.learned()) == {A}, "refused again")
-    await put(rr.routing.admission, one.address, None, narrow)
+    await put(rr.routing.import_policies, one.address, None, narrow)
     await until(lambda: two.learned() == {}, "without a policy nothing enters")
     assert (await one.state(rr)).since == since
 
@@ -179,7 +179,12 @@ async def test_a_killed_speaker_is_noticed_and_replayed_and_nothing_may_be_delet
 ) -> None:
     rr, (one, two) = await fabric(nodes, A, B)
     await until(lambda: one.last.complete and one.learned(), "complete")
-    tables = (one.routing.speakers, one.routing.admission, one.routing.sessions, one.routing.advertisements)
+    tables = (
+        one.routing.speakers,
+        one.routing.import_policies,
+        one.routing.sessions,
+        one.routing.advertisements,
+    )
     wanted = [await table.observe() for table in tables]
     os.kill(await one.pid(), signal.SIGKILL)
     await until(lambda: not one.last.complete, "noticed", 2)
@@ -337,7 +342,7 @@ async def test_an_endless_neighbour_is_cut_off(nodes: Nodes) -> None:
     await leaf.start()
     policy = ImportPolicy(hosts=frozenset({host(A)}), max_prefixes=1)
     await rr.serve(leaf, A)
-    await put(rr.routing.admission, leaf.address, policy)
+    await put(rr.routing.import_policies, leaf.address, policy)
     await leaf.join(rr)
     await asyncio.gather(
         *(

@@ -170,8 +170,8 @@ class TestSpeakers:
         rr, one, two = await fabric(nodes)
         os.kill(await two.pid(), signal.SIGKILL)
         await until(lambda: any(each.stale for each in rr.last.routes), "lost")
-        policy = (await rr.routing.admission.observe())[two.address]
-        await put(rr.routing.admission, two.address, ImportPolicy(hosts=frozenset({host(A)})), policy)
+        policy = (await rr.routing.import_policies.observe())[two.address]
+        await put(rr.routing.import_policies, two.address, ImportPolicy(hosts=frozenset({host(A)})), policy)
         await until(lambda: one.learned() == {}, "not permitted")
 
     async def test_who_falls_silent_is_thought_dead(self, nodes: Nodes) -> None:

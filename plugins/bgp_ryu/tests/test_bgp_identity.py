@@ -52,7 +52,7 @@ async def reflector(nodes: Nodes, address: IPv4Address | None = None, **more: ob
     rr = nodes()
     await rr.start()
     leaf = address or rr.address + 100
-    await put(rr.routing.admission, leaf, ImportPolicy(hosts=frozenset({host(A)})))
+    await put(rr.routing.import_policies, leaf, ImportPolicy(hosts=frozenset({host(A)})))
     await put(rr.routing.sessions, leaf, attrs.evolve(HELD, **more))  # type: ignore[arg-type]  # passed on
     return rr
 
@@ -240,7 +240,7 @@ async def test_a_second_connection_of_a_neighbour_speaks_for_nobody(nodes: Nodes
     rr = await reflector(nodes)
     leaf = rr.address + 100
     forged = update_message(host(B), leaf)
-    await put(rr.routing.admission, leaf, ImportPolicy(hosts=frozenset({host(A), host(B)})))
+    await put(rr.routing.import_policies, leaf, ImportPolicy(hosts=frozenset({host(A), host(B)})))
     pairs = [
         await asyncio.open_connection(str(rr.address), PORT, local_addr=(str(leaf), 0)) for _ in range(3)
     ]

@@ -33,7 +33,7 @@ async def admit(rr: Node, clients: list[tuple[IPv4Address, list[IPv4Network]]]) 
         for address, mine in clients
     ]
     sessions = [Change(key=address, before=None, after=SESSION) for address, _ in clients]
-    assert not await rr.routing.admission.apply(policies)
+    assert not await rr.routing.import_policies.apply(policies)
     assert not await rr.routing.sessions.apply(sessions)
 
 

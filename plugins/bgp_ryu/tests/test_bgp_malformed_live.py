@@ -81,7 +81,9 @@ async def fabric(nodes: Nodes) -> AsyncIterator[Fabric]:
     rr = nodes()
     await rr.start()
     for number, prefix in ((101, A), (102, B), (103, "10.88.3.1/32")):
-        await put(rr.routing.admission, rr.address + number, ImportPolicy(hosts=frozenset({host(prefix)})))
+        await put(
+            rr.routing.import_policies, rr.address + number, ImportPolicy(hosts=frozenset({host(prefix)}))
+        )
         await put(rr.routing.sessions, rr.address + number, HELD)
     made = Fabric(rr, *[await client(rr, number) for number in (101, 102, 103)])
     try:

@@ -1,4 +1,4 @@
-"""What needs no speaker: messages, admission, decision, words for errors."""
+"""What needs no speaker: messages, import policy, decision, words for errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from routerd.model.route import LearnedRoute
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker, Timers
 from routerd.testing.bgp import open_message
 from routerd.testing.contracts import PluginContract
-from routerd_bgp_ryu.admission import (
+from routerd_bgp_ryu.decision import Candidate, decide
+from routerd_bgp_ryu.identity import BAD_ASN, BAD_ROUTER_ID, Identity, mismatch, router_id_in
+from routerd_bgp_ryu.import_policy import (
     FORBIDDEN,
     FORBIDDEN_COMMUNITY,
     MISSING_COMMUNITY,
@@ -22,8 +24,6 @@ from routerd_bgp_ryu.admission import (
     OUTSIDE,
     refusal,
 )
-from routerd_bgp_ryu.decision import Candidate, decide
-from routerd_bgp_ryu.identity import BAD_ASN, BAD_ROUTER_ID, Identity, mismatch, router_id_in
 from routerd_bgp_ryu.wire import decode, encode, from_document, to_document
 
 PREFIX = IPv4Network("10.88.1.1/32")

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.live
 async def peering(one: Node, other: Node) -> None:
     """Connect two reflectors as plain internal neighbours; the first one dials."""
     for here, there, passive in ((one, other, False), (other, one, True)):
-        await put(here.routing.admission, there.address, ImportPolicy(within=frozenset({POOL})))
+        await put(here.routing.import_policies, there.address, ImportPolicy(within=frozenset({POOL})))
         session = Session(
             peer_asn=ASN, owner=OWNER, source=here.address, passive=passive, next_hop_self=True, timers=FAST
         )
@@ -43,16 +43,16 @@ async def peering(one: Node, other: Node) -> None:
 
 async def prefer(node: Node, neighbour: Node, preference: int) -> None:
     """Give what comes from a neighbour a local preference."""
-    policy = (await node.routing.admission.observe())[neighbour.address]
+    policy = (await node.routing.import_policies.observe())[neighbour.address]
     wanted = ImportPolicy(within=policy.within, hosts=policy.hosts, local_preference=preference)
-    await put(node.routing.admission, neighbour.address, wanted, policy)
+    await put(node.routing.import_policies, neighbour.address, wanted, policy)
 
 
 async def direct(one: Node, claim: str, other: Node, others: str, preference: int = 200) -> None:
     """Connect two leaves: each takes the other's own prefix only, and prefers it to what is reflected."""
     for here, there, theirs, passive in ((one, other, others, False), (other, one, claim, True)):
         policy = ImportPolicy(hosts=frozenset({host(theirs)}), local_preference=preference)
-        await put(here.routing.admission, there.address, policy)
+        await put(here.routing.import_policies, there.address, policy)
         session = Session(peer_asn=ASN, owner=OWNER, source=here.address, passive=passive, timers=FAST)
         await put(here.routing.sessions, there.address, session)
 

@@ -173,8 +173,8 @@ class TestSpeakers:
         rr, one, _ = await fabric(nodes)
         os.kill(await rr.pid(), signal.SIGKILL)
         await until(lambda: marks(one) == {B: (True, True)}, "stale")
-        policy = (await one.routing.admission.observe())[rr.address]
-        await put(one.routing.admission, rr.address, ImportPolicy(), policy)
+        policy = (await one.routing.import_policies.observe())[rr.address]
+        await put(one.routing.import_policies, rr.address, ImportPolicy(), policy)
         await until(lambda: marks(one) == {}, "not permitted")
 
     async def test_a_live_path_is_preferred_at_once(self, nodes: Nodes) -> None:

@@ -87,7 +87,7 @@ def learned(*prefixes: str, complete: bool = True, hops: int = 1) -> RouteSet:
 
 def test_a_reflector_without_claims_has_nothing_per_leaf() -> None:
     desired = reflector()
-    for table in ("tunnels/ipip", "peers/wireguard", "bgp/sessions", "bgp/admission"):
+    for table in ("tunnels/ipip", "peers/wireguard", "bgp/sessions", "bgp/import_policies"):
         assert desired.table(table).values == {}
         assert desired.table(table).complete
     assert set(desired.table("tunnels/wireguard").values) == {"wg-sam"}
@@ -109,7 +109,7 @@ def test_a_claim_becomes_tunnel_peer_session_and_filter() -> None:
     assert neighbour == IPv4Address("10.255.10.156")
     assert (session.passive, session.route_reflector_client, session.leaf) == (True, True, LEAF)
     assert session.timers.hold == 9
-    policy = desired.table("bgp/admission").values[neighbour]
+    policy = desired.table("bgp/import_policies").values[neighbour]
     assert policy.hosts == {IPv4Network("10.81.10.20/32")}
     assert policy.within == frozenset()
 
@@ -131,7 +131,7 @@ def test_a_revoked_claim_is_gone_completely() -> None:
 
 def test_four_claims_are_four_of_each() -> None:
     desired = reflector(*(admitted(site) for site in ("aws", "azure", "oci", "pve")))
-    for table in ("tunnels/ipip", "peers/wireguard", "bgp/sessions", "bgp/admission"):
+    for table in ("tunnels/ipip", "peers/wireguard", "bgp/sessions", "bgp/import_policies"):
         assert len(desired.table(table).values) == 4
 
 
@@ -179,7 +179,7 @@ def test_a_leaf_dials_and_announces_its_claim() -> None:
     assert neighbour == IPv4Address("10.255.10.157")
     assert (session.passive, session.source) == (False, IPv4Address("10.255.10.156"))
     assert set(desired.table("bgp/advertisements").values) == {IPv4Network("10.81.10.20/32")}
-    policy = desired.table("bgp/admission").values[neighbour]
+    policy = desired.table("bgp/import_policies").values[neighbour]
     assert policy.next_hop == "peer-address"
     assert (policy.min_length, policy.max_length) == (32, 32)
     assert IPv4Network("10.20.0.1/32") in {key.prefix for key in desired.table("routes").values}

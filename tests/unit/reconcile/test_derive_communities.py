@@ -57,13 +57,15 @@ def router_asks(policy: str) -> tuple[str, str]:
 def test_a_leaf_needs_the_communities_that_its_dynamic_peer_names() -> None:
     length = "          allowedPrefixLengthMax: 32\n"
     asks = f"{length}          {NAMES.replace(', forbidden', f'{chr(10)}          forbidden')}\n"
-    (policy,) = desired("rr.yaml", (length, asks)).table("bgp/admission").values.values()
+    (policy,) = desired("rr.yaml", (length, asks)).table("bgp/import_policies").values.values()
     assert named(policy) == NAMED
     assert policy.hosts == {IPv4Network("10.80.1.20/32")}
 
 
 def test_a_policy_of_its_own_replaces_the_routers() -> None:
-    (policy,) = desired("rr.yaml", router_asks(f"{BOUNDS}, {NAMES}")).table("bgp/admission").values.values()
+    (policy,) = (
+        desired("rr.yaml", router_asks(f"{BOUNDS}, {NAMES}")).table("bgp/import_policies").values.values()
+    )
     assert named(policy) == NOTHING
 
 
@@ -71,7 +73,7 @@ def test_a_dynamic_peer_without_a_policy_has_the_routers() -> None:
     text = (EXAMPLES / "rr.yaml").read_text()
     own = text[text.index("        importPolicy:\n") : text.index("Max: 32\n") + len("Max: 32\n")]
     edits = (own, ""), router_asks(f"{BOUNDS}, {NAMES}")
-    (policy,) = desired("rr.yaml", *edits).table("bgp/admission").values.values()
+    (policy,) = desired("rr.yaml", *edits).table("bgp/import_policies").values.values()
     assert named(policy) == NAMED
 
 
@@ -82,7 +84,7 @@ def test_a_static_peer_needs_its_own_communities_or_the_routers(address: str, wh
     asks = f", importPolicy: {{{BOUNDS}, {NAMES}}}"
     extra = STATIC.format(address=address, more=asks if where == "peer" else "")
     edits = [router_asks(f"{BOUNDS}, {NAMES}")] if where == "router" else []
-    policy = desired("rr.yaml", *edits, extra=extra).table("bgp/admission").values[IPv4Address(address)]
+    policy = desired("rr.yaml", *edits, extra=extra).table("bgp/import_policies").values[IPv4Address(address)]
     assert named(policy) == NAMED
     assert bool(policy.hosts) is (address != "192.0.2.7")
 
@@ -94,7 +96,7 @@ def test_a_reflector_needs_the_communities_that_the_profile_or_the_router_names(
     asks = f"          importPolicy: {{{BOUNDS}, {NAMES}}}\n"
     edits = [(own, asks)] if where == "profile" else [(own, ""), router_asks(f"{BOUNDS}, {NAMES}")]
     edits.append(("SAMRRSet/rrs\n        bgp", "SAMNodeSet/all\n        bgp"))
-    policies = desired("leaf.yaml", *edits, extra=MEMBERS).table("bgp/admission").values
+    policies = desired("leaf.yaml", *edits, extra=MEMBERS).table("bgp/import_policies").values
     assert [named(policy) for policy in policies.values()] == [NAMED]
 
 

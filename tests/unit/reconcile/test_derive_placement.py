@@ -52,7 +52,7 @@ def advertised(desired: Desired) -> Advertisement:
 
 
 def imports(desired: Desired) -> list[ImportPolicy]:
-    return list(desired.table("bgp/admission").values.values())
+    return list(desired.table("bgp/import_policies").values.values())
 
 
 def test_the_priority_is_the_med_of_what_is_announced() -> None:

@@ -62,19 +62,19 @@ def test_the_filter_is_exactly_what_is_claimed_and_authorised(
     owned: tuple[str, ...], hosts: set[str]
 ) -> None:
     desired = reflector(attrs.evolve(CLAIM, owned_addresses=owned))
-    (policy,) = desired.table("bgp/admission").values.values()
+    (policy,) = desired.table("bgp/import_policies").values.values()
     assert {str(prefix) for prefix in policy.hosts} == hosts
     assert policy.within == frozenset()
 
 
 def test_what_never_comes_in_is_the_transports_and_our_own() -> None:
-    (policy,) = reflector(CLAIM).table("bgp/admission").values.values()
+    (policy,) = reflector(CLAIM).table("bgp/import_policies").values.values()
     assert {"10.255.0.0/20", "10.255.16.1/32", "10.20.0.1/32"} <= {str(each) for each in policy.forbidden}
 
 
 def test_every_session_has_a_filter() -> None:
     desired = reflector(CLAIM, attrs.evolve(CLAIM, name="b", leaf_id="b", asn=0))
-    sessions, filters = desired.table("bgp/sessions").values, desired.table("bgp/admission").values
+    sessions, filters = desired.table("bgp/sessions").values, desired.table("bgp/import_policies").values
     assert sessions.keys() == filters.keys()
     assert len(sessions) == 2
     assert {session.peer_asn for session in sessions.values()} == {64577}
@@ -84,7 +84,7 @@ def test_a_leaf_that_no_dynamic_peer_accepts_is_named() -> None:
     edit = ("sourcePrefixes: [10.255.0.0/20]", "sourcePrefixes: [10.99.0.0/16]")
     desired = reflector(CLAIM, edit=edit)
     assert desired.table("bgp/sessions").values == {}
-    assert desired.table("bgp/admission").values == {}
+    assert desired.table("bgp/import_policies").values == {}
     found = [each for each in desired.conditions["SAMTransportProfile/fabric"] if each.status == "False"]
     assert [each.reason for each in found] == ["NoDynamicPeer"]
     assert "leaf1" in found[0].message
@@ -117,7 +117,7 @@ def with_static_peers(
     """Return the import filters of a reflector whose file has a static peer at `addresses`."""
     edit = ("sourcePrefixes: [10.255.0.0/20]", sources)
     extra = STATIC.format(peers=", ".join(addresses))
-    return reflector(*claims, edit=edit, extra=extra).table("bgp/admission").values
+    return reflector(*claims, edit=edit, extra=extra).table("bgp/import_policies").values
 
 
 @pytest.mark.parametrize("sources", [UNACCEPTED, "sourcePrefixes: [10.255.0.0/16]"])
@@ -266,7 +266,7 @@ def test_a_claim_of_an_as_that_the_dynamic_peer_does_not_allow_gets_no_session_a
     desired = reflector(attrs.evolve(CLAIM, asn=64999), attrs.evolve(CLAIM, name="b", leaf_id="b", asn=0))
     (session,) = desired.table("bgp/sessions").values.values()
     assert (session.leaf, session.peer_asn) == ("b", 64577)
-    assert desired.table("bgp/admission").values.keys() == desired.table("bgp/sessions").values.keys()
+    assert desired.table("bgp/import_policies").values.keys() == desired.table("bgp/sessions").values.keys()
     message = (
         "leaf1: SAMEnrollmentClaim/leaf1 has bgp.asn 64999, "
         "and BGPDynamicPeer/leaves allows peerASN 64577 alone; it gets no session"

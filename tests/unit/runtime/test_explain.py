@@ -225,7 +225,7 @@ def test_a_route_that_was_refused_comes_with_its_reason() -> None:
 )
 def test_a_refusal_by_communities_says_which_are_needed(reason: str, words: str) -> None:
     facts = on_reflector("10.83.10.20", rejected=[refused(LEAF, reason)], owners=(OWNER,))
-    table = facts.desired.table("bgp/admission")
+    table = facts.desired.table("bgp/import_policies")
     asks = attrs.evolve(
         table.values[LEAF],
         hosts=frozenset({IPv4Network("10.83.10.20/32")}),
@@ -233,7 +233,7 @@ def test_a_refusal_by_communities_says_which_are_needed(reason: str, words: str)
         forbidden_communities={"no-export", "1:3"},
     )
     table = attrs.evolve(table, values={**table.values, LEAF: asks})
-    desired = attrs.evolve(facts.desired, tables={**facts.desired.tables, "bgp/admission": table})
+    desired = attrs.evolve(facts.desired, tables={**facts.desired.tables, "bgp/import_policies": table})
     verdict = explain(attrs.evolve(facts, desired=desired)).verdict
     assert words in verdict
     assert ("must carry" in verdict) is reason.endswith("-community")

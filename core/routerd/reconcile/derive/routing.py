@@ -33,30 +33,32 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     if router is None:
         return {}
     sessions: dict[IPv4Address, Session] = {}
-    admission: dict[IPv4Address, ImportPolicy] = {}
+    import_policies: dict[IPv4Address, ImportPolicy] = {}
     for found in inputs.intent.of(BGPPeerSpec):
         for neighbour in found.spec.peers:
             sessions[neighbour] = _static_session(router, found)
-            admission[neighbour] = _within(inputs, found.spec.import_policy or router.spec.import_policy)
-    admission |= _claimed(inputs, router, links)
+            import_policies[neighbour] = _within(
+                inputs, found.spec.import_policy or router.spec.import_policy
+            )
+    import_policies |= _claimed(inputs, router, links)
     for neighbour, claim in leaves_among(inputs, links, sessions).items():
         held = held_to(sessions[neighbour], claim)
         if held is None:
-            del sessions[neighbour], admission[neighbour]
+            del sessions[neighbour], import_policies[neighbour]
         else:
             sessions[neighbour] = held
     for adjacency in links:
         if adjacency.claim is not None:
-            _add_leaf(inputs, router, adjacency, sessions, admission)
+            _add_leaf(inputs, router, adjacency, sessions, import_policies)
         else:
-            _add_reflector(inputs, router, adjacency, sessions, admission)
+            _add_reflector(inputs, router, adjacency, sessions, import_policies)
     advertisements = _advertisements(inputs, router)
     owners = {neighbour: session.owner for neighbour, session in sessions.items()}
     return {
         "bgp/speakers": DesiredTable(
             values={router.name: _speaker(inputs, router)}, owners={router.name: router.ref}
         ),
-        "bgp/admission": DesiredTable(values=admission, complete=links.complete, owners=owners),
+        "bgp/import_policies": DesiredTable(values=import_policies, complete=links.complete, owners=owners),
         "bgp/sessions": DesiredTable(values=sessions, complete=links.complete, owners=owners),
         "bgp/advertisements": DesiredTable(
             values=advertisements, owners={prefix: each.owner for prefix, each in advertisements.items()}
@@ -98,7 +100,7 @@ def _add_leaf(
     router: Named[BGPRouterSpec],
     adjacency: Adjacency,
     sessions: dict[IPv4Address, Session],
-    admission: dict[IPv4Address, ImportPolicy],
+    import_policies: dict[IPv4Address, ImportPolicy],
 ) -> None:
     """Add the passive session of an admitted leaf, which may announce its claim's /32s alone."""
     claim = adjacency.claim
@@ -120,7 +122,7 @@ def _add_leaf(
     if held is not None:
         sessions[adjacency.neighbour] = held
         policy = spec.import_policy or router.spec.import_policy
-        admission[adjacency.neighbour] = _hosts(inputs, claim, policy)
+        import_policies[adjacency.neighbour] = _hosts(inputs, claim, policy)
 
 
 def _claimed(
@@ -172,7 +174,7 @@ def _add_reflector(
     router: Named[BGPRouterSpec],
     adjacency: Adjacency,
     sessions: dict[IPv4Address, Session],
-    admission: dict[IPv4Address, ImportPolicy],
+    import_policies: dict[IPv4Address, ImportPolicy],
 ) -> None:
     """Add the session of a leaf with a route reflector; the leaf always dials."""
     profile = adjacency.profile
@@ -188,7 +190,7 @@ def _add_reflector(
         timers=_timers(profile, router),
         leaf=adjacency.peer,
     )
-    admission[adjacency.neighbour] = _within(inputs, bgp.import_policy or router.spec.import_policy)
+    import_policies[adjacency.neighbour] = _within(inputs, bgp.import_policy or router.spec.import_policy)
 
 
 def _timers(profile: Named[SAMTransportProfileSpec], router: Named[BGPRouterSpec]) -> Timers:

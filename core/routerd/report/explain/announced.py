@@ -35,7 +35,7 @@ def in_fabric(facts: Facts) -> bool:
 def _pools(facts: Facts) -> Iterator[IPv4Network]:
     """Yield the prefixes that the file or an import policy names as the fabric's."""
     intent = facts.inputs.intent
-    for policy in facts.desired.table("bgp/admission").values.values():
+    for policy in facts.desired.table("bgp/import_policies").values.values():
         yield from policy.within
     yield from (pool.spec.prefix for pool in intent.of(MobilityPoolSpec))
     for router in intent.of(BGPRouterSpec):
@@ -121,7 +121,7 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
     best = next((each for each in facts.paths if each.best), None)
     yield from (_path(facts, path, best) for path in facts.paths)
     for refused in facts.rejected():
-        policy = facts.desired.table("bgp/admission").values.get(refused.neighbour)
+        policy = facts.desired.table("bgp/import_policies").values.get(refused.neighbour)
         words = refusal(refused.prefix, policy) if policy is not None else ""
         if policy is not None and refused.reason.endswith("-community"):
             words = communities(policy)
@@ -215,7 +215,7 @@ def _silence(facts: Facts) -> Step:
     owner = owner_of(facts)
     if facts.admits and owner is not None:
         return Step("bgp", "bad", f"nobody announces it, leaf {owner.leaf} neither", _not_by(owner))
-    policies = facts.desired.table("bgp/admission").values
+    policies = facts.desired.table("bgp/import_policies").values
     words = [
         f"the import policy for {facts.who(neighbour)} would not let it in: {why}"
         for neighbour, policy in policies.items()

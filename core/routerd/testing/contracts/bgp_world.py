@@ -81,7 +81,7 @@ class World:
     ) -> None:
         """Configure a peer's session, passive and as a client, and what may come in from it."""
         await fill(
-            self.routing.admission,
+            self.routing.import_policies,
             {self.place.peers[peer]: policy or ImportPolicy(hosts=frozenset(hosts), next_hop="unchanged")},
         )
         await fill(self.routing.sessions, {self.place.peers[peer]: self.session(**session)})

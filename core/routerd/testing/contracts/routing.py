@@ -30,7 +30,7 @@ def _own(attribute: str, least: int = 2) -> TableRules:
 class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     """The suite of a routing protocol.
 
-    `samples` has `speakers`, `admission`, `sessions` and `advertisements`; the last three prepare
+    `samples` has `speakers`, `import_policies`, `sessions` and `advertisements`; the last three prepare
     a speaker. `neighbour` is somebody for it to talk to, who can lie about who it is.
 
     Added in 1.0.
@@ -38,7 +38,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
 
     tables: ClassVar[tuple[TableRules, ...]] = (
         _own("speakers", least=1),
-        _own("admission"),
+        _own("import_policies"),
         _own("sessions"),
         _own("advertisements"),
     )
@@ -171,7 +171,7 @@ def _identity(session: Session) -> _Identity:
 
 async def _configure(made: Routing, neighbour: Neighbour, session: Session) -> None:
     policy = ImportPolicy(hosts=frozenset({neighbour.prefix}))
-    await fill(made.admission, {neighbour.address: policy})
+    await fill(made.import_policies, {neighbour.address: policy})
     await fill(made.sessions, {neighbour.address: session})
 
 

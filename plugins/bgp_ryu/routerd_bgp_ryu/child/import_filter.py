@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.admission import NOT_OWNED, TOO_MANY, refusal
+from routerd_bgp_ryu.import_policy import NOT_OWNED, TOO_MANY, refusal
 from routerd_bgp_ryu.screen.attributes import COMMUNITIES
 
 Library = Any  # Any: the libraries ship no types

@@ -12,7 +12,6 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
-from routerd_bgp_ryu.admission import NOT_OWNED, refusal
 from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.attributes import described, originated
@@ -24,6 +23,7 @@ from routerd_bgp_ryu.child.mended import bgp, library, mend
 from routerd_bgp_ryu.child.quirks import Dialer, Handshakes, Library, end_with
 from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
+from routerd_bgp_ryu.import_policy import NOT_OWNED, refusal
 from routerd_bgp_ryu.notification import error_text
 from routerd_bgp_ryu.screen import Fault, Terms, Verdict, shutdown_words
 from routerd_bgp_ryu.wire import Document
@@ -283,8 +283,8 @@ class BgpSpeaker:
     def _use_room(self) -> None:
         """Let in what was above a maximum where there is room again."""
         for _, peer in self._established():
-            admission = self._filter(peer)
-            for prefix in admission.waiting() if admission is not None else ():
+            import_filter = self._filter(peer)
+            for prefix in import_filter.waiting() if import_filter is not None else ():
                 received = peer.adj_rib_in[prefix]
                 received.filtered = peer._apply_in_filter(received.path)[0]  # noqa: SLF001 - there is no public way to it
                 if not received.filtered:
@@ -451,10 +451,10 @@ class BgpSpeaker:
     def _judged(self, neighbour: str, peer: Library) -> tuple[list[Document], list[Document]]:
         accepted: list[Document] = []
         rejected: list[Document] = []
-        admission = self._filter(peer)
+        import_filter = self._filter(peer)
         for prefix, received in sorted(peer.adj_rib_in.items()):
-            if received.filtered or admission is None:
-                reason = NOT_OWNED if admission is None else admission.reason(prefix)
+            if received.filtered or import_filter is None:
+                reason = NOT_OWNED if import_filter is None else import_filter.reason(prefix)
                 rejected.append({"prefix": prefix, "neighbour": neighbour, "reason": reason})
             else:
                 accepted.append(described(prefix, neighbour, received.path, self._packet))

@@ -82,7 +82,7 @@ class Node:
     async def serve(self, leaf: Node, *prefixes: str, **more: Any) -> None:  # noqa: ANN401 - Any: passed on
         """Admit a leaf, as a route reflector does."""
         policy = ImportPolicy(hosts=frozenset(map(host, prefixes)))
-        await put(self.routing.admission, leaf.address, policy)
+        await put(self.routing.import_policies, leaf.address, policy)
         session = Session(
             peer_asn=ASN,
             owner=OWNER,
@@ -96,7 +96,7 @@ class Node:
 
     async def join(self, rr: Node, within: str = "10.88.0.0/16", **more: Any) -> None:  # noqa: ANN401 - Any: passed on
         """Dial a route reflector, as a leaf does."""
-        await put(self.routing.admission, rr.address, ImportPolicy(within=frozenset({host(within)})))
+        await put(self.routing.import_policies, rr.address, ImportPolicy(within=frozenset({host(within)})))
         session = Session(peer_asn=ASN, owner=OWNER, source=self.address, timers=FAST, **more)
         await put(self.routing.sessions, rr.address, session)
 
