@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import attrs
 
+from routerd.model.best_path import order_of
 from routerd.model.change import Change
 from routerd.model.condition import Condition
 from routerd.model.fabric import FabricRoute
@@ -77,8 +78,14 @@ def standing(mine: Share, learned: RouteSet | None) -> Standing:
         for route in learned.routes
         if route.prefix in mine.prefixes and route.originator != mine.router_id
     ]
-    best = min(rivals, key=_rank, default=None)
-    if best is not None and _rank(best) < (mine.priority, mine.router_id):
+    # A reflector that has both compares our path, which differs in MED and router ID only.
+    better = [
+        route
+        for route in rivals
+        if order_of(route) < order_of(attrs.evolve(route, med=mine.priority, originator=mine.router_id))
+    ]
+    best = min(better or rivals, key=order_of, default=None)
+    if best is not None and better:
         return Standing(state="standby", why=f"{_who(best)} is active")
     for refused in learned.rejected:
         if refused.prefix in mine.prefixes:
@@ -89,11 +96,6 @@ def standing(mine: Share, learned: RouteSet | None) -> Standing:
         why = f"{_who(best)} is active, because no route reflector has our better path"
         return Standing(state="standby", why=why)
     return Standing(state="leads")
-
-
-def _rank(route: LearnedRoute) -> tuple[int, IPv4Address]:
-    """Return the sort key of a path (RFC 4271 section 9.1.2.2, steps c and f); the best path is first."""
-    return route.med, route.originator or IPv4Address(0)
 
 
 def _who(route: LearnedRoute) -> str:

@@ -64,10 +64,11 @@ class Address:
 class LearnedRoute:
     """One path that a neighbour announced and the import policy let in.
 
-    `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once
-    are equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path
-    is kept although its session was lost (RFC 4724 section 4.2), until the neighbour is back. `med` is
-    MULTI_EXIT_DISC, 0 where there is none.
+    `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once are
+    equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path is kept
+    although its session was lost (RFC 4724 section 4.2), until the neighbour is back. `med` is
+    MULTI_EXIT_DISC, 0 where there is none. `origin` is the code of ORIGIN, 0 for IGP; `internal` says that
+    the session is inside our AS. See `routerd.model.best_path` for what is compared.
     """
 
     prefix: IPv4Network
@@ -80,6 +81,8 @@ class LearnedRoute:
     originator: IPv4Address | None = None
     stale: bool = False
     med: int = 0
+    origin: int = 0
+    internal: bool = True
 
 
 @attrs.frozen(kw_only=True)

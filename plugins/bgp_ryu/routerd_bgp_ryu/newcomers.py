@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network
 
-from routerd_bgp_ryu.decision import Candidate
+from routerd.model.route import LearnedRoute
 
 HEAD_START = 1.0
 """Seconds for the neighbour's kernel."""
@@ -19,9 +19,9 @@ HEAD_START = 1.0
 PathKey = tuple[IPv4Network, IPv4Address]
 
 
-def path_key(candidate: Candidate) -> PathKey:
+def path_key(path: LearnedRoute) -> PathKey:
     """Return what tells paths apart: the prefix, and the neighbour that announces it."""
-    return candidate.route.prefix, candidate.route.neighbour
+    return path.prefix, path.neighbour
 
 
 class Newcomers:
@@ -32,10 +32,10 @@ class Newcomers:
         self._since: dict[PathKey, float] = {}
         self._wait: float | None = None
 
-    def among(self, candidates: Iterable[Candidate]) -> frozenset[PathKey]:
+    def among(self, paths: Iterable[LearnedRoute]) -> frozenset[PathKey]:
         """Return those of all paths that are there now which are not to be used yet."""
         now = self._clock()
-        self._since = {path_key(each): self._first_seen(each, now) for each in candidates}
+        self._since = {path_key(each): self._first_seen(each, now) for each in paths}
         served = {key[0] for key, since in self._since.items() if now - since >= HEAD_START}
         waiting = {
             key: HEAD_START - (now - since)
@@ -50,6 +50,6 @@ class Newcomers:
         wait, self._wait = self._wait, None
         return longest if wait is None else wait
 
-    def _first_seen(self, candidate: Candidate, now: float) -> float:
+    def _first_seen(self, path: LearnedRoute, now: float) -> float:
         # What is kept of a lost session is not new, even where somebody alive took its place until now.
-        return self._since.get(path_key(candidate), now - HEAD_START if candidate.route.stale else now)
+        return self._since.get(path_key(path), now - HEAD_START if path.stale else now)

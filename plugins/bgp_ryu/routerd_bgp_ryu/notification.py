@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+SHUTDOWN = (6, 2)
+DECONFIGURED = (6, 3)
+RESET = (6, 4)
+REJECTED = (6, 5)
+RECONFIGURED = (6, 6)
+COLLISION = (6, 7)
+"""Cease, by why (RFC 4486 section 3)."""
+
 _ERRORS = {
     (1, 0): "message header error",
     (1, 1): "connection not synchronized",

@@ -10,12 +10,12 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Generic, TypeVar, cast
 
 from routerd.errors import ProviderError, TransientError
+from routerd.model.best_path import decide
 from routerd.model.change import Change
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
 from routerd.spi import PluginContext
 from routerd_bgp_ryu.config import BgpOptions
-from routerd_bgp_ryu.decision import Candidate, decide
 from routerd_bgp_ryu.link import SpeakerLink
 from routerd_bgp_ryu.newcomers import Newcomers
 from routerd_bgp_ryu.wire import Document, from_document, to_document
@@ -86,47 +86,28 @@ class BgpRouting:
 
     async def _snapshot(self) -> RouteSet:
         try:
-            if not self._link.connected and not await self._link.find():
-                return RouteSet()
-            observed = cast("Document", await self._link.ask("observe"))
-            snapshot = cast("Document", await self._link.ask("snapshot"))
+            running = self._link.connected or await self._link.find()
+            said = cast("Document | None", await self._link.ask("snapshot") if running else None)
         except ProviderError as error:
             self._context.log.info("routes.unknown", error=str(error))
             return RouteSet()
-        if observed["speaker"] is None:
+        if said is None:
             return RouteSet()
-        self._tell(snapshot["refusals"])
-        asn = observed["speaker"]["asn"]
-        policies = {key: from_document(value, ImportPolicy) for key, value in observed["policies"].items()}
-        internal = {key: value["peer_asn"] == asn for key, value in observed["sessions"].items()}
-        announced = {route["prefix"] for route in snapshot["routes"]}
-        # What was kept of a lost session counts where nobody alive announces the prefix.
-        kept = [route for route in snapshot["stale"] if route["prefix"] not in announced]
-        candidates = [
-            _candidate(
-                route, policies[route["neighbour"]], internal=internal[route["neighbour"]], stale=stale
-            )
-            for routes, stale in ((snapshot["routes"], False), (kept, True))
-            for route in routes
-            if route["neighbour"] in policies and route["neighbour"] in internal
-        ]
-        rejected = [
-            RejectedRoute(
-                prefix=IPv4Network(route["prefix"]),
-                neighbour=IPv4Address(route["neighbour"]),
-                reason=route["reason"],
-            )
-            for route in snapshot["rejected"]
-        ]
+        self._tell(said["refusals"])
+        paths = [_path(document) for document in said["routes"]]
+        own, waiting = frozenset(map(IPv4Network, said["own"])), self._newcomers.among(paths)
         return RouteSet(
-            routes=decide(
-                candidates,
-                own=frozenset(map(IPv4Network, observed["advertisements"])),
-                waiting=self._newcomers.among(candidates),
+            routes=decide(paths, own, waiting),
+            rejected=tuple(
+                RejectedRoute(
+                    prefix=IPv4Network(each["prefix"]),
+                    neighbour=IPv4Address(each["neighbour"]),
+                    reason=each["reason"],
+                )
+                for each in said["rejected"]
             ),
-            rejected=tuple(rejected),
-            complete=bool(snapshot["complete"]),
-            heard=frozenset(map(IPv4Address, snapshot["heard"])),
+            complete=said["complete"],
+            heard=frozenset(map(IPv4Address, said["heard"])),
         )
 
     def _tell(self, refusals: dict[str, str]) -> None:
@@ -226,23 +207,20 @@ class KeyedTable(Generic[K, V]):
         return failures
 
 
-def _candidate(route: Document, policy: ImportPolicy, *, internal: bool, stale: bool = False) -> Candidate:
-    neighbour = IPv4Address(route["neighbour"])
-    preference = policy.local_preference
-    return Candidate(
-        route=LearnedRoute(
-            prefix=IPv4Network(route["prefix"]),
-            next_hop=neighbour if policy.next_hop == "peer-address" else IPv4Address(route["next_hop"]),
-            neighbour=neighbour,
-            local_preference=route["local_preference"] if preference is None else preference,
-            as_path=tuple(route["as_path"]),
-            communities=frozenset(route["communities"]),
-            originator=IPv4Address(route["originator"]) if route["originator"] else None,
-            stale=stale,
-            med=route["med"],
-        ),
-        origin=route["origin"],
-        internal=internal,
+def _path(document: Document) -> LearnedRoute:
+    return LearnedRoute(
+        prefix=IPv4Network(document["prefix"]),
+        next_hop=IPv4Address(document["next_hop"]),
+        neighbour=IPv4Address(document["neighbour"]),
+        best=False,
+        local_preference=document["local_preference"],
+        as_path=tuple(document["as_path"]),
+        communities=frozenset(document["communities"]),
+        originator=IPv4Address(document["originator"]) if document["originator"] else None,
+        stale=document["stale"],
+        med=document["med"],
+        origin=document["origin"],
+        internal=document["internal"],
     )
 
 

@@ -4,10 +4,10 @@ A request carries `id` and `op`; its answer the same `id` and `result`, or `erro
 sends `{"event": "changed"}` when routes or sessions have changed; the daemon then asks. Values are
 the tables' own, converted by field.
 
-Requests: `hello`, `subscribe` (be told of changes; who is told is in charge), `observe` (what the
-speaker runs), `snapshot` (routes, and which speakers were refused), `states`, `speaker`, `apply`
-(changes of one table; the result is what was refused, by key), `stop`. A child that says another
-version is stopped and replaced.
+Requests: `hello`, `subscribe` (send me changes; a subscriber is in charge), `observe` (what the speaker
+runs), `snapshot` (routes, and which speakers were refused; null without a speaker), `states`, `speaker`,
+`apply` (changes of one table; the result is what was refused, by key), `stop`. The daemon stops and
+replaces a child of another version.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import cattrs
 
-VERSION = 4
+VERSION = 5
 MAX_LINE = 64 << 20
 """Bytes of the longest message: 200 leaves with 4,096 prefixes each fit."""
 

@@ -9,8 +9,8 @@ from functools import partial
 import attrs
 import pytest
 
+from routerd.model.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, host, put, until
 
 A, B = "10.88.61.1/32", "10.88.61.2/32"

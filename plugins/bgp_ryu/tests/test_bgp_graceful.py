@@ -17,7 +17,7 @@ import pytest
 
 from routerd.model.session import ImportPolicy
 from routerd.testing.bgp import Capability, Conversation, Open, Update, establish, path_attributes
-from routerd_bgp_ryu.child.graceful import Graceful
+from routerd_bgp_ryu.child.restart import Graceful
 from routerd_bgp_ryu.testing.nodes import ASN, FAST, PORT, Node, Nodes, established, host, pair, put, until
 
 A, B = "10.88.70.1/32", "10.88.70.2/32"

@@ -8,9 +8,7 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.child.import_filter import ImportFilter, communities_of
-from routerd_bgp_ryu.import_policy import (
+from routerd.model.import_policy import (
     FORBIDDEN,
     FORBIDDEN_COMMUNITY,
     MISSING_COMMUNITY,
@@ -18,6 +16,8 @@ from routerd_bgp_ryu.import_policy import (
     NOT_OWNED,
     TOO_MANY,
 )
+from routerd.model.session import ImportPolicy
+from routerd_bgp_ryu.child.import_filter import ImportFilter, communities_of
 
 A, B, C, D = (f"10.88.0.{number}/32" for number in range(1, 5))
 HOSTS = frozenset(map(IPv4Network, (A, B, C, D)))

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 import pytest
 
+from routerd.model.best_path import decide
 from routerd.model.route import LearnedRoute
-from routerd_bgp_ryu.decision import Candidate, decide
 from routerd_bgp_ryu.newcomers import HEAD_START, Newcomers
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, established, until
 
@@ -24,15 +24,16 @@ class Time:
         return self.now
 
 
-def path(neighbour: IPv4Address, prefix: str = A, preference: int = 100, *, stale: bool = False) -> Candidate:
-    route = LearnedRoute(
+def path(
+    neighbour: IPv4Address, prefix: str = A, preference: int = 100, *, stale: bool = False
+) -> LearnedRoute:
+    return LearnedRoute(
         prefix=IPv4Network(prefix),
         next_hop=neighbour,
         neighbour=neighbour,
         local_preference=preference,
         stale=stale,
     )
-    return Candidate(route=route)
 
 
 @attrs.define
@@ -43,7 +44,7 @@ class Table:
     def __attrs_post_init__(self) -> None:
         self.newcomers = Newcomers(self.clock)
 
-    def best(self, seconds: float, *paths: Candidate) -> set[IPv4Address]:
+    def best(self, seconds: float, *paths: LearnedRoute) -> set[IPv4Address]:
         """Return whose paths are best at a time."""
         self.clock.now = seconds
         routes = decide(paths, waiting=self.newcomers.among(paths))

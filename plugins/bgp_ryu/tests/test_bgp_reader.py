@@ -54,7 +54,7 @@ protocol = Thing(
     _expiry=None, cap_four_octet_as_number=True, _remotename=("192.0.2.1", "179"),
     _handle_msg=handled.append,
 )
-reader = Reader(protocol, Thing(BGPMessage=Message, BgpExc=BgpExc), Watch(), Farewells())
+reader = Reader(protocol, Thing(BGPMessage=Message, BgpExc=BgpExc), Watch(), Watch(), Farewells())
 raised = ""
 if len(sys.argv) > 2:
     lost = []

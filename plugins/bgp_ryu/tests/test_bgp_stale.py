@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.child.stale import StaleRoutes, is_goodbye
+from routerd_bgp_ryu.child.restart import StaleRoutes, is_goodbye
 from routerd_bgp_ryu.testing.nodes import FAST, Node, Nodes, established, pair, put, until
 
 A, B = "10.88.60.1/32", "10.88.60.2/32"
@@ -34,24 +34,24 @@ class TestPure:
     def test_each_route_has_its_own_end(self) -> None:
         """A session that comes and goes keeps nothing for ever that it does not announce."""
         clock = Time()
-        kept = StaleRoutes(120, clock)
-        kept.keep("n", [route(A), route(B)])
+        kept = StaleRoutes[int](120, clock)
+        kept.keep("n", {A: 1, B: 2})
         clock.now = 60
         kept.replaced("n", {B})
-        assert [each["prefix"] for each in kept.all()] == [A]
-        kept.keep("n", [route(B)])
+        assert [prefix for _, prefix, _ in kept.all()] == [A]
+        kept.keep("n", {B: 2})
         clock.now = 120
         assert kept.expire()
-        assert [each["prefix"] for each in kept.all()] == [B]
+        assert [prefix for _, prefix, _ in kept.all()] == [B]
         assert not kept.expire()
         clock.now = 180
         assert kept.expire()
         assert list(kept.all()) == []
 
     def test_nothing_is_kept_of_who_is_dropped(self) -> None:
-        kept = StaleRoutes(120, Time())
-        kept.keep("n", [route(A)])
-        kept.keep("m", [])
+        kept = StaleRoutes[int](120, Time())
+        kept.keep("n", {A: 1})
+        kept.keep("m", {})
         kept.drop("n")
         kept.replaced("n", {A})
         assert list(kept.all()) == []

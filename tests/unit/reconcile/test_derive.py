@@ -14,6 +14,7 @@ from routerd import config
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.model.firewall import Accept, MssClamp
+from routerd.model.import_policy import FORBIDDEN, refusal
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey
 from routerd.model.route import LearnedRoute, RouteKey, RouteSet
@@ -215,14 +216,14 @@ def test_while_sessions_come_up_routes_are_added_and_never_deleted() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["10.81.10.20/32", "10.255.3.4/32", "10.255.0.0/16"])
-def test_our_own_and_the_transports_prefixes_are_never_installed(prefix: str) -> None:
-    installed = {key.prefix for key in leaf(learned=learned(prefix)).table("routes").values}
-    assert IPv4Network(prefix) not in installed
+def test_our_own_and_the_transports_prefixes_never_come_in(prefix: str) -> None:
+    (policy,) = leaf().table("bgp/import_policies").values.values()
+    assert refusal(IPv4Network(prefix), policy, frozenset()) == FORBIDDEN
 
 
-def test_at_most_sixteen_next_hops() -> None:
-    desired = leaf(learned=learned("10.82.10.20/32", hops=20))
-    assert len(desired.table("routes").values[RouteKey(prefix=IPv4Network("10.82.10.20/32"))].next_hops) == 16
+def test_our_own_prefix_is_not_installed_even_while_somebody_elses_path_is_best() -> None:
+    installed = {key.prefix for key in leaf(learned=learned("10.81.10.20/32")).table("routes").values}
+    assert IPv4Network("10.81.10.20/32") not in installed
 
 
 def test_kernel_routes_stand_in_order_and_share_what_is_equal() -> None:

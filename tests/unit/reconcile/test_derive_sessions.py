@@ -178,13 +178,6 @@ def test_a_next_hop_at_a_tunnels_far_end_goes_through_that_tunnel() -> None:
     assert hop.link == link
 
 
-def test_sixteen_next_hops_are_sixteen_different_ones() -> None:
-    twice = [path("10.80.1.20/32", f"10.255.0.{n}") for n in range(1, 21) for _ in range(2)]
-    desired = reflector(CLAIM, learned=learned(*twice))
-    route = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.80.1.20/32"))]
-    assert len(route.next_hops) == 16
-
-
 def test_a_learned_route_never_takes_the_place_of_the_way_to_a_tunnels_end() -> None:
     desired = reflector(CLAIM, learned=learned(path("10.20.0.11/32", "10.255.0.1")))
     (hop,) = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.20.0.11/32"))].next_hops

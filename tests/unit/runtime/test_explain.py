@@ -118,10 +118,10 @@ def test_of_a_path_that_is_not_best_it_is_said_why(worse: dict[str, object], why
 
 
 def test_a_path_that_is_not_used_is_not_reachable() -> None:
-    found = explain(on_leaf("10.255.3.3", paths=[path(RR, "10.255.3.3/32")]))
+    found = explain(on_leaf("10.83.10.20", paths=[path(RR, best=False)]))
     assert not found.reachable
     assert states(found)["decision"] == "bad"
-    assert "it is of the transport's own addresses" in found.verdict
+    assert "no path to 10.83.10.20/32 is best" in found.verdict
 
 
 # --- claims ------------------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
-from routerd.model.names import LinkName
-from routerd.model.route import MAX_NEXT_HOPS, LearnedRoute, NextHop, Route, RouteKey
-from routerd.model.specs import BGPRouterSpec, CloudProviderProfileSpec, SAMTransportProfileSpec
+from routerd.model.route import LearnedRoute, NextHop, Route, RouteKey
+from routerd.model.specs import BGPRouterSpec, CloudProviderProfileSpec
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies
 from routerd.reconcile.derive.routing import own_prefixes
@@ -18,7 +17,7 @@ from routerd.reconcile.desired import DesiredTable
 
 def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     """Return the kernel's routes, and forwarding and routes of each cloud that has answered."""
-    remote = permitted(inputs)
+    remote = best_paths(inputs)
     speaks = inputs.intent.first(BGPRouterSpec) is not None
     known = not speaks or (inputs.learned is not None and inputs.learned.complete)
     routes = _kernel_routes(links, remote)
@@ -53,21 +52,17 @@ def aggregated(prefixes: Iterable[IPv4Network]) -> Iterable[IPv4Network]:
     return collapse_addresses(prefixes)
 
 
-def permitted(inputs: Inputs) -> dict[IPv4Network, tuple[LearnedRoute, ...]]:
-    """Return the best paths of each learned prefix that is neither ours nor the transport's."""
-    if inputs.learned is None:
-        return {}
+def best_paths(inputs: Inputs) -> dict[IPv4Network, list[LearnedRoute]]:
+    """Return the best paths of each learned prefix; the routing provider has decided which these are.
+
+    A prefix that this leaf owns is not among them, even while its announcement is not out yet.
+    """
     own = own_prefixes(inputs)
-    inner = [profile.spec.inner_prefix for profile in inputs.intent.of(SAMTransportProfileSpec)]
-    paths: dict[IPv4Network, dict[IPv4Address, LearnedRoute]] = {}
-    for route in inputs.learned.routes:
-        if not route.best or route.prefix in own or any(route.prefix.overlaps(each) for each in inner):
-            continue
-        paths.setdefault(route.prefix, {}).setdefault(route.next_hop, route)
-    return {
-        prefix: tuple(each[next_hop] for next_hop in sorted(each)[:MAX_NEXT_HOPS])
-        for prefix, each in sorted(paths.items(), key=_position)
-    }
+    paths: dict[IPv4Network, list[LearnedRoute]] = {}
+    for route in inputs.learned.routes if inputs.learned is not None else ():
+        if route.best and route.prefix not in own:
+            paths.setdefault(route.prefix, []).append(route)
+    return dict(sorted(paths.items(), key=_position))
 
 
 def _position(item: tuple[IPv4Network, object]) -> tuple[int, int]:
@@ -77,25 +72,17 @@ def _position(item: tuple[IPv4Network, object]) -> tuple[int, int]:
 
 
 def _kernel_routes(
-    links: Adjacencies, remote: dict[IPv4Network, tuple[LearnedRoute, ...]]
+    links: Adjacencies, remote: dict[IPv4Network, list[LearnedRoute]]
 ) -> dict[RouteKey, Route]:
-    devices = _devices(links)
+    devices = {adjacency.neighbour: adjacency.tunnel.link for adjacency in links}
     # Many prefixes lie behind few next hops; routes that are one object are compared and packed once.
     shared: dict[tuple[IPv4Address, ...], Route] = {}
     routes: dict[RouteKey, Route] = {}
     for prefix, paths in remote.items():
-        gateways = tuple(path.next_hop for path in paths)
+        gateways = tuple(sorted({path.next_hop for path in paths}))
         route = shared.get(gateways)
         if route is None:
-            route = shared[gateways] = Route(next_hops=_next_hops(gateways, devices))
+            hops = tuple(NextHop(gateway=gateway, link=devices.get(gateway)) for gateway in gateways)
+            route = shared[gateways] = Route(next_hops=hops)
         routes[RouteKey(prefix=prefix)] = route
     return routes
-
-
-def _devices(links: Adjacencies) -> dict[IPv4Address, LinkName]:
-    return {adjacency.neighbour: adjacency.tunnel.link for adjacency in links}
-
-
-def _next_hops(gateways: Iterable[IPv4Address], devices: dict[IPv4Address, LinkName]) -> tuple[NextHop, ...]:
-    unique = sorted(set(gateways))
-    return tuple(NextHop(gateway=gateway, link=devices.get(gateway)) for gateway in unique)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 
-import attrs
-
-from routerd.model.route import MAX_NEXT_HOPS, LearnedRoute, RouteSet
+from routerd.model import import_policy
+from routerd.model.best_path import lost_at
+from routerd.model.route import LearnedRoute
 from routerd.model.session import ImportPolicy
 from routerd.model.specs import (
     BGPRouterSpec,
@@ -16,7 +16,6 @@ from routerd.model.specs import (
     SAMEnrollmentPolicySpec,
     SAMTransportProfileSpec,
 )
-from routerd.reconcile.derive.forwarding import permitted
 from routerd.reconcile.derive.routing import authorised
 from routerd.report.explain.facts import Facts, OwnerFacts, Step
 
@@ -122,9 +121,7 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
     yield from (_path(facts, path, best) for path in facts.paths)
     for refused in facts.rejected():
         policy = facts.desired.table("bgp/import_policies").values.get(refused.neighbour)
-        words = refusal(refused.prefix, policy) if policy is not None else ""
-        if policy is not None and refused.reason.endswith("-community"):
-            words = communities(policy)
+        words = _words(refused.prefix, policy, refused.reason) if policy is not None else ""
         why = refused.reason + (f" ({words})" if words else "")
         text = f"{facts.who(refused.neighbour)} announces {refused.prefix}, which is refused: {why}"
         yield Step("bgp", "note" if facts.paths else "bad", text, "" if facts.paths else text)
@@ -204,11 +201,15 @@ def _why_not(path: LearnedRoute, best: LearnedRoute | None) -> str:
         return "and no other one is"
     if path.stale and not best.stale:
         return "because it is stale: its session is lost"
-    if path.local_preference < best.local_preference:
-        return f"because {best.local_preference} is the higher local preference"
-    if len(path.as_path) > len(best.as_path):
-        return "because its AS path is longer"
-    return "by the tie-break of RFC 4271, 9.1.2.2"
+    match lost_at(path, best):
+        case "local preference":
+            return f"because {best.local_preference} is the higher local preference"
+        case "AS path":
+            return "because its AS path is longer"
+        case None:
+            return "by the tie-break of RFC 4271, 9.1.2.2"
+        case step:
+            return f"by its {step} (RFC 4271, 9.1.2.2)"
 
 
 def _silence(facts: Facts) -> Step:
@@ -219,7 +220,7 @@ def _silence(facts: Facts) -> Step:
     words = [
         f"the import policy for {facts.who(neighbour)} would not let it in: {why}"
         for neighbour, policy in policies.items()
-        if not facts.admits and (why := refusal(facts.target, policy))
+        if not facts.admits and (why := _words(facts.target, policy))
     ]
     if words:
         return Step("bgp", "bad", f"nobody announces it, and {'; '.join(words)}", "; ".join(words))
@@ -233,24 +234,27 @@ def _not_by(owner: OwnerFacts) -> str:
     return f"leaf {owner.leaf} has it and does not announce it"
 
 
-def refusal(prefix: IPv4Network, policy: ImportPolicy) -> str:
-    """Return in words why a policy does not let a prefix in, or nothing when it does."""
-    forbidden = next((each for each in sorted(policy.forbidden) if prefix.overlaps(each)), None)
-    if forbidden is not None:
-        return f"nothing of {forbidden} ever comes in"
-    if prefix in policy.hosts:
-        return ""
-    around = [each for each in policy.within if prefix.subnet_of(each)]
-    if around and policy.min_length <= prefix.prefixlen <= policy.max_length:
-        return ""
-    if around:
-        low, high = policy.min_length, policy.max_length
-        return f"only prefixes of length {low}{f' to {high}' if high != low else ''} come in"
-    if policy.within:
-        return f"it lies outside of {', '.join(map(str, sorted(policy.within)))}"
-    more = " and more" if len(policy.hosts) > _SHOWN else ""
-    hosts = ", ".join(map(str, sorted(policy.hosts)[:_SHOWN])) + more
-    return f"only {hosts} may come in" if policy.hosts else "nothing may come in"
+def _words(prefix: IPv4Network, policy: ImportPolicy, reason: str = "") -> str:
+    """Return in words why a policy does not let a prefix in, or nothing when it does.
+
+    `reason` is the code with which the speaker refused it; by its prefix it is judged here again.
+    """
+    if reason in (import_policy.MISSING_COMMUNITY, import_policy.FORBIDDEN_COMMUNITY):
+        return communities(policy)
+    match import_policy.refusal(prefix, policy, policy.required_communities):
+        case import_policy.FORBIDDEN:
+            forbidden = min(each for each in policy.forbidden if prefix.overlaps(each))
+            return f"nothing of {forbidden} ever comes in"
+        case import_policy.OUTSIDE if any(prefix.subnet_of(each) for each in policy.within):
+            low, high = policy.min_length, policy.max_length
+            return f"only prefixes of length {low}{f' to {high}' if high != low else ''} come in"
+        case import_policy.OUTSIDE:
+            return f"it lies outside of {', '.join(map(str, sorted(policy.within)))}"
+        case import_policy.NOT_OWNED | import_policy.NOT_A_HOST:
+            more = " and more" if len(policy.hosts) > _SHOWN else ""
+            hosts = ", ".join(map(str, sorted(policy.hosts)[:_SHOWN])) + more
+            return f"only {hosts} may come in" if policy.hosts else "nothing may come in"
+    return ""
 
 
 def communities(policy: ImportPolicy) -> str:
@@ -267,15 +271,11 @@ def communities(policy: ImportPolicy) -> str:
 def decision_step(facts: Facts) -> Step:
     """Return which of the paths are used; only for an address that was learned."""
     prefix = facts.paths[0].prefix
-    inputs = attrs.evolve(facts.inputs, learned=RouteSet(routes=facts.paths))
-    used = permitted(inputs).get(prefix, ())
-    if used:
-        hops = " and ".join(facts.who(path.next_hop) for path in used)
-        best = {path.next_hop for path in facts.paths if path.best}
-        more = f", {len(used)} equal paths" if len(used) > 1 else ""
-        cut = f" of {len(best)} (the kernel gets {MAX_NEXT_HOPS})" if len(best) > len(used) else ""
-        return Step("decision", "ok", f"{prefix} goes to {hops}{more}{cut}")
-    if not any(path.best for path in facts.paths):
-        return Step("decision", "bad", "no path is best", f"no path to {prefix} is best")
-    text = f"{prefix} is not used: it is of the transport's own addresses, or this leaf's"
-    return Step("decision", "bad", text, text)
+    hops = sorted({path.next_hop for path in facts.paths if path.best})
+    if hops:
+        more = f", {len(hops)} equal paths" if len(hops) > 1 else ""
+        return Step("decision", "ok", f"{prefix} goes to {' and '.join(map(facts.who, hops))}{more}")
+    if any(prefix in claim.owned for claim in facts.inputs.own_claim_list()):
+        text = f"{prefix} is not used: this leaf announces it itself"
+        return Step("decision", "bad", text, text)
+    return Step("decision", "bad", "no path is best", f"no path to {prefix} is best")

@@ -19,8 +19,7 @@ class Account:
     """One neighbour's. `since` is in seconds since the epoch; `who` is the sender of the last OPEN.
 
     `error` is the last one in words, `refusal` why a wrong speaker is refused now. `ended` is the
-    NOTIFICATION with which the session ended, none when its connection just broke. `heard` says that
-    the neighbour has announced all that it has since its session came up.
+    NOTIFICATION with which the session ended, none when its connection just broke.
     """
 
     since: float = 0.0
@@ -28,7 +27,6 @@ class Account:
     error: str = ""
     refusal: str = ""
     ended: tuple[int, int] | None = None
-    heard: bool = False
 
 
 class Accounts:
@@ -47,13 +45,15 @@ class Accounts:
         """Return by neighbour why a wrong speaker is refused."""
         return {neighbour: each.refusal for neighbour, each in self._all.items() if each.refusal}
 
-    def up(self, neighbour: str, who: Identity, *, heard: bool = False) -> None:
-        """Begin anew: the expected speaker has the session."""
-        self._all[neighbour] = Account(since=self._clock(), who=who, heard=heard)
+    def up(self, neighbour: str, who: Identity) -> None:
+        """Open a fresh account: the expected speaker has the session."""
+        self._all[neighbour] = Account(since=self._clock(), who=who)
 
-    def down(self, neighbour: str) -> None:
-        """Note when a session was lost."""
-        self._all[neighbour].since = self._clock()
+    def down(self, neighbour: str) -> Account:
+        """Note when a session was lost; return its account."""
+        account = self._all[neighbour]
+        account.since = self._clock()
+        return account
 
     def say(self, neighbour: str, error: str) -> None:
         """Note what went wrong last."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 
 import attrs
 
-from routerd.model.session import Advertisement
+from routerd.model.best_path import Rank, rank
+from routerd.model.session import Advertisement, ImportPolicy
 from routerd_bgp_ryu.child.import_filter import communities_of
 from routerd_bgp_ryu.child.outbox import Best
 from routerd_bgp_ryu.child.quirks import Library
@@ -185,21 +187,48 @@ def _community(text: str) -> int:
     return int(high) << 16 | int(low)
 
 
-def described(prefix: str, neighbour: str, path: Library, packet: Library) -> Document:
-    """Return a learned path as the daemon is told of it."""
-    as_path = path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH)
-    preference = path.get_pattr(packet.BGP_ATTR_TYPE_LOCAL_PREF)
-    given = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
-    origin = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGIN)
-    med = path.get_pattr(packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC)
+def described(
+    path: Library, neighbour: str, policy: ImportPolicy, packet: Library, *, stale: bool = False
+) -> Document:
+    """Return a path that was let in as the daemon is told of it, with what its policy sets."""
+    segments = path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH).path_seg_list
+    preference = policy.local_preference
+    if preference is None:
+        preference = _value(path, packet.BGP_ATTR_TYPE_LOCAL_PREF, DEFAULT_PREFERENCE)
     return {
-        "prefix": prefix,
+        "prefix": path.nlri.formatted_nlri_str,
         "neighbour": neighbour,
-        "next_hop": str(path.nexthop),
-        "local_preference": preference.value if preference else DEFAULT_PREFERENCE,
-        "as_path": [asn for segment in (as_path.path_seg_list if as_path else ()) for asn in segment],
-        "originator": given.value if given else None,
-        "origin": origin.value if origin else 0,
-        "med": med.value if med else 0,
+        "next_hop": neighbour if policy.next_hop == "peer-address" else str(path.nexthop),
+        "local_preference": preference,
+        "as_path": [asn for segment in segments for asn in segment],
+        "originator": _value(path, packet.BGP_ATTR_TYPE_ORIGINATOR_ID, None),
+        "origin": _value(path, packet.BGP_ATTR_TYPE_ORIGIN, 0),
+        "med": _value(path, packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC, 0),
         "communities": sorted(communities_of(path)),
+        "internal": not path.source.is_ebgp_peer(),
+        "stale": stale,
     }
+
+
+def order(path: Library, packet: Library) -> tuple[Rank, int, int]:
+    """Return the sort key of a path for reflection: its rank, then RFC 4271 step f and RFC 4456 section 9.
+
+    External paths of equal rank are equal (RFC 5004).
+    """
+    internal = path.source is None or not path.source.is_ebgp_peer()
+    its_rank = rank(
+        local_preference=_value(path, packet.BGP_ATTR_TYPE_LOCAL_PREF, DEFAULT_PREFERENCE),
+        own=path.source is None,
+        hops=path.get_pattr(packet.BGP_ATTR_TYPE_AS_PATH).get_as_path_len(),
+        origin=_value(path, packet.BGP_ATTR_TYPE_ORIGIN, 0),
+        med=_value(path, packet.BGP_ATTR_TYPE_MULTI_EXIT_DISC, 0),
+        internal=internal,
+    )
+    router_id = originator(path, packet) if internal else None
+    clusters = _value(path, packet.BGP_ATTR_TYPE_CLUSTER_LIST, ())
+    return its_rank, int(IPv4Address(router_id)) if router_id is not None else 0, len(clusters)
+
+
+def _value(path: Library, kind: int, default: Library) -> Library:
+    given = path.get_pattr(kind)
+    return given.value if given is not None else default

@@ -1,4 +1,4 @@
-"""An import policy as an in-filter of the library: it is asked before a path enters the table. Pure."""
+"""An import policy as an in-filter of the library, which asks it before a path enters the table. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any
 
+from routerd.model.import_policy import NOT_OWNED, TOO_MANY, asks_for_communities, refusal
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.import_policy import NOT_OWNED, TOO_MANY, refusal
 from routerd_bgp_ryu.screen.attributes import COMMUNITIES
 
 Library = Any  # Any: the libraries ship no types
@@ -22,17 +22,17 @@ def communities_of(path: Library) -> frozenset[str]:
     return frozenset(f"{number >> 16}:{number & 0xFFFF}" for number in numbers)
 
 
-def _reason(path: Library, policy: ImportPolicy) -> str | None:
-    # A path may carry a thousand communities: they are not written out for who asks for none.
-    asks = policy.required_communities or policy.forbidden_communities
-    prefix = IPv4Network(path.nlri.formatted_nlri_str)
-    return refusal(prefix, policy, communities_of(path) if asks else frozenset())
+def refusal_of(path: Library, policy: ImportPolicy) -> str | None:
+    """Return the reason code for refusing a path of the library, or none."""
+    # A path may carry a thousand communities: they are written out only for a policy that asks for them.
+    communities = communities_of(path) if asks_for_communities(policy) else frozenset()
+    return refusal(IPv4Network(path.nlri.formatted_nlri_str), policy, communities)
 
 
 class ImportFilter:
-    """Remembers what it let in and why it refused the rest, so that what is told is what was done.
+    """Remembers what it let in and why it refused the rest, so that the status says what was done.
 
-    Who came first keeps its place below the policy's maximum. What has no place waits for one.
+    The first comers keep their places below the policy's maximum. What has no place waits for one.
     """
 
     def __init__(self, policy: ImportPolicy, family: Library, before: ImportFilter | None = None) -> None:
@@ -43,36 +43,29 @@ class ImportFilter:
         self._refused: dict[str, str] = {}
         self._waiting: dict[str, None] = {}
         for prefix, path in before._accepted.items() if before is not None else ():  # noqa: SLF001 - of the same class
-            if len(self._accepted) < policy.max_prefixes and _reason(path, policy) is None:
+            if len(self._accepted) < policy.max_prefixes and refusal_of(path, policy) is None:
                 self._accepted[prefix] = path
 
     def evaluate(self, path: Library) -> tuple[int, bool]:
         """Return the library's verdict on a path; every path is matched, so nothing slips through."""
         prefix = path.nlri.formatted_nlri_str
+        self._refused.pop(prefix, None)
         if path.is_withdraw:
-            self._refused.pop(prefix, None)
             self._waiting.pop(prefix, None)
-            permitted = prefix in self._accepted
-            self._accepted.pop(prefix, None)
-        else:
-            permitted = self._admit(prefix, path)
-        return (_PERMIT if permitted else _DENY), True
-
-    def _admit(self, prefix: str, path: Library) -> bool:
-        reason = _reason(path, self.policy)
+            return _DENY if self._accepted.pop(prefix, None) is None else _PERMIT, True
+        reason = refusal_of(path, self.policy)
         if reason is None and prefix not in self._accepted and not self.room:
             reason = TOO_MANY
         if reason is None:
             self._accepted[prefix] = path
-            self._refused.pop(prefix, None)
         else:
             self._accepted.pop(prefix, None)
             self._refused[prefix] = reason
-        if reason == TOO_MANY:
-            self._waiting[prefix] = None
-        else:
+        if reason != TOO_MANY:
             self._waiting.pop(prefix, None)
-        return reason is None
+        else:
+            self._waiting[prefix] = None
+        return _PERMIT if reason is None else _DENY, True
 
     @property
     def room(self) -> int:
@@ -84,7 +77,7 @@ class ImportFilter:
         return self._refused.get(prefix, NOT_OWNED)
 
     def waiting(self) -> list[str]:
-        """Return the prefixes that only lack a place, as far as there is room now."""
+        """Return the prefixes that lack only a place, as far as there is room now."""
         return list(islice(self._waiting, self.room))
 
     def clone(self) -> ImportFilter:

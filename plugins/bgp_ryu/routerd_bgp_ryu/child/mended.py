@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partialmethod
 from importlib import import_module
 
-from routerd_bgp_ryu.child.graceful import mend_losses
 from routerd_bgp_ryu.child.quirks import (
     Library,
     accept_forever,
@@ -17,6 +16,7 @@ from routerd_bgp_ryu.child.quirks import (
     mend_passwords,
     mend_replacements,
 )
+from routerd_bgp_ryu.child.restart import mend_losses
 from routerd_bgp_ryu.child.timers import mend_timers
 
 

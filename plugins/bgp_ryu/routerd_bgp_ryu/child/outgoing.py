@@ -18,7 +18,7 @@ from typing import Any
 
 import eventlet
 
-from routerd_bgp_ryu.child.attributes import Audience, Template, originator, template
+from routerd_bgp_ryu.child.attributes import Audience, Template, order, originator, template
 from routerd_bgp_ryu.child.outbox import Best, Outbox
 from routerd_bgp_ryu.child.quirks import Library
 from routerd_bgp_ryu.packing import END_OF_RIB, announcements, wire, withdrawals
@@ -266,7 +266,12 @@ class Reflected:
     packet: Library
     best: Best | None = None
     _best_path: Library
+    _known_path_list: list[Library]
     _core_service: Library
+
+    def _compute_best_known_path(self) -> tuple[Library, str]:
+        """Return the path to reflect; of equal ones the oldest (RFC 5004)."""
+        return min(self._known_path_list, key=lambda path: order(path, self.packet)), ""
 
     def _new_best_path(self, path: Library) -> None:
         self._best_path = path
@@ -287,10 +292,8 @@ class Reflected:
     __hash__ = object.__hash__
 
 
-def install(peers: Library, table: Library, packet: Library, cluster_id: str) -> Progress:
+def install(peers: Library, table: Library, packet: Library, cluster_id: str, progress: Progress) -> None:
     """Make the library's module of neighbours and its IPv4 table use ours, from now on."""
-    progress = Progress()
     shared = {"packet": packet, "templates": Templates(packet, cluster_id), "progress": progress}
     peers.Peer = type("Peer", (Outgoing, peers.Peer), shared)
     table.VPN_DEST_CLASS = type("Destination", (Reflected, table.VPN_DEST_CLASS), {"packet": packet})
-    return progress

@@ -11,6 +11,8 @@ from typing import Any
 
 import eventlet
 
+from routerd_bgp_ryu.notification import REJECTED
+
 Library = Any  # Any: the libraries ship no types
 
 _LOG = logging.getLogger("routerd.bgp")
@@ -18,8 +20,6 @@ _BREATHER = 0.2
 _GOODBYE = 2.0
 _READ = 4096
 _LONGEST_DATA = 4096 - 21
-_REJECTED = (6, 5)
-"""Cease, connection rejected (RFC 4486 section 3)."""
 
 
 def accept_forever(
@@ -48,7 +48,7 @@ def accept_forever(
 
 
 def _refuse(connection: socket.socket, address: str, stranger: Callable[[str, bytes], None]) -> None:
-    stranger(address, farewell(connection, _REJECTED))
+    stranger(address, farewell(connection, REJECTED))
 
 
 def farewell(connection: socket.socket, code: tuple[int, int], data: bytes = b"") -> bytes:

@@ -38,8 +38,8 @@ _SHOWN = 500
 """Octets of a message that nobody had foreseen that go into the log, once for a connection."""
 
 
-class Watch(Protocol):
-    """Whom the gate asks who may speak, and tells what it saw; `peer` is the library's."""
+class Speakers(Protocol):
+    """Knows who may speak at the other end of a connection; `peer` is the library's."""
 
     def judge(self, peer: Library, opened: Identity) -> tuple[int, int] | None:
         """Return the code and subcode to refuse an OPEN with, or none."""
@@ -47,14 +47,18 @@ class Watch(Protocol):
     def terms(self, protocol: Library) -> Terms:
         """Return what the two sides of a connection are, before AS numbers were agreed on."""
 
+    def failed(self, peer: Library, fault: Fault, *, bound: bool) -> None:
+        """Take note that a connection ends, which is the session itself when it is `bound`."""
+
+
+class Watch(Protocol):
+    """Takes note of what a session's UPDATEs were."""
+
     def screened(self, peer: Library, verdict: Verdict) -> None:
         """Take note of what became of an UPDATE."""
 
     def complete(self, peer: Library) -> None:
         """Take note that a neighbour has announced all that it has (RFC 4724 section 2)."""
-
-    def failed(self, peer: Library, fault: Fault, *, bound: bool) -> None:
-        """Take note that a connection ends, which is the session itself when it is `bound`."""
 
 
 class Farewells:
@@ -88,8 +92,11 @@ class Reader:
     The library's reads 19 octets at a time, and copies what it has of a message as often.
     """
 
-    def __init__(self, protocol: Library, packet: Library, watch: Watch, farewells: Farewells) -> None:
+    def __init__(
+        self, protocol: Library, packet: Library, speakers: Speakers, watch: Watch, farewells: Farewells
+    ) -> None:
         self._protocol = protocol
+        self._speakers = speakers
         self._farewells = farewells
         self._packet = packet
         self._watch = watch
@@ -148,7 +155,7 @@ class Reader:
 
     def _judged(self, message: bytes) -> Verdict:
         if self._screen is None:
-            self._screen = Screen(self._watch.terms(self._protocol))
+            self._screen = Screen(self._speakers.terms(self._protocol))
         elif message[18] == UPDATE and self._screen.terms.wide != self._protocol.cap_four_octet_as_number:
             # Only the OPEN says so, and it comes first.
             self._screen = self._screen.narrow()
@@ -198,7 +205,7 @@ class Reader:
         A second descriptor stays until the neighbour has read it; the session is over at once.
         """
         protocol = self._protocol
-        self._watch.failed(protocol._peer, fault, bound=protocol._is_bound)  # noqa: SLF001 - as above
+        self._speakers.failed(protocol._peer, fault, bound=protocol._is_bound)  # noqa: SLF001 - as above
         self._farewells.say(protocol._socket, fault)  # noqa: SLF001 - as above
         raise ConnectionAbortedError(fault.text)
 

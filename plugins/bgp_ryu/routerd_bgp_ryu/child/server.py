@@ -11,13 +11,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
 
 import eventlet
-from eventlet import event, queue, semaphore
+from eventlet import event, semaphore
 
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.child.quiet import Quiet
@@ -39,43 +40,31 @@ STOP_DEADLINE = 5.0
 LOG_LIMIT = 2 << 20
 """Bytes of the log before it is rotated; one old one is kept."""
 
-QUEUED = 16
-"""Answers that may wait for a daemon that does not read; then its requests wait too."""
-
 
 class Controller:
-    """A connected daemon: answers in order, and at most one notice that something has changed."""
+    """A connected daemon: gets its answers in order, and a notice when something has changed."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._outbox: queue.LightQueue = queue.LightQueue()
-        self._room = semaphore.Semaphore(QUEUED)
+        self._turn = semaphore.Semaphore()
         self._noticed = False
 
-    def answer(self, message: Document) -> None:
-        """Queue an answer, waiting while too many are queued."""
-        self._room.acquire()
-        self._outbox.put(message)
+    def send(self, message: Document) -> None:
+        """Send a message; the next request waits while the daemon does not read."""
+        with self._turn:
+            self._connection.sendall(encode(message))
 
     def notice(self) -> None:
-        """Say that something has changed; once is enough, as the daemon asks for everything."""
+        """Say soon that something has changed; one notice is enough, as the daemon asks for everything."""
         if not self._noticed:
             self._noticed = True
-            self._outbox.put(None)
+            eventlet.spawn(self._notify)
 
-    def write(self) -> None:
-        """Send what is queued until the connection breaks."""
-        try:
-            while True:
-                message = self._outbox.get()
-                if message is None:
-                    self._noticed = False
-                    self._connection.sendall(encode({"event": "changed"}))
-                else:
-                    self._room.release()
-                    self._connection.sendall(encode(message))
-        except OSError:
-            return
+    def _notify(self) -> None:
+        with self._turn:
+            self._noticed = False
+            with contextlib.suppress(OSError):
+                self._connection.sendall(encode({"event": "changed"}))
 
 
 class Server:
@@ -148,20 +137,16 @@ class Server:
                 return
             if self._speaker is not None:
                 self._speaker.check()
-            if not self._settled and self._speaker is not None:
-                self._settle(now)
+                if not self._settled:
+                    self._settle(self._speaker, now)
 
-    def _settle(self, now: float) -> None:
-        speaker = self._speaker
-        if speaker is None or not speaker.sessions or not speaker.all_established():
-            self._all_up_since = None
-        elif self._all_up_since is None:
-            self._all_up_since = now
-        quiet_since = max(self._all_up_since or now, speaker.last_heard if speaker else now)
-        if now - quiet_since >= SETTLE or now - self._started > self._stale:
+    def _settle(self, speaker: BgpSpeaker, now: float) -> None:
+        heard = speaker.settles()
+        self._all_up_since = None if heard is None else self._all_up_since or now
+        quiet = heard is not None and now - max(self._all_up_since or now, heard) >= SETTLE
+        if quiet or now - self._started > self._stale:
             self._settled = True
-            if speaker is not None:
-                speaker.settle()
+            speaker.settle()
             self._changed()
 
     def _changed(self) -> None:
@@ -178,45 +163,48 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         controller = Controller(connection)
-        writer = eventlet.spawn(controller.write)
         stream = connection.makefile("rb")
         try:
             while line := stream.readline(MAX_REQUEST):
                 if not line.endswith(b"\n"):
                     break  # too long, or cut off: the start of the next message cannot be known
-                controller.answer(self._answer(line, controller))
+                self._answer(line, controller)
         except OSError as error:
             logging.getLogger("routerd").info("control connection: %s", error)
         finally:
             self._controllers.discard(controller)
-            writer.kill()
             with contextlib.suppress(OSError):
                 connection.close()
 
-    def _answer(self, line: bytes, controller: Controller) -> Document:
+    def _answer(self, line: bytes, controller: Controller) -> None:
         try:
             message = decode(line)
-            number, op = message.get("id"), message.get("op")
         except ValueError as error:
-            return {"id": None, "error": f"not a message: {error}"}
-        handler = self._operations().get(str(op))
+            controller.send({"id": None, "error": f"not a message: {error}"})
+            return
+        number, op = message.get("id"), str(message.get("op"))
+        handler = self._operations().get(op)
+        answer: Document
         if handler is None:
-            return {"id": number, "error": f"unknown operation {op}"}
-        try:
-            if op == "subscribe":
-                self._controllers.add(controller)
-            return {"id": number, "result": handler(message)}
-        except Exception as error:  # the library raises its own kinds; one bad request must not end the rest
-            logging.getLogger("routerd").exception("operation %s failed", op)
-            return {"id": number, "error": f"{op}: {str(error) or type(error).__name__}"}
+            answer = {"error": f"unknown operation {op}"}
+        else:
+            try:
+                if op == "subscribe":
+                    self._controllers.add(controller)
+                answer = {"result": handler(message)}
+            except Exception as error:  # whatever the library raises, one bad request must not end the rest
+                logging.getLogger("routerd").exception("operation %s failed", op)
+                answer = {"error": f"{op}: {str(error) or type(error).__name__}"}
+        controller.send({"id": number, **answer})
 
     def _operations(self) -> dict[str, Callable[[Document], object]]:
+        speaker = self._speaker
         return {
             "hello": lambda _: {"version": VERSION, "pid": os.getpid()},
             "subscribe": lambda _: None,
             "observe": lambda _: self._observe(),
-            "snapshot": lambda _: self._snapshot(),
-            "states": lambda _: self._speaker.states() if self._speaker else [],
+            "snapshot": lambda _: speaker.learned.snapshot(complete=self._settled) if speaker else None,
+            "states": lambda _: speaker.sessions.states() if speaker else [],
             "speaker": self._set_speaker,
             "apply": self._apply,
             "stop": lambda _: self.stop(),
@@ -226,73 +214,43 @@ class Server:
         speaker = self._speaker
         if speaker is None:
             return {"speaker": None, "sessions": {}, "policies": {}, "advertisements": {}}
-        return {
-            "speaker": to_document(speaker.speaker),
-            "sessions": {key: to_document(value) for key, value in speaker.sessions.items()},
-            "policies": {key: to_document(value) for key, value in speaker.policies.items()},
-            "advertisements": {key: to_document(value) for key, value in speaker.advertisements.items()},
+        tables: dict[str, Mapping[str, object]] = {
+            "sessions": speaker.sessions.configured,
+            "policies": speaker.learned.policies,
+            "advertisements": speaker.engine.advertisements,
         }
-
-    def _snapshot(self) -> Document:
-        accepted, rejected = self._speaker.routes() if self._speaker else ([], [])
         return {
-            "routes": accepted,
-            "stale": self._speaker.stale_routes() if self._speaker else [],
-            "rejected": rejected,
-            "refusals": self._speaker.refusals() if self._speaker else {},
-            "complete": self._settled,
-            "heard": self._speaker.heard() if self._speaker else [],
+            "speaker": to_document(speaker.engine.speaker),
+            **{name: {key: to_document(table[key]) for key in table} for name, table in tables.items()},
         }
 
     def _set_speaker(self, message: Document) -> None:
         if self._speaker is not None:
-            raise RuntimeError("the speaker runs already; a change of it needs a new process")
+            raise RuntimeError("a speaker runs already; to change its settings, start a new process")
         wanted = from_document(message["value"], Speaker)
         _check_listen(wanted.listen, wanted.port)
         self._speaker = BgpSpeaker(wanted, self._changed, stale=self._stale, again=self._again)
 
-    def _need(self) -> BgpSpeaker:
-        if self._speaker is None:
-            raise RuntimeError("there is no speaker yet")
-        return self._speaker
-
     def _apply(self, message: Document) -> Document:
         """Make changes to one table and return what was refused, by key."""
-        change = {
-            "policy": self._set_policy,
-            "session": self._set_session,
-            "advertisement": self._set_advertisement,
-        }[message["table"]]
-        speaker = self._need()
+        speaker = self._speaker
+        if speaker is None:
+            raise RuntimeError("the process has no speaker yet")
+        tables: dict[str, tuple[Callable[[str, Any], None], type[Any]]] = {  # Any: each its own kind
+            "policy": (speaker.learned.set_policy, ImportPolicy),
+            "session": (speaker.sessions.set, Session),
+            "advertisement": (speaker.engine.set_advertisement, Advertisement),
+        }
+        change, kind = tables[message["table"]]
         refused: Document = {}
         for key, value in message["changes"]:
             try:
-                change(speaker, key, value)
+                change(key, from_document(value, kind) if value is not None else None)
             except Exception as error:  # the library raises its own kinds; one key must not stop the others
                 logging.getLogger("routerd").exception("%s %s failed", message["table"], key)
                 refused[key] = f"{message['table']} {key}: {str(error) or type(error).__name__}"
-            eventlet.sleep(0)  # sessions must be kept alive meanwhile
+            eventlet.sleep(0)  # sessions must be kept alive between two changes
         return refused
-
-    @staticmethod
-    def _set_policy(speaker: BgpSpeaker, key: str, value: Document | None) -> None:
-        speaker.set_policy(key, from_document(value, ImportPolicy) if value is not None else None)
-
-    @staticmethod
-    def _set_session(speaker: BgpSpeaker, key: str, value: Document | None) -> None:
-        if value is not None:
-            speaker.set_session(key, from_document(value, Session))
-        elif key in speaker.sessions:
-            speaker.delete_session(key)
-
-    @staticmethod
-    def _set_advertisement(speaker: BgpSpeaker, key: str, value: Document | None) -> None:
-        if value is not None:
-            wanted = from_document(value, Advertisement)
-            if speaker.advertisements.get(key) != wanted:
-                speaker.advertise(key, wanted)
-        elif key in speaker.advertisements:
-            speaker.withdraw(key)
 
 
 def _check_listen(address: IPv4Address | None, port: int) -> None:

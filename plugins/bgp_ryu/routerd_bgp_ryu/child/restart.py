@@ -1,20 +1,94 @@
-"""Graceful restart (RFC 4724): what our OPENs say of it, and whose paths outlive their session.
+"""What outlives a lost session: graceful restart (RFC 4724), on both sides of this speaker.
 
-A neighbour whose connection breaks without a NOTIFICATION, and whose OPEN had the capability, starts anew and
-forwards packets meanwhile. What it had announced stays in the table, and with everybody whom it was reflected
-to, until the neighbour says End-of-RIB, says that it forwards no more, or has had its time. One that is
-silent until the hold time is over is thought dead, and others are told so at once.
+A lost session's routes live on in two places, each with its own end:
+
+- `StaleRoutes`, for the daemon: after any loss that the neighbour did not mean, for `staleTime`. The way to a
+  neighbour may well work while its speaker restarts; without this, each restart of a route reflector would be
+  an outage of the fabric.
+- `Graceful`, for those to whom the routes were reflected: only where the connection broke without a
+  NOTIFICATION and the neighbour's OPEN had the capability, for the time that it asked for. The paths stay in
+  the library's table (`mend_losses`).
+
+Both end early: when the neighbour has announced everything, when a policy refuses the route, when the session
+is taken out.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 import attrs
 
 Library = Any  # Any: the libraries ship no types
+
+_COMES_BACK = (4, 6, 7, 8)
+"""Subcodes of a Cease after which the neighbour is expected again (RFC 4486 section 3)."""
+
+T = TypeVar("T")
+
+
+def is_goodbye(notification: tuple[int, int] | None) -> bool:
+    """Say whether the NOTIFICATION that ended a session takes its routes along.
+
+    Without a NOTIFICATION the connection just broke. A hold timer that expires (4) is not what anybody meant.
+    """
+    if notification is None:
+        return False
+    code, subcode = notification
+    return not (code == 4 or (code == 6 and subcode in _COMES_BACK))
+
+
+class StaleRoutes(Generic[T]):
+    """The accepted routes of lost sessions, by neighbour, for `seconds` after the loss."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._kept: dict[str, dict[str, tuple[float, T]]] = {}
+
+    def keep(self, neighbour: str, routes: Mapping[str, T]) -> None:
+        """Keep what a neighbour had announced, by prefix, when its session was lost.
+
+        A route of an earlier loss that the neighbour has not announced again keeps its own end.
+        """
+        end = self._clock() + self._seconds
+        fresh = {prefix: (end, route) for prefix, route in routes.items()}
+        if fresh:
+            self._kept[neighbour] = {**self._kept.get(neighbour, {}), **fresh}
+
+    def drop(self, neighbour: str) -> None:
+        """Forget what is kept of a neighbour."""
+        self._kept.pop(neighbour, None)
+
+    def replaced(self, neighbour: str, announced: Container[str]) -> None:
+        """Forget what the neighbour has announced again: from now on it speaks for itself."""
+        self._leave(neighbour, lambda prefix, _: prefix not in announced)
+
+    def expire(self) -> bool:
+        """Forget what was kept long enough; say whether that was anything."""
+        now = self._clock()
+        over = [each for each in list(self._kept) if self._leave(each, lambda _, end: end > now)]
+        return bool(over)
+
+    def all(self) -> Iterator[tuple[str, str, T]]:
+        """Yield every route that is kept, with its neighbour and prefix."""
+        for neighbour, routes in sorted(self._kept.items()):
+            for prefix in sorted(routes):
+                yield neighbour, prefix, routes[prefix][1]
+
+    def _leave(self, neighbour: str, stays: Callable[[str, float], bool]) -> bool:
+        before = self._kept.get(neighbour)
+        if before is None:
+            return False
+        after = {prefix: kept for prefix, kept in before.items() if stays(prefix, kept[0])}
+        if after:
+            self._kept[neighbour] = after
+        else:
+            self.drop(neighbour)
+        return len(after) < len(before)
+
 
 _IPV4_UNICAST = (1, 1)
 _RESTARTED = 0x8

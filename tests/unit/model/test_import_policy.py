@@ -1,0 +1,81 @@
+"""What an import policy lets in, and the reason code for the rest."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routerd.model.import_policy import (
+    FORBIDDEN,
+    FORBIDDEN_COMMUNITY,
+    MISSING_COMMUNITY,
+    NOT_A_HOST,
+    NOT_OWNED,
+    OUTSIDE,
+    refusal,
+)
+from routerd.model.session import ImportPolicy
+
+PREFIX = IPv4Network("10.88.1.1/32")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"),
+    [
+        ("10.88.1.1/32", None),
+        ("10.88.1.2/32", NOT_OWNED),
+        ("10.88.1.0/24", NOT_A_HOST),
+        ("0.0.0.0/0", FORBIDDEN),
+        ("10.99.0.3/32", FORBIDDEN),
+    ],
+)
+def test_a_claim_admits_its_hosts_exactly(prefix: str, reason: str | None) -> None:
+    policy = ImportPolicy(hosts=frozenset({PREFIX}), forbidden=frozenset({IPv4Network("10.99.0.0/24")}))
+    assert refusal(IPv4Network(prefix), policy, frozenset()) == reason
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"), [("10.88.9.9/32", None), ("10.88.9.0/24", OUTSIDE), ("10.89.0.1/32", OUTSIDE)]
+)
+def test_a_pool_admits_hosts_inside_it(prefix: str, reason: str | None) -> None:
+    policy = ImportPolicy(within=frozenset({IPv4Network("10.88.0.0/16")}))
+    assert refusal(IPv4Network(prefix), policy, frozenset()) == reason
+
+
+@pytest.mark.parametrize("policy", [{"hosts": {PREFIX}}, {"within": {IPv4Network("10.88.0.0/16")}}])
+@pytest.mark.parametrize(
+    ("carried", "reason"),
+    [
+        ("", MISSING_COMMUNITY),
+        ("64512:1", MISSING_COMMUNITY),
+        ("64512:1 64512:2", None),
+        ("64512:1 64512:2 64512:3", None),
+        ("64512:1 64512:2 65535:65281", FORBIDDEN_COMMUNITY),
+        ("65535:65281", FORBIDDEN_COMMUNITY),
+    ],
+)
+def test_all_required_communities_and_no_forbidden_one(
+    policy: dict[str, set[IPv4Network]], carried: str, reason: str | None
+) -> None:
+    asks = ImportPolicy(
+        required_communities={"64512:1", "64512:2"},
+        forbidden_communities={"no-export"},
+        **{name: frozenset(value) for name, value in policy.items()},
+    )
+    assert refusal(PREFIX, asks, frozenset(carried.split())) == reason
+
+
+def test_communities_help_no_prefix_that_may_not_enter() -> None:
+    asks = ImportPolicy(hosts=frozenset({PREFIX}), required_communities={"64512:1"})
+    for prefix, reason in (("10.88.1.2/32", NOT_OWNED), ("10.88.1.0/24", NOT_A_HOST)):
+        for carried in (frozenset({"64512:1"}), frozenset[str]()):
+            assert refusal(IPv4Network(prefix), asks, carried) == reason
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 32))
+def test_without_a_policy_nothing_enters(address: int, length: int) -> None:
+    network = IPv4Network((address, length), strict=False)
+    assert refusal(network, ImportPolicy(), frozenset()) is not None
