@@ -9,8 +9,9 @@ import attrs
 
 from routerd.clouds.hold_down import HoldDown
 from routerd.reconcile.desired import DesiredTable
+from routerd.reconcile.diff import diff
 from routerd.reconcile.order import AnyChange
-from routerd.reconcile.policy import AnyTable, Verdict, differences, weighed
+from routerd.reconcile.policy import AnyTable, Verdict, agreement, weighed
 
 
 class ChangeGate(Protocol):
@@ -50,7 +51,9 @@ class CloudPolicy:
         self, want: DesiredTable, observed: Mapping[Hashable, object], *, now: float, dry_run: bool
     ) -> Verdict:
         """Return what becomes of the differences; a dry run waits for nothing and voids no approval."""
-        found = list(filter(self._permits, differences(self._table, want, observed)))
+        agrees = agreement(self._table)
+        found = diff(want.values, observed, deletable=want.complete, agrees=agrees)
+        found = list(filter(self._permits, found))
         if dry_run:
             return weighed(self._table, found)
         due = self._hold_down.filtered(found, now)

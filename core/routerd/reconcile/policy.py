@@ -63,13 +63,14 @@ class TablePolicy:
         dry_run: bool,
     ) -> Verdict:
         """Return every difference."""
-        return weighed(self._table, differences(self._table, want, observed))
+        agrees = agreement(self._table)
+        return weighed(self._table, diff(want.values, observed, deletable=want.complete, agrees=agrees))
 
 
-def differences(table: AnyTable, want: DesiredTable, observed: Mapping[Hashable, object]) -> list[AnyChange]:
-    """Return the changes between observed and desired; the table may say which values agree."""
-    agrees = getattr(table, "agrees", operator.eq)
-    return diff(want.values, observed, deletable=want.complete, agrees=agrees)
+def agreement(table: AnyTable) -> Callable[[object, object], bool]:
+    """Return what says whether a desired and an observed value agree: the table, or equality."""
+    agrees: Callable[[object, object], bool] = getattr(table, "agrees", operator.eq)
+    return agrees
 
 
 def weighed(

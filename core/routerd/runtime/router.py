@@ -181,7 +181,7 @@ class Router:
         intended = prepared or self.prepared
         dry = Loop(
             self.loop.bindings(),
-            derive=lambda: self._desired(self.inputs(intended)),
+            derive=lambda: self.derive(intended),
             clock=self._clock,
             log=self._log,
         )
@@ -208,11 +208,9 @@ class Router:
 
     # --- derivation --------------------------------------------------------------------------------
 
-    def derive(self) -> Desired:
-        """Return the desired state by the facts of the moment."""
-        return self._desired(self.inputs())
-
-    def _desired(self, inputs: Inputs) -> Desired:
+    def derive(self, prepared: Prepared | None = None) -> Desired:
+        """Return the desired state by the facts of the moment, for `prepared` or the present intent."""
+        inputs = self.inputs(prepared)
         desired = self.site.noted(derive(inputs), inputs.intent)
         return desired.deleting_nothing() if self._recovering else desired
 

@@ -14,7 +14,7 @@ import attrs
 from routerd.errors import PermanentError, TransientError
 from routerd.spi import PluginContext
 from routerd_bgp_ryu.config import BgpOptions
-from routerd_bgp_ryu.wire import MAX_LINE, VERSION, Document, decode, encode
+from routerd_bgp_ryu.wire import MAX_LINE, VERSION, decode, encode
 
 ASK_DEADLINE = 15.0
 START_DEADLINE = 30.0
@@ -65,13 +65,34 @@ class SpeakerLink:
         """Say whether a speaker's process is being talked to."""
         return self._connection is not None
 
-    async def ask(self, op: str, **fields: object) -> object:
-        """Return the child's answer; `TransientError` when there is no child or it does not answer."""
-        async with self._lock:
-            connection = await self._connect()
-        if connection is None:
+    async def ask(self, op: str, *, on: _Connection | None = None, **fields: object) -> object:
+        """Return the child's answer; `TransientError` when there is no child or it does not answer.
+
+        `on` is a connection that is not greeted yet.
+        """
+        if on is None:
+            async with self._lock:
+                on = await self._connect()
+        if on is None:
             raise TransientError("the BGP speaker's process is not running")
-        return await self._request(connection, op, fields)
+        number = next(self._numbers)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        on.waiting[number] = future
+        try:
+            on.writer.write(encode({"id": number, "op": op, **fields}))
+            async with asyncio.timeout(ASK_DEADLINE):
+                await on.writer.drain()
+                return await future
+        except TimeoutError as error:
+            raise TransientError(f"the BGP speaker did not answer {op} within {ASK_DEADLINE:g} s") from error
+        except (OSError, _Gone) as error:
+            raise TransientError("the BGP speaker's process has gone") from error
+        finally:
+            on.waiting.pop(number, None)
+            if not future.cancel() and not future.cancelled():
+                # A process that goes while the request is still being sent sets an exception. Fetch it, or
+                # asyncio complains about it much later.
+                future.exception()
 
     async def find(self) -> bool:
         """Say whether a process runs, connecting to it if so."""
@@ -121,40 +142,30 @@ class SpeakerLink:
         return connection
 
     async def _greet(self, connection: _Connection) -> None:
-        hello = await self._request(connection, "hello", {})
+        hello = await self.ask("hello", on=connection)
         if not isinstance(hello, dict) or hello.get("version") != VERSION:
             if self._context.read_only:
                 raise TransientError("a speaker of another version runs; a dry run does not stop it")
             # An older routerd's child: its sessions must end before ours can begin.
-            await self._request(connection, "stop", {})
+            await self.ask("stop", on=connection)
             raise TransientError("a speaker of another version is being stopped")
         if not self._context.read_only:
-            await self._request(connection, "subscribe", {})
-
-    async def _request(self, connection: _Connection, op: str, fields: Document) -> object:
-        number = next(self._numbers)
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        connection.waiting[number] = future
-        try:
-            connection.writer.write(encode({"id": number, "op": op, **fields}))
-            async with asyncio.timeout(ASK_DEADLINE):
-                await connection.writer.drain()
-                return await future
-        except TimeoutError as error:
-            raise TransientError(f"the BGP speaker did not answer {op} within {ASK_DEADLINE:g} s") from error
-        except (OSError, _Gone) as error:
-            raise TransientError("the BGP speaker's process has gone") from error
-        finally:
-            connection.waiting.pop(number, None)
-            if not future.cancel() and not future.cancelled():
-                # It may have been told that the process has gone while the request was still being
-                # sent; an exception that nobody fetches would be complained about much later.
-                future.exception()
+            await self.ask("subscribe", on=connection)
 
     async def _read(self, connection: _Connection) -> None:
         try:
             while line := await connection.reader.readline():
-                self._dispatch(connection, decode(line))
+                message = decode(line)
+                if message.get("event") == "changed":
+                    self._on_change()
+                    continue
+                future = connection.waiting.get(message.get("id") or 0)
+                if future is None or future.done():
+                    continue
+                if "error" in message:
+                    future.set_exception(TransientError(str(message["error"])))
+                else:
+                    future.set_result(message.get("result"))
         except (OSError, ValueError) as error:
             self._context.log.warning("speaker.link.broken", error=str(error))
         connection.task = None
@@ -164,18 +175,6 @@ class SpeakerLink:
             self._on_change()
         else:
             connection.close()
-
-    def _dispatch(self, connection: _Connection, message: Document) -> None:
-        if message.get("event") == "changed":
-            self._on_change()
-            return
-        future = connection.waiting.get(message.get("id") or 0)
-        if future is None or future.done():
-            return
-        if "error" in message:
-            future.set_exception(TransientError(str(message["error"])))
-        else:
-            future.set_result(message.get("result"))
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

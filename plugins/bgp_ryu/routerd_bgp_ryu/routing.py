@@ -94,7 +94,23 @@ class BgpRouting:
         if said is None:
             return RouteSet()
         self._tell(said["refusals"])
-        paths = [_path(document) for document in said["routes"]]
+        paths = [
+            LearnedRoute(
+                prefix=IPv4Network(each["prefix"]),
+                next_hop=IPv4Address(each["next_hop"]),
+                neighbour=IPv4Address(each["neighbour"]),
+                best=False,
+                local_preference=each["local_preference"],
+                as_path=tuple(each["as_path"]),
+                communities=frozenset(each["communities"]),
+                originator=IPv4Address(each["originator"]) if each["originator"] else None,
+                stale=each["stale"],
+                med=each["med"],
+                origin=each["origin"],
+                internal=each["internal"],
+            )
+            for each in said["routes"]
+        ]
         own, waiting = frozenset(map(IPv4Network, said["own"])), self._newcomers.among(paths)
         return RouteSet(
             routes=decide(paths, own, waiting),
@@ -205,23 +221,6 @@ class KeyedTable(Generic[K, V]):
                 continue
             failures.update({keys[key]: TransientError(text) for key, text in refused.items()})
         return failures
-
-
-def _path(document: Document) -> LearnedRoute:
-    return LearnedRoute(
-        prefix=IPv4Network(document["prefix"]),
-        next_hop=IPv4Address(document["next_hop"]),
-        neighbour=IPv4Address(document["neighbour"]),
-        best=False,
-        local_preference=document["local_preference"],
-        as_path=tuple(document["as_path"]),
-        communities=frozenset(document["communities"]),
-        originator=IPv4Address(document["originator"]) if document["originator"] else None,
-        stale=document["stale"],
-        med=document["med"],
-        origin=document["origin"],
-        internal=document["internal"],
-    )
 
 
 def _state(document: Document) -> SessionState:

@@ -13,6 +13,7 @@ from routerd.errors import TransientError
 from routerd.testing.context import make_context
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.link import SpeakerLink, _Connection
+from routerd_bgp_ryu.wire import encode
 
 
 class FullSocket:
@@ -49,7 +50,7 @@ async def test_a_request_that_is_still_being_sent_when_the_process_goes_leaves_n
     link = SpeakerLink(make_context(tmp_path), BgpOptions(), lambda: None)
     writer: Any = FullSocket()
     connection = _Connection(asyncio.StreamReader(), writer)
-    request = asyncio.ensure_future(link._request(connection, "state", {}))
+    request = asyncio.ensure_future(link.ask("state", on=connection))
     await writer.draining.wait()
     connection.close()
     if cancelled:
@@ -68,8 +69,10 @@ async def test_an_answer_that_comes_while_the_request_is_still_being_sent_is_not
     link = SpeakerLink(make_context(tmp_path), BgpOptions(), lambda: None)
     writer: Any = FullSocket()
     connection = _Connection(asyncio.StreamReader(), writer)
-    request = asyncio.ensure_future(link._request(connection, "state", {}))
+    request = asyncio.ensure_future(link.ask("state", on=connection))
     await writer.draining.wait()
-    link._dispatch(connection, {"id": 1, "result": 7})
+    connection.reader.feed_data(encode({"id": 1, "result": 7}))
+    connection.reader.feed_eof()
+    await link._read(connection)
     writer.end.set_result(None)
     assert await request == 7

@@ -17,7 +17,14 @@ from routerd.reconcile.desired import DesiredTable
 
 def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     """Return the kernel's routes, and forwarding and routes of each cloud that has answered."""
-    remote = best_paths(inputs)
+    # The routing provider has decided which paths are best. A prefix that this leaf owns stays here, even
+    # while its announcement is not out yet.
+    own = own_prefixes(inputs)
+    paths = inputs.learned.routes if inputs.learned is not None else ()
+    best = sorted((path for path in paths if path.best and path.prefix not in own), key=_position)
+    remote: dict[IPv4Network, set[IPv4Address]] = {}
+    for path in best:
+        remote.setdefault(path.prefix, set()).add(path.next_hop)
     speaks = inputs.intent.first(BGPRouterSpec) is not None
     known = not speaks or (inputs.learned is not None and inputs.learned.complete)
     routes = _kernel_routes(links, remote)
@@ -52,34 +59,18 @@ def aggregated(prefixes: Iterable[IPv4Network]) -> Iterable[IPv4Network]:
     return collapse_addresses(prefixes)
 
 
-def best_paths(inputs: Inputs) -> dict[IPv4Network, list[LearnedRoute]]:
-    """Return the best paths of each learned prefix; the routing provider has decided which these are.
-
-    A prefix that this leaf owns is not among them, even while its announcement is not out yet.
-    """
-    own = own_prefixes(inputs)
-    paths: dict[IPv4Network, list[LearnedRoute]] = {}
-    for route in inputs.learned.routes if inputs.learned is not None else ():
-        if route.best and route.prefix not in own:
-            paths.setdefault(route.prefix, []).append(route)
-    return dict(sorted(paths.items(), key=_position))
-
-
-def _position(item: tuple[IPv4Network, object]) -> tuple[int, int]:
+def _position(route: LearnedRoute) -> tuple[int, int]:
     """Return numbers that sort as prefixes do, which takes a fifth of the time."""
-    prefix, _ = item
-    return int(prefix.network_address), prefix.prefixlen
+    return int(route.prefix.network_address), route.prefix.prefixlen
 
 
-def _kernel_routes(
-    links: Adjacencies, remote: dict[IPv4Network, list[LearnedRoute]]
-) -> dict[RouteKey, Route]:
+def _kernel_routes(links: Adjacencies, remote: dict[IPv4Network, set[IPv4Address]]) -> dict[RouteKey, Route]:
     devices = {adjacency.neighbour: adjacency.tunnel.link for adjacency in links}
     # Many prefixes lie behind few next hops; routes that are one object are compared and packed once.
     shared: dict[tuple[IPv4Address, ...], Route] = {}
     routes: dict[RouteKey, Route] = {}
-    for prefix, paths in remote.items():
-        gateways = tuple(sorted({path.next_hop for path in paths}))
+    for prefix, next_hops in remote.items():
+        gateways = tuple(sorted(next_hops))
         route = shared.get(gateways)
         if route is None:
             hops = tuple(NextHop(gateway=gateway, link=devices.get(gateway)) for gateway in gateways)
