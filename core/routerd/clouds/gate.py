@@ -1,7 +1,7 @@
-"""Which changes of a cloud may be made: by the profile's mode, what was approved, and what is held.
+"""The gate of a cloud's table: the profile's mode, approvals and holds decide which changes are made.
 
-The decisions are in the state file and are read with each look at the table, so that a restarted
-router, or one whose disk was full, never acts on what it only remembers.
+The decisions are in the state file. The gate reads them at each observation, so that a restarted router,
+or one whose disk was full, never acts on a decision that only its memory holds.
 """
 
 from __future__ import annotations
@@ -20,44 +20,44 @@ from routerd.store.codec import dumps, to_json
 Mode = Literal["plan", "approve", "auto"]
 
 State = Literal["planned", "waiting", "approved", "held", "auto"]
-"""Only planned (mode plan), waits for approval, was approved, held after an undo, made by itself."""
+"""Planned (mode plan), waiting for approval, approved, held after an undo, or automatic."""
 
 AnyChange = Change[Any, Any]  # Any: of any table of a cloud
 
 _LETTERS = "bcdfghjkmnpqrstvwxyz"
-"""No vowels, so that no id is a word, and no digits, so that none is the number of an entry."""
+"""Without vowels, so that an id is never a word; without digits, so that it is never an entry's number."""
 
 _LENGTH = 8
 
 
 class Decisions(Protocol):
-    """What the journal knows of decisions on changes of clouds."""
+    """The decisions about changes of clouds, as the journal has them."""
 
     def approvals(self, scope: str | None = None, table: str | None = None) -> tuple[Approval, ...]:
-        """Return what was approved and not made yet."""
+        """Return the approvals of changes that are not made yet."""
         ...
 
     def holds(self, scope: str | None = None, table: str | None = None) -> tuple[Hold, ...]:
-        """Return the keys that are held."""
+        """Return the held keys."""
         ...
 
     def now(self) -> datetime:
-        """Return the time as the journal notes it."""
+        """Return the journal's time."""
         ...
 
     def drop_approvals(self, numbers: Iterable[int]) -> None:
-        """Forget approvals of changes that nobody wants any longer."""
+        """Delete approvals of changes that are no longer wanted."""
         ...
 
 
 def digest_of(scope: str, table: str, change: AnyChange) -> str:
-    """Return what tells a change from every other: where it is, its key, and both of its values."""
+    """Return the digest of a change: its scope, table and key, and both of its values."""
     text = dumps([scope, table, change.verb, str(change.key), to_json(change.before), to_json(change.after)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def id_of(digest: str) -> str:
-    """Return the short form of a digest that people type."""
+    """Return the short form of a digest, for people to type."""
     number = int(digest, 16)
     letters = []
     for _ in range(_LENGTH):
@@ -67,7 +67,7 @@ def id_of(digest: str) -> str:
 
 
 class Gate:
-    """Lets changes of one table of a cloud through, or keeps them back; a `Binding.gate`."""
+    """Admits changes of one table of a cloud, or keeps them back."""
 
     def __init__(self, decisions: Decisions, *, scope: str, table: str, mode: Mode) -> None:
         self.scope = scope
@@ -80,7 +80,7 @@ class Gate:
         self._since: dict[str, datetime] = {}
 
     def read(self) -> None:
-        """Read what was decided; blocks, and may raise `StoreError`."""
+        """Read the decisions; blocks, and may raise `StoreError`."""
         approvals = self._decisions.approvals(self.scope, self.table)
         holds = self._decisions.holds(self.scope, self.table)
         self._approved = {each.digest: each.number for each in approvals}
@@ -91,7 +91,7 @@ class Gate:
         return self.state(change) in {"auto", "approved"}
 
     def state(self, change: AnyChange, mode: Mode | None = None) -> State:
-        """Return how a change stands, in the profile's mode or in another one."""
+        """Return the state of a change, in the profile's mode or in `mode`."""
         mode = mode or self.mode
         if mode == "plan":
             return "planned"
@@ -107,14 +107,14 @@ class Gate:
         return digest_of(self.scope, self.table, change)
 
     def since(self, change: AnyChange) -> datetime | None:
-        """Return when this process first found the change to be wanted."""
+        """Return the time at which this process first found the change wanted."""
         return self._since.get(self.digest(change))
 
     def noticed(self, changes: Sequence[AnyChange], complete: bool) -> None:
-        """Take note of all changes that a look found; what was approved and is not among them is void.
+        """Take note of every change found; an approval of any other change is void.
 
-        Only a look at `complete` intent can tell that. When that cannot be written down, it holds all
-        the same, and is written down at a later look.
+        Only a `complete` desired state voids approvals. When the disk refuses the deletion of a void
+        approval, it stays void in memory, and a later observation deletes it.
         """
         now = self._decisions.now()
         wanted = {self.digest(change) for change in changes}

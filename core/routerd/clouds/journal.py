@@ -1,7 +1,12 @@
-"""A cloud's table with a memory: every change is written down before it is made.
+"""A cloud's table with a journal: every change is recorded before it is made.
 
-The journal says what is ours in an account that others use too, and what was there before, so
-that `routerd actions undo` and `routerd down` can put it back.
+The journal says which entries are ours in an account that others use too, and the values before ours,
+so that `routerd actions undo` and `routerd down` can restore them.
+
+What complicates this:
+- The process may die between the record, the change and the outcome; an open entry counts as ours.
+- An API may answer from an old reading, so an absence never proves a deletion.
+- An entry that stays absent lapses, or a later entry of another program would count as ours.
 """
 
 from __future__ import annotations
@@ -25,31 +30,31 @@ class Journal(Protocol):
     """The store's journal of changes outside the host."""
 
     def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> Sequence[int]:
-        """Write down changes that are about to be made and return their numbers."""
+        """Record changes before they are made; return their numbers."""
         ...
 
     def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
-        """Write down a change that undoes an entry, and hold its key."""
+        """Record a change that undoes an entry, and hold its key."""
         ...
 
     def finish(self, outcomes: Mapping[int, str]) -> None:
-        """Note `done`, or the error, of changes by their numbers."""
+        """Record the outcome of changes by their numbers: `done`, or the error."""
         ...
 
     def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
-        """Return, by key, the first entry of each key that is ours."""
+        """Return the first entry of each key that is ours, by key."""
         ...
 
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
-        """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        """Return the keys, as text, that are ours in a cloud's table."""
         ...
 
     def unfinished(self, scope: str, table: str) -> Sequence[JournalEntry]:
-        """Return the entries of which nobody has noted how they ended."""
+        """Return the entries without an outcome."""
         ...
 
     def lapse(self, scope: str, table: str, keys: Iterable[str]) -> None:
-        """Let go of keys that were not found for long."""
+        """Give up keys that have been absent for long."""
         ...
 
 
@@ -72,7 +77,7 @@ class UndoableTable(Protocol):
 class JournaledTable:
     """Wraps a provider's table; implements `spi.Table`.
 
-    With `clock` it notes how interrupted changes ended, and, if it `lapses`, gives up what is not found.
+    With `clock` it records the outcome of interrupted changes and, if it `lapses`, gives up absent keys.
     """
 
     def __init__(
@@ -97,7 +102,7 @@ class JournaledTable:
         self._owned: frozenset[str] = frozenset()
 
     async def observe(self) -> Mapping[Hashable, object]:
-        """Return what the provider observes; the journal is read with it, once for all keys."""
+        """Return the observation of the provider, after reading the journal once for all keys."""
         try:
             self._owned = await asyncio.to_thread(self._read)
         except StoreError as error:
@@ -113,23 +118,23 @@ class JournaledTable:
         return observed
 
     def agrees(self, desired: object, observed: object) -> bool:
-        """Ask the provider's table, if it has an opinion, whether a value needs no change."""
+        """Say whether a value needs no change; the provider's table decides if it can."""
         return bool(getattr(self._table, "agrees", operator.eq)(desired, observed))
 
     def permits(self, change: Change[Any, Any]) -> bool:
-        """Say whether a change may be made: only what the journal said is ours may be deleted."""
+        """Say whether a change may be made: only an entry of ours by the journal may be deleted."""
         return change.verb != "delete" or str(change.key) in self._owned
 
     def foresee(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
-        """Ask the provider's table, if it can tell, which changes it would refuse."""
+        """Return the changes that the provider's table would refuse, if it can tell."""
         foresee = getattr(self._table, "foresee", None)
         return foresee(changes) if foresee is not None else {}
 
     async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
-        """Write the changes down, make them, and note how each ended.
+        """Record the changes, make them, and record the outcome of each.
 
-        What cannot be written down is not made. When only the end cannot be noted, the entry stays
-        open, and an open entry counts as ours.
+        A change that cannot be recorded is not made. When only its outcome cannot be recorded, the entry
+        stays open and counts as ours.
         """
         try:
             numbers = await asyncio.to_thread(self._journal.begin, self._scope, self._name, changes)
@@ -148,7 +153,7 @@ class JournaledTable:
     async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
         """Make one change that undoes the entry `undoes`, hold its key, and return the new entry's number.
 
-        Raises `ProviderError` when it was not made.
+        Raises `ProviderError` when the change was not made.
         """
         try:
             number = await asyncio.to_thread(
@@ -169,9 +174,9 @@ class JournaledTable:
         return self._journal.owned_keys(self._scope, self._name)
 
     async def _note_made(self, observed: Mapping[Hashable, object]) -> None:
-        """Note the end of interrupted changes that can be told from what is there.
+        """Record the outcome of interrupted changes that the observation proves.
 
-        A deletion is never told by what is not there: an answer may be old, and what is not found lapses.
+        An absence never proves a deletion, because an answer may be old; an absent key lapses instead.
         """
         with contextlib.suppress(StoreError):
             opened = await asyncio.to_thread(self._journal.unfinished, self._scope, self._name)
@@ -186,7 +191,7 @@ class JournaledTable:
             await self._finish(outcomes)
 
     async def _let_go(self, gone: frozenset[str]) -> None:
-        """Give up keys that were not there for long, but for those of which the table cannot tell."""
+        """Give up keys that have been absent for long, except those that the table cannot judge."""
         with contextlib.suppress(StoreError):
             owned = await asyncio.to_thread(self._journal.owned, self._scope, self._name)
             deletions = [
@@ -195,7 +200,7 @@ class JournaledTable:
                 for change in _change(owned[key])
             ]
             unknown = self.foresee(deletions) if deletions else {}
-            # What is somebody else's by now is certainly not ours.
+            # An entry that belongs to another program now is certainly not ours.
             keys = [
                 str(each.key)
                 for each in deletions
@@ -214,16 +219,16 @@ _STANDS = "failed: interrupted, and it is still there"
 def _outcome(failure: ProviderError | None) -> str:
     if failure is None:
         return "done"
-    # Only these two say for certain that nothing was changed.
+    # Only these two errors prove that nothing was changed.
     certain = isinstance(failure, (NotOwnedError, UnsupportedError))
     return f"{'refused' if certain else 'failed'}: {failure}"
 
 
 def _change(entry: JournalEntry) -> Iterator[Change[Any, Any]]:
-    """Yield the change that was written down, unless this routerd cannot read it."""
+    """Yield the recorded change, unless this routerd cannot read it."""
     with contextlib.suppress(ValueError):
         yield decoded(entry.table, entry.key_value, entry.before, entry.after)
 
 
 def _not_written(error: StoreError) -> TransientError:
-    return TransientError(f"not made, because of the journal: {error}")
+    return TransientError(f"change not made: the journal cannot record it: {error}")

@@ -1,7 +1,7 @@
-"""Since when what is ours by the journal has not been found, and when that has been so for long enough. Pure.
+"""How long an entry that is ours by the journal has been absent from the cloud. Pure.
 
-A change that was interrupted, or that failed, may have been made, and an API may make it late. So its key
-counts as ours; but not for ever, or what somebody else makes in its place one day would be taken for ours.
+An interrupted or failed change may have been made, and an API may make it late, so its key counts as
+ours. That must end, or routerd would one day take another program's entry for its own.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LAPSE = 3600.0
-"""Seconds after which nothing that was asked for before is made any longer, by any cloud."""
+"""Seconds after which no cloud still makes a change that was requested before."""
 
 
 class Absences:
-    """The keys that were not there at any look since a moment of the monotonic clock."""
+    """The keys absent from every observation since a moment of the monotonic clock."""
 
     def __init__(self, seconds: float = LAPSE) -> None:
         self._seconds = seconds
         self._since: dict[str, float] = {}
 
     def noted(self, absent: Iterable[str], now: float) -> frozenset[str]:
-        """Take note of all that is absent at `now`; return what has been so for long enough."""
+        """Take note of the keys absent at `now`; return those absent for long enough."""
         self._since = {key: self._since.get(key, now) for key in absent}
         return frozenset(key for key, since in self._since.items() if now - since >= self._seconds)
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Count anew for keys that are about to be changed."""
+        """Restart the count of keys that are about to be changed."""
         for key in keys:
             self._since.pop(key, None)

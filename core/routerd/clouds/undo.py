@@ -1,7 +1,7 @@
 """Whether an entry of the journal can be undone, and by which change. Pure.
 
-Undone is only what is still there as the entry made it, and only the latest change of a key: anything
-else would overwrite what somebody has made since.
+Only the latest change of a key can be undone, and only while its value is still there. Any other undo
+would overwrite a later change of another program or person.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ Agrees = Callable[[object, object], bool]
 
 
 def reversal(entry: JournalEntry) -> AnyChange:
-    """Return the change that undoes an entry, if all is still as it left it; `ActionRefused` says why not."""
+    """Return the change that undoes an entry, by its record; `ActionRefused` says why there is none."""
     if entry.outcome.startswith("refused"):
-        raise ActionRefused(f"entry {entry.number} has changed nothing, so there is nothing to undo")
+        raise ActionRefused(f"entry {entry.number}: it changed nothing, so there is nothing to undo")
     try:
         made = decoded(entry.table, entry.key_value, entry.before, entry.after)
     except ValueError as error:
         raise ActionRefused(
-            f"entry {entry.number} cannot be read by this routerd, so nothing was done ({error}); "
-            f"`routerd actions show {entry.number}` shows what is written down"
+            f"entry {entry.number}: nothing was done; this routerd cannot read it ({error}); "
+            f"see `routerd actions show {entry.number}`"
         ) from error
     if entry.table == "forwarding" and made.before is None:
         raise ActionRefused(
-            f"entry {entry.number} does not say how forwarding of {made.key} stood before; nothing was done"
+            f"entry {entry.number}: nothing was done; the earlier setting of {made.key} is unknown"
         )
     return Change(key=made.key, before=made.after, after=made.before)
 
@@ -39,9 +39,9 @@ def reversal(entry: JournalEntry) -> AnyChange:
 def undoing(
     entry: JournalEntry, history: Iterable[JournalEntry], present: object, agrees: Agrees = operator.eq
 ) -> AnyChange:
-    """Return the change that undoes `entry` now; `history` is that of its key, `present` what is there.
+    """Return the change that undoes `entry` now; `history` is that of its key, `present` the value there.
 
-    Raises `ActionRefused`, which says what is there and why nothing is done.
+    `ActionRefused` names the value that is there and says why nothing is done.
     """
     change = reversal(entry)
     for later in history:
@@ -58,7 +58,7 @@ def undoing(
 
 
 def outlook(entry: JournalEntry, history: Iterable[JournalEntry]) -> tuple[bool, str]:
-    """Return whether an entry can be undone as far as the journal knows, and in words what that would do."""
+    """Return whether the journal allows an undo of an entry, and its effect or the obstacle in words."""
     try:
         change = reversal(entry)
     except ActionRefused as refused:
@@ -82,7 +82,7 @@ def _overtaken(entry: JournalEntry, later: JournalEntry) -> str:
 
 
 def _happened(entry: JournalEntry, present: object, agrees: Agrees) -> bool:
-    """Say whether an entry took effect: of one that failed or was interrupted, what is there tells."""
+    """Say whether an entry took effect; after a failure or an interruption the present value decides."""
     if entry.outcome == "done":
         return True
     if entry.outcome.startswith("refused"):

@@ -1,4 +1,4 @@
-"""What should be, as tables: the result of `derive` and the input of the loop."""
+"""The desired state as tables: the result of `derive` and the input of the loop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from routerd.model.condition import Condition
 class DesiredTable:
     """The desired content of one table.
 
-    `complete` false means that something is missing from it (a source that has not answered yet):
-    it may be used to create and replace, never to delete. `owners` names the resource that each
-    key stands for, as `Kind/name`.
+    With `complete` false a source has not answered yet; the table then serves to create and replace,
+    never to delete. `owners` names the resource behind each key, as `Kind/name`.
     """
 
     values: Mapping[Any, Any] = attrs.field(factory=dict)  # Any: keys and values differ by table
@@ -26,9 +25,9 @@ class DesiredTable:
 
 @attrs.frozen(kw_only=True)
 class Desired:
-    """The whole desired state; a table that is not mentioned is desired to be empty.
+    """The whole desired state; a table that is absent should be empty.
 
-    `conditions` holds what derivation itself has to say of a resource, such as what it waits for.
+    `conditions` are the notes of derivation on resources, such as the source that one waits for.
     """
 
     tables: Mapping[str, DesiredTable] = attrs.field(factory=dict)
@@ -40,7 +39,7 @@ class Desired:
         return self.tables.get(name, EMPTY if self.complete else UNKNOWN)
 
     def deleting_nothing(self) -> Desired:
-        """Return the same with every table incomplete, for while claims are still to come back."""
+        """Return the same with every table incomplete; it serves while lost claims are still to return."""
         tables = {name: attrs.evolve(table, complete=False) for name, table in self.tables.items()}
         return attrs.evolve(self, tables=tables, complete=False)
 

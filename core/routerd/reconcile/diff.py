@@ -1,4 +1,4 @@
-"""The difference between what should be and what is. Pure."""
+"""The difference between the desired and the observed content of a table. Pure."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def diff(
 ) -> list[Change[K, V]]:
     """Return the changes that turn `observed` into `desired`, in the order of their keys' text.
 
-    With `deletable` false nothing is deleted: the desired state is not known to be complete.
-    `agrees(desired, observed)` says when a value needs no change.
+    With `deletable` false there are no deletions, because the desired state may be incomplete.
+    `agrees(desired, observed)` says that a value needs no change.
     """
     changes: list[Change[K, V]] = []
     met = 0

@@ -1,7 +1,7 @@
-"""Calls into a plugin's table: whatever goes wrong in one comes out as a `ProviderError`.
+"""Calls into a plugin's table: every failure becomes a `ProviderError`.
 
-A deadline that passes, an exception that nobody foresaw and an answer of the wrong kind are all
-failures of one table, and none of them may stop the lane that the table shares with others.
+A missed deadline, an unexpected exception and an answer of the wrong type are failures of one table.
+None of them may stop the lane that the table shares with others.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DEFECTS: Mapping[Call, str] = {
 
 @asynccontextmanager
 async def guarded(log: Logger, *, table: str, call: Call, deadline: float) -> AsyncIterator[None]:
-    """Raise nothing but `ProviderError` from the body, which has `deadline` seconds."""
+    """Run the body for at most `deadline` seconds; raise only `ProviderError`."""
     try:
         async with asyncio.timeout(deadline):
             yield
@@ -34,7 +34,7 @@ async def guarded(log: Logger, *, table: str, call: Call, deadline: float) -> As
     except TimeoutError as error:
         raise TransientError(f"no answer within {deadline:g} s") from error
     except StoreError as error:
-        # Not the table's fault, and it ends when the disk has room again.
+        # The disk is at fault, not the table; a retry succeeds once the disk has room.
         raise TransientError(str(error)) from error
     except Exception as error:
         event = _DEFECTS[call]
@@ -43,14 +43,14 @@ async def guarded(log: Logger, *, table: str, call: Call, deadline: float) -> As
 
 
 def content_of(answer: object) -> Mapping[Hashable, object]:
-    """Return what `observe` answered; `TypeError` when it is no content of a table."""
+    """Return the answer of `observe`; `TypeError` when it is not a mapping."""
     if not isinstance(answer, Mapping):
         raise TypeError(f"observe returned {answer!r}, not a mapping")
     return answer
 
 
 def failures_of(answer: object) -> Mapping[Hashable, ProviderError]:
-    """Return what `apply` answered; `TypeError` when it does not name failures by key."""
+    """Return the answer of `apply`; `TypeError` when it is not a mapping of keys to `ProviderError`."""
     if not isinstance(answer, Mapping):
         raise TypeError(f"apply returned {answer!r}, not a mapping of failures")
     for key, error in answer.items():

@@ -1,8 +1,8 @@
-"""In which order tables are changed: make before break. Pure.
+"""The order of changes: make before break. Pure.
 
-Creations and replacements run from the underlay upwards, so that each finds what it stands on.
-Deletions run afterwards and the other way round, so that nothing loses its ground before it goes.
-Only what a full table has no room for before the deletions comes after them.
+Creations and replacements run from the underlay upwards, so that each finds the objects it needs.
+Deletions follow in the opposite order, so that no object loses the one below it first. A creation for
+which a full table has no room before the deletions runs after them.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ RANKS = (
     "forwarding",
     "fabric-routes",
 )
-"""Roles of tables from the ground up."""
+"""Roles of tables, the lowest first."""
 
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """Changes of one table that are applied by one call."""
+    """Changes of one table that one call applies."""
 
     table: str
     changes: tuple[AnyChange, ...]
@@ -47,9 +47,9 @@ def ordered(
     roles: Mapping[str, str],
     late: Mapping[str, Collection[Hashable]] | None = None,
 ) -> list[Step]:
-    """Return the steps in which `changes`, by table name, are applied; `roles` names each table's rank.
+    """Return the steps for `changes`, by table name; `roles` names each table's rank.
 
-    `late` are keys whose creation needs the room that their table's deletions make.
+    `late` are keys whose creation needs the room of their table's deletions.
     """
     upwards = sorted(changes, key=lambda name: (RANKS.index(roles[name]), name))
     steps: list[Step] = []

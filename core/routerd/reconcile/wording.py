@@ -1,4 +1,4 @@
-"""Keys and values of tables in words, for logs, the status and the dry run. Pure."""
+"""Keys and values of tables as text, for logs, the status and the dry run. Pure."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NOUNS: Mapping[str, str] = {
 
 
 def noun(role: str) -> str:
-    """Return what one entry of a table with that role is called in a log's event."""
+    """Return the noun for an entry of a table with that role, as log events use it."""
     return _NOUNS[role]
 
 
 def key_text(key: object) -> str:
-    """Return a key as a person writes it: the fields that say something, in their order."""
+    """Return a key as a person writes it: the fields with a value of their own, in their order."""
     kind = type(key)
     if not attrs.has(kind) or kind.__str__ is not object.__str__:
         return str(key)
@@ -44,7 +44,7 @@ def key_text(key: object) -> str:
 
 
 def value_text(value: object) -> str:
-    """Return a value as `field value, field value`; what has its default, or is secret, is left out."""
+    """Return a value as `field value, field value`, without secrets and fields at their default."""
     kind = type(value)
     if attrs.has(kind):
         if kind.__str__ is not object.__str__:
@@ -64,7 +64,7 @@ def _fields(value: Any) -> list[str]:  # noqa: ANN401 - any attrs value
         if not field.repr or content == field.default or content in (None, "", (), frozenset()):
             continue
         text = value_text(content)
-        # One field alone, such as the list of next hops, needs no name.
+        # A nested value, such as a next hop, needs no field name.
         parts.append(f"({text})" if attrs.has(type(content)) else f"{_words(field.name)} {text}")
     return parts
 

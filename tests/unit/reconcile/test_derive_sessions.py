@@ -262,7 +262,7 @@ def test_a_claim_of_an_as_that_the_dynamic_peer_does_not_allow_gets_no_session_a
     assert desired.table("bgp/import_policies").values.keys() == desired.table("bgp/sessions").values.keys()
     message = (
         "leaf1: SAMEnrollmentClaim/leaf1 has bgp.asn 64999, "
-        "and BGPDynamicPeer/leaves allows peerASN 64577 alone; it gets no session"
+        "and BGPDynamicPeer/leaves allows only peerASN 64577; it gets no session"
     )
     assert refusals(desired) == [("BGPDynamicPeer/leaves", "ASNNotAllowed", message)]
 

@@ -158,7 +158,7 @@ def test_only_a_source_that_may_be_missing_does_not_keep_things_from_being_delet
 def test_an_optional_peer_group_makes_no_peers_and_the_status_says_so() -> None:
     peers = "[{resource: SAMNodeSet/all}, {resource: ' SAMPeerGroup/direct', optional: true}]"
     desired = derived(node_set("m", "a"), profile(peers=peers))
-    said = "SAMPeerGroup/direct makes no peers: routerd does not exchange peer groups"
+    said = "SAMPeerGroup/direct: no peers; routerd does not exchange peer groups"
     assert notes(desired) == [f"SAMTransportProfile/p: {said}"]
     assert remotes(desired) == ["192.0.2.2"]
     assert all(each.status == "True" for found in desired.conditions.values() for each in found)

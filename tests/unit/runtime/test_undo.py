@@ -212,7 +212,7 @@ async def test_what_the_cloud_refuses_is_said_in_its_words_and_holds_nothing(wor
 
 
 @pytest.mark.parametrize(
-    ("column", "words"), [("key_value", "cannot be read by this routerd"), ("after", "cannot be read")]
+    ("column", "words"), [("key_value", "this routerd cannot read it"), ("after", "cannot read it")]
 )
 async def test_an_entry_that_no_longer_decodes_is_shown_and_not_acted_on(
     world: CloudWorld, column: str, words: str
@@ -269,7 +269,7 @@ async def test_a_kill_between_an_undo_and_its_end_leaves_it_undone(world: CloudW
 
 async def test_with_a_full_disk_nothing_is_undone(world: CloudWorld, full: Any) -> None:
     with full("begin_undo"):
-        assert "not made, because of the journal: the disk is full" in await refused(
+        assert "the journal cannot record it: the disk is full" in await refused(
             world, world.number("create")
         )
     await world.looks()

@@ -1,4 +1,4 @@
-"""From intent and what is known to the desired state. Pure: no I/O, no clock, no randomness.
+"""From intent and facts to the desired state. Pure: no I/O, no clock, no randomness.
 
 `inputs` is what is known; `underlay`, `overlay`, `routing`, `forwarding` and `host` each derive the
 tables of their layer, `identity` whom a session is held to; `derive` puts them together.
@@ -17,7 +17,7 @@ __all__ = ["Inputs", "derive"]
 
 
 def derive(inputs: Inputs) -> Desired:
-    """Return what should be, given all that is known."""
+    """Return the desired state for the given inputs."""
     links = overlay.adjacencies(inputs)
     tables: dict[str, DesiredTable] = {}
     tables.update(underlay.tables(inputs))

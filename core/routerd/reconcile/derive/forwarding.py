@@ -1,4 +1,4 @@
-"""Where learned routes go: into the kernel and into the cloud's route tables."""
+"""Learned routes in the kernel and in the cloud's route tables."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     for profile in inputs.intent.of(CloudProviderProfileSpec):
         facts = inputs.instances.get(profile.name)
         if facts is None:
-            # Nothing is known of this cloud yet: the tables stay as they are.
+            # This cloud has not answered yet, so its tables stay as they are.
             for table in ("forwarding", "routes"):
                 result[f"{table}/{profile.name}"] = DesiredTable(complete=False)
             continue
@@ -55,18 +55,18 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
 
 
 def aggregated(prefixes: Iterable[IPv4Network]) -> Iterable[IPv4Network]:
-    """Return the fewest prefixes that cover the same addresses, and no other address."""
+    """Return the smallest set of prefixes that covers exactly the same addresses."""
     return collapse_addresses(prefixes)
 
 
 def _position(route: LearnedRoute) -> tuple[int, int]:
-    """Return numbers that sort as prefixes do, which takes a fifth of the time."""
+    """Return a sort key of numbers; it sorts five times as fast as the prefixes themselves."""
     return int(route.prefix.network_address), route.prefix.prefixlen
 
 
 def _kernel_routes(links: Adjacencies, remote: dict[IPv4Network, set[IPv4Address]]) -> dict[RouteKey, Route]:
     devices = {adjacency.neighbour: adjacency.tunnel.link for adjacency in links}
-    # Many prefixes lie behind few next hops; routes that are one object are compared and packed once.
+    # Many prefixes share few next hops; a shared route object is compared and packed once.
     shared: dict[tuple[IPv4Address, ...], Route] = {}
     routes: dict[RouteKey, Route] = {}
     for prefix, next_hops in remote.items():

@@ -1,4 +1,4 @@
-"""What the host itself needs: kernel settings and openings in its packet filter."""
+"""The needs of the host itself: kernel settings and openings in its packet filter."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _sysctls(inputs: Inputs, links: Adjacencies) -> dict[str, str]:
     if links.items:
         settings["net.ipv4.ip_forward"] = "1"
     for link in _own_links(inputs, links):
-        # Strict reverse-path filtering drops what arrives over another tunnel than the one that a
-        # reply would take. The kernel uses the larger of this and `all`, and 2 is loose.
+        # Strict reverse-path filtering drops a packet that arrives over another tunnel than its reply
+        # would take. The kernel uses the larger of this and `all`; 2 is loose.
         settings[f"net.ipv4.conf.{link}.rp_filter"] = "2"
     for found in inputs.intent.of(SysctlProfileSpec):
         settings |= _ROUTER_LINUX | dict(found.spec.overrides)
@@ -49,7 +49,7 @@ def _sysctls(inputs: Inputs, links: Adjacencies) -> dict[str, str]:
 
 
 def _own_links(inputs: Inputs, links: Adjacencies) -> Iterator[LinkName]:
-    """Yield the devices that we make; a WireGuard device is not made before its key is known."""
+    """Yield the devices of routerd; a WireGuard device exists only once its key is known."""
     for adjacency in links:
         yield adjacency.tunnel.link
     for tunnel in explicit(inputs):
@@ -80,7 +80,7 @@ def _rules(inputs: Inputs, links: Adjacencies) -> dict[FirewallKey, FirewallRule
             continue
         for source in api.spec.allow_cidrs:
             if isinstance(source, IPv4Network) and not source.is_loopback:
-                # Packet filters know no prefix of everything; they name no source then.
+                # A packet filter has no prefix for every source; the rule then names no source.
                 known = source if source.prefixlen else None
                 opening = Accept(chain="input", protocol="tcp", port=api.spec.port, source=known)
                 rules[opening] = FirewallRule(owner=api.ref)

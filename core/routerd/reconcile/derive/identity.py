@@ -1,4 +1,4 @@
-"""Whom a session is held to: what the file and the claims say of a neighbour's BGP speaker."""
+"""The identity of a session's neighbour: its AS and router ID by the file and the claims."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
 
 
 def held_to(session: Session, claim: Claim) -> Session | None:
-    """Return the session held to the speaker that a claim names, or none when the two contradict."""
+    """Return the session bound to the speaker of a claim; none when the two contradict."""
     if claim.asn not in (0, session.peer_asn):
         return None
     text = claim.router_id.strip().removesuffix("/32")
@@ -40,7 +40,7 @@ def acceptor(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec] 
 def leaves_among(
     inputs: Inputs, links: Adjacencies, neighbours: Iterable[IPv4Address]
 ) -> dict[IPv4Address, Claim]:
-    """Return those of some static neighbours that are an admitted leaf's own speaker, with its claim.
+    """Return the static neighbours that are the speaker of an admitted leaf, with its claim.
 
     Whoever a claim says is behind the leaf is another speaker than the leaf's.
     """
@@ -60,7 +60,7 @@ def is_own(claim: Claim, address: IPv4Address) -> bool:
 
 
 def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition, ...]]:
-    """Return which admitted leaves can get no session, and why, by the resource that denies it."""
+    """Return a note for each admitted leaf without a session, by the resource that denies it."""
     if inputs.intent.first(BGPRouterSpec) is None:
         return {}
     given: set[IPv4Address] = set()
@@ -71,7 +71,7 @@ def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition,
             given.add(neighbour)
             return
         message = (
-            f"{claim.leaf_id}: {claim.ref} has bgp.asn {claim.asn}, and {ref} allows peerASN {asn} alone; "
+            f"{claim.leaf_id}: {claim.ref} has bgp.asn {claim.asn}, and {ref} allows only peerASN {asn}; "
             "it gets no session"
         )
         denied.setdefault(neighbour, (ref, _no_session("ASNNotAllowed", message)))

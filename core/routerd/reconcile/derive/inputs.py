@@ -1,4 +1,4 @@
-"""Everything that derivation may look at."""
+"""The inputs of derivation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from routerd.model.specs import (
 from routerd.model.tunnel import Tunnel
 
 BUILTIN_OVERHEAD = {"ipip": 20, "gre": 24, "fou": 28, "gue": 32, "wireguard": 80}
-"""Bytes of each encapsulation over IPv4, used where no provider is asked."""
+"""Bytes of each encapsulation over IPv4, for modes without a provider."""
 
 
 def builtin_overhead(tunnel: Tunnel) -> int:
@@ -32,7 +32,7 @@ def builtin_overhead(tunnel: Tunnel) -> int:
 
 @attrs.frozen(kw_only=True)
 class Inputs:
-    """The intent and the world as far as it is known.
+    """The intent and the facts of the moment.
 
     `own_claims` are the leaf's claims as signed, by name. `reflectors` gives, for an `SAMRRSet`
     that is static, what it says; `topologies` what was fetched for one that is not. `learned` is
@@ -52,12 +52,12 @@ class Inputs:
     overhead: Callable[[Tunnel], int] = builtin_overhead
 
     def active_claims(self) -> tuple[AdmittedClaim, ...]:
-        """Return the admitted claims that still hold, oldest first."""
+        """Return the admitted claims that are active, oldest first."""
         active = (admitted for admitted in self.claims if admitted.active(self.now))
         return tuple(sorted(active, key=lambda admitted: (admitted.admitted_at, admitted.claim.name)))
 
     def policy_of(self, claim: Claim) -> Named[SAMEnrollmentPolicySpec] | None:
-        """Return the policy that a claim names, if this router has it."""
+        """Return the policy that a claim names; none when this router lacks it."""
         return self.intent.get(claim.policy_ref, SAMEnrollmentPolicySpec)
 
     def own_claim_list(self) -> tuple[Claim, ...]:
@@ -68,7 +68,7 @@ class Inputs:
         return tuple(self.own_claims[name] for name in names if name in self.own_claims)
 
     def reflectors(self, rr_set: str) -> tuple[Reflector, ...] | None:
-        """Return the route reflectors of `SAMRRSet/<rr_set>`, or none when they are not known yet."""
+        """Return the route reflectors of `SAMRRSet/<rr_set>`; none before the first fetch."""
         name = rr_set.rpartition("/")[2]
         if name in self.topologies:
             return self.topologies[name].reflectors
@@ -92,11 +92,11 @@ class Inputs:
         }
 
     def wireguard_keys_known(self) -> bool:
-        """Say whether the own key of every WireGuard device has been read."""
+        """Say whether the private key of every WireGuard device has been read."""
         return all(found.name in self.public_keys for found in self.wireguard_devices().values())
 
     def underlay_mtu(self, interface: str | None) -> int:
-        """Return the MTU in bytes of what a tunnel runs over; 1500 where nothing is said."""
+        """Return the MTU in bytes of the device below a tunnel; 1500 when the file states none."""
         if interface is None:
             return 1500
         tunnel = self.wireguard_devices().get(self.device(interface))

@@ -51,7 +51,7 @@ class Adjacency:
 
 @attrs.frozen(kw_only=True)
 class Adjacencies:
-    """All adjacencies; `complete` is false while a required source of peers is not known."""
+    """All adjacencies; `complete` is false while a required source of peers has not answered."""
 
     items: tuple[Adjacency, ...]
     complete: bool
@@ -89,8 +89,8 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
             adjacency = _adjacency(inputs, profile, peer, local, peers)
             fault = _slot_fault(adjacency, taken)
             if fault is not None:
-                # The older adjacency stays; refusing the newer one is the admission's duty, and a
-                # collision that got past it must degrade only the newcomer.
+                # The older adjacency stays. Admission refuses the newer one; a collision that gets past
+                # it must degrade only the newcomer.
                 notes.append(fault)
                 continue
             items.append(adjacency)
@@ -104,20 +104,20 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
 
 
 def without_peers(sources: Iterable[PeerSource]) -> Iterator[Condition]:
-    """Yield a note for each source that never makes a peer; validation lets only optional ones by."""
+    """Yield a note for each source that never makes a peer; validation passes only optional ones."""
     for source in sources:
         if source.resource.startswith("SAMPeerGroup/"):
             yield Condition(
                 type="Note",
                 status="True",
                 reason="PeerGroupNotExchanged",
-                message=f"{source.resource} makes no peers: routerd does not exchange peer groups",
+                message=f"{source.resource}: no peers; routerd does not exchange peer groups",
             )
 
 
 def _slot_fault(adjacency: Adjacency, taken: dict[IPv4Network, str]) -> Condition | None:
-    """Take the /31 of an adjacency, or say why it cannot have it."""
-    # By the /31 and not by our address in it: which of the two is ours depends on the peer's name.
+    """Take the /31 of an adjacency; return a note when it is taken or outside the prefix."""
+    # By the /31, not by our address in it: the peer's name decides which of the two is ours.
     slot = adjacency.tunnel.addresses[0].network
     inner = adjacency.profile.spec.inner_prefix
     if not slot.subnet_of(inner):
@@ -156,7 +156,7 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
 
 
 def explicit(inputs: Inputs) -> Iterator[Tunnel]:
-    """Yield the tunnels that the file itself describes."""
+    """Yield the tunnels of the file's own `TunnelInterface` resources."""
     for found in inputs.intent.of(TunnelInterfaceSpec):
         tunnel = _explicit(inputs, found)
         if tunnel is not None:
@@ -196,7 +196,7 @@ def _peers(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> tuple[lis
 
 
 def self_node(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> str:
-    """Return the name by which this router goes in a profile."""
+    """Return the name of this router in a profile."""
     return (profile.spec.self_node_ref or inputs.intent.node).strip()
 
 

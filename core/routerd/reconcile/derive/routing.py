@@ -1,4 +1,4 @@
-"""BGP: the speaker, a session for each adjacency, what may come in, and what we announce."""
+"""BGP: the speaker, a session for each adjacency, the import policies, and our announcements."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _add_leaf(
     sessions: dict[IPv4Address, Session],
     import_policies: dict[IPv4Address, ImportPolicy],
 ) -> None:
-    """Add the passive session of an admitted leaf, which may announce its claim's /32s alone."""
+    """Add the passive session of an admitted leaf, which may announce only its claim's /32s."""
     claim = adjacency.claim
     accepting = acceptor(inputs, adjacency)
     if claim is None or accepting is None:
@@ -130,7 +130,7 @@ def _claimed(
 ) -> dict[IPv4Address, ImportPolicy]:
     """Return the filters of static peers that are admitted leaves: a claim's /32s before any pool.
 
-    Whatever the file says of a session, a leaf must not announce what another one owns.
+    A leaf must not announce an address of another leaf, whatever the file says of the session.
     """
     inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
     claims = [admitted.claim for admitted in inputs.active_claims()]
@@ -145,14 +145,14 @@ def _claimed(
 
 
 def _holds(claim: Claim, address: IPv4Address) -> bool:
-    """Say whether packets to an address go to the leaf of a claim, or to somebody behind it."""
+    """Say whether packets to an address go to the leaf of a claim, or to a host behind it."""
     return is_own(claim, address) or (
         claim.wireguard is not None and any(address in prefix for prefix in claim.wireguard.allowed)
     )
 
 
 def _hosts(inputs: Inputs, claim: Claim, within: PolicySpec | None) -> ImportPolicy:
-    """Return the filter that lets in a claim's own /32s, as far as the policies authorise them."""
+    """Return the filter that admits the /32s of a claim that the policies allow."""
     policy = inputs.policy_of(claim)
     pools = authorised(inputs, policy.spec) if policy is not None else ()
     bounds = within.allowed_prefixes if within is not None else ()
@@ -234,7 +234,7 @@ def _inside(prefix: IPv4Network, pools: tuple[IPv4Network, ...] | frozenset[IPv4
 
 
 def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPv4Network]:
-    """Return what never comes in: the transport's own addresses, our own /32s, our router ID."""
+    """Return the prefixes that are never imported: tunnel addresses, our own /32s, our router ID."""
     forbidden = {profile.spec.inner_prefix for profile in inputs.intent.of(SAMTransportProfileSpec)}
     router = inputs.intent.first(BGPRouterSpec)
     if router is not None:
@@ -246,12 +246,12 @@ def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPv4Network]:
 
 
 def own_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
-    """Return the host prefixes that this leaf itself claims."""
+    """Return the host prefixes that this leaf claims."""
     return frozenset(prefix for claim in inputs.own_claim_list() for prefix in claim.owned)
 
 
 def shared_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
-    """Return the host prefixes that other leaves of this site may announce as well."""
+    """Return the host prefixes that other leaves of this site may announce too."""
     claims = (claim for claim in inputs.own_claim_list() if claim.placement is not None)
     return frozenset(prefix for claim in claims for prefix in claim.owned)
 

@@ -53,7 +53,7 @@ def tables(inputs: Inputs) -> dict[str, DesiredTable]:
 
 
 def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
-    """Return what WireGuard devices wait for."""
+    """Return a note for each WireGuard device that waits for a key or for peers."""
     result: dict[str, tuple[Condition, ...]] = {}
     for found in inputs.wireguard_devices().values():
         missing = [
@@ -63,7 +63,7 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
         ]
         notes = list(without_peers(found.spec.peers_from))
         if found.name not in inputs.public_keys:
-            text = f"the key in {found.spec.private_key_file} cannot be used yet"
+            text = f"the key in {found.spec.private_key_file} is not usable yet"
             notes.append(Condition(type="Ready", status="False", reason="PrivateKeyMissing", message=text))
         elif missing:
             text = f"{', '.join(missing)} has not been fetched yet"
@@ -108,7 +108,7 @@ def _peers(inputs: Inputs) -> tuple[dict[PeerKey, WireGuardPeer], bool]:
                 complete = complete and source.optional
                 continue
             for key, peer in derived:
-                # A set of routers may list this one too, and no device takes its own key for a peer.
+                # A set of routers may contain this one, and a device refuses its own key as a peer.
                 if key.public_key == inputs.public_keys.get(found.name):
                     continue
                 peers.setdefault(attrs.evolve(key, link=link), peer)
@@ -128,7 +128,7 @@ def _static_peer(spec: WireGuardPeerSpec) -> WireGuardPeer:
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """Return `address:port` as a value; `ValueError` when it is something else."""
+    """Return `address:port` as a value; `ValueError` for any other text."""
     host, _, port = text.strip().rpartition(":")
     return Endpoint(address=IPv4Address(host), port=int(port))
 
@@ -136,7 +136,7 @@ def parse_endpoint(text: str) -> Endpoint:
 def _source_peers(
     inputs: Inputs, device: Named[WireGuardInterfaceSpec], source: PeerSource
 ) -> list[tuple[PeerKey, WireGuardPeer]] | None:
-    """Return the peers that a source gives, or none when it is not known yet."""
+    """Return the peers of a source; none before it has answered."""
     kind, _, name = source.resource.rpartition("/")
     link = LinkName(device.spec.ifname or device.name)
     if kind == "SAMEnrollmentPolicy":
@@ -210,7 +210,7 @@ def _node_peer(link: LinkName, node: NodeSpec) -> Iterator[tuple[PeerKey, WireGu
 
 
 def _addresses(inputs: Inputs) -> dict[AddressKey, Address]:
-    """Return the addresses on devices that are not tunnels of ours; tunnels carry their own."""
+    """Return the addresses of devices other than our tunnels, which carry their own."""
     tunnels = inputs.wireguard_devices()
     result: dict[AddressKey, Address] = {}
     for found in inputs.intent.of(IPv4StaticAddressSpec):
