@@ -239,7 +239,7 @@ async def test_mode_auto_leaves_alone_what_was_undone_until_it_is_released() -> 
         found["tables"]["main"]["10.88.1.1/32"] = "nic-9"
         CLOUD.write_text(json.dumps(found))
         text = ask("actions", "undo", str(number), status=1)
-        assert "there is now no route that leads to us; nothing was done" in text
+        assert "there is now no route to this router; nothing was done" in text
         assert content() == (True, {"10.88.1.1/32": "nic-9"})
         await talk.aclose()
     ask("down", status=None)

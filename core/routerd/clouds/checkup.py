@@ -1,4 +1,4 @@
-"""What can be found out about the clouds of a file without a daemon, and without changing anything."""
+"""The check of a file's clouds, without a daemon and without a change."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from routerd.reconcile.guard import content_of, guarded
 from routerd.spi import Capability, DiagnosingFabric, Fabric, SharedFabric
 
 SECONDS = 60.0
-"""How long one question to a cloud may take; its SDK tries several times within it."""
+"""Maximum seconds of one question to a cloud, the retries of its SDK included."""
 
 _DIAGNOSIS_SECONDS = 180.0
 
 
 @attrs.frozen(kw_only=True)
 class Checkup:
-    """What was found of one profile; `facts` is none when the cloud did not say who we are.
+    """The findings about one profile; `facts` is none when the cloud did not identify this instance.
 
-    `routes` counts those that lead to us, `diagnosed` says whether the provider could check its permissions.
+    `routes` counts the routes to this router; `diagnosed` says whether the provider checked its permissions.
     """
 
     profile: str
@@ -41,7 +41,7 @@ class Checkup:
 
     @property
     def healthy(self) -> bool:
-        """Say whether nothing is missing."""
+        """Say that no finding is missing something."""
         return not any(finding.state == "missing" for finding in self.findings)
 
 
@@ -53,12 +53,12 @@ def chosen(prepared: Prepared, name: str | None) -> list[Named[specs.CloudProvid
     if found:
         return found
     known = ", ".join(each.name for each in profiles) or "none"
-    what = f"no CloudProviderProfile {name}" if name else "no CloudProviderProfile"
-    raise ConfigError.single(prepared.configuration.file, f"it has {what}; it has {known}")
+    what = f"CloudProviderProfile {name}" if name else "CloudProviderProfile"
+    raise ConfigError.single(prepared.configuration.file, f"no {what}; the file has {known}")
 
 
 async def examine(prepared: Prepared, profile: Named[specs.CloudProviderProfileSpec], log: Log) -> Checkup:
-    """Ask one cloud who we are, how it stands, and what is allowed. What does not answer is a finding."""
+    """Ask one cloud for our identity, its state and our permissions; a missing answer becomes a finding."""
     plugin, provider = prepared.host.fabrics()[profile.spec.provider]
     options = prepared.profile_options[profile.name]
     node = prepared.configuration.node
@@ -99,12 +99,12 @@ async def _asked(checkup: Checkup, fabric: Fabric, log: Log) -> Checkup:
 
 
 async def _diagnosed(checkup: Checkup, fabric: DiagnosingFabric, log: Log) -> Checkup:
-    """Add what the provider says of its permissions, also where an earlier question had no answer."""
+    """Add the provider's findings about its permissions, also after a question without an answer."""
     try:
         async with guarded(log, table=checkup.profile, call="ask", deadline=_DIAGNOSIS_SECONDS):
             findings = tuple(await fabric.diagnose())
     except ProviderError as error:
-        # A cloud that does not answer at all has said so once already.
+        # A cloud that answers nothing already has one finding that says so.
         return checkup if checkup.findings else _missing(checkup, "permissions", str(error))
     return attrs.evolve(checkup, findings=(*checkup.findings, *findings), diagnosed=True)
 
@@ -124,8 +124,8 @@ def _missing(checkup: Checkup, subject: str, detail: str) -> Checkup:
 
 _QUESTIONS = {
     "start": "metadata service or login",
-    "instance": "who we are",
+    "instance": "identity of this instance",
     "forwarding": "reading the forwarding switch",
     "routes": "reading the route tables",
 }
-"""What was asked, as a finding's subject."""
+"""The subject of the finding for each question."""

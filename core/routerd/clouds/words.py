@@ -1,4 +1,4 @@
-"""Changes of clouds in words that need no knowledge of this program, and their values from the journal."""
+"""Changes of clouds in plain words, and their values as the journal has them."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _KINDS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "forwarding": (str, Forwarding),
     "routes": (FabricRouteKey, FabricRoute),
 }
-"""What keys and values of each journaled table are."""
+"""The classes of key and value of each journaled table."""
 
 _STANDING: Mapping[State, str] = {
-    "planned": "only planned, not made (mode plan)",
+    "planned": "planned and not made (mode plan)",
     "waiting": "waiting for approval: routerd actions approve {id}",
-    "approved": "approved, to be made at the next look",
+    "approved": "approved and due at the next pass",
     "held": "held after an undo: routerd actions approve {id} releases it",
-    "auto": "made by itself (mode auto)",
+    "auto": "due at the next pass (mode auto)",
 }
-"""How a change stands, as what may follow `is`."""
+"""The state of a change, as words that may follow `is`."""
 
 
 @attrs.frozen(kw_only=True)
 class Deed:
-    """A change of a cloud as it was written down: values where they can be read, else their JSON."""
+    """A change of a cloud; an unreadable value of the journal stays as its JSON."""
 
     scope: str
     table: str
@@ -84,7 +84,7 @@ class Deed:
 
 
 def deed_of(scope: str, table: str, change: AnyChange) -> Deed:
-    """Return a change that is wanted as a deed."""
+    """Return a wanted change as a deed."""
     return Deed(
         scope=scope,
         table=table,
@@ -98,7 +98,7 @@ def deed_of(scope: str, table: str, change: AnyChange) -> Deed:
 def written_deed(
     scope: str, table: str, verb: Verb, key_value: JSONValue, before: JSONValue, after: JSONValue
 ) -> Deed:
-    """Return a change from the journal as a deed, also one whose values this routerd cannot read."""
+    """Return a change from the journal as a deed, readable or not."""
     try:
         change = decoded(table, key_value, before, after)
     except ValueError:
@@ -127,9 +127,9 @@ def key_of(table: str, key_value: JSONValue) -> str:
 
 
 def present_text(table: str, value: object) -> str:
-    """Return in words what is there now."""
+    """Return the present value in words."""
     if value is None:
-        return "no route that leads to us" if table == "routes" else "no such interface"
+        return "no route to this router" if table == "routes" else "no such interface"
     match value:
         case FabricRoute():
             return f"a route to {value.next_hop}"
@@ -140,14 +140,14 @@ def present_text(table: str, value: object) -> str:
 
 
 def action_document(gate: Gate, change: AnyChange, state: State | None = None) -> Document:
-    """Return what becomes of a change that is wanted: its id, how it stands, and that in words."""
+    """Return the id and the state of a wanted change, the state also in words."""
     state = state or gate.state(change)
     action = id_of(gate.digest(change))
     return {"id": action, "state": state, "text": _STANDING[state].format(id=action)}
 
 
 def open_ends(gate: Gate | None, planned: Iterable[AnyChange]) -> str:
-    """Return in words why changes that are wanted are not made."""
+    """Return in words why wanted changes are not made."""
     counts = Counter[str]("planned" if gate is None else gate.state(change) for change in planned)
     words = {
         "waiting": ("waits for approval", "wait for approval", "mode approve, see routerd actions list"),

@@ -1,7 +1,7 @@
-"""What people do with changes of clouds: look at them, approve them, undo them.
+"""Operations of people on changes of clouds: list, approve, undo.
 
-Approvals are only written down here, and the loop is made to look; an undo is made here, but between
-two passes of the loop, so that nobody else writes to that cloud meanwhile.
+An approval is recorded here and the loop acts on it. An undo is made here, between two passes of the
+loop, so that only one writer changes that cloud at a time.
 """
 
 from __future__ import annotations

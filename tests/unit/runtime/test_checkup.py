@@ -116,7 +116,7 @@ def test_a_provider_that_cannot_diagnose_is_said_to_be_one(doctor: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "subject"), [("start", "metadata service or login"), ("instance", "who we are")]
+    ("step", "subject"), [("start", "metadata service or login"), ("instance", "identity of this instance")]
 )
 @pytest.mark.parametrize(
     ("body", "words"),
@@ -158,7 +158,7 @@ def test_the_document_has_it_all(doctor: Any) -> None:
 def test_a_profile_that_the_file_does_not_have_is_a_mistake(doctor: Any) -> None:
     done = doctor("oci")
     assert done.status == 2
-    assert "it has no CloudProviderProfile oci; it has aws" in done.err
+    assert "no CloudProviderProfile oci; the file has aws" in done.err
 
 
 async def test_the_cloud_is_told_who_shares_the_site_and_only_our_own_routes_are_counted(

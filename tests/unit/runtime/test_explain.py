@@ -391,7 +391,7 @@ def test_a_cloud_route_that_covers_more_addresses_is_found() -> None:
 @pytest.mark.parametrize(
     ("mode", "words"),
     [
-        ("plan", "only planned, not made (mode plan)"),
+        ("plan", "planned and not made (mode plan)"),
         ("approve", "waiting for approval: routerd actions approve"),
     ],
 )

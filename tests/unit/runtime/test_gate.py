@@ -318,7 +318,7 @@ spec:
     [
         (None, "held after an undo: routerd actions approve"),
         ("auto", "held after an undo: routerd actions approve"),
-        ("plan", "only planned, not made (mode plan)"),
+        ("plan", "planned and not made (mode plan)"),
     ],
 )
 async def test_a_plan_says_what_becomes_of_a_change_by_the_file_that_is_asked_about(

@@ -167,7 +167,7 @@ async def test_what_somebody_has_changed_since_is_left_alone(world: CloudWorld) 
     assert "add route 10.99.0.1/32 to nic-1 in table table-1" in text
     assert "there is now a route to nic-of-leaf-b; nothing was done" in text
     world.place(1, None)
-    assert "there is now no route that leads to us; nothing was done" in await refused(world, number)
+    assert "there is now no route to this router; nothing was done" in await refused(world, number)
     world.cloud.forwarding.content[NIC] = OFF
     number = world.number("replace", "forwarding")
     assert "there is now forwarding off; nothing was done" in await refused(world, number)
