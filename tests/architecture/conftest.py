@@ -1,4 +1,4 @@
-"""Makes `tree` importable; in importlib mode a test folder is no package."""
+"""Makes `tree` importable; in importlib mode a test folder is not a package."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from tests.bench.bgp_clients import ASN, client_address  # noqa: E402 - as above
 
 
 def main(address: str, port: int, clients: int) -> None:
-    """Serve so many clients, for ever."""
+    """Serve so many clients until it is killed."""
     speaker = BGPSpeaker(
         as_number=ASN,
         router_id=address,

@@ -32,7 +32,7 @@ class Load:
 class Reflector:
     """How a reflector is started; `start` gets a directory and the load and returns its processes.
 
-    `largest` is the most clients that it is tried with.
+    `largest` is the highest number of clients that the benchmark gives it.
     """
 
     name: str

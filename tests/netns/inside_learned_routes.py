@@ -178,7 +178,7 @@ async def test_only_what_is_permitted_enters_and_the_rest_is_told() -> None:
 
 
 async def test_a_next_hop_that_is_on_no_link_is_told_and_not_installed() -> None:
-    """A neighbour behind another router is no next hop; the routes of others are not held up."""
+    """A neighbour behind another router is not a next hop; the routes of others do not wait for it."""
     sh("ip addr add 10.9.99.5/32 dev lo; ip -n router route add 10.9.99.0/24 via 10.9.2.2")
     async with router("10.9.1.2", "10.9.99.5") as made:
         near, far = await neighbour("10.9.1.2"), await neighbour("10.9.99.5", "10.9.2.1")

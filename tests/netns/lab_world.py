@@ -80,7 +80,7 @@ class Lab:
         until(lambda: self.daemon_of(machine) != number)
 
     def kill_speaker(self, machine: str) -> None:
-        """Kill the machine's BGP speaker; machines share their processes, so it is told by its network."""
+        """Kill the machine's BGP speaker; its network tells which of the shared processes it is."""
         here = '[ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ]'
         loop = f"for p in $(pgrep -f routerd_bgp_ryu.child); do {here} && kill -9 $p && echo $p; done; true"
         done = self.execute(machine, "sh", "-c", loop)

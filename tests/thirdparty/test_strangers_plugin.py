@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.thirdparty, pytest.mark.timeout(120)]
 
 
 def _load(name: str) -> ModuleType:
-    """Load a module that lies beside this one; in importlib mode the folder is no package."""
+    """Load a module that lies beside this one; in importlib mode the folder is not a package."""
     spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

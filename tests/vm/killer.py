@@ -2,8 +2,8 @@
 
 Importing routerd takes an emulated processor ten seconds, so one process imports it and forks. It
 reads how far to go from its input, a number of writes in a line, 0 for to the end, and answers with
-the exit status. A write is a netlink request that is no dump, a program that is started, a file
-that is written.
+the exit status. A write is a netlink request other than a dump, the start of a program, or the
+write of a file.
 """
 
 from __future__ import annotations

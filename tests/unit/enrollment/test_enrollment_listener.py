@@ -1,4 +1,4 @@
-"""Who may ask the listener, what it answers, and whom it cuts off."""
+"""Access to the listener, its answers, and the clients that it cuts off."""
 
 from __future__ import annotations
 

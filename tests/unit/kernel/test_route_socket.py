@@ -30,7 +30,7 @@ def creations(count: int) -> list[route_socket.RouteChange]:
 
 
 class PlayedSocket:
-    """Answers a dump with one route, and each batch with what it is told to."""
+    """Answers a dump with one route, and each batch with the prepared answer."""
 
     def __init__(self, kernel: PlayedKernel) -> None:
         self._kernel = kernel

@@ -211,7 +211,7 @@ def test_a_route_that_another_takes_unheard_is_left_to_it_for_a_time() -> None:
 
 
 def test_who_stood_by_in_between_takes_over_again_at_once() -> None:
-    """Then the other one was heard, and it is no contest."""
+    """The leaf has heard the other one in between, so it is not a contest."""
     election = Election()
     routes = RoutePermission(election, "us", HOLD)
     election.note(mine(20), heard(), 0.0)

@@ -83,7 +83,7 @@ class Leaf:
         )
 
     def hears(self, *rivals: Leaf, up: bool = True, remote: bool = True) -> None:
-        """Announce the far site's address, and the path of whom the reflector prefers."""
+        """Announce the far site's address, and the path that the reflector prefers."""
         routes = [
             LearnedRoute(
                 prefix=SHARED,
