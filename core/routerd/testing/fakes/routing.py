@@ -1,0 +1,116 @@
+"""A routing protocol in memory, whose neighbours announce what a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Address
+
+import attrs
+
+from routerd.model.route import LearnedRoute, RouteSet
+from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
+from routerd.spi import Provider, Routing
+from routerd.testing.fakes.describe import describe
+from routerd.testing.fakes.world import FakeWorld
+from routerd.testing.tables import FakeTable
+
+
+class FakeRouting:
+    """Implements `spi.Routing`; what is learned the test announces.
+
+    A session comes up when a speaker that it expects is at its neighbour's address
+    (`FakeWorld.speak`); no route of one that it does not expect is learned.
+
+    Added in 1.0.
+    """
+
+    def __init__(self, world: FakeWorld) -> None:
+        self._world = world
+        self._closed = False
+        self._wakers: set[asyncio.Event] = set()
+
+    async def start(self) -> None:
+        """Get ready."""
+
+    async def aclose(self) -> None:
+        """End the streams; the speaker stays."""
+        self._closed = True
+        for waker in self._wakers:
+            waker.set()
+
+    @property
+    def speakers(self) -> FakeTable[str, Speaker]:
+        """Return the speaker."""
+        return self._world.speakers
+
+    @property
+    def admission(self) -> FakeTable[IPv4Address, ImportPolicy]:
+        """Return the import policies."""
+        return self._world.admission
+
+    @property
+    def sessions(self) -> FakeTable[IPv4Address, Session]:
+        """Return the sessions."""
+        return self._world.sessions
+
+    @property
+    def advertisements(self) -> FakeTable[Prefix, Advertisement]:
+        """Return the advertisements."""
+        return self._world.advertisements
+
+    async def learned(self) -> AsyncIterator[RouteSet]:
+        """Yield what is announced now, then each later announcement."""
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        self._world.listeners.add(waker)
+        try:
+            while not self._closed:
+                yield self._learned()
+                await waker.wait()
+                waker.clear()
+        finally:
+            self._wakers.discard(waker)
+            self._world.listeners.discard(waker)
+
+    async def states(self) -> Sequence[SessionState]:
+        """Return a state for each session: idle, unless the expected speaker is there."""
+        return [self._state(address, session) for address, session in self._world.sessions.content.items()]
+
+    def _state(self, address: IPv4Address, session: Session) -> SessionState:
+        speaker = self._world.speaking.get(address)
+        if speaker is None:
+            return SessionState(neighbour=address, state="idle")
+        fault = speaker.fault(session)
+        return SessionState(
+            neighbour=address,
+            state="idle" if fault else "established",
+            remote_asn=speaker.asn,
+            remote_router_id=speaker.router_id,
+            last_error=fault,
+        )
+
+    def _learned(self) -> RouteSet:
+        """Return what is announced, without what a refused speaker says and policies keep out."""
+        world = self._world
+        sessions = world.sessions.content
+        refused = {
+            address
+            for address, speaker in world.speaking.items()
+            if address not in sessions or speaker.fault(sessions[address])
+        }
+        routes = [route for route in world.learned.routes if route.neighbour not in refused]
+        for address, speaker in world.speaking.items():
+            policy = world.admission.content.get(address, ImportPolicy())
+            routes += [
+                LearnedRoute(prefix=prefix, next_hop=address, neighbour=address)
+                for prefix in sorted(speaker.prefixes & policy.hosts)
+                if address not in refused and not policy.required_communities  # ours carry none
+            ]
+        up = {address for address in world.speaking if address not in refused}
+        return attrs.evolve(world.learned, routes=tuple(routes), heard=world.learned.heard | up)
+
+
+def routing_provider(world: FakeWorld, kind: str = "bgp") -> Provider[Routing]:
+    """Describe a fake routing protocol."""
+    return describe(kind, lambda _context: FakeRouting(world))

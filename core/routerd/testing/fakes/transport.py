@@ -1,0 +1,176 @@
+"""Transports in memory: tunnels are links of the context's kernel."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from routerd.errors import ProviderError, TransientError
+from routerd.model.change import Change
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.tunnel import PeerKey, PeerState, Tunnel, TunnelState, WireGuardDevice, WireGuardPeer
+from routerd.spi import (
+    Capability,
+    EncryptingTransport,
+    Kernel,
+    LinkSpec,
+    PluginContext,
+    Provider,
+    Transport,
+)
+from routerd.testing.fakes.describe import describe
+from routerd.testing.fakes.world import FakeWorld
+from routerd.testing.tables import FakeTable
+
+OVERHEAD = {"ipip": 20, "fou": 28, "gre": 24, "wireguard": 60}
+
+
+class TunnelTable:
+    """Tunnels of one mode as links of the context's kernel."""
+
+    def __init__(self, mode: str, kernel: Kernel, devices: dict[LinkName, WireGuardDevice]) -> None:
+        self._mode = mode
+        self._kernel = kernel
+        self._devices = devices
+
+    async def observe(self) -> Mapping[LinkName, Tunnel]:
+        """Return our links of this mode as tunnels."""
+        kind = "ipip" if self._mode == "fou" else self._mode
+        found: dict[LinkName, Tunnel] = {}
+        for link in (await self._kernel.links()).values():
+            encapsulated = link.encapsulation is not None
+            if link.owner is None or link.kind != kind or encapsulated != (self._mode == "fou"):
+                continue
+            found[link.name] = Tunnel(
+                link=link.name, mode=self._mode, owner=link.owner, mtu=link.mtu, addresses=link.addresses,
+                local=link.local, remote=link.remote, ttl=link.ttl, key=link.key,
+                encapsulation=link.encapsulation, wireguard=self._devices.get(link.name),
+            )  # fmt: skip
+        return found
+
+    async def apply(self, changes: Sequence[Change[LinkName, Tunnel]]) -> Mapping[LinkName, ProviderError]:
+        """Make, remake and delete links."""
+        failures: dict[LinkName, ProviderError] = {}
+        for change in changes:
+            try:
+                await self._make(change)
+            except ProviderError as error:
+                failures[change.key] = error
+        return failures
+
+    async def _make(self, change: Change[LinkName, Tunnel]) -> None:
+        present = (await self.observe()).get(change.key)
+        if change.after is not None and present == change.after:
+            return
+        if change.after is None or present is not None:
+            await self._kernel.delete_link(change.key)
+            self._devices.pop(change.key, None)
+        if change.after is None:
+            return
+        tunnel = change.after
+        await self._kernel.add_link(
+            LinkSpec(
+                name=tunnel.link, kind="ipip" if self._mode == "fou" else self._mode, owner=tunnel.owner,
+                mtu=tunnel.mtu, addresses=tunnel.addresses, local=tunnel.local, remote=tunnel.remote,
+                ttl=tunnel.ttl, key=tunnel.key, encapsulation=tunnel.encapsulation,
+            )
+        )  # fmt: skip
+        if tunnel.wireguard is not None:
+            self._devices[tunnel.link] = tunnel.wireguard
+
+
+class FakeTransport:
+    """Implements `spi.Transport` on the context's kernel.
+
+    Added in 1.0.
+    """
+
+    def __init__(self, mode: str, world: FakeWorld, context: PluginContext) -> None:
+        self._mode = mode
+        self._world = world
+        self._context = context
+        self._tunnels = TunnelTable(mode, context.kernel, world.devices)
+
+    async def start(self) -> None:
+        """Get ready."""
+
+    async def aclose(self) -> None:
+        """Let go; the links stay."""
+
+    @property
+    def tunnels(self) -> TunnelTable:
+        """Return the tunnels."""
+        return self._tunnels
+
+    def overhead(self, tunnel: Tunnel) -> int:
+        """Return the bytes that the encapsulation adds."""
+        return OVERHEAD.get(tunnel.mode, 20)
+
+    async def states(self) -> Sequence[TunnelState]:
+        """Return one state for each tunnel."""
+        return [TunnelState(link=link, backend="fake", up=True) for link in await self._tunnels.observe()]
+
+
+class FakeEncryptingTransport(FakeTransport):
+    """Implements `spi.EncryptingTransport`; its keys are real in shape only.
+
+    Added in 1.0.
+    """
+
+    @property
+    def peers(self) -> FakeTable[PeerKey, WireGuardPeer]:
+        """Return the peers; a peer of a device that is missing is refused."""
+        return _Peers(self._world.peers, self._tunnels)
+
+    async def peer_states(self) -> Sequence[PeerState]:
+        """Return one state for each peer, none of which has shaken hands."""
+        peers = self._world.peers.content
+        return [
+            PeerState(key=key, endpoint=peer.endpoint, last_handshake=0, rx_bytes=0, tx_bytes=0)
+            for key, peer in peers.items()
+        ]
+
+    async def public_key(self, private_key_file: Path) -> PublicKey:
+        """Return a key that depends on the path alone; the file is made as the real one would be."""
+        if not private_key_file.exists():
+            if self._context.read_only:
+                raise TransientError(f"private key {private_key_file} does not exist yet")
+            private_key_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_key_file.touch(mode=0o600)
+            private_key_file.write_text(base64.b64encode(bytes(32)).decode() + "\n")
+        digest = hashlib.sha256(str(private_key_file).encode()).digest()
+        return PublicKey(base64.b64encode(digest).decode())
+
+
+class _Peers(FakeTable[PeerKey, WireGuardPeer]):
+    """The world's peers, with the check that their device exists."""
+
+    def __init__(self, stored: FakeTable[PeerKey, WireGuardPeer], tunnels: TunnelTable) -> None:
+        super().__init__()
+        self.content = stored.content
+        self.writes = stored.writes
+        self._tunnels = tunnels
+
+    async def apply(
+        self, changes: Sequence[Change[PeerKey, WireGuardPeer]]
+    ) -> Mapping[PeerKey, ProviderError]:
+        """Make the changes of peers whose device exists."""
+        devices = await self._tunnels.observe()
+        self.refusals = {
+            change.key: TransientError(f"device {change.key.link} does not exist")
+            for change in changes
+            if change.key.link not in devices and change.after is not None
+        }
+        return await super().apply(changes)
+
+
+def transport_provider(world: FakeWorld, mode: str = "ipip") -> Provider[Transport]:
+    """Describe a fake transport of `mode`."""
+    return describe(mode, lambda context: FakeTransport(mode, world, context))
+
+
+def encrypting_provider(world: FakeWorld, mode: str = "wireguard") -> Provider[EncryptingTransport]:
+    """Describe a fake transport with peers."""
+    return describe(mode, lambda context: FakeEncryptingTransport(mode, world, context), Capability.ENCRYPTS)
