@@ -2,8 +2,7 @@
 
 `ConfigError` and `PluginError` are for the operator (exit status 2, HTTP 4xx); they stop
 nothing that runs. `ProviderError` and its subclasses are for the reconcile loop: they say
-whether, and when, trying again can help. Nothing else in the tree derives from `Exception`
-directly.
+whether, and when, a retry can help. No other class of the tree derives from `Exception` directly.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ class RouterdError(Exception):
 
 @attrs.frozen(order=True)
 class Problem:
-    """One mistake in a configuration file, with everything needed to mend it.
+    """One mistake in a configuration file: its place, the message, and the remedy as `hint`.
 
-    `line` is counted from 1; 0 means that the problem has no line (a missing file). `path` is
-    the dotted path of the field below the resource, such as `spec.timers.profile`.
+    `line` counts from 1; 0 means that the problem has no line (a missing file). `path` is the
+    dotted path of the field below the resource, such as `spec.timers.profile`.
     """
 
     file: str
@@ -46,7 +45,7 @@ class Problem:
 
 
 class ConfigError(RouterdError):
-    """The configuration cannot be used; carries every problem found, never only the first."""
+    """The configuration is unusable; carries every problem found, never only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -59,11 +58,11 @@ class ConfigError(RouterdError):
 
 
 class PluginError(RouterdError):
-    """A plugin cannot be used: unknown, broken on import, of a newer API, or in conflict."""
+    """A plugin is unusable: unknown, broken on import, of a newer API, or in conflict."""
 
 
 class EnrollmentRefused(RouterdError):
-    """A claim is refused; `reason` is a stable code for programs, the text is for people."""
+    """A reflector refuses a claim; `reason` is a stable code for programs, the text is for people."""
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
@@ -71,19 +70,19 @@ class EnrollmentRefused(RouterdError):
 
 
 class StoreError(RouterdError):
-    """The state directory cannot be read or written."""
+    """routerd cannot read or write the state directory."""
 
 
 class ControlError(RouterdError):
-    """A running daemon cannot be reached, or it refused a request."""
+    """A running daemon did not answer, or refused a request."""
 
 
 class ActionRefused(ControlError):
-    """A change of a cloud is not approved or undone; the text says what is there and why."""
+    """routerd does not approve or undo a change of a cloud; the text says what is there and why."""
 
 
 class ProviderError(RouterdError):
-    """The outside world refused; the loop keeps the key pending and decides when to retry."""
+    """The outside world refused a change; the loop keeps the key pending and decides when to retry."""
 
     retryable: bool = True
 
@@ -93,22 +92,22 @@ class ProviderError(RouterdError):
 
 
 class TransientError(ProviderError):
-    """Trying again later can help; `retry_after`, when given, is the earliest sensible time."""
+    """A retry can help; `retry_after`, when given, is the shortest sensible wait."""
 
 
 class PermanentError(ProviderError):
-    """Trying the same again cannot help: permissions, invalid input, a quota."""
+    """A retry of the same change cannot help: permissions, invalid input, a quota."""
 
     retryable = False
 
 
 class NotOwnedError(ProviderError):
-    """Something that is not ours stands in the way; it is reported and never replaced."""
+    """A foreign thing is in the way; routerd reports it and never replaces it."""
 
     retryable = False
 
 
 class UnsupportedError(ProviderError):
-    """This host or this API cannot do what is asked (a missing kernel module, an old API)."""
+    """This host or this API lacks the needed function (a missing kernel module, an old API)."""
 
     retryable = False

@@ -47,8 +47,8 @@ def _described() -> NoReturn:
 def routerd_plugin_info() -> PluginInfo:
     """Return who the plugin is. Required, exactly one per plugin.
 
-    The name must equal the entry point's. A plugin written for a newer API than this core's is
-    refused with both versions named.
+    The name must equal the entry point's. The core refuses a plugin written for a newer API and
+    names both versions.
     """
     _described()
 
@@ -58,7 +58,7 @@ def routerd_plugin_info() -> PluginInfo:
 
 @hookspec
 def routerd_transports() -> Sequence[Provider[Transport]]:
-    """Return the tunnel modes that the plugin can make; the provider's kind is the mode.
+    """Return the tunnel modes that the plugin offers; the provider's kind is the mode.
 
     A provider whose peers have keys also declares `Capability.ENCRYPTS`.
     """
@@ -79,7 +79,7 @@ def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
 
 @hookspec
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
-    """Return the clouds that the plugin can make forward; the kind is the `provider` of a profile."""
+    """Return the clouds whose forwarding the plugin sets; the kind is the `provider` of a profile."""
     _described()
 
 
@@ -90,7 +90,7 @@ def routerd_fabrics() -> Sequence[Provider[Fabric]]:
 def routerd_resource_kinds() -> Sequence[ResourceKind]:
     """Return kinds of resource that the configuration may then hold.
 
-    Each comes with its schema (an `attrs` class) and a sentence on what its removal tears down.
+    Each has a schema (an `attrs` class) and a sentence on what its removal tears down.
     """
     _described()
 

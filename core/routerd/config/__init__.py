@@ -1,8 +1,9 @@
-"""A configuration file read, checked and made into values; every mistake with its line.
+"""The configuration file: read, checked and made into values; every mistake has its line.
 
-`document` reads YAML, `structure` converts fields to their types, `kinds` lists what may be
-written, `validate` (with `checker` and the `rules_*`) checks what the types cannot, `loader` puts
-them together, `render` writes a resource back.
+`document` reads YAML, `structure` converts fields to their types, `kinds` lists the kinds and
+fields that a file may have, `validate` (with `checker` and the `rules_*`) checks what the types
+cannot, `loader` puts them together, `render` writes a resource back. What the resources mean for
+the router is decided in `reconcile`.
 """
 
 from routerd.config.document import Document, parse_document, read_document

@@ -1,4 +1,4 @@
-"""What rules between fields and resources are written with: look-ups, and checks of one field."""
+"""The tools of the rules: look-ups of resources, and checks of one field."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ AnyResource = Resource[Any]  # Any: rules are looked up by the type of the spec
 class Checker:
     """The resources of one file, and the problems found so far.
 
-    `broken` names the resources that were reported already and are missing from `resources`;
-    what refers to them is not reported a second time.
+    `broken` names the resources that have a reported problem and are missing from `resources`;
+    a reference to one of them is not a second problem.
     """
 
     file: str
@@ -52,7 +52,7 @@ class Checker:
         )
 
     def warn(self, resource: AnyResource, path: str, message: str, hint: str = "") -> None:
-        """Note something that works and is probably not meant."""
+        """Note a setting that works, and that the operator probably does not mean."""
         self.report(resource, path, message, hint, severity="warning")
 
     def of(self, spec: type[S]) -> Iterator[Resource[S]]:
@@ -103,7 +103,7 @@ def link_name(c: Checker, r: AnyResource, path: str, name: str) -> None:
     if not 1 <= size <= MAX_LINK_NAME:
         c.report(r, path, f'"{name}" has {size} bytes; a device name has 1 to {MAX_LINK_NAME}')
     elif re.search(r"[\s/:]", name) or name in (".", ".."):
-        c.report(r, path, f'"{name}" is no device name: no space, slash or colon')
+        c.report(r, path, f'"{name}" is not a device name; use no space, slash or colon')
 
 
 def mtu(c: Checker, r: AnyResource, size: int | None) -> None:
@@ -114,7 +114,7 @@ def mtu(c: Checker, r: AnyResource, size: int | None) -> None:
 def port(c: Checker, r: AnyResource, path: str, number: int | None) -> None:
     """Check a TCP or UDP port."""
     if number is not None and not 1 <= number <= 65535:
-        c.report(r, path, f"{number} is no port (1 to 65535)")
+        c.report(r, path, f"{number} is not a port (1 to 65535)")
 
 
 def keepalive(c: Checker, r: AnyResource, path: str, seconds: int) -> None:
@@ -137,7 +137,7 @@ def endpoint(c: Checker, r: AnyResource, path: str, text: str) -> None:
 def asn(c: Checker, r: AnyResource, path: str, number: int) -> None:
     """Check a number of an autonomous system."""
     if not 1 <= number <= 4294967295:
-        c.report(r, path, f"{number} is no AS number (1 to 4294967295)")
+        c.report(r, path, f"{number} is not an AS number (1 to 4294967295)")
 
 
 def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> None:
@@ -161,19 +161,19 @@ def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> N
 
 
 def unused_policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> None:
-    """Check a policy that nothing is compared with, and refuse what is meant to keep routes away."""
+    """Check a policy that routerd does not apply; refuse the fields meant to keep routes away."""
     policy(c, r, path, value)
     for key, values in (
         ("requiredCommunities", value.required_communities if value else ()),
         ("forbiddenCommunities", value.forbidden_communities if value else ()),
     ):
         if values:
-            message = "is not checked by routerd, so it would not keep anything out"
+            message = "routerd does not check it, so it would keep no route out"
             c.report(r, f"{path}.{key}", message, "name communities in an importPolicy instead")
 
 
 def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router: AnyResource | None) -> None:
-    """Warn of sessions over which nothing can be learned, since nothing enters that is not allowed."""
+    """Warn of a session that learns no route, because its import policy allows no prefix."""
     if router is None:
         return
     effective = own or router.spec.import_policy
@@ -184,7 +184,7 @@ def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router
 
 
 def communities(c: Checker, r: AnyResource, path: str, values: Sequence[str]) -> list[str | None]:
-    """Check standard communities (RFC 1997); return each in one notation, none where it is wrong."""
+    """Check standard communities (RFC 1997); return each in one notation, `None` for an invalid one."""
     numbers: list[str | None] = []
     for index, text in enumerate(values):
         try:
@@ -203,11 +203,11 @@ def secret(c: Checker, r: AnyResource, path: str, source: SecretSource | None) -
 
 
 def peers_source(c: Checker, r: AnyResource, where: str, source: PeerSource) -> None:
-    """Check a source of peers; a set of route reflectors may be one that is fetched."""
+    """Check a source of peers; a set of route reflectors may be one that a leaf fetches."""
     ref, path = source.resource, f"{where}.resource"
     kind, _, name = ref.rpartition("/")
     if source.direct:
-        c.report(r, f"{where}.direct", "direct tunnels between leaves are not made", "remove the source")
+        c.report(r, f"{where}.direct", "routerd makes no direct tunnels between leaves", "remove the source")
         if kind == "SAMPeerGroup":
             return
     if not kind:
@@ -225,7 +225,7 @@ def peers_source(c: Checker, r: AnyResource, where: str, source: PeerSource) -> 
             c.report(r, path, message, "set the claim's rrSetRef")
         return
     if kind == "SAMPeerGroup":
-        # Nothing fetches a group, so one that is required would be waited for without end.
+        # routerd fetches no group, so it would wait without end for a required one.
         message = f'"{ref}" makes no peers: routerd does not exchange peer groups'
         hint = "name a SAMRRSet, a SAMNodeSet or a SAMEnrollmentPolicy"
         if source.optional:

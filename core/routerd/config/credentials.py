@@ -1,4 +1,4 @@
-"""Credentials that somebody wrote into a file: how they are recognised, by the names of their fields."""
+"""Credentials in clear text in a file, recognised by the names of their fields."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = re.compile(
 )
 _REFERENCE = ("file:", "env:")
 
-REFUSED = "a secret may not stand in the file"
+REFUSED = "a secret must not be in the file"
 INSTEAD = (
     "leave it out: routerd uses the role of the instance (AWS), its managed identity (Azure) or its instance "
     "principal (OCI); for Proxmox VE write the token into a file of mode 0600 and name that in tokenFile"
@@ -21,9 +21,9 @@ INSTEAD = (
 
 
 def is_credential(name: str) -> bool:
-    """Say whether a field of this name would hold a secret: `clientSecret`, `aws_secret_access_key`.
+    """Say whether a field of this name holds a secret: `clientSecret`, `aws_secret_access_key`.
 
-    `tokenFile` and `passwordFrom` say where one is, and hold none.
+    `tokenFile` and `passwordFrom` only say where a secret is.
     """
     return _NAME.search(re.sub(r"[^a-z0-9]", "", name.lower())) is not None
 
@@ -31,13 +31,13 @@ def is_credential(name: str) -> bool:
 def written(node: yaml.Node | None, path: str) -> Iterator[tuple[yaml.Node, str]]:
     """Yield key and path of each field below `node` that holds a credential, in the order of the file.
 
-    A mapping (`{file: ...}`) and a reference (`env:NAME`) say where a secret is; its schema judges them.
+    A mapping (`{file: ...}`) and a reference (`env:NAME`) say where a secret is; the schema checks them.
     """
     yield from _written(node, path, set())
 
 
 def _written(node: yaml.Node | None, path: str, seen: set[int]) -> Iterator[tuple[yaml.Node, str]]:
-    # An anchor that is used often is looked at once, and one inside of itself ends.
+    # Each anchor counts once, so an anchor inside itself ends too.
     if node is None or id(node) in seen:
         return
     seen.add(id(node))

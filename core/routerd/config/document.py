@@ -16,7 +16,7 @@ MERGE_TAG = "tag:yaml.org,2002:merge"
 
 @attrs.frozen(kw_only=True)
 class Document:
-    """The mapping of a file's first YAML document; `file` is what messages call it."""
+    """The mapping of a file's first YAML document; messages call it `file`."""
 
     file: str
     root: yaml.MappingNode = attrs.field(eq=False, repr=False)
@@ -24,21 +24,22 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read the file at `path`, once; `ConfigError` says why it cannot be used at all."""
+    """Read the file at `path` once; `ConfigError` says why it is unusable."""
     return parse_document(read(path), str(path))
 
 
 def parse_document(text: str, file: str) -> Document:
-    """Return the document in `text`; `ConfigError` says why there is none."""
+    """Return the document in `text`; `ConfigError` says why it has none."""
     root, warnings = compose(text, file)
     return Document(file=file, root=root, warnings=tuple(warnings))
 
 
 def read(path: Path) -> str:
-    """Return the text of a configuration file; `ConfigError` says why it cannot be read."""
+    """Return the text of a configuration file; `ConfigError` says why it is unreadable."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ConfigError.single(str(path), f"larger than {MAX_BYTES >> 20} MiB; is this the right file?")
+            message = f"is larger than {MAX_BYTES >> 20} MiB"
+            raise ConfigError.single(str(path), message, hint="name a configuration file")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError.single(str(path), "no such file", hint="name one with --config") from error
@@ -51,7 +52,7 @@ def read(path: Path) -> str:
 
 
 def compose(text: str, file: str) -> tuple[yaml.MappingNode, list[Problem]]:
-    """Return the first document's mapping and warnings; `ConfigError` when there is none."""
+    """Return the first document's mapping and warnings; `ConfigError` when `text` has none."""
     try:
         nodes = list(_documents(text))
         for node in nodes[:1]:
@@ -75,7 +76,7 @@ def compose(text: str, file: str) -> tuple[yaml.MappingNode, list[Problem]]:
         raise ConfigError.single(file, message, line=line_of(nodes[0]))
     warnings = []
     if len(nodes) > 1:
-        message = "only the first YAML document is read; this and what follows is ignored"
+        message = "routerd reads only the first YAML document and ignores this one"
         warnings.append(
             Problem(
                 file=file, line=line_of(nodes[1]), resource="", path="", message=message, severity="warning"
@@ -96,7 +97,7 @@ def _documents(text: str) -> Iterator[yaml.Node]:
 
 
 def _merge(node: yaml.Node, done: set[int], above: set[int]) -> None:
-    """Carry out every merge key (`<<: *anchor`) below `node`; refuse an anchor inside itself."""
+    """Apply every merge key (`<<: *anchor`) below `node`; refuse an anchor inside itself."""
     if id(node) in above:
         raise yaml.MarkedYAMLError(problem="an anchor contains itself", problem_mark=node.start_mark)
     if id(node) in done or not isinstance(node, yaml.CollectionNode):
@@ -126,7 +127,7 @@ def _merge(node: yaml.Node, done: set[int], above: set[int]) -> None:
 
 
 def repeated_keys(node: yaml.Node, path: str) -> Iterator[tuple[yaml.Node, str]]:
-    """Yield each key that its mapping gives a second time, with its path."""
+    """Yield each repeated key of a mapping, with its path."""
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield from repeated_keys(item, f"{path}[{index}]")
@@ -146,7 +147,7 @@ def line_of(node: yaml.Node) -> int:
 
 
 def plain(node: yaml.Node) -> object:
-    """Return a node as plain Python data, as `yaml.safe_load` would; `ValueError` when it cannot be."""
+    """Return a node as plain Python data, as `yaml.safe_load` would; `ValueError` when that fails."""
     loader = yaml.SafeLoader("")
     try:
         return loader.construct_document(node)

@@ -1,4 +1,4 @@
-"""The kinds of resource that the core knows, and those that are refused with advice."""
+"""The kinds of resource that the core knows, and those that it refuses with advice."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NO_FIREWALL = "routerd filters nothing; use the host's own firewall"
 RETIRED = {
     "BFD": "set timers.profile to fast",
     "DHCPv4Scope": "routerd serves no DHCP",
-    "DynamicConfigSource": "plugins are named in plugins:",
+    "DynamicConfigSource": "name plugins in plugins:",
     "EventGroup": _NO_CAPTURE,
     "EventPeer": _NO_CAPTURE,
     "EventSubscription": _NO_CAPTURE,
@@ -61,20 +61,20 @@ RETIRED = {
     "FirewallRule": _NO_FIREWALL,
     "FirewallZone": _NO_FIREWALL,
     "HybridRoute": "use IPv4Route",
-    "KernelModule": "modules are loaded when a tunnel needs them",
+    "KernelModule": "routerd loads a module when a tunnel needs it",
     "Link": "use Interface",
-    "NetworkAdoption": "routerd adopts what carries its mark by itself",
+    "NetworkAdoption": "routerd adopts everything that carries its mark",
     "OverlayPeer": "use TunnelInterface and BGPPeer",
     "Package": "install packages with the host's own tools",
-    "PathMTUPolicy": "TCP's segment size is clamped on every tunnel by itself",
-    "Plugin": "plugins are named in plugins:",
+    "PathMTUPolicy": "routerd clamps TCP's segment size on every tunnel",
+    "Plugin": "name plugins in plugins:",
     "SAMSubnetPolicy": _NO_CAPTURE,
     "StatePolicy": "remove it",
     "SystemdUnit": "install a unit with the host's own tools",
     "VirtualAddress": "routerd runs no VRRP",
     "WebConsole": "use routerd status --watch",
 }
-"""Kinds of earlier programs that are refused, each with what to do instead."""
+"""Kinds of earlier programs that routerd refuses, each with the remedy."""
 
 _PROFILE = "use spec.timers.profile"
 
@@ -94,14 +94,14 @@ RETIRED_FIELDS = {
         for field in ("deliveryPolicy", "capturePolicy", "authority", "ipOwnershipPolicy", "publishMemberSet")
     },
 }
-"""Fields of earlier programs, by kind (`*` any) and path below `spec`, each with what to do instead."""
+"""Refused fields of earlier programs, by kind (`*` any) and path below `spec`, each with the remedy."""
 
 _NO_EFFECT = {
     "BGPRouter": {
         "exportPolicy": "a leaf announces the addresses of its claim and what redistribute names",
         "gracefulRestart": "learned routes stay in the kernel while the speaker restarts",
-        "communities.set.in": "communities are set on what is announced",
-        "communities.accept": "communities of learned routes are kept as they are",
+        "communities.set.in": "routerd sets communities on announced routes",
+        "communities.accept": "routerd keeps the communities of learned routes",
         "watcher": "the speaker reports changes by itself; a neighbour may send 4096 prefixes",
     },
     "BGPPeer": {
@@ -112,25 +112,25 @@ _NO_EFFECT = {
     "SAMTransportProfile": {
         "bgp.exportPolicy": "see BGPRouter",
         "bgp.bfd": "set bgp.timersPreset to fast",
-        "publishPeerGroup": "direct tunnels between leaves are not made",
+        "publishPeerGroup": "routerd makes no direct tunnels between leaves",
     },
     "SAMEnrollmentPolicy": {
-        "directMesh": "direct tunnels between leaves are not made",
+        "directMesh": "routerd makes no direct tunnels between leaves",
         "revokeAfterInactive": "a claim ends by its ttl or by revocation",
     },
     "Sysctl": {"persistent": "the setting holds while routerd runs"},
-    "TunnelInterface": {"pathMTU": "TCP's segment size is clamped on every tunnel by itself"},
+    "TunnelInterface": {"pathMTU": "routerd clamps TCP's segment size on every tunnel"},
     "ProviderActionPolicy": {"enabled": "set mode: plan, approve or auto in the CloudProviderProfile"},
     "MobilityPool": {
         "profiles": "routerd captures no addresses",
         "staticHandovers": "routerd captures no addresses",
     },
 }
-"""Fields that files of earlier programs carry and routerd accepts, each with what holds instead."""
+"""Fields of earlier programs that routerd accepts without effect, each with what routerd does instead."""
 
 
 def without_effect(resource: Resource[object]) -> Iterator[Problem]:
-    """Yield a warning for each field of `resource` that is accepted and does nothing."""
+    """Yield a warning for each field of `resource` that routerd accepts without effect."""
     for path, reason in _NO_EFFECT.get(resource.id.kind, {}).items():
         if f"spec.{path}" in resource.source.lines:
             yield Problem(

@@ -1,4 +1,4 @@
-"""Reads a configuration file: every problem in one run, nothing used when there is any."""
+"""Reads a configuration file: reports every problem in one run and uses nothing while there is one."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class ReconcileSettings:
 
     def __attrs_post_init__(self) -> None:
         if not all(name.strip() for name in (*self.protected_interfaces, *self.protected_zones)):
-            raise ValueError("an empty name is in a list of what is protected")
+            raise ValueError("a protected interface or zone has an empty name; remove it")
 
 
 @attrs.frozen(kw_only=True)
 class PluginSection:
-    """A plugin that the file names, with its options not yet converted."""
+    """A plugin that the file names; its options are still YAML."""
 
     name: str
     line: int
@@ -50,7 +50,7 @@ class PluginSection:
 
 @attrs.frozen(kw_only=True)
 class Configuration:
-    """A file that was found right. `options` holds the raw options of cloud profiles by name."""
+    """A valid file. `options` holds the raw options of cloud profiles by name."""
 
     file: str
     node: NodeName
@@ -72,19 +72,19 @@ class Configuration:
 
     @property
     def intent(self) -> Intent:
-        """Return the resources as the reconcile engine wants them."""
+        """Return the resources as the reconcile engine takes them."""
         return Intent(node=self.node, resources=self.resources)
 
 
 def load(path: Path, *, kinds: Sequence[ResourceKind] = (), lenient: bool = False) -> Configuration:
-    """Read the file at `path`; `kinds` are those that plugins add. Raises `ConfigError`."""
+    """Read the file at `path`; plugins add `kinds`. Raises `ConfigError`."""
     return _refuse_errors(*examine(read_document(path), kinds=kinds, lenient=lenient))
 
 
 def load_text(
     text: str, *, file: str, kinds: Sequence[ResourceKind] = (), lenient: bool = False
 ) -> Configuration:
-    """Read a configuration from `text`; `file` is what messages call it. Raises `ConfigError`."""
+    """Read a configuration from `text`; messages call it `file`. Raises `ConfigError`."""
     return _refuse_errors(*examine(parse_document(text, file), kinds=kinds, lenient=lenient))
 
 
@@ -95,11 +95,11 @@ def examine(
     lenient: bool = False,
     all_kinds: bool = True,
 ) -> tuple[Configuration, list[Problem]]:
-    """Return what is right in a document and everything that is not, errors and warnings.
+    """Return the valid part of a document, and all its problems: errors and warnings.
 
-    The configuration may be used when none of the problems is an error; else it is for who looks
-    for more of them. `all_kinds` false says that plugins are missing from `kinds`, so that nothing
-    is known of a kind that nobody has heard of.
+    If no problem is an error, the configuration is usable; otherwise it only serves further checks.
+    `all_kinds=False` says that plugins are missing from `kinds`, so that an unknown kind is not an
+    error.
     """
     structurer = Structurer(file=document.file, lenient=lenient, problems=list(document.warnings))
     return _Reader(structurer, (*BUILTIN, *kinds), all_kinds=all_kinds).read(document.root)
@@ -210,7 +210,7 @@ class _Reader:
         for index, each in enumerate(listed.value):
             resource = self._resource(each, f"spec.resources[{index}]")
             if resource is None:
-                # What refers to it is right as far as one can tell; its own problem is reported.
+                # Its own problem is in the report; references to it count as valid.
                 self._broken.add(s.resource.rpartition("/")[2])
             s.resource = ""
             if resource is None:
@@ -275,7 +275,7 @@ class _Reader:
             close = difflib.get_close_matches(name, self._kinds, n=1)
             if not close and not self._all_kinds:
                 return None
-            hint = f"did you mean {close[0]}?" if close else "routerd plugins lists what plugins add"
+            hint = f"did you mean {close[0]}?" if close else "routerd plugins lists the kinds of plugins"
             s.report(entries["kind"], "kind", f'unknown kind "{name}"', hint)
             return None
         given = entries.get("apiVersion")
@@ -284,7 +284,7 @@ class _Reader:
             s.report(given or node, "apiVersion", f"{got}; {name} is of {kind.api_version}")
             return None
         if kind.runtime_only:
-            s.report(entries["kind"], "kind", f"{name} is made at run time and may not stand in a file")
+            s.report(entries["kind"], "kind", f"{name} is made at run time and must not be in a file")
             return None
         return kind
 
@@ -318,10 +318,10 @@ def _empty(node: yaml.Node) -> yaml.MappingNode:
 
 
 def plugin_names(document: Document) -> tuple[str, ...] | None:
-    """Return the plugins that a document names, before anything else of it is looked at.
+    """Return the plugins that a document names; reads nothing else of it.
 
-    Plugins add kinds of resource, so their names are needed to read the rest. None when there is
-    no `plugins:`; what is wrong with the section is reported by `examine`.
+    Plugins add kinds of resource, so `examine` needs them loaded. `None` when the document has no
+    `plugins:`; `examine` reports the problems of that section.
     """
     node = _child(document.root, "plugins")
     if isinstance(node, yaml.SequenceNode):

@@ -1,7 +1,7 @@
-"""A resource written back as a document, for `routerd get`; what reads it again gets the same resource.
+"""A resource written back as a document, for `routerd get`; reading it returns the same resource.
 
-Secrets stand in files and environment variables, so there are none to show; the few fields that
-may hold one inline are masked, and so are options of clouds that are called like one.
+Secrets are in files and environment variables, so a document shows none. The few fields that may
+hold one inline are masked, and so are cloud options whose name is that of a credential.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEXTUAL = (IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, P
 
 
 def to_document(resource: Resource[object], *, defaults: bool = False) -> dict[str, Any]:  # Any: JSON
-    """Return a resource as JSON; fields that have their default are left out unless `defaults`."""
+    """Return a resource as JSON; fields with their default value only with `defaults`."""
     metadata: dict[str, Any] = {"name": resource.name}
     if resource.annotations:
         metadata["annotations"] = dict(resource.annotations)

@@ -17,20 +17,20 @@ def control_api(c: Checker, r: Resource[specs.ControlAPISpec]) -> None:
     """Check the enrollment listener."""
     port(c, r, "spec.port", r.spec.port)
     if not r.spec.allow_cidrs:
-        c.report(r, "spec.allowCIDRs", "is empty, so nobody could enroll")
+        c.report(r, "spec.allowCIDRs", "is empty, so no leaf could enroll; name the leaves' networks")
     missing = [name for name, value in (("tls", r.spec.tls), ("tokenFrom", r.spec.token_from)) if not value]
     if missing:
         for path, prefix in _whole_worlds(r.spec):
-            message = f"{prefix} lets everybody in, and {' and '.join(missing)} of ControlAPI is missing"
+            message = f"{prefix} lets every host in, and {' and '.join(missing)} of ControlAPI is missing"
             c.report(r, path, message, f"name the leaves' networks, or add {' and '.join(missing)}")
     if r.spec.token_from is not None and r.spec.tls is None and not r.spec.listen_address.is_loopback:
-        message = f"is sent in clear text to {r.spec.listen_address}: who reads it on the way can use it"
+        message = f"is sent in clear text to {r.spec.listen_address}: a host on the way can read and use it"
         c.warn(r, "spec.tokenFrom", message, "add tls")
     secret(c, r, "spec.tokenFrom", r.spec.token_from)
 
 
 def _whole_worlds(spec: specs.ControlAPISpec) -> Iterator[tuple[str, IPv4Network | IPv6Network]]:
-    """Yield what lets everybody in: one prefix, or several that are everything together."""
+    """Yield the prefixes that let every host in: each `/0`, or several that add up to one."""
     found = False
     for index, prefix in enumerate(spec.allow_cidrs):
         if prefix.prefixlen == 0:
@@ -71,12 +71,12 @@ _SHORTEST_RESYNC = timedelta(minutes=1)
 
 
 def cloud_profile(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:
-    """Check a cloud's profile; the provider's own options are checked with its schema."""
+    """Check a cloud's profile; the provider's schema checks its own options."""
     if not r.spec.provider.strip():
         c.report(r, "spec.provider", "is empty", "aws, azure, oci or pve")
     if r.spec.resync_interval < _SHORTEST_RESYNC:
-        message = "is shorter than a minute, and each look is a call of the cloud's API"
-        c.report(r, "spec.resyncInterval", message, "15m is the default; changes of ours are made at once")
+        message = "is shorter than a minute, and each reading calls the cloud's API"
+        c.report(r, "spec.resyncInterval", message, "write 1m or more; 15m is the default")
     rules_placement.takeover(c, r)
     if r.spec.auth is not None and r.spec.auth.mode == "external-command":
         message = "routerd runs no command for credentials; it uses those of the host"
@@ -87,7 +87,7 @@ def sysctl(c: Checker, r: Resource[specs.SysctlSpec]) -> None:
     """Check one kernel setting."""
     key = r.spec.key
     if not re.fullmatch(r"[A-Za-z0-9_*-]+([./][A-Za-z0-9_:*-]+)+", key):
-        c.report(r, "spec.key", f'"{key}" is no kernel setting such as net.ipv4.ip_forward')
+        c.report(r, "spec.key", f'"{key}" is not a kernel setting such as net.ipv4.ip_forward')
     elif r.spec.compare == "atLeast" and not re.fullmatch(
         r"-?\d+", (r.spec.expected_value or r.spec.value).strip()
     ):

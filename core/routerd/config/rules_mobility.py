@@ -38,7 +38,7 @@ _TUNNEL_BOUNDS = ((None, None), (0, 0), (32, 32))
 
 
 def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
-    """Check how tunnels are made."""
+    """Check how this router makes tunnels."""
     s = r.spec
     if s.inner_prefix.prefixlen > 31:
         c.report(r, "spec.innerPrefix", f"{s.inner_prefix} holds no /31")
@@ -49,7 +49,7 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
     tunnel_key(c, r)
     underlay = c.refer(r, "spec.underlayInterface", s.underlay_interface, "WireGuardInterface", "Interface")
     if s.encrypted and underlay is not None and not _is_wireguard(c, underlay):
-        message = f'encryption is wireguard, but "{s.underlay_interface}" is no WireGuardInterface'
+        message = f'encryption is wireguard, but "{s.underlay_interface}" is not a WireGuardInterface'
         c.report(r, "spec.underlayInterface", message)
     if not s.peers_from and not s.publish_peer_group:
         c.report(r, "spec.peersFrom", "is required")
@@ -60,7 +60,7 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
 
 
 def _is_wireguard(c: Checker, underlay: AnyResource) -> bool:
-    # An `Interface` may stand beside a `WireGuardInterface` of the same name.
+    # An `Interface` may have the same name as a `WireGuardInterface`.
     names = {found.name for found in c.of(specs.WireGuardInterfaceSpec)} | c.broken
     return underlay.name in names
 
@@ -131,7 +131,7 @@ def rr_set(c: Checker, r: Resource[specs.SAMRRSetSpec]) -> None:
     """Check a static set of route reflectors; its policy may be another router's."""
     s = r.spec
     if s.nodes:
-        message = "a set of nodes is made at run time and may not stand in a file"
+        message = "a set of nodes is made at run time and must not be in a file"
         c.report(r, "spec.nodes", message, "list members, or a SAMNodeSet with the policy's rrNodeSetRef")
     elif not s.members:
         c.report(r, "spec.members", "is required")
@@ -142,21 +142,21 @@ def rr_set(c: Checker, r: Resource[specs.SAMRRSetSpec]) -> None:
     for index, member in enumerate(s.members):
         path = f"spec.members[{index}]"
         if member.tunnel_address.prefixlen != 32:
-            c.report(r, f"{path}.tunnelAddress", f"{member.tunnel_address} is no /32")
+            c.report(r, f"{path}.tunnelAddress", f"{member.tunnel_address} is not a /32")
         if member.wire_guard is not None:
             endpoint(c, r, f"{path}.wireGuard.endpoint", member.wire_guard.endpoint)
             keepalive(c, r, f"{path}.wireGuard.persistentKeepalive", member.wire_guard.persistent_keepalive)
 
 
 def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
-    """Check who may join."""
+    """Check the policy that decides who may join."""
     s = r.spec
     # A leaf of the seed's dialect carries a copy of the policy, whose references are the RR's.
     is_copy = any(True for _ in c.of(specs.SAMEnrollmentClientSpec))
     if not is_copy:
         _references(c, r)
         if s.join_token_from is None:
-            message = "there is no join token, so whoever reaches the listener may join"
+            message = "there is no join token, so every host that reaches the listener may join"
             c.warn(r, "spec.joinTokenFrom", message, "set joinTokenFrom")
     if not s.tunnel_address_prefixes:
         c.report(r, "spec.tunnelAddressPrefixes", "is required")
@@ -166,19 +166,19 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
         c.report(r, "spec.rrSetRef", f'"{s.rr_set_ref}" must refer to SAMRRSet')
     elif s.rr_set_ref is not None and not re.fullmatch(_PATH_NAME, s.rr_set_ref.rpartition("/")[2]):
         message = f'"{s.rr_set_ref}" has a name that no leaf could ask for'
-        c.report(r, "spec.rrSetRef", message, "letters, digits and . _ : @ + -")
+        c.report(r, "spec.rrSetRef", message, "use letters, digits and . _ : @ + -")
     secret(c, r, "spec.joinTokenFrom", s.join_token_from)
     for index, source in enumerate(s.join_tokens_from):
         secret(c, r, f"spec.joinTokensFrom[{index}]", source)
     if s.join_tokens_from and s.join_token_from is None:
         c.report(r, "spec.joinTokenFrom", "is required with joinTokensFrom", "the token of new leaves")
     if s.freshness_window is not None and s.freshness_window <= timedelta():
-        c.report(r, "spec.freshnessWindow", "must be longer than nothing", "such as 5m")
+        c.report(r, "spec.freshnessWindow", "must be longer than 0s", "write a duration such as 5m")
     if s.allowed_leaf_ids is not None:
         try:
             re.compile(s.allowed_leaf_ids.pattern)
         except re.error as error:
-            c.report(r, "spec.allowedLeafIDs.pattern", f"is no regular expression: {error}")
+            c.report(r, "spec.allowedLeafIDs.pattern", f"is not a regular expression: {error}")
     if s.wire_guard is not None:
         _policy_wireguard(c, r, s.wire_guard)
     rules_placement.groups(c, r)
@@ -206,7 +206,7 @@ def _policy_wireguard(c: Checker, r: AnyResource, wireguard: PolicyWireGuardSpec
 
 
 def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
-    """Check a leaf's claim; whether it fits the policy is for the route reflector to say."""
+    """Check a leaf's claim; the route reflector decides whether it fits the policy."""
     s = r.spec
     policies = {found.name for found in c.of(specs.SAMEnrollmentPolicySpec)} | c.broken
     clients = {found.spec.claim_ref.rpartition("/")[2] for found in c.of(specs.SAMEnrollmentClientSpec)}
@@ -214,16 +214,16 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     if not policy_name or "/" in policy_name:
         c.report(r, "spec.policyRef", f'"{s.policy_ref}" must refer to SAMEnrollmentPolicy')
     elif policy_name not in policies and r.name not in clients | c.broken:
-        message = f'"{s.policy_ref}" is not here, and no SAMEnrollmentClient submits this claim'
+        message = f'"{s.policy_ref}" is not in this file, and no SAMEnrollmentClient submits this claim'
         c.report(r, "spec.policyRef", message, "add a SAMEnrollmentClient whose claimRef names the claim")
     if not re.fullmatch(_CLAIM_NAME, r.name):
-        message = f'"{r.name}" is no name under which a claim can be submitted'
-        c.report(r, "metadata.name", message, "letters, digits, dots and dashes, at most 253 of them")
+        message = f'"{r.name}" cannot be the name of a submitted claim'
+        c.report(r, "metadata.name", message, "use letters, digits, dots and dashes, at most 253")
     if not s.leaf_id.strip():
         c.report(r, "spec.leafID", "is empty")
     elif not re.fullmatch(_CLAIM_NAME, s.leaf_id.strip()):
-        message = f'"{s.leaf_id}" is refused by every reflector'
-        c.report(r, "spec.leafID", message, "letters, digits, dots and dashes, at most 253 of them")
+        message = f'every reflector refuses "{s.leaf_id}"'
+        c.report(r, "spec.leafID", message, "use letters, digits, dots and dashes, at most 253")
     if s.join_hmac and not s.join_nonce:
         c.report(r, "spec.joinNonce", "is required with joinHMAC")
     host(c, r, "spec.tunnelAddress", s.tunnel_address)
@@ -248,19 +248,18 @@ _PATH_NAME = r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}"
 
 
 def _same_speaker(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
-    """Check that the claim names the speaker of this leaf; the reflector refuses any other."""
+    """Check that the claim names this leaf's own speaker; the reflector refuses every other one."""
     router = next(iter(c.of(specs.BGPRouterSpec)), None)
     if router is None:
         return
-    told = r.spec.bgp
+    claimed = r.spec.bgp
     own = str(router.spec.router_id)
-    if told.router_id and told.router_id.strip().removesuffix("/32") != own:
-        message = f"is {told.router_id}, and {router.id.ref} has routerID {own}; the session would be refused"
+    refused = "the reflector would refuse the session"
+    if claimed.router_id and claimed.router_id.strip().removesuffix("/32") != own:
+        message = f"is {claimed.router_id}, and {router.id.ref} has routerID {own}; {refused}"
         c.report(r, "spec.bgp.routerID", message, f"write {own}")
-    if told.asn not in (0, router.spec.asn):
-        message = (
-            f"is {told.asn}, and {router.id.ref} has asn {router.spec.asn}; the session would be refused"
-        )
+    if claimed.asn not in (0, router.spec.asn):
+        message = f"is {claimed.asn}, and {router.id.ref} has asn {router.spec.asn}; {refused}"
         c.report(r, "spec.bgp.asn", message, f"write {router.spec.asn}")
 
 
@@ -283,7 +282,7 @@ def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:
     s = r.spec
     found = c.refer(r, "spec.claimRef", s.claim_ref, "SAMEnrollmentClaim")
     if found is not None and s.join_token_from is not None and found.spec.join_hmac:
-        message = "the claim is signed already; with joinTokenFrom it is signed anew"
+        message = "the claim is signed already; with joinTokenFrom routerd signs it again"
         c.warn(r, "spec.joinTokenFrom", message, "remove the claim's joinNonce, joinTimestamp and joinHMAC")
     if not s.bootstrap_endpoints and s.rr_socket is None:
         hint = "name the enrollment URL of each route reflector"

@@ -64,7 +64,7 @@ def wireguard_interface(c: Checker, r: Resource[specs.WireGuardInterfaceSpec]) -
     mtu(c, r, s.mtu)
     port(c, r, "spec.listenPort", s.listen_port)
     if s.private_key is not None:
-        c.report(r, "spec.privateKey", "a private key may not stand in the file", "use privateKeyFile")
+        c.report(r, "spec.privateKey", "a private key must not be in the file", "use privateKeyFile")
     elif s.private_key_file is None:
         c.report(r, "spec.privateKeyFile", "is required", "a missing file is made with a new key")
     for index, source in enumerate(s.peers_from):
@@ -79,7 +79,7 @@ def wireguard_peer(c: Checker, r: Resource[specs.WireGuardPeerSpec]) -> None:
     if r.spec.endpoint:
         endpoint(c, r, "spec.endpoint", r.spec.endpoint)
     if r.spec.preshared_key is not None:
-        c.report(r, "spec.presharedKey", "a secret may not stand in the file", "use presharedKeyFile")
+        c.report(r, "spec.presharedKey", "a secret must not be in the file", "use presharedKeyFile")
     keepalive(c, r, "spec.persistentKeepalive", r.spec.persistent_keepalive)
 
 
@@ -101,8 +101,8 @@ def bgp_router(c: Checker, r: Resource[specs.BGPRouterSpec]) -> None:
     ):
         for index, prefix in enumerate(prefixes):
             for other in imported:
-                # A leaf imports a pool and announces one address of it: only an equal or a wider
-                # prefix would bring its own announcements back.
+                # A leaf imports a pool and announces one address of it: only an equal or wider
+                # prefix would announce the imported routes again.
                 if other.subnet_of(prefix):
                     message = f"{prefix} covers {other} of spec.importPolicy"
                     c.report(r, f"spec.redistribute.{part}.allowedPrefixes[{index}]", message)
@@ -137,12 +137,12 @@ def bgp_dynamic_peer(c: Checker, r: Resource[specs.BGPDynamicPeerSpec]) -> None:
 
 
 def _session(c: Checker, r: AnyResource) -> AnyResource | None:
-    """Check what both kinds of peer have in common, and return their router."""
+    """Check the fields that both kinds of peer share; return their router."""
     router = c.refer(r, "spec.routerRef", r.spec.router_ref, "BGPRouter")
     asn(c, r, "spec.peerASN", r.spec.peer_asn)
     c.within(r, "spec.ebgpMultihop", r.spec.ebgp_multihop, 0, 255)
     if r.spec.password_from is not None:
-        # Accepting it would run the session without the password that the operator asked for.
+        # Without this error the session would run without the operator's password.
         c.report(r, "spec.passwordFrom", "is not read by this version", "use password")
     if r.spec.route_reflector_client and router is not None and r.spec.peer_asn != router.spec.asn:
         message = f"a route-reflector client has our own AS {router.spec.asn}, not {r.spec.peer_asn}"

@@ -1,4 +1,4 @@
-"""Secrets are read where they are needed, at the moment they are needed, and never shown."""
+"""Reads secrets from files and the environment, at the moment of use; no error shows their content."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LONGEST = 65536
 
 
 def resolve(source: SecretSource, *, environ: Mapping[str, str] | None = None) -> str:
-    """Return the secret that `source` names, trimmed, and decoded where it says base64.
+    """Return the secret that `source` names: trimmed, and decoded if the source says base64.
 
-    Bytes that are no UTF-8 come as lone surrogates (`surrogateescape`), so that a key of random
+    Bytes that are not UTF-8 become lone surrogates (`surrogateescape`), so that a key of random
     bytes survives. Raises `ConfigError` that names the place, never the content. Blocks for the
     time of reading a small file.
     """
@@ -25,9 +25,9 @@ def resolve(source: SecretSource, *, environ: Mapping[str, str] | None = None) -
 
 
 def decoded(where: str, text: str, *, base64: bool = False) -> str:
-    """Return a secret that stands in `text`, trimmed, and decoded where it is base64.
+    """Return the secret in `text`: trimmed, and decoded with `base64`.
 
-    Raises `ConfigError` that names `where` it was given, never the content.
+    Raises `ConfigError` that names its place `where`, never the content.
     """
     text = text.strip()
     if base64:
@@ -47,7 +47,7 @@ def _read(source: SecretSource, environ: Mapping[str, str]) -> tuple[str, str]:
         raise ConfigError.single("secret", "neither file nor env is given", hint="give one of them")
     where = f"environment variable {source.env}"
     if source.env not in environ:
-        raise ConfigError.single(where, "it is not set", hint="set it where routerd is started")
+        raise ConfigError.single(where, "it is not set", hint="set it in the environment of routerd")
     return where, environ[source.env].strip()
 
 
@@ -59,10 +59,10 @@ def _read_file(path: Path) -> str:
         raise ConfigError.single(
             str(path),
             f"the secret cannot be read: {error.strerror}",
-            hint="check that it exists and who may read it",
+            hint="check that it exists and that routerd may read it",
         ) from error
     if len(content) > LONGEST:
         raise ConfigError.single(
-            str(path), f"it is larger than {LONGEST} bytes", hint="is it the right file?"
+            str(path), f"it is larger than {LONGEST} bytes", hint="name the file that holds the secret"
         )
     return content.strip().decode(errors="surrogateescape")

@@ -1,8 +1,8 @@
 """YAML nodes into typed values; collects every problem with its line and field path.
 
 An `attrs` class is a mapping whose keys are its attributes in camel case, or the `key` in an
-attribute's metadata. Nothing is converted that a person did not mean: a number is no text, and
-`yes` is no address.
+attribute's metadata. A value of another type is a problem, not a conversion: `yes` is neither a
+truth value nor an address.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Structurer:
         return INVALID
 
     def forget_guesses(self) -> None:
-        """Begin another resource: what was meant by a misspelt field holds for one only."""
+        """Begin another resource: a guess about a misspelt field holds for one resource only."""
         self._meant.clear()
 
     def structure(self, node: yaml.Node, wanted: Any, path: str) -> Any:
-        """Return the value of `node` as the type `wanted`, or `INVALID` after reporting why not."""
+        """Return the value of `node` as the type `wanted`, or report a problem and return `INVALID`."""
         self.lines[path] = line_of(node)
         while hasattr(wanted, "__supertype__"):
             wanted = wanted.__supertype__
@@ -302,7 +302,7 @@ def _is_null(node: yaml.Node) -> bool:
 
 
 def describe(node: yaml.Node) -> str:
-    """Return what a node is, for a message."""
+    """Return a node in words, for a message."""
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):

@@ -1,7 +1,7 @@
-"""What the types cannot say: references, rules between fields, rules between resources. Pure.
+"""Checks beyond the types: references, rules between fields, rules between resources. Pure.
 
-The rules of each kind are in `rules_net`, `rules_host` and `rules_mobility`; here is what holds
-for the file as a whole.
+The rules of each kind are in `rules_net`, `rules_host`, `rules_mobility` and `rules_placement`;
+this module has the rules for the file as a whole.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from routerd.model import specs
 def validate(
     resources: Sequence[AnyResource], file: str, broken: frozenset[str] = frozenset()
 ) -> list[Problem]:
-    """Return every problem between and inside resources, none when all is well.
+    """Return every problem between and inside resources.
 
-    `broken` names the resources that were reported already and are missing from `resources`.
+    `broken` names the resources that have a reported problem and are missing from `resources`.
     """
     checker = Checker(file, resources, broken)
     for resource in resources:
@@ -52,7 +52,7 @@ def _disjoint_pools(c: Checker) -> None:
 
 
 def _mobility_apart_from_tunnels(c: Checker) -> None:
-    """Check that no address that moves between sites can be the address of a tunnel."""
+    """Check that an address that moves between sites cannot be the address of a tunnel."""
     mobile: list[tuple[AnyResource, str, IPv4Network]] = [
         (pool, "spec.prefix", pool.spec.prefix) for pool in c.of(specs.MobilityPoolSpec)
     ]
@@ -80,7 +80,7 @@ def _one_profile_for_each_prefix(c: Checker) -> None:
     for other, profile in combinations(c.of(specs.SAMTransportProfileSpec), 2):
         if profile.spec.inner_prefix.overlaps(other.spec.inner_prefix):
             message = f"{profile.spec.inner_prefix} overlaps that of {other.id.ref}"
-            hint = "two leaves could be given the same /31; take another prefix"
+            hint = "two leaves could get the same /31; use another prefix"
             c.warn(profile, "spec.innerPrefix", message, hint)
 
 

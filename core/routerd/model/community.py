@@ -26,7 +26,7 @@ def canonical(text: str) -> str:
     match = _NOTATION.fullmatch(text)
     numbers = [int(part) for part in match.groups()] if match else []
     if not numbers or max(numbers) > 0xFFFF:
-        raise ValueError(f'"{text}" is no community: 64512:100, {", ".join(WELL_KNOWN)}')
+        raise ValueError(f'"{text}" is not a community; write one such as 64512:100, {", ".join(WELL_KNOWN)}')
     return ":".join(map(str, numbers))
 
 

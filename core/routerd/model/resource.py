@@ -70,7 +70,7 @@ class ResourceKind:
 
     `spec` is an `attrs` class whose attributes are the fields of the file in snake case.
     `teardown` says in one sentence what is removed when a resource of this kind goes away; a
-    kind without that sentence is refused. `runtime_only` kinds may not stand in a file.
+    kind without that sentence is refused. `runtime_only` kinds must not be in a file.
     """
 
     api_version: str

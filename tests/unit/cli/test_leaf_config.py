@@ -137,7 +137,7 @@ def test_every_option_ends_up_in_the_file() -> None:
     words = ("--control-api-insecure-skip-verify", "--mobility-prefix", "10.81.0.0/16", "--on-loopback")
     made = leaf_config(*words, **options)
     assert made.status == 0
-    assert made.err == "warning: direct tunnels between leaves are not made, whatever the file says\n"
+    assert made.err == "warning: routerd makes no direct tunnels between leaves, whatever the file says\n"
     found = parts(made.out)
     assert found["Interface/wan"]["ifname"] == "eth0"
     assert found["IPv4StaticAddress/owned-service-ip"] == {
@@ -185,7 +185,7 @@ def test_one_of_several_leaves_of_a_site_says_which_one_it_is() -> None:
         ({"placement_group": "site-a", "placement_priority": "1"}, "--placement-group needs --owned-address"),
         (
             {"placement_group": "a b", "placement_priority": "1", "owned_address": "10.80.1.20"},
-            '"a b" is no name of a placement group',
+            '"a b" is not the name of a placement group',
         ),
     ],
 )

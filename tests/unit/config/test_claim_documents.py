@@ -45,7 +45,7 @@ claims = st.builds(
 
 
 @given(claims)
-def test_a_claim_comes_back_from_the_wire_letter_by_letter(claim: Claim) -> None:
+def test_a_claim_survives_the_wire_letter_by_letter(claim: Claim) -> None:
     again = claim_from_document(claim_to_document(claim))
     # Parts that say nothing may be left out.
     if claim.wireguard == ClaimWireGuard(public_key=PublicKey("")):
@@ -55,7 +55,7 @@ def test_a_claim_comes_back_from_the_wire_letter_by_letter(claim: Claim) -> None
     assert again == claim
 
 
-def test_empty_fields_are_left_out() -> None:
+def test_a_document_has_no_empty_fields() -> None:
     claim = Claim(name="aws-leaf", policy_ref="P/x", leaf_id="aws-leaf", tunnel_address="10.255.16.11/32")
     assert claim_to_document(claim) == {
         "apiVersion": "mobility.routerd.net/v1alpha1",
@@ -90,7 +90,7 @@ def document(**spec: object) -> dict[str, Any]:
         (document(wireGuard={"allowedIPs": [1]}), "spec.wireGuard.allowedIPs must be a list of texts"),
     ],
 )
-def test_what_is_no_claim_is_refused_by_field(value: object, said: str) -> None:
+def test_a_malformed_claim_is_refused_with_its_field(value: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         claim_from_document(value)
 
@@ -103,7 +103,7 @@ MEMBER = {"nodeRef": "rr", "endpoint": "203.0.113.147", "tunnelAddress": "10.255
 WIREGUARD = {"publicKey": "k", "endpoint": "203.0.113.147:51820", "allowedIPs": ["10.20.0.1/32"]}
 
 
-def test_a_member_sends_its_tunnels_to_its_first_allowed_address_and_takes_its_tunnel_address_too() -> None:
+def test_a_member_tunnels_to_its_first_allowed_address_and_also_takes_its_tunnel_address() -> None:
     (found,) = reflectors(rr_set(members=[{**MEMBER, "wireGuard": WIREGUARD, "bgp": {"asn": 64577}}]))
     assert found.transport_address == IPv4Address("10.20.0.1")
     assert found.asn == 64577
@@ -111,13 +111,13 @@ def test_a_member_sends_its_tunnels_to_its_first_allowed_address_and_takes_its_t
     assert found.wireguard.allowed_ips == (IPv4Network("10.255.16.1/32"), IPv4Network("10.20.0.1/32"))
 
 
-def test_a_member_without_wireguard_is_reached_at_its_endpoint() -> None:
+def test_the_transport_address_of_a_member_without_wireguard_is_its_endpoint() -> None:
     (found,) = reflectors(rr_set(members=[MEMBER]))
     assert found.transport_address == found.endpoint == IPv4Address("203.0.113.147")
     assert found.wireguard is None
 
 
-def test_a_node_says_its_transport_endpoint_and_its_allowed_addresses_hold_as_they_are() -> None:
+def test_a_node_names_its_transport_endpoint_and_keeps_its_allowed_addresses() -> None:
     node = {"nodeRef": "rr", "samEndpoint": "203.0.113.147/24"}
     (found,) = reflectors(
         rr_set(nodes=[{**node, "wireGuard": {**WIREGUARD, "transportEndpoint": "10.20.0.1"}}])
@@ -143,6 +143,6 @@ def test_a_node_says_its_transport_endpoint_and_its_allowed_addresses_hold_as_th
         rr_set(nodes=[{"nodeRef": "rr", "samEndpoint": "203.0.113.1", "wireGuard": {"endpoint": "x"}}]),
     ],
 )
-def test_what_is_no_set_of_reflectors_is_a_value_error(value: object) -> None:
+def test_a_malformed_set_of_reflectors_is_a_value_error(value: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         reflectors(value)

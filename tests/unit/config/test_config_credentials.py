@@ -1,4 +1,4 @@
-"""Credentials of a cloud do not stand in the file: refused by name, and never shown.
+"""A configuration file with a credential of a cloud is refused, and no message shows the credential.
 
 The words and lines for each place are in errors/credentials.yaml.
 """
@@ -52,12 +52,12 @@ def said_about(given: str, *, lenient: bool = False) -> list[str]:
 @pytest.mark.parametrize(
     "place", ["{}", "options: {{{}}}", "auth: {{{}}}", "options: {{a: [{{b: {{{}}}}}]}}"]
 )
-def test_a_credential_is_refused_wherever_it_stands_and_is_not_repeated(
+def test_a_credential_is_refused_in_every_place_and_no_message_repeats_it(
     name: str, place: str, lenient: bool
 ) -> None:
     (said,) = said_about(place.format(f"{name}: hunter2"), lenient=lenient)
     assert said.startswith("r.yaml:11: CloudProviderProfile/cloud spec.")
-    assert f"{name}: a secret may not stand in the file; leave it out" in said
+    assert f"{name}: a secret must not be in the file; leave it out" in said
     assert all(way in said for way in ("role", "managed identity", "instance principal", "tokenFile"))
     assert "hunter2" not in said
 
@@ -72,18 +72,18 @@ def test_a_credential_is_refused_wherever_it_stands_and_is_not_repeated(
         "options: {routeTables: [rtb-1], keyName: k, tokens: 5, secretName: s}",
     ],
 )
-def test_where_a_secret_is_may_be_said(given: str) -> None:
+def test_a_field_may_name_the_place_of_a_secret(given: str) -> None:
     assert said_about(given) == []
 
 
-def test_what_is_written_once_and_used_often_is_said_once() -> None:
+def test_a_credential_under_an_anchor_is_one_problem() -> None:
     said = said_about("options: {one: &all {token: abc}, other: *all, third: [*all, *all]}")
     assert [each.partition(": a secret")[0] for each in said] == [
         "r.yaml:11: CloudProviderProfile/cloud spec.options.one.token"
     ]
 
 
-def test_other_kinds_keep_their_own_rules() -> None:
+def test_the_rule_holds_for_cloud_profiles_only() -> None:
     wireguard = FILE.replace("hybrid.", "net.").replace("CloudProviderProfile", "WireGuardInterface")
     text = wireguard.replace("provider: aws", "listenPort: 1").format(given="privateKey: abc")
     with pytest.raises(ConfigError) as caught:

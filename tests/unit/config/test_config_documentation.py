@@ -1,4 +1,4 @@
-"""docs/configuration.md says everything that may be written, and nothing that may not."""
+"""docs/configuration.md lists every kind and field of the file, and no other."""
 
 import re
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_the_first_column_names_only_what_exists(kind: ResourceKind) -> None:
     assert named <= known
 
 
-def test_a_kind_stands_under_its_own_group() -> None:
+def test_each_kind_is_documented_under_its_group() -> None:
     groups = re.split(r"^## Group (\w+) ", TEXT, flags=re.MULTILINE)
     for name, section in zip(groups[1::2], groups[2::2], strict=True):
         stands = set(re.findall(r"^### (\w+)$", section, re.MULTILINE))

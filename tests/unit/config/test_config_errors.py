@@ -1,4 +1,4 @@
-"""Every mistake that a file can hold, as files: what stands in errors/ and what is said about it."""
+"""Mistakes of configuration files: each file in errors/ and its expected problems."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def said_about(text: str, *, lenient: bool = False) -> list[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_file_is_refused_with_every_problem_that_it_has(case: str) -> None:
+def test_a_refusal_lists_every_problem_of_the_file(case: str) -> None:
     text = (ERRORS / f"{case}.yaml").read_text(encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         config.load_text(text, file=f"{case}.yaml")
@@ -68,7 +68,7 @@ def test_a_directory_is_named_as_one(tmp_path: Path) -> None:
         config.load(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_one_problem(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_one_problem(tmp_path: Path) -> None:
     path = tmp_path / "router.yaml"
     path.write_bytes(b"kind: \xff\xfe\n")
     with pytest.raises(ConfigError, match=r"is not UTF-8 text \(byte 6\)"):
@@ -83,7 +83,7 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
         config.load(path)
 
 
-def test_nesting_without_end_is_a_problem_and_no_crash() -> None:
+def test_very_deep_nesting_is_a_problem_and_not_a_crash() -> None:
     assert said_about("[" * 5000) == ["r.yaml: not valid YAML: nested too deeply"]
 
 
@@ -108,7 +108,7 @@ def test_lenient_turns_an_unknown_field_into_a_warning() -> None:
     ]
 
 
-def test_lenient_still_refuses_what_it_cannot_understand() -> None:
+def test_lenient_still_refuses_a_wrong_value() -> None:
     assert said_about(SMALL.replace("kind: Interface", "kind: Interfase"), lenient=True) == [
         'r.yaml:8: Interfase/lan kind: unknown kind "Interfase"; did you mean Interface?'
     ]
@@ -128,7 +128,7 @@ def test_a_second_document_is_ignored_with_a_warning() -> None:
     loaded = config.load_text(f"{text}---\nkind: Router\n", file="r.yaml")
     (warning,) = loaded.warnings
     assert warning.line == 12
-    assert "only the first YAML document is read" in warning.message
+    assert "reads only the first YAML document" in warning.message
 
 
 def test_an_optional_peer_group_is_accepted_with_a_warning() -> None:
@@ -141,7 +141,7 @@ def test_an_optional_peer_group_is_accepted_with_a_warning() -> None:
     assert "does not exchange peer groups" in warning.message
 
 
-def test_a_field_without_effect_is_said_to_have_none() -> None:
+def test_a_field_without_effect_gives_a_warning() -> None:
     text = SMALL.replace("kind: Interface", "kind: BGPRouter").replace(
         "{ifname: eth0, mtuu: 1500}",
         "{asn: 64577, routerID: 10.0.0.1, exportPolicy: {allowedPrefixes: [10.0.0.0/24]}}",

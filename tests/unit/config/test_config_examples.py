@@ -1,4 +1,4 @@
-"""The shipped examples: each is right, in both dialects, and keeps the boundary of the seed's gate."""
+"""The shipped examples: each is valid in both dialects, and no reflector's file names a leaf."""
 
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -27,12 +27,12 @@ def test_both_dialects_have_a_file_for_every_router_of_the_fabric() -> None:
 
 
 @pytest.mark.parametrize("name", FILES, ids=str)
-def test_the_example_is_right_and_nothing_is_to_be_warned_of(name: Path) -> None:
+def test_the_example_is_valid_without_warnings(name: Path) -> None:
     assert loaded(name).warnings == ()
 
 
 @pytest.mark.parametrize("name", FILES, ids=str)
-def test_the_example_names_its_plugins_and_can_be_read_for_them_alone(name: Path) -> None:
+def test_the_plugins_of_an_example_can_be_read_without_the_rest(name: Path) -> None:
     sections = loaded(name).plugins
     assert sections is not None
     document = config.read_document(EXAMPLES / name)
@@ -48,7 +48,7 @@ def test_a_reflector_names_no_leaf(name: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LEAVES, ids=str)
-def test_a_leaf_claims_for_itself_and_asks_somebody(name: Path) -> None:
+def test_a_leaf_has_its_own_claim_and_an_enrollment_endpoint(name: Path) -> None:
     found = loaded(name)
     (claim,) = found.of(specs.SAMEnrollmentClaimSpec)
     (client,) = found.of(specs.SAMEnrollmentClientSpec)
@@ -88,7 +88,7 @@ def test_only_the_enrollment_differs_between_the_dialects(site: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["fullmesh-rr.yaml", "seed-dialect/fullmesh-rr.yaml"])
-def test_a_leaf_makes_the_same_of_either_dialect_of_the_set(name: str) -> None:
+def test_a_leaf_reads_the_same_reflectors_from_either_dialect(name: str) -> None:
     intent = loaded(name).intent
     (policy,) = intent.of(specs.SAMEnrollmentPolicySpec)
     (reflector,) = reflectors(topology_document(intent, policy.spec))
@@ -103,6 +103,6 @@ def test_a_leaf_makes_the_same_of_either_dialect_of_the_set(name: str) -> None:
     }
 
 
-def test_a_set_in_the_file_needs_no_fetching() -> None:
+def test_a_set_in_the_file_has_its_reflectors_without_a_fetch() -> None:
     found = static_reflectors(loaded("seed-dialect/fullmesh-rr.yaml").intent)
     assert [reflector.node for reflector in found["fullmesh-rrs"]] == ["routerd-fullmesh-rr"]

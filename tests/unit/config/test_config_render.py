@@ -1,4 +1,4 @@
-"""Resources written back: the same when read again, and no secret among them."""
+"""Rendered resources: reading one returns the same resource, and none shows a secret."""
 
 import json
 from pathlib import Path
@@ -37,14 +37,14 @@ def resource(kind: str, spec: str, group: str = "net") -> Resource[object]:
 
 @pytest.mark.parametrize("defaults", [False, True], ids=["short", "with defaults"])
 @pytest.mark.parametrize("name", FILES, ids=str)
-def test_what_is_written_back_reads_as_the_same(name: Path, defaults: bool) -> None:
+def test_a_rendered_resource_reads_as_the_same_resource(name: Path, defaults: bool) -> None:
     found = config.load(EXAMPLES / name)
     again = read([config.to_document(each, defaults=defaults) for each in found.resources])
     assert again.resources == found.resources
 
 
 @pytest.mark.parametrize("name", FILES, ids=str)
-def test_the_short_form_is_what_the_author_wrote(name: Path) -> None:
+def test_the_short_form_has_the_fields_that_the_author_wrote(name: Path) -> None:
     found = config.load(EXAMPLES / name)
     written = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))["spec"]["resources"]
     for mine, theirs in zip(found.resources, written, strict=True):
@@ -91,7 +91,7 @@ def test_an_inline_password_is_masked() -> None:
     assert "password: '***'" in text
 
 
-def test_options_called_like_a_secret_are_masked_and_references_to_one_are_not() -> None:
+def test_options_named_like_a_secret_are_masked_and_references_are_not() -> None:
     # A file with the last two is refused; what shows a resource does not rely on that.
     found = resource("CloudProviderProfile", "{provider: pve, options: {}}", group="hybrid")
     options = {"tokenFile": "/etc/t", "apiToken": "abc", "auth": {"clientSecret": "def"}}

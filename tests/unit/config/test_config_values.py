@@ -1,4 +1,4 @@
-"""From YAML to values: what types a field takes, and what a reader may rely on."""
+"""From YAML to values: the types of fields, and the guarantees of a loaded configuration."""
 
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -43,12 +43,12 @@ def test_fields_have_their_real_types() -> None:
     assert spec.graceful_restart.restart_time == timedelta(seconds=90)
 
 
-def test_null_is_as_good_as_nothing() -> None:
+def test_null_means_the_default() -> None:
     spec = one("BGPRouter", "{asn: 1, routerID: 10.0.0.1, importPolicy: null, timers: , listen: ~}")
     assert spec == specs.BGPRouterSpec(asn=1, router_id=IPv4Address("10.0.0.1"))
 
 
-def test_a_number_may_stand_where_text_is_wanted() -> None:
+def test_a_number_is_valid_as_text() -> None:
     spec = one("Sysctl", "{key: net.ipv4.ip_forward, value: 1}", group="system")
     assert spec == specs.SysctlSpec(key="net.ipv4.ip_forward", value="1")
 
@@ -107,7 +107,7 @@ def test_a_resource_knows_the_line_of_each_of_its_fields() -> None:
     assert "asn: 64577" in lines[resource.source.line_of("spec.asn") - 1]
 
 
-def test_look_ups_find_by_kind_and_by_reference() -> None:
+def test_resources_are_found_by_kind_and_by_reference() -> None:
     found = config.load(EXAMPLES / "fullmesh-rr.yaml")
     assert [each.name for each in found.of(specs.BGPRouterSpec)] == ["mobility-bgp"]
     assert found.get("BGPRouter/nobody") is None
@@ -170,7 +170,7 @@ def test_options_are_refused_with_place_and_suggestion() -> None:
     ]
 
 
-def test_missing_options_are_as_good_as_empty_ones() -> None:
+def test_missing_options_mean_the_defaults() -> None:
     value, problems = options("")
     assert value is None
     assert problems == ["r.yaml:1: plugin tea plugins.tea.temperature: is required"]
@@ -189,12 +189,12 @@ def test_kinds_are_named_once() -> None:
 
 
 @given(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=400)))
-def test_a_duration_is_read_as_it_was_written(value: timedelta) -> None:
+def test_a_rendered_duration_reads_as_the_same_duration(value: timedelta) -> None:
     assert abs(parse_duration(duration(value)) - value) <= timedelta(microseconds=1)
 
 
 @pytest.mark.parametrize("text", ["", "1d", "10", "s", "-1s", "1h 2m", "1e3s", "9" * 400 + "h"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_text_that_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the text is the caller's to say
         parse_duration(text)
 

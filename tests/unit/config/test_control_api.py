@@ -1,4 +1,4 @@
-"""Whom the enrollment listener may let in, and what it must ask of them for that."""
+"""The prefixes that the enrollment listener lets in, and the proof that it must then ask for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOKEN = "tokenFrom: {file: /t}"
 
 
 def said(*spec: str) -> tuple[list[str], list[str]]:
-    """Return the errors and the warnings, without where they stand."""
+    """Return the errors and the warnings, without file and line."""
     try:
         loaded = config.load_text(FILE.format(spec=", ".join(spec)), file="r.yaml")
     except ConfigError as error:
@@ -41,7 +41,7 @@ def said(*spec: str) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("world", ["0.0.0.0/0", "'::/0'"])
-class TestEverybody:
+class TestEveryHost:
     @pytest.mark.parametrize(
         ("with_what", "missing"),
         [
@@ -51,26 +51,26 @@ class TestEverybody:
             ([TOKEN], "tls"),
         ],
     )
-    def test_everybody_is_let_in_only_by_tls_and_with_a_token(
+    def test_a_prefix_of_every_host_needs_tls_and_a_token(
         self, world: str, with_what: list[str], missing: str
     ) -> None:
         errors, _ = said(f"allowCIDRs: [10.0.0.0/8, {world}]", *with_what)
         prefix = world.strip("'")
         (error,) = errors
         assert error == (
-            f"spec.allowCIDRs[1]: {prefix} lets everybody in, and {missing} of ControlAPI is missing; "
+            f"spec.allowCIDRs[1]: {prefix} lets every host in, and {missing} of ControlAPI is missing; "
             f"name the leaves' networks, or add {missing}"
         )
 
     @pytest.mark.parametrize("tls", [TLS, MUTUAL])
-    def test_with_both_it_may(self, world: str, tls: str) -> None:
+    def test_with_tls_and_a_token_it_is_valid(self, world: str, tls: str) -> None:
         assert said(f"allowCIDRs: [{world}]", tls, TOKEN) == ([], [])
 
 
 @pytest.mark.parametrize("halves", ["0.0.0.0/1, 128.0.0.0/1", "'::/1', '8000::/1', 10.0.0.0/8"])
-def test_everybody_in_pieces_is_everybody(halves: str) -> None:
+def test_prefixes_that_add_up_to_every_host_need_the_same(halves: str) -> None:
     (error,) = said(f"allowCIDRs: [{halves}]")[0]
-    assert "/0 lets everybody in" in error
+    assert "/0 lets every host in" in error
     assert said(f"allowCIDRs: [{halves}]", TLS, TOKEN) == ([], [])
 
 
@@ -81,7 +81,7 @@ class TestClearText:
         assert errors == []
         assert warning == (
             f"spec.tokenFrom: is sent in clear text to {address.strip(chr(39))}: "
-            "who reads it on the way can use it; add tls"
+            "a host on the way can read and use it; add tls"
         )
 
     @pytest.mark.parametrize(
@@ -93,17 +93,15 @@ class TestClearText:
             ["listenAddress: 0.0.0.0"],
         ],
     )
-    def test_it_is_none_on_loopback_or_with_tls_or_without_a_token(self, spec: list[str]) -> None:
+    def test_loopback_tls_or_no_token_gives_no_warning(self, spec: list[str]) -> None:
         assert said(*spec) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("prefix", "source"), [("0.0.0.0/0", None), ("192.0.2.0/24", IPv4Network("192.0.2.0/24"))]
 )
-def test_the_packet_filter_is_opened_for_everybody_without_a_source(
-    prefix: str, source: IPv4Network | None
-) -> None:
-    # iptables leaves a prefix of everything away, and would differ from what is wanted for ever.
+def test_the_opening_for_every_host_has_no_source(prefix: str, source: IPv4Network | None) -> None:
+    # iptables omits the prefix 0.0.0.0/0, so a rule with it would never equal the desired one.
     intent = config.load_text(FILE.format(spec=f"allowCIDRs: [{prefix}], {TLS}, {TOKEN}"), file="r").intent
     rules = derive(Inputs(intent=intent, now=datetime(2026, 1, 1, tzinfo=UTC))).table("firewall").values
     assert list(rules) == [Accept(chain="input", protocol="tcp", port=65432, source=source)]

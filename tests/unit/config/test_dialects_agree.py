@@ -54,7 +54,7 @@ def values(desired: Desired) -> dict[str, object]:
     return {name: dict(table.values) for name, table in desired.tables.items()}
 
 
-def test_a_reflector_wants_the_same_in_both_dialects() -> None:
+def test_both_dialects_give_a_reflector_the_same_desired_state() -> None:
     later, seed = (values(reflector_state(dialect)) for dialect in DIALECTS)
     assert later == seed
     assert len(later["tunnels/ipip"]) == len(SITES)  # type: ignore[arg-type]  # a table
@@ -62,12 +62,12 @@ def test_a_reflector_wants_the_same_in_both_dialects() -> None:
 
 @pytest.mark.parametrize("reflector_dialect", DIALECTS, ids=["of a later reflector", "of a seed reflector"])
 @pytest.mark.parametrize("site", SITES)
-def test_a_leaf_wants_the_same_in_both_dialects(site: str, reflector_dialect: str) -> None:
+def test_both_dialects_give_a_leaf_the_same_desired_state(site: str, reflector_dialect: str) -> None:
     later, seed = (values(leaf_state(dialect, reflector_dialect, site)) for dialect in DIALECTS)
     assert later == seed
     assert len(later["tunnels/ipip"]) == 1  # type: ignore[arg-type]  # a table
 
 
 @pytest.mark.parametrize("site", SITES)
-def test_a_leaf_wants_the_same_of_a_reflector_of_either_dialect(site: str) -> None:
+def test_a_reflector_of_either_dialect_gives_a_leaf_the_same_desired_state(site: str) -> None:
     assert values(leaf_state("", "", site)) == values(leaf_state("", "seed-dialect/", site))

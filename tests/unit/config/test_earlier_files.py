@@ -27,13 +27,13 @@ WITHOUT_EFFECT = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_an_earlier_file_loads_and_only_what_has_no_effect_is_warned_of(name: str) -> None:
+def test_an_earlier_file_loads_and_warns_only_of_fields_without_effect(name: str) -> None:
     warned = {warning.path for warning in config.load(EARLIER / name).warnings}
     assert warned - {"spec.innerPrefix"} <= WITHOUT_EFFECT
     assert "spec.exportPolicy" in warned
 
 
-def test_two_profiles_on_one_inner_prefix_are_warned_of() -> None:
+def test_two_profiles_on_one_inner_prefix_give_a_warning() -> None:
     warned = config.load(EARLIER / "pve-minimal-rr.yaml").warnings
     assert [warning.resource for warning in warned if warning.path == "spec.innerPrefix"] == [
         "SAMTransportProfile/pve-rr-fou"

@@ -441,7 +441,7 @@ def _warnings(answers: Answers, leaf: LeafFile) -> Iterator[str]:
         if not any(owned in prefix for prefix in leaf.mobility_prefixes):
             yield f"owned address {owned} is outside of every mobility prefix: the reflector may refuse it"
     if leaf.peer_group is not None or answers.direct_local_preference != 200:
-        yield "direct tunnels between leaves are not made, whatever the file says"
+        yield "routerd makes no direct tunnels between leaves, whatever the file says"
     if leaf.signature is not None and not leaf.signature.hmac:
         yield "the claim is not signed: give a secret, or sign it with `routerd enroll sign`"
     if leaf.on_loopback and not leaf.owned_addresses:
