@@ -155,3 +155,17 @@ def plain(node: yaml.Node) -> object:
         raise ValueError(getattr(error, "problem", None) or str(error)) from error
     finally:
         loader.dispose()
+
+
+def is_null(node: yaml.Node) -> bool:
+    """Say whether a node is `null`, or nothing."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def describe(node: yaml.Node) -> str:
+    """Return a node in words, for a message."""
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return "nothing" if is_null(node) else f'"{node.value}"'

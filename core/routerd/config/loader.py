@@ -3,77 +3,24 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any
 
 import attrs
 import yaml
 
 from routerd.config import credentials
-from routerd.config.document import Document, line_of, parse_document, read_document
+from routerd.config.configuration import Configuration, PluginSection, ReconcileSettings
+from routerd.config.document import Document, describe, line_of, parse_document, read_document
 from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS, without_effect
-from routerd.config.structure import INVALID, Structurer, describe
-from routerd.config.validate import validate
+from routerd.config.rules.validate import validate
+from routerd.config.structure import INVALID, Structurer
 from routerd.errors import ConfigError, Problem
-from routerd.model.intent import Intent
 from routerd.model.names import NodeName
 from routerd.model.resource import Resource, ResourceId, ResourceKind, SourceLocation
 
-S = TypeVar("S")
-
 ROUTER_API = "routerd.net/v1alpha1"
-
-
-@attrs.frozen(kw_only=True)
-class ReconcileSettings:
-    """The settings of `spec.reconcile`."""
-
-    mode: Literal["", "strict", "progressive"] = ""
-    protected_interfaces: tuple[str, ...] = ()
-    protected_zones: tuple[str, ...] = ()
-    auto_tune_conntrack: bool | None = None
-
-    def __attrs_post_init__(self) -> None:
-        if not all(name.strip() for name in (*self.protected_interfaces, *self.protected_zones)):
-            raise ValueError("a protected interface or zone has an empty name; remove it")
-
-
-@attrs.frozen(kw_only=True)
-class PluginSection:
-    """A plugin that the file names; its options are still YAML."""
-
-    name: str
-    line: int
-    node: yaml.Node | None = attrs.field(default=None, eq=False, repr=False)
-
-
-@attrs.frozen(kw_only=True)
-class Configuration:
-    """A valid file. `options` holds the raw options of cloud profiles by name."""
-
-    file: str
-    node: NodeName
-    plugins: tuple[PluginSection, ...] | None
-    resources: tuple[Resource[object], ...]
-    options: Mapping[str, yaml.Node] = attrs.field(factory=dict, eq=False, repr=False)
-    reconcile: ReconcileSettings = ReconcileSettings()
-    warnings: tuple[Problem, ...] = ()
-
-    def of(self, spec: type[S]) -> Iterator[Resource[S]]:
-        """Yield the resources whose spec is of the type `spec`, in the order of the file."""
-        for resource in self.resources:
-            if isinstance(resource.spec, spec):
-                yield cast("Resource[S]", resource)
-
-    def get(self, ref: str) -> Resource[object] | None:
-        """Return the resource `Kind/name`, or none."""
-        return next((resource for resource in self.resources if resource.id.ref == ref), None)
-
-    @property
-    def intent(self) -> Intent:
-        """Return the resources as the reconcile engine takes them."""
-        return Intent(node=self.node, resources=self.resources)
 
 
 def load(path: Path, *, kinds: Sequence[ResourceKind] = (), lenient: bool = False) -> Configuration:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, Union
 import attrs
 import yaml
 
-from routerd.config.document import line_of, plain, repeated_keys
+from routerd.config.document import describe, is_null, line_of, plain, repeated_keys
 from routerd.errors import Problem
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class Structurer:
 
     def attributes(self, node: yaml.Node, cls: type[Any], path: str) -> Any:
         """Return an instance of the `attrs` class `cls`."""
-        if _is_null(node):
+        if is_null(node):
             node = yaml.MappingNode(node.tag, [], node.start_mark, node.end_mark)
         if not isinstance(node, yaml.MappingNode):
             return self.report(node, path, f"expected a mapping, got {describe(node)}")
@@ -142,7 +142,7 @@ class Structurer:
 
     def _union(self, node: yaml.Node, wanted: Any, path: str) -> Any:
         options = [option for option in typing.get_args(wanted) if option is not type(None)]
-        if len(options) < len(typing.get_args(wanted)) and _is_null(node):
+        if len(options) < len(typing.get_args(wanted)) and is_null(node):
             return None
         if len(options) == 1:
             return self.structure(node, options[0], path)
@@ -171,7 +171,7 @@ class Structurer:
         return self.report(node, path, f"{describe(node)} is not one of {', '.join(known)}", hint)
 
     def _sequence(self, node: yaml.Node, origin: type[Any], item: Any, path: str) -> Any:
-        if _is_null(node):
+        if is_null(node):
             return origin()
         if not isinstance(node, yaml.SequenceNode):
             return self.report(node, path, f"expected a list, got {describe(node)}")
@@ -179,7 +179,7 @@ class Structurer:
         return INVALID if any(value is INVALID for value in values) else origin(values)
 
     def _mapping(self, node: yaml.Node, item: Any, path: str) -> Any:
-        if _is_null(node):
+        if is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
             return self.report(node, path, f"expected a mapping, got {describe(node)}")
@@ -192,7 +192,7 @@ class Structurer:
         parse, noun = _SCALARS.get(wanted, (None, ""))
         if parse is None:
             raise TypeError(f"{path}: fields of type {wanted!r} cannot be read from a file")
-        if not isinstance(node, yaml.ScalarNode) or _is_null(node):
+        if not isinstance(node, yaml.ScalarNode) or is_null(node):
             return self.report(node, path, f"expected {noun}, got {describe(node)}")
         try:
             return parse(node)
@@ -295,19 +295,6 @@ def structure_options(
         node = yaml.MappingNode("tag:yaml.org,2002:map", [], mark, mark)
     value = structurer.attributes(node, cls, path)
     return (None if value is INVALID else value), structurer.problems
-
-
-def _is_null(node: yaml.Node) -> bool:
-    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
-
-
-def describe(node: yaml.Node) -> str:
-    """Return a node in words, for a message."""
-    if isinstance(node, yaml.MappingNode):
-        return "a mapping"
-    if isinstance(node, yaml.SequenceNode):
-        return "a list"
-    return "nothing" if _is_null(node) else f'"{node.value}"'
 
 
 def _ignoring_case(key: str, known: Mapping[str, object]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from routerd.config.structure import camel_case
 from routerd.errors import Problem
 from routerd.model import specs
 from routerd.model.community import canonical
@@ -19,6 +20,10 @@ from routerd.model.resource import Resource
 from routerd.model.specs.common import PeerSource, PolicySpec, SecretSource
 
 S = TypeVar("S")
+
+NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
+"""The pattern of names that travel in a claim: of leaves, of claims, of placement groups."""
+
 AnyResource = Resource[Any]  # Any: rules are looked up by the type of the spec
 
 
@@ -83,18 +88,13 @@ class Checker:
         given = [path for path in paths if getattr(resource.spec, path) not in (None, ())]
         if len(given) != 1:
             what = "are both given" if given else "are both missing"
-            names = " and ".join(f"spec.{_camel(path)}" for path in paths)
-            self.report(resource, f"spec.{_camel(paths[0])}", f"{names} {what}; give exactly one")
+            names = " and ".join(f"spec.{camel_case(path)}" for path in paths)
+            self.report(resource, f"spec.{camel_case(paths[0])}", f"{names} {what}; give exactly one")
 
     def within(self, resource: AnyResource, path: str, value: int | None, low: int, high: int) -> None:
         """Check that a number, when given, is in its range."""
         if value is not None and not low <= value <= high:
             self.report(resource, path, f"{value} is not between {low} and {high}")
-
-
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def link_name(c: Checker, r: AnyResource, path: str, name: str) -> None:

@@ -1,26 +1,23 @@
-"""Rules of the group `mobility`: transport profiles, sets of nodes, policies, claims and clients."""
+"""Rules of the group `mobility` for both ends of a tunnel: profiles, sets of nodes, and policies."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
-from ipaddress import IPv4Network, ip_interface
+from ipaddress import ip_interface
 
-from routerd.config import rules_placement
-from routerd.config.checker import (
+from routerd.config.rules.checker import (
+    NAME,
     AnyResource,
     Checker,
     asn,
     encapsulation,
     endpoint,
-    host,
-    host_prefix,
     keepalive,
     learns,
     peers_source,
     policy,
     secret,
-    time,
     tunnel_key,
     unique,
     unused_policy,
@@ -28,12 +25,12 @@ from routerd.config.checker import (
 from routerd.model import specs
 from routerd.model.resource import Resource
 from routerd.model.specs.mobility import (
-    ClaimWireGuardSpec,
     NodeSpec,
     PolicyWireGuardSpec,
     ProfileBGPSpec,
 )
 
+_PATH_NAME = r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}"
 _TUNNEL_BOUNDS = ((None, None), (0, 0), (32, 32))
 
 
@@ -181,7 +178,7 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
             c.report(r, "spec.allowedLeafIDs.pattern", f"is not a regular expression: {error}")
     if s.wire_guard is not None:
         _policy_wireguard(c, r, s.wire_guard)
-    rules_placement.groups(c, r)
+    _groups(c, r)
     for index, ref in enumerate(s.mobility_pool_refs):
         c.refer(r, f"spec.mobilityPoolRefs[{index}]", ref, "MobilityPool")
 
@@ -205,98 +202,15 @@ def _policy_wireguard(c: Checker, r: AnyResource, wireguard: PolicyWireGuardSpec
         c.warn(r, "spec.wireGuard.allowedExtraIPPrefixes", message)
 
 
-def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
-    """Check a leaf's claim; the route reflector decides whether it fits the policy."""
-    s = r.spec
-    policies = {found.name for found in c.of(specs.SAMEnrollmentPolicySpec)} | c.broken
-    clients = {found.spec.claim_ref.rpartition("/")[2] for found in c.of(specs.SAMEnrollmentClientSpec)}
-    policy_name = s.policy_ref.strip().removeprefix("SAMEnrollmentPolicy/")
-    if not policy_name or "/" in policy_name:
-        c.report(r, "spec.policyRef", f'"{s.policy_ref}" must refer to SAMEnrollmentPolicy')
-    elif policy_name not in policies and r.name not in clients | c.broken:
-        message = f'"{s.policy_ref}" is not in this file, and no SAMEnrollmentClient submits this claim'
-        c.report(r, "spec.policyRef", message, "add a SAMEnrollmentClient whose claimRef names the claim")
-    if not re.fullmatch(_CLAIM_NAME, r.name):
-        message = f'"{r.name}" cannot be the name of a submitted claim'
-        c.report(r, "metadata.name", message, "use letters, digits, dots and dashes, at most 253")
-    if not s.leaf_id.strip():
-        c.report(r, "spec.leafID", "is empty")
-    elif not re.fullmatch(_CLAIM_NAME, s.leaf_id.strip()):
-        message = f'every reflector refuses "{s.leaf_id}"'
-        c.report(r, "spec.leafID", message, "use letters, digits, dots and dashes, at most 253")
-    if s.join_hmac and not s.join_nonce:
-        c.report(r, "spec.joinNonce", "is required with joinHMAC")
-    host(c, r, "spec.tunnelAddress", s.tunnel_address)
-    if s.endpoint:
-        host(c, r, "spec.endpoint", s.endpoint)
-    if s.bgp.router_id:
-        host(c, r, "spec.bgp.routerID", s.bgp.router_id)
-    for index, text in enumerate(s.mobility.owned_addresses):
-        host_prefix(c, r, f"spec.mobility.ownedAddresses[{index}]", text)
-    unique(c, r, "spec.mobility.ownedAddresses", s.mobility.owned_addresses)
-    rules_placement.placement(c, r)
-    time(c, r, "spec.joinTimestamp", s.join_timestamp)
-    time(c, r, "spec.expiresAt", s.expires_at)
-    if r.name in clients:
-        _same_speaker(c, r)
-    if s.wire_guard is not None:
-        _claim_wireguard(c, r, s.wire_guard)
-
-
-_CLAIM_NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
-_PATH_NAME = r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}"
-
-
-def _same_speaker(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
-    """Check that the claim names this leaf's own speaker; the reflector refuses every other one."""
-    router = next(iter(c.of(specs.BGPRouterSpec)), None)
-    if router is None:
-        return
-    claimed = r.spec.bgp
-    own = str(router.spec.router_id)
-    refused = "the reflector would refuse the session"
-    if claimed.router_id and claimed.router_id.strip().removesuffix("/32") != own:
-        message = f"is {claimed.router_id}, and {router.id.ref} has routerID {own}; {refused}"
-        c.report(r, "spec.bgp.routerID", message, f"write {own}")
-    if claimed.asn not in (0, router.spec.asn):
-        message = f"is {claimed.asn}, and {router.id.ref} has asn {router.spec.asn}; {refused}"
-        c.report(r, "spec.bgp.asn", message, f"write {router.spec.asn}")
-
-
-def _claim_wireguard(c: Checker, r: AnyResource, wireguard: ClaimWireGuardSpec) -> None:
-    if not wireguard.public_key:
-        c.report(r, "spec.wireGuard.publicKey", "is required")
-    if wireguard.endpoint:
-        endpoint(c, r, "spec.wireGuard.endpoint", wireguard.endpoint)
-    keepalive(c, r, "spec.wireGuard.persistentKeepalive", wireguard.persistent_keepalive)
-    for index, text in enumerate(wireguard.allowed_ips):
+def _groups(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
+    """Check the sites with several leaves of a policy."""
+    unique(c, r, "spec.placementGroups", [group.name for group in r.spec.placement_groups])
+    for index, group in enumerate(r.spec.placement_groups):
+        path = f"spec.placementGroups[{index}]"
+        if not re.fullmatch(NAME, group.name):
+            hint = "use letters, digits, dots and dashes"
+            c.report(r, f"{path}.name", f'"{group.name}" is not a name', hint)
         try:
-            IPv4Network(text.strip())
-        except ValueError:
-            message = f'expected an IPv4 prefix, got "{text}"'
-            c.report(r, f"spec.wireGuard.allowedIPs[{index}]", message)
-
-
-def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:
-    """Check where a leaf enrolls."""
-    s = r.spec
-    found = c.refer(r, "spec.claimRef", s.claim_ref, "SAMEnrollmentClaim")
-    if found is not None and s.join_token_from is not None and found.spec.join_hmac:
-        message = "the claim is signed already; with joinTokenFrom routerd signs it again"
-        c.warn(r, "spec.joinTokenFrom", message, "remove the claim's joinNonce, joinTimestamp and joinHMAC")
-    if not s.bootstrap_endpoints and s.rr_socket is None:
-        hint = "name the enrollment URL of each route reflector"
-        c.report(r, "spec.bootstrapEndpoints", "is required", hint)
-    for index, url in enumerate(s.bootstrap_endpoints):
-        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
-            c.report(r, f"spec.bootstrapEndpoints[{index}]", f'expected an http or https URL, got "{url}"')
-    if s.rr_socket is not None and not s.rr_socket.is_absolute():
-        c.report(r, "spec.rrSocket", f'expected an absolute path, got "{s.rr_socket}"')
-    if s.retry_backoff.max < s.retry_backoff.min:
-        c.report(r, "spec.retryBackoff.max", "is smaller than min")
-    if s.control_api_tls is not None and (s.control_api_tls.cert_file is None) != (
-        s.control_api_tls.key_file is None
-    ):
-        c.report(r, "spec.controlAPITLS.certFile", "certFile and keyFile go together")
-    secret(c, r, "spec.controlAPITokenFrom", s.control_api_token_from)
-    secret(c, r, "spec.joinTokenFrom", s.join_token_from)
+            re.compile(group.allowed_leaf_ids.pattern)
+        except re.error as error:
+            c.report(r, f"{path}.allowedLeafIDs.pattern", f"is not a regular expression: {error}")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from routerd.config import rules_placement
-from routerd.config.checker import Checker, encapsulation, link_name, mtu, port, secret, tunnel_key
+from routerd.config.rules import leaf
+from routerd.config.rules.checker import Checker, encapsulation, link_name, mtu, port, secret, tunnel_key
 from routerd.model import specs
 from routerd.model.resource import Resource
 
@@ -77,7 +77,7 @@ def cloud_profile(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> No
     if r.spec.resync_interval < _SHORTEST_RESYNC:
         message = "is shorter than a minute, and each reading calls the cloud's API"
         c.report(r, "spec.resyncInterval", message, "write 1m or more; 15m is the default")
-    rules_placement.takeover(c, r)
+    leaf.takeover(c, r)
     if r.spec.auth is not None and r.spec.auth.mode == "external-command":
         message = "routerd runs no command for credentials; it uses those of the host"
         c.warn(r, "spec.auth.mode", message, "write ambient, or leave auth out")

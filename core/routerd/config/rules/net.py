@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from routerd.config.checker import (
+from routerd.config.rules.checker import (
     AnyResource,
     Checker,
     asn,

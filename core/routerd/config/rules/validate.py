@@ -1,7 +1,6 @@
 """Checks beyond the types: references, rules between fields, rules between resources. Pure.
 
-The rules of each kind are in `rules_net`, `rules_host`, `rules_mobility` and `rules_placement`;
-this module has the rules for the file as a whole.
+The rules of each kind are in the modules beside; this one has the rules for the file as a whole.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Any
 
-from routerd.config import rules_host, rules_mobility, rules_net
-from routerd.config.checker import AnyResource, Checker
+from routerd.config.rules import host, leaf, mobility, net
+from routerd.config.rules.checker import AnyResource, Checker
 from routerd.errors import Problem
 from routerd.model import specs
 
@@ -85,23 +84,23 @@ def _one_profile_for_each_prefix(c: Checker) -> None:
 
 
 _RULES: dict[type[object], Callable[[Checker, AnyResource], None]] = {
-    specs.InterfaceSpec: rules_net.interface,
-    specs.IPv4StaticAddressSpec: rules_net.address,
-    specs.IPv4StaticRouteSpec: rules_net.static_route,
-    specs.IPv4RouteSpec: rules_net.route,
-    specs.WireGuardInterfaceSpec: rules_net.wireguard_interface,
-    specs.WireGuardPeerSpec: rules_net.wireguard_peer,
-    specs.BGPRouterSpec: rules_net.bgp_router,
-    specs.BGPPeerSpec: rules_net.bgp_peer,
-    specs.BGPDynamicPeerSpec: rules_net.bgp_dynamic_peer,
-    specs.ControlAPISpec: rules_host.control_api,
-    specs.TunnelInterfaceSpec: rules_host.tunnel,
-    specs.CloudProviderProfileSpec: rules_host.cloud_profile,
-    specs.SysctlSpec: rules_host.sysctl,
-    specs.SAMTransportProfileSpec: rules_mobility.profile,
-    specs.SAMNodeSetSpec: rules_mobility.node_set,
-    specs.SAMRRSetSpec: rules_mobility.rr_set,
-    specs.SAMEnrollmentPolicySpec: rules_mobility.enrollment_policy,
-    specs.SAMEnrollmentClaimSpec: rules_mobility.claim,
-    specs.SAMEnrollmentClientSpec: rules_mobility.client,
+    specs.InterfaceSpec: net.interface,
+    specs.IPv4StaticAddressSpec: net.address,
+    specs.IPv4StaticRouteSpec: net.static_route,
+    specs.IPv4RouteSpec: net.route,
+    specs.WireGuardInterfaceSpec: net.wireguard_interface,
+    specs.WireGuardPeerSpec: net.wireguard_peer,
+    specs.BGPRouterSpec: net.bgp_router,
+    specs.BGPPeerSpec: net.bgp_peer,
+    specs.BGPDynamicPeerSpec: net.bgp_dynamic_peer,
+    specs.ControlAPISpec: host.control_api,
+    specs.TunnelInterfaceSpec: host.tunnel,
+    specs.CloudProviderProfileSpec: host.cloud_profile,
+    specs.SysctlSpec: host.sysctl,
+    specs.SAMTransportProfileSpec: mobility.profile,
+    specs.SAMNodeSetSpec: mobility.node_set,
+    specs.SAMRRSetSpec: mobility.rr_set,
+    specs.SAMEnrollmentPolicySpec: mobility.enrollment_policy,
+    specs.SAMEnrollmentClaimSpec: leaf.claim,
+    specs.SAMEnrollmentClientSpec: leaf.client,
 }
