@@ -1,4 +1,7 @@
-"""State that survives restarts: one SQLite file, one transaction for each method of `Store`."""
+"""State that survives restarts: one SQLite file, one transaction for each method of `Store`.
+
+What the records mean for admission and for changes of clouds is in `admission` and `clouds`.
+"""
 
 from routerd.store.access import DamagedFile
 from routerd.store.database import open_store, read_store

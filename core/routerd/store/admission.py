@@ -1,7 +1,7 @@
-"""What a route reflector keeps of claims: admitted, waiting, refused for good, and the audit trail.
+"""The claims of a route reflector: admitted, pending, revoked, and the audit trail.
 
-One call of `commit` is one transaction, whatever is in it: many decisions share the time of one
-`fsync`. A record that cannot be used is set aside alone when everything is loaded.
+One call of `commit` is one transaction, so that many decisions share the time of one `fsync`.
+`load` quarantines a damaged record and reads all others.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from routerd.store.records import (
 T = TypeVar("T")
 
 AUDIT_DEPTH = 10_000
-"""How many of the latest decisions, and of the latest refusals, are kept."""
+"""Number of the latest decisions that the file keeps, and of the latest refusals."""
 
 PRUNE_EVERY = 1_000
-"""After how many records of a sort those that serve nobody any longer are dropped."""
+"""Number of new records of a sort after which `commit` drops the expired ones."""
 
 
 class AdmissionBook:
@@ -53,7 +53,7 @@ class AdmissionBook:
     # --- reading -----------------------------------------------------------------------------------
 
     def load(self) -> AdmissionState:
-        """Return everything but nonces and the audit trail; what is damaged is set aside by itself."""
+        """Return everything but nonces and the audit trail; a damaged claim is quarantined by itself."""
         bad: list[Quarantined] = []
         claims = self._bodies("claims", AdmittedClaim, bad)
         pending = self._bodies("pending", PendingClaim, bad)
@@ -65,7 +65,7 @@ class AdmissionBook:
         return AdmissionState(
             admitted=tuple(claims),
             pending=tuple(pending),
-            # One that is damaged is none: the leaf then asks for approval again.
+            # A damaged verdict does not count: the leaf then asks for approval again.
             verdicts=tuple(verdicts),
             revocations=tuple(self._revocations()),
             quarantined=tuple(bad),
@@ -85,7 +85,7 @@ class AdmissionBook:
         )
         for policy, leaf, nonce, body in rows:
             found = _decoded(body, Revocation)
-            # A revocation of which only the key can be read still is one.
+            # A revocation with a readable key and a damaged body still revokes.
             yield (
                 found
                 if found is not None
@@ -100,7 +100,7 @@ class AdmissionBook:
             )
 
     def used_nonce(self, policy: str, nonce: str) -> UsedNonce | None:
-        """Return who used a nonce under a policy, or none when nobody has."""
+        """Return the use of a nonce under a policy, or none."""
         rows = self._access.read(
             "SELECT policy, nonce, leaf_id, fingerprint, until FROM nonces WHERE policy = ? AND nonce = ?",
             (policy, nonce),
@@ -125,8 +125,7 @@ class AdmissionBook:
     def commit(self, writes: Sequence[Write]) -> None:
         """Put everything on the disk, or nothing.
 
-        Revocations are written down a second time beside the state file, and before it: whatever
-        happens to the one, the other still knows.
+        Revocations go to a second file first, so that a loss of the state file keeps them.
         """
         revocations = [write for write in writes if isinstance(write, Revocation)]
         if revocations:
@@ -139,8 +138,8 @@ class AdmissionBook:
                 rows.setdefault(statement, []).append(row)
         with self._access.transaction() as execute:
             for statement, several in rows.items():
-                # One step for all rows of a sort: each step gives up Python's lock and has to get
-                # it back, and the loop beside this thread is not quick to part with it.
+                # One step for all rows of a sort: each step gives up Python's lock, and the event
+                # loop beside this thread returns it late.
                 execute(statement, (json.dumps(several, ensure_ascii=False, separators=(",", ":")),))
             self._prune(execute)
 
@@ -149,7 +148,7 @@ class AdmissionBook:
         return next((number or 0 for (number,) in self._access.read(query)), 0)
 
     def _rows(self, write: Write) -> Iterator[tuple[str, Row]]:
-        """Yield the statements that keep a write, each with its row."""
+        """Yield the statements of a write, each with its row."""
         match write:
             case AdmittedClaim():
                 yield _KEEP_CLAIMS, (write.claim.name, to_json(write))
@@ -168,7 +167,7 @@ class AdmissionBook:
             case Revocation():
                 yield _KEEP_REVOCATIONS, (write.policy, write.leaf_id, write.nonce, to_json(write))
             case AuditEntry():
-                # Apart, because whoever is refused must not be able to wash out what was decided.
+                # Apart, so that refused strangers cannot push decisions out of the trail.
                 self._number += 1
                 statement = _KEEP_REFUSALS if write.decision == "refused" else _KEEP_AUDIT
                 yield statement, (self._number, write.claim, to_json(write))
@@ -184,7 +183,7 @@ class AdmissionBook:
 
 
 Row = tuple[JSONValue, ...]
-"""The columns of a row; what is no text becomes a text of JSON."""
+"""The columns of a row; a column that is not a text becomes a text of JSON."""
 
 _PRUNE = "DELETE FROM {0} WHERE number <= (SELECT number FROM {0} ORDER BY number DESC LIMIT 1 OFFSET {1})"
 

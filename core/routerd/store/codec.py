@@ -36,19 +36,19 @@ _TEXTS: tuple[type, ...] = (
 
 
 def to_json(value: object) -> JSONValue:
-    """Return a value as what `json` can write; durations in seconds, times in UTC."""
+    """Return a value as plain JSON; durations in seconds, times in UTC."""
     return cast("JSONValue", _CONVERTER.unstructure(value))
 
 
 def from_json(document: object, kind: type[T]) -> T:
-    """Return the value of type `kind` that `to_json` made `document` from.
+    """Return the value of type `kind` that `to_json` turned into `document`.
 
-    `ValueError` when it is of another shape.
+    `ValueError` when `document` has another shape.
     """
     try:
         return _CONVERTER.structure(document, kind)
     except (cattrs.BaseValidationError, TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"this is no {kind.__name__}: {error}") from error
+        raise ValueError(f"not of the type {kind.__name__}: {error}") from error
 
 
 def dumps(value: object) -> str:
@@ -57,12 +57,12 @@ def dumps(value: object) -> str:
 
 
 def loads(text: str, kind: type[T]) -> T:
-    """Return the value that `dumps` wrote; `ValueError` when it is of another shape."""
+    """Return the value that `dumps` wrote; `ValueError` when `text` has another shape."""
     return from_json(json.loads(text), kind)
 
 
 def time_text(moment: datetime) -> str:
-    """Return a time in UTC as RFC 3339 text that sorts like the times do."""
+    """Return a time in UTC as RFC 3339 text; texts sort like the times."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

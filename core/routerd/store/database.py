@@ -1,7 +1,16 @@
 """The SQLite file: opening, checking, migrating, and its errors in words.
 
-A file that cannot be used is refused with what to do about it. One that is damaged is set aside,
-and what can still be read of it taken over; revocations are kept a second time, in `denials`.
+What complicates this:
+
+* SQLite reports a damaged file as often by an error in the middle of a statement as by its check
+  on opening, and both must lead to the same remedy.
+* A damaged file must not keep a reflector from starting. `open_store` sets it aside and copies the
+  readable records (`salvage`); a revocation must survive even the loss of the file (`denials`).
+* A dry run reads the file of a running daemon, also one of an older schema, and must not change it:
+  `read_store` migrates a copy in memory.
+* SQLite creates its side files with the mode of the main file, so the main file must exist with
+  mode 0600 before SQLite opens it.
+* Published migrations never change; an index costs every claim one more page to write and sync.
 """
 
 from __future__ import annotations
@@ -39,8 +48,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            PRIMARY KEY (scope, key)) STRICT, WITHOUT ROWID""",
     ),
     (
-        # Each index is one more page to write, and sync, for every claim: there are few, and what is
-        # asked for seldom is looked for.
+        # Each index is one more page to write and sync for every claim, so a rare query scans.
         "CREATE TABLE claims_by_name (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT, WITHOUT ROWID",
         "INSERT INTO claims_by_name SELECT name, body FROM claims",
         "DROP TABLE claims",
@@ -57,7 +65,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE journal ADD COLUMN ended INTEGER NOT NULL DEFAULT 0",
         "UPDATE journal SET ended = 1 WHERE verb = 'delete' AND outcome = 'done'",
         "CREATE INDEX journal_ended ON journal (number) WHERE ended = 1",
-        # Numbers are never used twice: who lets go of one approval does not mean a later one.
+        # A number never returns, so that dropping an old approval cannot drop a later one.
         """CREATE TABLE approvals (number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL,
            tbl TEXT NOT NULL, digest TEXT NOT NULL, verb TEXT NOT NULL, key TEXT NOT NULL,
            key_value TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL, approved_at TEXT NOT NULL,
@@ -67,19 +75,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            PRIMARY KEY (scope, tbl, key)) STRICT, WITHOUT ROWID""",
     ),
 )
-"""Statements that lead from each schema version to the next; published ones never change."""
+"""Statements from each schema version to the next; published ones never change."""
 
-_DAMAGED = "it is set aside at the next start, and leaves enroll again"
-_HELD = "another process holds it; is another routerd running on this state directory?"
+_DAMAGED = "routerd will set it aside at its next start, and leaves will enroll again"
+_HELD = "another process holds it; stop the other routerd of this state directory"
 
 _REMEDIES = {
-    sqlite3.SQLITE_FULL: "the disk is full; free some space, nothing was lost",
+    sqlite3.SQLITE_FULL: "the disk is full; nothing was lost; free some space",
     sqlite3.SQLITE_READONLY: "it cannot be written; check its owner, mode and mount",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check its directory's owner, mode and mount",
     sqlite3.SQLITE_PERM: "access is denied; check its owner and mode",
     sqlite3.SQLITE_BUSY: _HELD,
     sqlite3.SQLITE_LOCKED: _HELD,
-    sqlite3.SQLITE_IOERR: "the disk failed to read or write; look at the kernel's log",
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write; read the kernel's log",
     sqlite3.SQLITE_CORRUPT: f"it is damaged; {_DAMAGED}",
     sqlite3.SQLITE_NOTADB: f"it is not a database; {_DAMAGED}",
 }
@@ -89,7 +97,7 @@ _BEYOND_REPAIR = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def explain(path: Path, error: sqlite3.Error) -> StoreError:
-    """Return what went wrong with which file, and what to do."""
+    """Return the error of a file in words, with its remedy."""
     code = getattr(error, "sqlite_errorcode", None)
     # The low byte is the primary code; the rest tells variants apart.
     primary = code & 0xFF if code is not None else None
@@ -101,11 +109,11 @@ def explain(path: Path, error: sqlite3.Error) -> StoreError:
 
 
 def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
-    """Open the file `path`, creating it with mode 0600 where there is none.
+    """Open the file `path`, or create it with mode 0600.
 
-    A damaged file is set aside, and `Store.salvaged` says what was taken over from it; without
-    `repair` it is a `DamagedFile`. Raises `StoreError` when the file cannot be used, or was
-    written by a newer routerd.
+    With `repair` routerd sets a damaged file aside, and `Store.salvaged` says what it copied from
+    it; without, the file is a `DamagedFile` error. Raises `StoreError` when the file is unusable or
+    comes from a newer routerd.
     """
     _make_private(path)
     salvaged: Salvaged | None = None
@@ -139,10 +147,10 @@ def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
 
 
 def read_store(path: Path, *, clock: Clock) -> Store:
-    """Return what the file `path` holds at this moment, for who only wants to look.
+    """Return a copy in memory of what the file `path` holds at this moment.
 
-    It is a copy in memory: the file, also one of an earlier routerd, stays as it is.
-    Raises `StoreError` when the file cannot be read.
+    The file stays as it is, also one of an earlier routerd. Raises `StoreError` when the file is
+    unreadable.
     """
     copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     try:
@@ -181,7 +189,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def prepare(connection: Connection, path: Path) -> None:
-    """Set the connection up, check the file and bring its schema up to date."""
+    """Set the connection up, check the file, and migrate its schema."""
     # WAL with FULL: a commit is on the disk before it returns, also through a loss of power.
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

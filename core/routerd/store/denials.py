@@ -1,7 +1,7 @@
-"""The second copy of all revocations: a text file beside the state file, only ever added to.
+"""The second copy of all revocations: an append-only text file beside the state file.
 
-A reflector whose state file is damaged gets its claims back from the leaves; who must not come
-back is known to it alone. One line is one revocation with its checksum.
+A reflector with a damaged state file gets its claims again from the leaves, but a revocation is
+nowhere else. One line is one revocation with its checksum.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from routerd.errors import StoreError
+from routerd.store.access import sync_directory
 from routerd.store.codec import dumps, loads
 from routerd.store.records import Revocation
 
@@ -32,27 +33,29 @@ class Denials:
             existed = self.path.exists()
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
-                # A line that a crash cut short must not swallow the next one.
+                # The next line must not continue a line that a crash cut short.
                 torn = os.fstat(descriptor).st_size and not self._ends_whole()
                 _write(descriptor, (("\n" if torn else "") + lines).encode())
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
             if not existed:
-                _sync_directory(self.path.parent)
+                sync_directory(self.path.parent)
         except OSError as error:
             raise StoreError(
-                f"{self.path}: a revocation cannot be written: {error.strerror}; check the state directory"
+                f"{self.path}: it cannot be written: {error.strerror}; check the state directory"
             ) from error
 
     def read(self) -> dict[Key, Revocation]:
-        """Return the last line of each revocation; lines that are damaged are passed over."""
+        """Return the last line of each revocation; damaged lines do not count."""
         try:
             text = self.path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return {}
         except OSError as error:
-            raise StoreError(f"{self.path}: it cannot be read: {error.strerror}") from error
+            raise StoreError(
+                f"{self.path}: it cannot be read: {error.strerror}; check its owner and mode"
+            ) from error
         return {
             (found.policy, found.leaf_id, found.nonce): found
             for line in text.splitlines()
@@ -82,11 +85,3 @@ def _parsed(line: str) -> Iterator[Revocation]:
 def _write(descriptor: int, content: bytes) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

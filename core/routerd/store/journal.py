@@ -1,44 +1,51 @@
-"""The journal of changes outside the host, and what people decided about such changes.
+"""The journal of changes outside the host, and the operators' decisions about such changes.
 
-A change is written down before it is made, with what it replaced, so that it can be undone and so
-that a restarted router knows what is its own. Beside it: what somebody approved, and what was undone
-and is held. Who may decide what is not judged here.
+The journal notes a change and the value that it replaces before routerd makes the change, so that an
+undo can restore the value and a restarted router knows its own changes. Beside it are the approvals,
+and the holds: keys that routerd leaves alone after an undo. The rules of both are in `clouds`.
+
+What complicates this:
+
+* An entry without an outcome, or with a failed one, may have happened all the same. Its key counts as
+  ours until a deletion, a restored value or a lapse ends that.
+* The first entry of a key since it became ours has the value to restore, so pruning must keep it
+  however many entries follow.
+* An undo is an entry too. It holds its key, an undo of the undo releases it, and a refused undo holds
+  nothing.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from routerd.model.change import Change
-from routerd.spi import JSONValue
 from routerd.store.access import Access, Execute
-from routerd.store.codec import dumps, from_json, time_text
+from routerd.store.codec import dumps, time_text
 from routerd.store.records import Approval, Hold, JournalEntry
+from routerd.store.rows import columns, record
 
 DEPTH = 20
-"""How many of the latest entries of one key are kept beside the first."""
+"""Number of the latest entries that the journal keeps of one key, beside the first."""
 
 ENDED_DEPTH = 1_000
-"""How many entries are kept of keys that are no longer ours, of all clouds together."""
+"""Number of entries that the journal keeps of keys that are no longer ours, for all clouds together."""
 
-_ENTRY = (
-    "number, scope, tbl, verb, key, key_value, before, after, begun_at, outcome, finished_at, undoes, ended"
-)
+_ENTRY, _APPROVAL, _HOLD = columns(JournalEntry), columns(Approval), columns(Hold)
 _FIRST = (
     "SELECT min(number) FROM journal WHERE scope = ?1 AND tbl = ?2 AND key = ?3 AND ended = 0 "
     "AND verb <> 'delete' AND outcome NOT LIKE 'refused%'"
 )
-"""The entry that knows what was there before a key became ours."""
+"""The entry with the value from before a key became ours."""
 
-
-_LAPSED = "failed: interrupted, and nothing of it was found for long"
+_entry = partial(record, JournalEntry)
+_LAPSED = "failed: interrupted; its result was not found for a long time"
 
 
 class JournalBook:
-    """The journal in the state file. Every method may raise `StoreError`, and then nothing is changed."""
+    """The journal in the state file. Every method may raise `StoreError` and then changes nothing."""
 
     def __init__(self, access: Access, now: Callable[[], datetime]) -> None:
         self._access = access
@@ -47,18 +54,18 @@ class JournalBook:
     # --- writing -----------------------------------------------------------------------------------
 
     def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> tuple[int, ...]:
-        """Write down changes that are about to be made and return their numbers, in their order.
+        """Note changes before routerd makes them; return their numbers, in their order.
 
-        Of each key the first entry stays, because it knows what was there before us, and the
-        latest ones.
+        Of each key the journal keeps the latest entries and the first, which has the value from before
+        us.
         """
         with self._access.transaction() as execute:
             return tuple(self._begin(execute, scope, table, change) for change in changes)
 
     def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
-        """Write down a change that undoes the entry `undoes`, and hold its key from now on.
+        """Note a change that undoes the entry `undoes`, and hold its key.
 
-        To undo what was an undo itself holds nothing.
+        The undo of an undo holds nothing.
         """
         with self._access.transaction() as execute:
             number = self._begin(execute, scope, table, change, undoes)
@@ -98,9 +105,9 @@ class JournalBook:
             )
 
     def lapse(self, scope: str, table: str, keys: Iterable[str]) -> None:
-        """Let go of keys that are ours and were not found for long: they are ours no longer.
+        """Give up keys of ours that were missing for a long time.
 
-        What is not known to have ended says so now.
+        An entry without an outcome gets one: failed.
         """
         with self._access.transaction() as execute:
             for key in keys:
@@ -132,7 +139,7 @@ class JournalBook:
         return tuple(map(_entry, reversed(rows)))
 
     def entry(self, number: int) -> JournalEntry | None:
-        """Return one entry, or none: it never was, or is no longer kept."""
+        """Return one entry, or none: the journal never had it, or no longer keeps it."""
         rows = self._access.read(
             f"SELECT {_ENTRY} FROM journal WHERE number = ?",  # noqa: S608 - as above
             (number,),
@@ -140,7 +147,7 @@ class JournalBook:
         return _entry(rows[0]) if rows else None
 
     def of_key(self, scope: str, table: str, key: str) -> tuple[JournalEntry, ...]:
-        """Return what is kept of one key, oldest first, also from before it was ours the last time."""
+        """Return the entries of one key, oldest first, including those of earlier ownerships."""
         rows = self._access.read(
             f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
             "WHERE scope = ? AND tbl = ? AND key = ? ORDER BY number",
@@ -149,7 +156,7 @@ class JournalBook:
         return tuple(map(_entry, rows))
 
     def unfinished(self, scope: str, table: str) -> tuple[JournalEntry, ...]:
-        """Return the entries of which nobody has noted how they ended, oldest first."""
+        """Return the entries without an outcome, oldest first."""
         rows = self._access.read(
             f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
             "WHERE scope = ? AND tbl = ? AND outcome = '' ORDER BY number",
@@ -158,9 +165,9 @@ class JournalBook:
         return tuple(map(_entry, rows))
 
     def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
-        """Return, by key, the first entry of each key that is ours; its `before` is what to restore.
+        """Return, by key, the first entry of each key that is ours; its `before` is the value to restore.
 
-        One that failed, or whose end was never noted, may have happened all the same.
+        A failed change, or one without an outcome, may have happened all the same.
         """
         rows = self._access.read(
             f"SELECT {_ENTRY}, min(number) FROM journal "  # noqa: S608 - as above
@@ -171,7 +178,7 @@ class JournalBook:
         return {entry.key: entry for entry in (_entry(row[:-1]) for row in rows)}
 
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
-        """Return the keys, as text, of a cloud's table that the journal says are ours."""
+        """Return the keys, as text, of a cloud's table that are ours by the journal."""
         rows = self._access.read(
             "SELECT DISTINCT key FROM journal WHERE scope = ? AND tbl = ? AND ended = 0 "
             "AND verb <> 'delete' AND outcome NOT LIKE 'refused%'",
@@ -182,25 +189,25 @@ class JournalBook:
     # --- decisions ---------------------------------------------------------------------------------
 
     def approvals(self, scope: str | None = None, table: str | None = None) -> tuple[Approval, ...]:
-        """Return what was approved and not made yet, oldest first."""
+        """Return the approvals of changes that routerd has not made yet, oldest first."""
         rows = self._access.read(
-            "SELECT number, scope, tbl, digest, verb, key, key_value, before, after, approved_at "
-            "FROM approvals WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
+            f"SELECT {_APPROVAL} FROM approvals "  # noqa: S608 - as above
+            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
             (scope, table),
         )
-        return tuple(map(_approval, rows))
+        return tuple(map(partial(record, Approval), rows))
 
     def holds(self, scope: str | None = None, table: str | None = None) -> tuple[Hold, ...]:
-        """Return the keys that are held because a change of theirs was undone."""
+        """Return the keys that routerd leaves alone after an undo."""
         rows = self._access.read(
-            "SELECT scope, tbl, key, key_value, entry, held_at FROM holds "
+            f"SELECT {_HOLD} FROM holds "  # noqa: S608 - as above
             "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY scope, tbl, key",
             (scope, table),
         )
-        return tuple(map(_hold, rows))
+        return tuple(map(partial(record, Hold), rows))
 
     def decide(self, approvals: Iterable[Approval], released: Iterable[Hold] = ()) -> None:
-        """Keep approvals, each once, and let go of keys that were held."""
+        """Keep approvals, each once, and release held keys."""
         with self._access.transaction() as execute:
             for each in approvals:
                 execute(
@@ -219,7 +226,7 @@ class JournalBook:
                 )
 
     def drop_approvals(self, numbers: Iterable[int]) -> None:
-        """Forget approvals of changes that nobody wants any longer."""
+        """Drop approvals of changes that are no longer wanted."""
         with self._access.transaction() as execute:
             for number in numbers:
                 execute("DELETE FROM approvals WHERE number = ?", (number,))
@@ -272,59 +279,3 @@ def _settle(execute: Execute, number: int) -> None:
             "UPDATE journal SET ended = 1 WHERE scope = ? AND tbl = ? AND key = ? AND number <= ?",
             (*where, number),
         )
-
-
-def _entry(row: Sequence[Any]) -> JournalEntry:  # Any: a row's columns
-    number, scope, table, verb, key, key_value, before, after, begun, outcome, finished, undoes, ended = row
-    return JournalEntry(
-        number=number,
-        scope=scope,
-        table=table,
-        verb=verb,
-        key=key,
-        key_value=_document(key_value),
-        before=_document(before),
-        after=_document(after),
-        begun_at=from_json(begun, datetime),
-        outcome=outcome,
-        finished_at=from_json(finished, datetime) if finished else None,
-        undoes=undoes,
-        ended=bool(ended),
-    )
-
-
-def _approval(row: Sequence[Any]) -> Approval:  # Any: as above
-    number, scope, table, digest, verb, key, key_value, before, after, approved = row
-    return Approval(
-        number=number,
-        scope=scope,
-        table=table,
-        digest=digest,
-        verb=verb,
-        key=key,
-        key_value=_document(key_value),
-        before=_document(before),
-        after=_document(after),
-        approved_at=from_json(approved, datetime),
-    )
-
-
-def _hold(row: Sequence[Any]) -> Hold:  # Any: as above
-    scope, table, key, key_value, entry, held = row
-    return Hold(
-        scope=scope,
-        table=table,
-        key=key,
-        key_value=_document(key_value),
-        entry=entry,
-        held_at=from_json(held, datetime),
-    )
-
-
-def _document(text: str) -> JSONValue:
-    """Return a column's JSON; one that is none comes as its text, which no value is made from later."""
-    try:
-        found: JSONValue = json.loads(text)
-    except ValueError:
-        return text
-    return found

@@ -1,4 +1,4 @@
-"""What the store remembers beside claims and topologies; plain values."""
+"""The records of the store beside claims and topologies; plain values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Decision = Literal["admitted", "renewed", "pending", "approved", "rejected", "re
 
 @attrs.frozen(kw_only=True)
 class UsedNonce:
-    """A nonce that was admitted once; `fingerprint` is the digest of what was signed with it.
+    """A nonce of an admitted claim; `fingerprint` is the digest of the signed text.
 
-    After `until` no policy admits a claim with it any more, because it has ended; none means never.
+    After `until` every claim with this nonce has expired; none means that none expires.
     """
 
     policy: str
@@ -31,10 +31,10 @@ class UsedNonce:
 
 @attrs.frozen(kw_only=True)
 class Revocation:
-    """A leaf that was revoked: what it had signed never returns, and what it signs anew not yet.
+    """A revoked leaf: the reflector refuses every claim that the leaf signed before `revoked_at`.
 
-    `public_key` is its WireGuard key, refused under whatever name. With `lifted_at` somebody has
-    allowed the leaf to join again with a claim that is signed after `revoked_at`.
+    It also refuses later claims until an operator allows the leaf to join again (`lifted_at`), and the
+    WireGuard key `public_key` under every name.
     """
 
     policy: str
@@ -49,7 +49,7 @@ class Revocation:
 
 @attrs.frozen(kw_only=True)
 class PendingClaim:
-    """A claim that waits for somebody's approval; `digest` is that of the claim as submitted."""
+    """A claim that waits for an operator's approval; `digest` is that of the submitted claim."""
 
     claim: Claim
     digest: str
@@ -60,10 +60,10 @@ class PendingClaim:
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """What somebody decided about a leaf where the policy says `approval: manual`.
+    """An operator's decision about a leaf of a policy with `approval: manual`.
 
-    It covers the claim's `substance`: everything in it but nonce, time and proof, so that an
-    approved leaf renews by itself, and asks again when it wants something else.
+    It covers the claim's `substance`: everything in it but nonce, time and proof. So an approved leaf
+    renews its claim by itself, and needs a new approval for another claim.
     """
 
     policy: str
@@ -77,7 +77,7 @@ class Verdict:
 
 @attrs.frozen(kw_only=True)
 class Quarantined:
-    """A stored claim that cannot be used; it counts as not there, and is kept for people to look at."""
+    """A stored claim that is unusable: it counts as missing and stays for the operator to inspect."""
 
     name: str
     reason: str
@@ -85,9 +85,9 @@ class Quarantined:
 
 @attrs.frozen(kw_only=True)
 class AuditEntry:
-    """One decision on a claim; `count` folds what happened again and again in a short time.
+    """One decision on a claim; `count` folds equal decisions within a short time.
 
-    `number` is 0 before it is stored. `source` is an address, or empty for the admin socket.
+    `number` is 0 until the store has the entry. `source` is an address, or empty for the admin socket.
     """
 
     at: datetime
@@ -104,7 +104,7 @@ class AuditEntry:
 
 @attrs.frozen(kw_only=True)
 class AdmissionState:
-    """Everything that a route reflector knows of claims, as it was read from the disk."""
+    """Everything that a route reflector knows of claims, as read from the disk."""
 
     admitted: tuple[AdmittedClaim, ...] = ()
     pending: tuple[PendingClaim, ...] = ()
@@ -115,14 +115,14 @@ class AdmissionState:
 
 @attrs.frozen(kw_only=True)
 class Forget:
-    """A write that removes a claim that waits; with `admitted` also what is stored as admitted."""
+    """A write that removes a pending claim; with `admitted` also the admitted one."""
 
     name: str
     admitted: bool = False
 
 
 Write = AdmittedClaim | UsedNonce | PendingClaim | Forget | Verdict | Revocation | AuditEntry
-"""One thing to put on the disk; several of them are one transaction."""
+"""One record to put on the disk; several of them are one transaction."""
 
 
 @attrs.frozen(kw_only=True)
@@ -151,10 +151,10 @@ class JournalEntry:
 
 @attrs.frozen(kw_only=True)
 class Approval:
-    """Somebody's leave to make one change outside the host, once.
+    """An operator's permission to make one change outside the host, once.
 
-    `digest` is made from everything that the change is, so that it covers no other. `number` is 0
-    before it is stored.
+    `digest` covers the whole change, so the permission fits no other. `number` is 0 until the store
+    has the approval.
     """
 
     scope: str
@@ -171,7 +171,7 @@ class Approval:
 
 @attrs.frozen(kw_only=True)
 class Hold:
-    """A key that is left alone because a change of it was undone; `entry` is the undo's number."""
+    """A key that routerd leaves alone after an undo; `entry` is the number of the undo."""
 
     scope: str
     table: str

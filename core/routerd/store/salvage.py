@@ -1,7 +1,7 @@
-"""A damaged state file: set aside, and everything in it that can still be read taken over.
+"""Sets a damaged state file aside and copies its readable records into a new one.
 
 The new file is complete before it takes the old one's name. A kill at any point leaves either the
-damaged file, which is found again at the next start, or the new one.
+damaged file, which the next start finds again, or the new one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import attrs
 
 from routerd.errors import StoreError
 from routerd.spi import Clock
+from routerd.store.access import sync_directory
 
 DAMAGED = ".damaged-"
 _FRESH = ".new"
@@ -27,21 +28,21 @@ _JSON_COLUMNS = ("body", "key_value", "before", "after")
 
 @attrs.frozen(kw_only=True)
 class Salvaged:
-    """What was taken over from a damaged file: records by table; `aside` is where that file is now."""
+    """The number of records by table that a new file has from the damaged one, now at `aside`."""
 
     aside: Path
     records: tuple[tuple[str, int], ...]
 
     def __str__(self) -> str:
-        """Return it in words."""
+        """Return the result in words."""
         kept = ", ".join(f"{count} {table}" for table, count in self.records if count) or "nothing"
-        return f"it was damaged and set aside as {self.aside.name}; taken over from it: {kept}"
+        return f"it was damaged and is set aside as {self.aside.name}; records kept from it: {kept}"
 
 
 def set_aside(path: Path, *, clock: Clock, prepare: Callable[[sqlite3.Connection], None]) -> Salvaged:
     """Put a new file in the place of the damaged `path`; `prepare` gives a connection its schema.
 
-    Raises `StoreError` when that is not possible, and then leaves the damaged file where it is.
+    On failure the damaged file stays where it is; raises `StoreError`.
     """
     fresh = path.with_name(path.name + _FRESH)
     aside = path.with_name(f"{path.name}{DAMAGED}{clock.now():%Y%m%dT%H%M%SZ}")
@@ -52,14 +53,14 @@ def set_aside(path: Path, *, clock: Clock, prepare: Callable[[sqlite3.Connection
         _replace(path, fresh, aside)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(
-            f"state file {path}: it is damaged, and a new one cannot be made beside it: {error}; "
-            "free some space or mend the disk"
+            f"state file {path}: it is damaged; routerd cannot make a new one beside it: {error}; "
+            "free some space or replace the disk"
         ) from error
     return Salvaged(aside=aside, records=records)
 
 
 def damaged_files(path: Path) -> tuple[Path, ...]:
-    """Return the files that were set aside earlier and that nobody has removed yet."""
+    """Return the damaged files of earlier starts that are still there."""
     found = path.parent.glob(f"{path.name}{DAMAGED}*")
     return tuple(sorted(each for each in found if not each.name.endswith(_SIDE_FILES)))
 
@@ -88,7 +89,7 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
         return 0
     listed, marks = ", ".join(columns), ", ".join("?" * len(columns))
     before = target.total_changes
-    # From both ends: what lies behind a damaged page can be reached from the other side.
+    # From both ends, to reach the rows behind a damaged page.
     for order in ("ASC", "DESC"):
         query = f"SELECT {listed} FROM {table} ORDER BY {columns[0]} {order}"  # noqa: S608 - our schema
         for row in _readable(source, query):
@@ -119,7 +120,7 @@ def _whole(columns: Sequence[str], row: Sequence[Any]) -> bool:  # Any: as above
 
 
 def _replace(path: Path, fresh: Path, aside: Path) -> None:
-    # The old log must be gone before the new file has the name: SQLite would play it into it.
+    # The old log must go before the new file has the name: SQLite would replay it into the new file.
     for suffix in _SIDE_FILES:
         side = path.with_name(path.name + suffix)
         if side.exists():
@@ -128,11 +129,7 @@ def _replace(path: Path, fresh: Path, aside: Path) -> None:
     aside.unlink(missing_ok=True)
     os.link(path, aside)
     fresh.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(path.parent)
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The store: claims, nonces, revocations, topologies, the journal, original values.
 
 Each public method is one transaction, on the disk when it returns. Methods block for about the
-time of one `fsync`; they may be called from any thread. Who may do what is not decided here.
+time of one `fsync` and are safe in every thread. The store decides nothing.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Store:
         self._clock = clock
         self._explain = explain
         self._lock = threading.Lock()
-        # Whoever reads does not wait for a commit's way to the disk.
+        # A read does not wait for a commit's way to the disk.
         self._reading = self._lock if reader is None else threading.Lock()
         self._denials = denials or Denials(path.with_suffix(".denied"))
-        access = Access(read=self._read, transaction=self._transaction)
-        self.admission = AdmissionBook(access, self._denials, clock.now)
-        self.journal = JournalBook(access, clock.now)
+        self._access = Access(read=self._read, transaction=self._transaction)
+        self.admission = AdmissionBook(self._access, self._denials, clock.now)
+        self.journal = JournalBook(self._access, clock.now)
 
     def close(self) -> None:
         """Close the file; a second time is a success."""
@@ -62,21 +62,21 @@ class Store:
             self._reader.close()
 
     def notes(self) -> list[str]:
-        """Return in words which damaged files were set aside and are still there."""
+        """Return in words which damaged files of earlier starts are still there."""
         return [
-            f"the state file {self.path} was damaged once and is set aside as {each.name}; leaves have "
-            "enrolled again, and revocations were kept; remove it when you have looked at it"
+            f"state file {self.path}: it was damaged once and is set aside as {each.name}; leaves have "
+            "enrolled again, and revocations were kept; inspect and remove the old file"
             for each in damaged_files(self.path)
         ]
 
     # --- admission (route reflector) -------------------------------------------------------------
 
     def admitted(self) -> tuple[AdmittedClaim, ...]:
-        """Return every claim that was admitted, also those that have ended or were revoked."""
+        """Return every admitted claim, including expired and revoked ones."""
         return self.admission.load().admitted
 
     def recall_revocations(self) -> None:
-        """Take over revocations that the file beside the state file knows better."""
+        """Copy revocations that are only in the file of `denials` into the state file."""
         known = {(each.policy, each.leaf_id, each.nonce): each for each in self.admission.load().revocations}
         missing = [found for key, found in self._denials.read().items() if known.get(key) != found]
         if missing:
@@ -85,12 +85,12 @@ class Store:
     # --- enrollment (leaf) -----------------------------------------------------------------------
 
     def topologies(self) -> dict[str, Topology]:
-        """Return what was fetched, by the name of the set."""
+        """Return the fetched topologies by the name of their set."""
         rows = self._read("SELECT rr_set, body FROM topologies")
         return {name: self._decode(body, Topology) for name, body in rows}
 
     def keep_topology(self, topology: Topology) -> None:
-        """Keep what was fetched, in place of what was fetched before for the same set."""
+        """Keep a fetched topology in place of the earlier one of its set."""
         with self._transaction() as execute:
             execute(
                 "INSERT INTO topologies VALUES (?, ?) "
@@ -99,42 +99,24 @@ class Store:
             )
 
     def own_claims(self) -> dict[str, Claim]:
-        """Return the claims that this leaf signed itself, by name."""
+        """Return the claims that this leaf signed, by name."""
         return {
             name: self._decode(body, Claim) for name, body in self._read("SELECT name, body FROM own_claims")
         }
 
     def keep_own_claim(self, claim: Claim) -> None:
-        """Keep a claim that this leaf signed, in place of the one of its name."""
+        """Keep a claim that this leaf signed, in place of the earlier one of its name."""
         with self._transaction() as execute:
             execute(
                 "INSERT INTO own_claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
                 (claim.name, dumps(claim)),
             )
 
-    # --- values that were on the host before us --------------------------------------------------
+    # --- values of the host from before our changes ----------------------------------------------
 
     def originals(self, scope: str) -> Originals:
         """Return the original values of one scope, such as `sysctl`."""
-        return Originals(self, scope)
-
-    def original_record(self, scope: str, key: str, value: str) -> None:
-        """Keep an original value, in place of an older one."""
-        with self._transaction() as execute:
-            execute(
-                "INSERT INTO originals VALUES (?, ?, ?) "
-                "ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value",
-                (scope, key, value),
-            )
-
-    def original_forget(self, scope: str, key: str) -> None:
-        """Drop an original value; one that is not kept is a success."""
-        with self._transaction() as execute:
-            execute("DELETE FROM originals WHERE scope = ? AND key = ?", (scope, key))
-
-    def original_all(self, scope: str) -> dict[str, str]:
-        """Return the original values of a scope by key."""
-        return dict(self._read("SELECT key, value FROM originals WHERE scope = ? ORDER BY key", (scope,)))
+        return Originals(self._access, scope)
 
     # --- how ---------------------------------------------------------------------------------------
 
@@ -156,7 +138,7 @@ class Store:
                     yield self._connection.execute
                     self._connection.execute("COMMIT")
                 except BaseException:
-                    # Also a commit that failed: SQLite may keep that transaction open.
+                    # Also after a failed commit: SQLite may keep that transaction open.
                     with contextlib.suppress(sqlite3.Error):
                         self._connection.execute("ROLLBACK")
                     raise
@@ -168,25 +150,32 @@ class Store:
             return loads(body, kind)
         except ValueError as error:
             raise StoreError(
-                f"state file {self.path}: a record is damaged; restore a copy, or move it away ({error})"
+                f"state file {self.path}: a record is damaged ({error}); restore a copy, or move it away"
             ) from error
 
 
 class Originals:
     """The original values of one scope."""
 
-    def __init__(self, store: Store, scope: str) -> None:
-        self._store = store
+    def __init__(self, access: Access, scope: str) -> None:
+        self._access = access
         self._scope = scope
 
     def record(self, key: str, value: str) -> None:
-        """Keep an original value, in place of an older one."""
-        self._store.original_record(self._scope, key, value)
+        """Keep an original value in place of an older one."""
+        with self._access.transaction() as execute:
+            execute(
+                "INSERT INTO originals VALUES (?, ?, ?) "
+                "ON CONFLICT (scope, key) DO UPDATE SET value = excluded.value",
+                (self._scope, key, value),
+            )
 
     def forget(self, key: str) -> None:
-        """Drop an original value; one that is not kept is a success."""
-        self._store.original_forget(self._scope, key)
+        """Drop an original value; an unknown key is a success."""
+        with self._access.transaction() as execute:
+            execute("DELETE FROM originals WHERE scope = ? AND key = ?", (self._scope, key))
 
     def all(self) -> Mapping[str, str]:
         """Return all original values by key."""
-        return self._store.original_all(self._scope)
+        query = "SELECT key, value FROM originals WHERE scope = ? ORDER BY key"
+        return dict(self._access.read(query, (self._scope,)))

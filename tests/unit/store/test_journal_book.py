@@ -1,4 +1,4 @@
-"""The journal's memory: what it keeps of each key and of all, what ends ownership, and decisions."""
+"""The journal: the entries that it keeps, the end of ownership, approvals and holds."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_many_changes_are_one_transaction_and_numbered_in_their_order(book: Jour
         (route(1, "eni-1", "eni-c"), True),
     ],
 )
-def test_what_puts_back_the_prior_value_ends_ownership(
+def test_a_change_back_to_the_prior_value_ends_ownership(
     book: JournalBook, ending: RouteChange, ours: bool
 ) -> None:
     made(book, route(1, "eni-b"))
@@ -96,14 +96,14 @@ def test_what_puts_back_the_prior_value_ends_ownership(
     assert bool(book.owned_keys(*PLACE)) == ours
 
 
-def test_the_value_to_restore_is_that_of_the_present_term(book: JournalBook) -> None:
+def test_the_value_to_restore_is_from_the_present_ownership(book: JournalBook) -> None:
     made(book, route(1, "eni-b"))
     made(book, route(1, "eni-1", "eni-b"))
     made(book, route(1, "eni-c"))
     assert book.owned(*PLACE)[str(route(1).key)].before == {"next_hop": "eni-c"}
 
 
-def test_the_first_entry_of_a_term_outlasts_any_number_of_later_ones(book: JournalBook) -> None:
+def test_the_first_entry_of_an_ownership_outlasts_any_number_of_later_ones(book: JournalBook) -> None:
     made(book, route(1, "eni-b"))
     for _ in range(3 * DEPTH):
         made(book, route(1))
@@ -113,20 +113,20 @@ def test_the_first_entry_of_a_term_outlasts_any_number_of_later_ones(book: Journ
     assert book.owned(*PLACE)[str(route(1).key)].before == {"next_hop": "eni-b"}
 
 
-def test_of_keys_that_are_no_longer_ours_only_the_latest_are_kept(book: JournalBook) -> None:
+def test_of_lost_keys_the_journal_keeps_only_the_latest_entries(book: JournalBook) -> None:
     made(book, route(0))
     keys = range(1, ENDED_DEPTH)
     made(book, *(route(last) for last in keys))
     made(book, *(removal(last) for last in keys))
     entries = book.entries()
     assert len(entries) == ENDED_DEPTH + 1
-    assert entries[0].key == str(route(0).key), "what is ours stays, however old"
+    assert entries[0].key == str(route(0).key), "an entry of a key of ours stays, however old"
     assert len(book.latest(20)) == 20
     assert book.latest(20)[-1].number == entries[-1].number
 
 
 def test_the_latest_are_found_without_reading_the_others(book: JournalBook, store: Store) -> None:
-    """The plan says so: by number, and no further than the limit."""
+    """The query plan walks by number, to the limit."""
     made(book, *(route(last) for last in range(50)))
     rows = store._connection.execute(
         "EXPLAIN QUERY PLAN SELECT number FROM journal WHERE (?1 IS NULL OR scope = ?1) "
@@ -136,7 +136,7 @@ def test_the_latest_are_found_without_reading_the_others(book: JournalBook, stor
     assert not any("TEMP B-TREE" in str(row) for row in rows), rows
 
 
-def test_an_undo_holds_its_key_and_its_own_undo_lets_go(book: JournalBook) -> None:
+def test_an_undo_holds_its_key_and_the_undo_of_the_undo_releases_it(book: JournalBook) -> None:
     made(book, route(1))
     undo = book.begin_undo(*PLACE, removal(1), undoes=1)
     (hold,) = book.holds()
@@ -159,7 +159,7 @@ def test_a_refused_undo_holds_nothing(book: JournalBook) -> None:
     assert book.holds() == ()
 
 
-def test_what_is_done_uses_up_the_approvals_of_its_key_alone(book: JournalBook) -> None:
+def test_a_change_that_is_done_uses_up_only_the_approvals_of_its_key(book: JournalBook) -> None:
     book.decide([approval(route(1), "a"), approval(route(1), "b"), approval(route(2), "c")])
     book.decide([approval(route(1), "a")])
     assert [each.digest for each in book.approvals()] == ["a", "b", "c"]
@@ -171,7 +171,7 @@ def test_what_is_done_uses_up_the_approvals_of_its_key_alone(book: JournalBook) 
     assert book.approvals("oci") == ()
 
 
-def test_a_file_of_before_is_brought_up_to_date(path: Path, fake_clock: FakeClock) -> None:
+def test_a_file_of_an_earlier_schema_is_migrated(path: Path, fake_clock: FakeClock) -> None:
     old = sqlite3.connect(path, isolation_level=None)
     for statements in MIGRATIONS[:2]:
         for statement in statements:
@@ -192,7 +192,7 @@ def test_a_file_of_before_is_brought_up_to_date(path: Path, fake_clock: FakeCloc
 
 
 class TestReading:
-    def test_it_sees_what_is_there_and_changes_nothing(
+    def test_reading_shows_the_content_and_changes_nothing(
         self, path: Path, store: Store, fake_clock: FakeClock
     ) -> None:
         made(store.journal, route(1))
@@ -204,7 +204,7 @@ class TestReading:
         assert path.read_bytes() == before
         assert len(store.journal.entries()) == 1
 
-    def test_a_closed_file_of_which_others_have_no_log_stays_alone(
+    def test_reading_leaves_a_closed_file_unchanged(
         self, path: Path, store: Store, fake_clock: FakeClock
     ) -> None:
         made(store.journal, route(1))
@@ -213,7 +213,7 @@ class TestReading:
         assert len(read_store(path, clock=fake_clock).journal.entries()) == 1
         assert before[path.name] == path.read_bytes()
 
-    def test_what_cannot_be_read_is_named(self, path: Path, fake_clock: FakeClock) -> None:
+    def test_the_error_names_an_unreadable_file(self, path: Path, fake_clock: FakeClock) -> None:
         with pytest.raises(StoreError, match=r"routerd\.db: it cannot be opened"):
             read_store(path, clock=fake_clock)
         assert not path.exists()
@@ -229,7 +229,7 @@ class TestReading:
             read_store(path, clock=fake_clock)
 
 
-def test_a_column_that_is_no_json_comes_as_its_text(book: JournalBook, store: Store) -> None:
+def test_a_column_that_is_not_json_comes_as_its_text(book: JournalBook, store: Store) -> None:
     made(book, route(1))
     book.decide([approval(route(1))])
     for table in ("journal", "approvals"):

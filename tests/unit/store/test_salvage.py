@@ -1,4 +1,4 @@
-"""A damaged state file: set aside, what can be read of it kept, and never a half-made one in its place."""
+"""A damaged state file: the store sets it aside and copies its readable records, completely or not at all."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def junk(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("harm", "least"), [(torn, LEAVES // 2), (junk, 0)])
-def test_it_is_set_aside_and_what_can_be_read_is_kept(
+def test_a_damaged_file_is_set_aside_and_its_readable_records_stay(
     harm: Callable[[Path], None], least: int, path: Path, fake_clock: FakeClock
 ) -> None:
     filled(path, fake_clock)
@@ -70,7 +70,7 @@ def test_it_is_set_aside_and_what_can_be_read_is_kept(
     kept = {each.claim.name for each in store.admitted()}
     assert len(kept) >= least
     assert kept <= {f"leaf-{number:03}" for number in range(LEAVES)}
-    # Whatever became of the file: who was revoked stays out.
+    # A revoked leaf stays out, whatever became of the file.
     assert store.admission.load().revocations == (revocation(fake_clock),)
     store.close()
 
@@ -81,10 +81,10 @@ def test_it_is_set_aside_and_what_can_be_read_is_kept(
     again.close()
 
 
-def test_who_only_looks_sets_nothing_aside(path: Path, fake_clock: FakeClock) -> None:
+def test_without_repair_nothing_is_set_aside(path: Path, fake_clock: FakeClock) -> None:
     junk(path)
     before = path.read_bytes()
-    with pytest.raises(DamagedFile, match="set aside at the next start"):
+    with pytest.raises(DamagedFile, match="set it aside at its next start"):
         open_store(path, clock=fake_clock, repair=False)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
@@ -119,7 +119,7 @@ def test_a_failure_at_any_step_loses_nothing(
     store.close()
 
 
-def test_records_that_are_no_json_are_left_behind(path: Path, fake_clock: FakeClock) -> None:
+def test_records_that_are_not_json_are_not_copied(path: Path, fake_clock: FakeClock) -> None:
     filled(path, fake_clock)
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE claims SET body = 'half' WHERE name = 'leaf-000'")
@@ -140,7 +140,7 @@ def test_a_disk_that_is_full_refuses_revocations_too(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with pytest.raises(StoreError, match=r"routerd\.denied: a revocation cannot be written"):
+        with pytest.raises(StoreError, match=r"routerd\.denied: it cannot be written"):
             store.admission.commit([revocation(fake_clock)])
     assert store.admission.load().revocations == ()
     later = attrs.evolve(revocation(fake_clock), lifted_at=datetime(2026, 7, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""What the store keeps, what it forgets, and what is ours by the journal."""
+"""The store: what it keeps, what it drops, and which keys are ours by the journal."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def finish(store: Store, number: int, outcome: str) -> None:
     store.journal.finish({number: outcome})
 
 
-def test_the_store_fits_where_it_is_used(store: Store) -> None:
+def test_the_store_implements_the_ports_of_its_users(store: Store) -> None:
     router: RouterStore = store
     originals: SysctlOriginals = store.originals("sysctl")
     assert router.admitted() == ()
@@ -78,7 +78,7 @@ def test_an_existing_file_becomes_private(path: Path, fake_clock: FakeClock) -> 
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_everything_is_there_after_a_restart(path: Path, store: Store, fake_clock: FakeClock) -> None:
+def test_a_restart_keeps_everything(path: Path, store: Store, fake_clock: FakeClock) -> None:
     topology = Topology(
         rr_set="rrs", reflectors=(Reflector(node="rr", transport_address=IPv4Address("192.0.2.1")),)
     )
@@ -126,8 +126,8 @@ def test_a_revoked_claim_stays_revoked(path: Path, store: Store, fake_clock: Fak
     assert again.admission.load().revocations == (revocation,)
 
 
-def test_a_revocation_is_known_though_the_state_file_forgot_it(path: Path, fake_clock: FakeClock) -> None:
-    """The second copy beside the state file is what keeps a revoked leaf out after a loss."""
+def test_a_revocation_survives_the_loss_of_the_state_file(path: Path, fake_clock: FakeClock) -> None:
+    """The second copy beside the state file keeps a revoked leaf out."""
     revocation = Revocation(
         policy="p", leaf_id="leaf-a", nonce="n", name="leaf-a", reason="lost", revoked_at=fake_clock.now()
     )
@@ -150,7 +150,7 @@ def test_a_revocation_is_known_though_the_state_file_forgot_it(path: Path, fake_
 
 
 class TestJournal:
-    def test_a_change_that_was_begun_is_ours(self, store: Store) -> None:
+    def test_a_change_without_an_outcome_is_ours(self, store: Store) -> None:
         number = begin(store, "aws", "routes", route(1))
         (entry,) = store.journal.entries()
         assert (entry.number, entry.verb, entry.outcome) == (number, "create", "")
@@ -161,13 +161,11 @@ class TestJournal:
     @pytest.mark.parametrize(
         ("outcome", "ours"), [("done", True), ("failed: timed out", True), ("refused: foreign", False)]
     )
-    def test_only_what_certainly_did_not_happen_is_not_ours(
-        self, store: Store, outcome: str, ours: bool
-    ) -> None:
+    def test_only_a_refused_change_is_not_ours(self, store: Store, outcome: str, ours: bool) -> None:
         finish(store, begin(store, "aws", "routes", route(1)), outcome)
         assert bool(store.journal.owned_keys("aws", "routes")) == ours
 
-    def test_what_was_deleted_is_no_longer_ours(self, store: Store) -> None:
+    def test_a_deleted_key_is_no_longer_ours(self, store: Store) -> None:
         finish(store, begin(store, "aws", "routes", route(1)), "done")
         finish(store, begin(store, "aws", "routes", route(2)), "done")
         deletion = begin(store, "aws", "routes", route(1, before="eni-1", after=None))
@@ -178,13 +176,13 @@ class TestJournal:
         one, two = str(route(1).key), str(route(2).key)
         assert kept == [(one, True), (two, False), (one, True)], "the story of a key is kept for people"
 
-    def test_a_deletion_that_failed_leaves_it_ours(self, store: Store) -> None:
+    def test_a_key_whose_deletion_failed_is_still_ours(self, store: Store) -> None:
         finish(store, begin(store, "aws", "routes", route(1)), "done")
         deletion = begin(store, "aws", "routes", route(1, before="eni-1", after=None))
         finish(store, deletion, "failed: 503")
         assert store.journal.owned_keys("aws", "routes") == {str(route(1).key)}
 
-    def test_the_value_before_the_first_change_is_kept_through_any_number_of_them(self, store: Store) -> None:
+    def test_any_number_of_changes_keeps_the_value_before_the_first(self, store: Store) -> None:
         refused = begin(store, "aws", "routes", route(1, before="igw"))
         finish(store, refused, "refused: 403")
         for count in range(60):

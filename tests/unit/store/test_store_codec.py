@@ -1,4 +1,4 @@
-"""Values survive the way to JSON and back."""
+"""Values survive JSON."""
 
 from __future__ import annotations
 
@@ -50,14 +50,12 @@ class Everything:
         expires_at=st.none() | times,
     )
 )
-def test_an_admitted_claim_comes_back_as_it_was(admitted: AdmittedClaim) -> None:
+def test_an_admitted_claim_survives_json(admitted: AdmittedClaim) -> None:
     assert loads(dumps(admitted), AdmittedClaim) == admitted
 
 
 @given(addresses, times, networks)
-def test_a_topology_comes_back_as_it_was(
-    address: IPv4Address, moment: datetime, network: IPv4Network
-) -> None:
+def test_a_topology_survives_json(address: IPv4Address, moment: datetime, network: IPv4Network) -> None:
     topology = Topology(
         rr_set="rrs",
         reflectors=(
@@ -103,5 +101,5 @@ def test_times_are_written_in_utc() -> None:
 
 @pytest.mark.parametrize("document", [{}, [], "x", {"claim": 3}, {"claim": {}, "admitted_at": "yesterday"}])
 def test_another_shape_is_refused(document: object) -> None:
-    with pytest.raises(ValueError, match="this is no AdmittedClaim"):
+    with pytest.raises(ValueError, match="not of the type AdmittedClaim"):
         from_json(document, AdmittedClaim)

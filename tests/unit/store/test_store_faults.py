@@ -1,4 +1,4 @@
-"""A crash, a full disk or a damaged file at any point: all or nothing, and words that help."""
+"""A crash, a full disk or a damaged file at any point: all or nothing, and an error with a remedy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ HOLD = Hold(scope="aws", table="routes", key="10.0.0.0/8", key_value="10.0.0.0/8
 
 
 class FaultyConnection:
-    """Passes everything on to a real connection, and fails the nth statement."""
+    """Passes each statement to a real connection, but fails the nth."""
 
     def __init__(self, inner: Connection) -> None:
         self.inner = inner
@@ -130,8 +130,8 @@ WRITES: dict[str, Callable[[Store, FakeClock], object]] = {
     "refuse an undo": lambda store, _: store.journal.finish({2: "refused: no"}),
     "decide": lambda store, _: store.journal.decide([APPROVAL], [HOLD]),
     "drop": lambda store, _: store.journal.drop_approvals([1]),
-    "original": lambda store, _: store.original_record("s", "k", "v"),
-    "forget": lambda store, _: store.original_forget("s", "kept"),
+    "original": lambda store, _: store.originals("s").record("k", "v"),
+    "forget": lambda store, _: store.originals("s").forget("kept"),
 }
 
 
@@ -145,7 +145,7 @@ def content(store: Store) -> tuple[object, ...]:
         store.journal.entries(),
         store.journal.approvals(),
         store.journal.holds(),
-        store.original_all("s"),
+        store.originals("s").all(),
     )
 
 
@@ -160,7 +160,7 @@ def test_a_failure_at_any_statement_changes_nothing(name: str, tmp_path: Path, f
         store.journal.begin("aws", "routes", [CHANGE])
         store.journal.begin_undo("aws", "routes", CHANGE, undoes=1)
         store.journal.decide([attrs.evolve(APPROVAL, digest="kept")])
-        store.original_record("s", "kept", "v")
+        store.originals("s").record("kept", "v")
         before = content(store)
         connection.countdown = nth
         failure = ""
@@ -179,7 +179,7 @@ def test_a_failure_at_any_statement_changes_nothing(name: str, tmp_path: Path, f
     pytest.fail("the write has more statements than were tried")
 
 
-def test_reading_says_what_is_wrong_too(tmp_path: Path, fake_clock: FakeClock) -> None:
+def test_a_read_error_has_words_too(tmp_path: Path, fake_clock: FakeClock) -> None:
     store, connection = faulty(tmp_path / "routerd.db", fake_clock)
     connection.countdown = 1
     with pytest.raises(StoreError, match=r"routerd\.db: the disk is full"):
@@ -192,8 +192,8 @@ def test_reading_says_what_is_wrong_too(tmp_path: Path, fake_clock: FakeClock) -
         (sqlite3.SQLITE_FULL, "free some space"),
         (sqlite3.SQLITE_READONLY, "cannot be written"),
         (sqlite3.SQLITE_IOERR_FSYNC, "kernel's log"),
-        (sqlite3.SQLITE_CORRUPT, "set aside"),
-        (sqlite3.SQLITE_BUSY, "another routerd"),
+        (sqlite3.SQLITE_CORRUPT, "set it aside"),
+        (sqlite3.SQLITE_BUSY, "stop the other routerd"),
         (sqlite3.SQLITE_INTERNAL, "boom"),
     ],
 )
@@ -215,7 +215,7 @@ def test_a_file_of_a_newer_routerd_is_refused(tmp_path: Path, fake_clock: FakeCl
         open_store(path, clock=fake_clock)
 
 
-def test_a_damaged_record_is_set_aside_alone(tmp_path: Path, fake_clock: FakeClock) -> None:
+def test_a_damaged_record_is_quarantined_without_the_others(tmp_path: Path, fake_clock: FakeClock) -> None:
     path = tmp_path / "routerd.db"
     store = open_store(path, clock=fake_clock)
     _admit(store, fake_clock)
@@ -227,7 +227,7 @@ def test_a_damaged_record_is_set_aside_alone(tmp_path: Path, fake_clock: FakeClo
     assert [each.claim.name for each in state.admitted] == ["leaf-a"]
     assert [each.name for each in state.quarantined] == ["x"]
     assert "damaged" in state.quarantined[0].reason
-    # A revocation of which only the key can be read still is one.
+    # A revocation with a readable key and a damaged body still revokes.
     assert [(each.leaf_id, each.lifted_at) for each in state.revocations] == [("leaf-x", None)]
 
 
@@ -236,7 +236,7 @@ def test_a_missing_directory_is_named(tmp_path: Path, fake_clock: FakeClock) -> 
         open_store(tmp_path / "none" / "routerd.db", clock=fake_clock)
 
 
-def test_a_schema_that_cannot_be_made_leaves_none_behind(tmp_path: Path, fake_clock: FakeClock) -> None:
+def test_a_failed_migration_leaves_no_part_of_the_schema(tmp_path: Path, fake_clock: FakeClock) -> None:
     path = tmp_path / "routerd.db"
     for nth in range(4, 18):
         connection = FaultyConnection(sqlite3.connect(path, isolation_level=None))
@@ -265,7 +265,7 @@ for n in range(100_000):
 
 
 @pytest.mark.parametrize("acknowledged", [1, 7, 23])
-def test_what_was_acknowledged_before_a_kill_is_there_after_it(
+def test_an_acknowledged_write_survives_a_kill(
     acknowledged: int, tmp_path: Path, fake_clock: FakeClock
 ) -> None:
     path = tmp_path / "routerd.db"
