@@ -14,7 +14,7 @@ import pytest
 
 from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
 from routerd.kernel.addresses import AddressTable
-from routerd.kernel.firewall import FirewallTable
+from routerd.kernel.firewall.table import FirewallTable
 from routerd.kernel.routes.table import RouteTable
 from routerd.kernel.sysctl import SysctlTable
 from routerd.model.change import Change

@@ -1,5 +1,5 @@
-"""The Linux network stack. The only part of the core that speaks netlink.
+"""The Linux network stack; only this part of the core speaks netlink.
 
-`netlink` sends requests and translates errors, `links` implements `routerd.spi.Kernel`, `events` says
-that something has changed.
+`netlink` sends requests and translates errors, `links` implements `routerd.spi.Kernel`, `events` reports
+changes. Plugins with less common needs (WireGuard, fou ports) bring their own clients.
 """

@@ -1,12 +1,16 @@
-"""The kernel's own word that links, addresses, routes or packet filter rules have changed.
+"""The kernel's notifications that links, addresses, routes or packet filter rules have changed.
 
-A notification is only a reason to look, so none is read further than to see that it can concern
-us. How often is looked is bounded, whoever changes things and however often: what happens at the
-same time is one event, and under a steady stream the pauses grow. A stream that overflows the
-socket is an event too, and then as good as any.
+A notification only makes the loop read the kernel again, so this module reads of each one only whether
+it can concern us.
 
-IPv4 routes that vanish with their link or address are not announced by the kernel, but the link or
-the address is. The rules of iptables' legacy variant are announced by nobody.
+What complicates this:
+
+* A routing daemon beside us can send thousands of notifications a second. The kernel filters foreign
+  routes out; simultaneous changes are one event; under a steady stream the pauses grow.
+* A stream that overflows the socket hides what changed, so an overflow counts as every kind of change.
+* Our own changes come back as notifications. The reading after them must find nothing to do.
+* The kernel does not announce IPv4 routes that vanish with their link or address, only the link or the
+  address. Nothing announces the rules of iptables' legacy variant; the resync finds them.
 """
 
 from __future__ import annotations
@@ -27,16 +31,16 @@ from routerd.model.route import ROUTE_PROTOCOL
 from routerd.spi import Clock, Logger
 
 SETTLE = 0.1
-"""Seconds for what belongs to one change to arrive."""
+"""Seconds in which the notifications of one change arrive."""
 
 PAUSE = 0.5
-"""Seconds between two looks, at least."""
+"""Minimum seconds between two events."""
 
 LOOKS, REFILL = 10, 5.0
-"""Looks that may follow each other, and the seconds after which one more may: the rate of a stream."""
+"""Number of events in quick succession, and seconds until one more is allowed."""
 
 _AT_ONCE = 512
-"""Datagrams read at a time; a buffer that holds more is emptied at the next look."""
+"""Datagrams per reading; the next reading takes the rest."""
 
 _RECEIVE_BUFFER = 256 << 10
 _DATAGRAM = 64 << 10
@@ -48,19 +52,19 @@ _OF_LINKS = frozenset({16, 17, 20, 21})
 """RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR."""
 
 _LINKS, _OTHERS = "links", "others"
-"""What a change was of."""
+"""The subjects of a change."""
 
 _TYPE_OFFSET, _PROTOCOL_OFFSET = 4, 16 + 5
-"""Where struct nlmsghdr has its type, and struct rtmsg, which follows it, the route's protocol."""
+"""Bytes before the type in struct nlmsghdr, and before the protocol in struct rtmsg behind it."""
 
 _SO_ATTACH_FILTER = 26
 _LOAD_HALF, _LOAD_BYTE, _JUMP_EQUAL, _RETURN = 0x28, 0x30, 0x15, 0x06
 
 
 class KernelEvents:
-    """Calls `on_event` soon after something has changed that can concern us; `run` never ends.
+    """Calls `on_event` soon after a change that can concern us; `run` never ends.
 
-    Before it `on_links` is called, if links or addresses are among what has changed.
+    If links or addresses have changed, it calls `on_links` first.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class KernelEvents:
         """Listen until cancelled; `ProviderError` when the kernel does not let us."""
         sockets = self._listen(self._log)
         try:
-            # Something may have changed before we listened.
+            # The kernel may have changed before we listened.
             self._on_event()
             await self._follow(sockets)
         finally:
@@ -104,19 +108,18 @@ class KernelEvents:
             now = self._clock.monotonic()
             looks = min(float(LOOKS), looks + (now - counted) / REFILL) - 1
             counted = now
-            # Nothing is read meanwhile, so a stream costs no more than its looks. Our own answer to
-            # the event comes in here too, and is one more of them: it must find nothing to do.
+            # Nothing is read during this pause, so a stream costs no more than its events.
             await self._clock.sleep(max(PAUSE, (1 - looks) * REFILL))
 
 
 def open_sockets(log: Logger) -> list[socket.socket]:
-    """Return sockets that are told of changes; without nftables' one, drift there is seen by the resync."""
+    """Return sockets for notifications; without the one of nftables only the resync sees its drift."""
     groups = (_RTNLGRP_LINK, _RTNLGRP_IPV4_IFADDR, _RTNLGRP_IPV4_ROUTE)
     try:
         sockets = [_subscribed(socket.NETLINK_ROUTE, groups)]
     except OSError as error:
         raise translate("listen to rtnetlink", error.errno or 0) from error
-    # A kernel that has no such filters lacks only the thrift: see `_concerns_us`.
+    # Without such a filter `_concerns_us` drops the same messages, at a higher cost.
     with contextlib.suppress(OSError):
         _attach_filter(sockets[0])
     try:
@@ -141,7 +144,7 @@ def _subscribed(family: int, groups: Sequence[int]) -> socket.socket:
 
 
 def _attach_filter(sock: socket.socket) -> None:
-    """Have the kernel drop the routes of others, so that a routing daemon's churn costs us nothing."""
+    """Make the kernel drop notifications of foreign routes: a routing daemon's churn then costs nothing."""
     # BPF loads are big-endian, and the header is in the order of the host: hence htons.
     program = (
         (_LOAD_HALF, 0, 0, _TYPE_OFFSET),
@@ -158,7 +161,7 @@ def _attach_filter(sock: socket.socket) -> None:
 
 
 def _drain(sockets: Sequence[socket.socket]) -> set[str]:
-    """Read what is there; return what of it can concern us."""
+    """Read the sockets; return the subjects of changes that can concern us."""
     found: set[str] = set()
     for each in sockets:
         for _ in range(_AT_ONCE):
@@ -169,7 +172,7 @@ def _drain(sockets: Sequence[socket.socket]) -> set[str]:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise translate("listen to the kernel", error.errno or 0) from error
-                # More happened than the socket holds, so anything may have.
+                # The socket lost notifications, so everything may have changed.
                 found |= {_LINKS, _OTHERS}
                 continue
             if _concerns_us(data):
@@ -185,7 +188,7 @@ def _concerns_us(data: bytes) -> bool:
 
 
 def _is_of_links(sock: socket.socket, data: bytes) -> bool:
-    """Say whether a message is of a link or an address; the packet filter numbers its own otherwise."""
+    """Say whether a message is about a link or an address; the packet filter has its own numbers."""
     if getattr(sock, "proto", 0) == _NETLINK_NETFILTER or len(data) <= _PROTOCOL_OFFSET:
         return False
     return struct.unpack_from("=H", data, _TYPE_OFFSET)[0] in _OF_LINKS

@@ -1,9 +1,9 @@
 """Links of this network namespace: `routerd.spi.Kernel` on rtnetlink.
 
-The kernel ignores `IFLA_IFALIAS` in the message that creates a link, so a link is made down and
-without addresses, gets its alias in the next message, and only then is raised. A crash between
-the two leaves a link that is down, bare and otherwise exactly what was asked for; `add_link`
-takes that one, and no other, for its own unfinished work.
+The kernel ignores `IFLA_IFALIAS` in the message that creates a link. So routerd makes a link down and
+without addresses, sets its alias in the next message, and then raises it. A crash between the two
+leaves a link that is down, bare and otherwise as desired; `add_link` takes only such a link for its
+own unfinished work.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface
-from socket import AF_INET
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError, UnsupportedError
-from routerd.kernel.netlink import ask, collect, errno_of
+from routerd.errors import PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.kernel.netlink import ask, change_address, errno_of, read_links
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.model.tunnel import UdpEncapsulation
 from routerd.spi.kernel import ALIAS_PREFIX, Link, LinkSpec
@@ -30,7 +27,7 @@ ODD_KEY = -1
 
 _PREFIXES = {"ipip": "ipip", "gre": "gre"}
 _IMPOSSIBLE_NAME = "rd/probe"
-"""No device may have a slash in its name, so a request with it never makes one."""
+"""A name that the kernel always refuses, because of its slash."""
 
 
 class NetlinkKernel:
@@ -38,17 +35,10 @@ class NetlinkKernel:
 
     async def links(self) -> Mapping[LinkName, Link]:
         """Return all links, ours and foreign, by name."""
-
-        async def read(socket: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
-            links = await collect(await socket.link("dump"))
-            return links, await collect(await socket.addr("dump", family=AF_INET))
-
-        links, addresses = await ask("read links", read)
+        links, addresses = await read_links()
         by_index: dict[int, list[IPv4Interface]] = {}
-        for message in addresses:
-            interface = _interface(message)
-            if interface is not None:
-                by_index.setdefault(message["index"], []).append(interface)
+        for message, address in addresses:
+            by_index.setdefault(message["index"], []).append(address)
         found = [_link(message, tuple(sorted(by_index.get(message["index"], ())))) for message in links]
         return {link.name: link for link in found}
 
@@ -79,9 +69,9 @@ class NetlinkKernel:
         present = (await self.links()).get(spec.name)
         if present is not None:
             if present.owner is not None:
-                raise TransientError(f"link {spec.name} exists already")
+                raise TransientError(f"link {spec.name}: it exists already")
             if not _is_unfinished(present, spec):
-                raise _foreign(present)
+                raise present.foreign()
             await self._delete(present)
         await ask(
             f"add link {spec.name} of kind {spec.kind}",
@@ -89,7 +79,7 @@ class NetlinkKernel:
         )
         made = (await self.links()).get(spec.name)
         if made is None or made.alias:
-            raise TransientError(f"link {spec.name} was taken or removed while it was being made")
+            raise TransientError(f"link {spec.name}: another program took or removed it during its creation")
         await self._configure(made, spec.owner, spec.mtu, spec.addresses)
 
     async def set_link(
@@ -103,9 +93,9 @@ class NetlinkKernel:
         """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
         present = (await self.links()).get(name)
         if present is None:
-            raise TransientError(f"link {name} does not exist")
+            raise TransientError(f"link {name}: it does not exist")
         if present.alias and present.owner is None:
-            raise _foreign(present)
+            raise present.foreign()
         await self._configure(present, owner, mtu, addresses)
 
     async def delete_link(self, name: LinkName) -> None:
@@ -114,7 +104,7 @@ class NetlinkKernel:
         if present is None:
             return
         if present.owner is None:
-            raise _foreign(present)
+            raise present.foreign()
         await self._delete(present)
 
     async def _configure(
@@ -130,25 +120,13 @@ class NetlinkKernel:
             what = f"set link {link.name} (mtu {mtu})"
             await ask(what, lambda socket: socket.link("set", index=link.index, **settings))
         for address in set(link.addresses) - set(addresses):
-            await self._address("del", link, address, gone=errno.EADDRNOTAVAIL)
+            await change_address("del", link.name, link.index, address)
         for address in sorted(set(addresses) - set(link.addresses)):
-            await self._address("add", link, address, gone=errno.EEXIST)
+            await change_address("add", link.name, link.index, address)
         if not link.up:
             await ask(
                 f"raise link {link.name}", lambda socket: socket.link("set", index=link.index, state="up")
             )
-
-    async def _address(self, verb: str, link: Link, address: IPv4Interface, *, gone: int) -> None:
-        try:
-            await ask(
-                f"{verb} address {address} on {link.name}",
-                lambda socket: socket.addr(
-                    verb, index=link.index, address=str(address.ip), prefixlen=address.network.prefixlen
-                ),
-            )
-        except ProviderError as exc:
-            if errno_of(exc) != gone:
-                raise
 
     async def _delete(self, link: Link) -> None:
         try:
@@ -156,11 +134,6 @@ class NetlinkKernel:
         except ProviderError as exc:
             if errno_of(exc) != errno.ENODEV:
                 raise
-
-
-def _foreign(link: Link) -> NotOwnedError:
-    alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
-    return NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")
 
 
 def _is_unfinished(link: Link, spec: LinkSpec) -> bool:
@@ -173,7 +146,7 @@ def _is_unfinished(link: Link, spec: LinkSpec) -> bool:
 
 
 def _attributes(spec: LinkSpec) -> dict[str, Any]:
-    """Return the arguments for pyroute2; fields that the kind does not know are left out."""
+    """Return the arguments for pyroute2, only those that the kind has."""
     values: dict[str, Any] = {"ifname": spec.name, "kind": spec.kind}
     prefix = _PREFIXES.get(spec.kind)
     if prefix is None:
@@ -194,13 +167,7 @@ def _attributes(spec: LinkSpec) -> dict[str, Any]:
     return values
 
 
-def _interface(message: Any) -> IPv4Interface | None:  # noqa: ANN401 - pyroute2 messages are untyped
-    # On a point-to-point address IFA_ADDRESS is the peer and IFA_LOCAL ours.
-    text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    return IPv4Interface(f"{text}/{message['prefixlen']}") if text else None
-
-
-def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: ANN401 - as above
+def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: ANN401 - pyroute2 messages are untyped
     info = message.get_attr("IFLA_LINKINFO")
     kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
     data = info.get_attr("IFLA_INFO_DATA") if info and kind in _PREFIXES else None
@@ -232,8 +199,8 @@ def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: 
 
 
 def _key(field: Callable[[str], Any]) -> int | None:
-    """Return the key of a GRE device; one that no key describes differs from every tunnel of ours."""
-    # Flags decide: the kernel reports a key of zero where there is none.
+    """Return the key of a GRE device; `ODD_KEY` differs from every tunnel of ours."""
+    # The flags decide: without a key the kernel reports zero.
     flags, key = field("IFLAGS") or 0, field("IKEY") or 0
     if (field("OFLAGS") or 0, field("OKEY") or 0) != (flags, key):
         return ODD_KEY

@@ -1,4 +1,4 @@
-"""One way to ask rtnetlink: with a deadline, dumps repeated when interrupted, errors translated."""
+"""Requests to rtnetlink: with a deadline, a retry of interrupted dumps, and translated errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Interface
+from socket import AF_INET
 from typing import Any, TypeVar
 
 from pyroute2 import AsyncIPRoute
@@ -26,8 +28,8 @@ Request = Callable[[AsyncIPRoute], Awaitable[T]]
 async def ask(what: str, request: Request[T]) -> T:
     """Run `request` on a socket of its own and return its result.
 
-    `what` begins the error text. Raises `TransientError`, `PermanentError`, `UnsupportedError`;
-    a `NetlinkError` whose errno means something to the caller is found as the `__cause__`.
+    `what` begins the error text. Raises `TransientError`, `PermanentError`, `UnsupportedError`; its
+    `__cause__` is the `NetlinkError`, for callers that know its errno.
     """
     for attempt in range(_DUMP_ATTEMPTS):
         try:
@@ -35,7 +37,7 @@ async def ask(what: str, request: Request[T]) -> T:
                 async with AsyncIPRoute() as socket:
                     return await request(socket)
         except NetlinkDumpInterrupted:
-            # NLM_F_DUMP_INTR: something changed while we read, so the answer may be torn.
+            # NLM_F_DUMP_INTR: the table changed during the dump, so the answer may be torn.
             if attempt == _DUMP_ATTEMPTS - 1:
                 break
         except TimeoutError as exc:
@@ -52,8 +54,43 @@ async def collect(answer: Any) -> list[Any]:  # noqa: ANN401 - pyroute2 messages
     return [message async for message in answer]
 
 
+async def read_links() -> tuple[list[Any], list[tuple[Any, IPv4Interface]]]:
+    """Return the messages of all links and of all IPv4 addresses, each address also as a value."""
+
+    async def read(socket: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
+        links = await collect(await socket.link("dump"))
+        return links, await collect(await socket.addr("dump", family=AF_INET))
+
+    links, addresses = await ask("read links and addresses", read)
+    found: list[tuple[Any, IPv4Interface]] = []
+    for message in addresses:
+        # On a point-to-point address IFA_ADDRESS is the peer and IFA_LOCAL ours.
+        text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+        if text:
+            found.append((message, IPv4Interface(f"{text}/{message['prefixlen']}")))
+    return links, found
+
+
+_GONE = {"add": errno.EEXIST, "del": errno.EADDRNOTAVAIL}
+"""The answers that say that an address is there, or gone, already."""
+
+
+async def change_address(verb: str, what: str, index: int, address: IPv4Interface, **fields: int) -> None:
+    """Add or delete an address of the link `index`; it is a success if that has happened already."""
+    try:
+        await ask(
+            f"{verb} address {address} on {what}",
+            lambda socket: socket.addr(
+                verb, index=index, address=str(address.ip), prefixlen=address.network.prefixlen, **fields
+            ),
+        )
+    except ProviderError as exc:
+        if errno_of(exc) != _GONE[verb]:
+            raise
+
+
 def errno_of(error: ProviderError) -> int:
-    """Return the errno that `error` was translated from, 0 for none."""
+    """Return the errno behind `error`, 0 for none."""
     cause = error.__cause__
     if isinstance(cause, NetlinkError):
         return int(cause.code)
@@ -64,9 +101,9 @@ def translate(what: str, code: int) -> ProviderError:
     """Return our error for an errno of netlink."""
     text = f"{what}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
     if code == errno.EOPNOTSUPP:
-        return UnsupportedError(f"{text}; this kernel lacks the module")
+        return UnsupportedError(f"{text}; this kernel lacks the module; install or load it")
     if code == errno.EPERM:
-        return PermanentError(f"{text}; routerd needs CAP_NET_ADMIN")
+        return PermanentError(f"{text}; give routerd CAP_NET_ADMIN")
     if code in _PERMANENT:
         return PermanentError(text)
     return TransientError(text)

@@ -1,8 +1,8 @@
-"""How a restarted routerd recognises what is its own on this host.
+"""The marks by which a restarted routerd recognises its own things on this host.
 
 Links carry an alias (`routerd.spi.ALIAS_PREFIX`), routes a protocol number, packet filter rules a
-comment or their own table, sysctls a recorded original value. What carries none of these is
-foreign: it is neither replaced nor removed.
+comment or their own table, sysctls a recorded original value. A thing without such a mark is foreign:
+routerd neither replaces nor removes it.
 
 To see `proto routerd` instead of `proto 147` in `ip route`, write `RT_PROTOS_LINE` to
 `/etc/iproute2/rt_protos.d/routerd.conf`; routerd itself does not need it.

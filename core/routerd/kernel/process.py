@@ -9,14 +9,14 @@ from routerd.errors import PermanentError, TransientError, UnsupportedError
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DEADLINE = 15.0
-"""Seconds; a packet filter program waits at most 5 of them for the lock of another."""
+"""Seconds for one program; a packet filter program waits up to 5 of them for the lock of another."""
 
 
 async def run(*words: str, text: str = "") -> str:
     """Run a program with `text` as its input and return its output.
 
     Raises `UnsupportedError` when it is not installed, `PermanentError` with its own words when
-    it fails, `TransientError` after 15 s. A cancelled program is killed and waited for.
+    it fails, `TransientError` after 15 s. A cancellation kills the program and waits for its end.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -27,14 +27,14 @@ async def run(*words: str, text: str = "") -> str:
             env={"PATH": os.environ.get("PATH", "") + ":" + _PATH, "LC_ALL": "C"},
         )
     except FileNotFoundError as exc:
-        raise UnsupportedError(f"{words[0]} is not installed") from exc
+        raise UnsupportedError(f"{words[0]}: it is not installed; install it") from exc
     except OSError as exc:
-        raise TransientError(f"{words[0]} cannot be started: {exc.strerror}") from exc
+        raise TransientError(f"{words[0]}: it cannot be started: {exc.strerror}") from exc
     try:
         async with asyncio.timeout(DEADLINE):
             output, errors = await process.communicate(text.encode())
     except TimeoutError as exc:
-        raise TransientError(f"{words[0]} did not end within {DEADLINE:g} s") from exc
+        raise TransientError(f"{words[0]}: it did not end within {DEADLINE:g} s") from exc
     finally:
         if process.returncode is None:
             process.kill()

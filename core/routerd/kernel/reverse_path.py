@@ -1,4 +1,4 @@
-"""Reverse path filtering (RFC 3704) as the kernel does it: which devices drop what. Reads only."""
+"""The kernel's reverse path filtering (RFC 3704): the devices that filter strictly. Reads only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DEFAULTS = frozenset({"all", "default"})
 
 @attrs.frozen(kw_only=True)
 class StrictLink:
-    """A device that drops what comes in from an address to which another device leads.
+    """A device that drops packets whose source address is reached over another device.
 
-    The kernel uses the larger of the device's own `rp_filter` and that of `all`; 2 is loose. So a
-    device can be made loose by itself, and strict by `all` (`by_all`).
+    The kernel uses the larger of the device's own `rp_filter` and that of `all`; 2 is loose. So its
+    own setting can make a device loose, and `all` can make it strict (`by_all`).
     """
 
     link: LinkName
@@ -26,7 +26,7 @@ class StrictLink:
 
     @property
     def setting(self) -> str:
-        """Return the sysctl that makes it strict."""
+        """Return the sysctl that makes the device strict."""
         return f"net.ipv4.conf.{'all' if self.by_all else self.link}.rp_filter"
 
 
@@ -43,4 +43,4 @@ def _value(device: Path) -> int:
     try:
         return int((device / "rp_filter").read_text())
     except (OSError, ValueError):
-        return 0  # it went away, or this kernel does not filter
+        return 0  # the device is gone, or this kernel does not filter

@@ -1,9 +1,14 @@
-"""Kernel settings below /proc/sys as a table; undoing one restores what was there before.
+"""Kernel settings below /proc/sys as a table; a deletion restores the value from before us.
 
-A setting is ours when its original value is recorded. The record is written before the setting,
-so that a crash between the two loses nothing. Some settings move others: the kernel that is told to
-forward, or not to, sets the forwarding of every device too, and whether redirects are accepted.
-What had been set otherwise before is recorded together with the original, and put back with it.
+A setting is ours when its original value is recorded.
+
+What complicates this:
+
+* A crash must not lose an original, so the record is on the disk before the setting changes. All
+  originals of a batch are read before the first change, because settings move each other.
+* Some settings move others: a change of `ip_forward` sets the forwarding of every device, and whether
+  redirects are accepted. The record has their differing values too, and a deletion restores them.
+* The setting of a link vanishes with the link. A link that returns has new originals.
 """
 
 from __future__ import annotations
@@ -29,14 +34,14 @@ _PER_LINK = re.compile(r"(net)\.(ipv4|ipv6|mpls)\.(conf|neigh)\.(.+)\.([^.]+)\Z"
 
 
 class Originals(Protocol):
-    """Where the values before our first change are kept, over restarts."""
+    """The values from before our first change, kept over restarts."""
 
     def record(self, key: str, value: str) -> None:
-        """Keep the original value of a setting, in place of an older one."""
+        """Keep the original value of a setting in place of an older one."""
         ...
 
     def forget(self, key: str) -> None:
-        """Drop a setting; one that is not kept is a success."""
+        """Drop a setting; an unknown key is a success."""
         ...
 
     def all(self) -> Mapping[str, str]:
@@ -45,10 +50,10 @@ class Originals(Protocol):
 
 
 class SysctlTable:
-    """Implements `spi.Table[str, str]`; keys are written as in sysctl(8), `net.ipv4.ip_forward`.
+    """Implements `spi.Table[str, str]`; keys are as in sysctl(8), `net.ipv4.ip_forward`.
 
-    A link's name may have dots in `net.ipv4.conf.<link>.<setting>`; any key may also be written
-    with slashes. Values are compared with runs of blanks as one blank.
+    A link's name may have dots in `net.ipv4.conf.<link>.<setting>`; a key may also have slashes.
+    In a comparison of values a run of blanks is one blank.
     """
 
     def __init__(self, originals: Originals, *, root: Path = Path("/proc/sys")) -> None:
@@ -63,7 +68,7 @@ class SysctlTable:
     async def apply(self, changes: Sequence[Change[str, str]]) -> Mapping[str, ProviderError]:
         """Record and set, or restore and forget."""
         failures: dict[str, ProviderError] = {}
-        # What moves others comes first, both ways: what is asked for by name has the last word.
+        # A setting that moves others goes first, both ways, so that an explicit change has the last word.
         in_turn = sorted(changes, key=lambda change: self._moved_by(change.key) is None)
         for step in (self._record, self._make):
             for change in in_turn:
@@ -86,11 +91,11 @@ class SysctlTable:
             except FileNotFoundError:
                 self._vanished.add(key)
             except OSError as exc:
-                raise TransientError(f"sysctl {key}: cannot be read: {exc.strerror}") from exc
+                raise TransientError(f"sysctl {key}: it cannot be read: {exc.strerror}") from exc
         return observed
 
     def _record(self, change: Change[str, str]) -> None:
-        """Keep the original of a setting that is to be made; done for all before the first is made."""
+        """Keep the original of a setting before its change."""
         key = change.key
         if change.after is None:
             return
@@ -99,12 +104,12 @@ class SysctlTable:
             present = _plain(path.read_text())
         except FileNotFoundError as exc:
             raise TransientError(
-                f"sysctl {key} does not exist; its link or kernel module is missing"
+                f"sysctl {key}: it does not exist; its link or kernel module is missing"
             ) from exc
         except OSError as exc:
-            raise PermanentError(f"sysctl {key}: cannot be read: {exc.strerror}") from exc
+            raise PermanentError(f"sysctl {key}: it cannot be read: {exc.strerror}") from exc
         if key not in self._originals.all() or key in self._vanished:
-            # A link that went and came back has settings of its own again.
+            # A link that went and returned has new settings.
             moved = self._moved(key, present) if present != _plain(change.after) else ()
             self._originals.record(key, "\n".join((present, *moved)))
             self._vanished.discard(key)
@@ -135,7 +140,7 @@ class SysctlTable:
         return None
 
     def _moved(self, key: str, value: str) -> list[str]:
-        """Return what would not be as it is now once the setting had been away from `value` and back."""
+        """Return the settings that a change away from `value` and back would not restore."""
         directory = self._moved_by(key)
         if directory is None:
             return []
@@ -160,11 +165,11 @@ class SysctlTable:
             path.write_text(value + "\n")
         except FileNotFoundError as exc:
             if not restoring:
-                raise TransientError(f"sysctl {key} went away while it was being set") from exc
+                raise TransientError(f"sysctl {key}: it vanished during the change") from exc
         except OSError as exc:
             if exc.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
                 raise PermanentError(
-                    f"sysctl {key}: not permitted to write {value}; is /proc/sys read-only here?"
+                    f"sysctl {key}: routerd may not write {value}; mount /proc/sys read-write"
                 ) from exc
             raise PermanentError(f"sysctl {key}: the kernel refuses {value}: {exc.strerror}") from exc
 
@@ -173,7 +178,7 @@ class SysctlTable:
         dotted = list(per_link.groups()) if per_link else key.split(".")
         parts = key.split("/") if "/" in key else dotted
         if not all(_SAFE.match(part) for part in parts):
-            raise PermanentError(f"sysctl {key}: no such name can exist")
+            raise PermanentError(f"sysctl {key}: not a valid name; write one such as net.ipv4.ip_forward")
         return self._root.joinpath(*parts)
 
 

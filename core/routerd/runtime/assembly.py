@@ -14,7 +14,7 @@ import attrs
 
 from routerd.errors import ControlError, StoreError
 from routerd.kernel.addresses import AddressTable
-from routerd.kernel.firewall import FirewallTable
+from routerd.kernel.firewall.table import FirewallTable
 from routerd.kernel.links import NetlinkKernel
 from routerd.kernel.routes.table import RouteTable
 from routerd.kernel.sysctl import SysctlTable

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import attrs
 
+from routerd.errors import NotOwnedError
 from routerd.model.names import LinkName
 from routerd.model.tunnel import UdpEncapsulation
 
@@ -48,6 +49,19 @@ class Link:
         if not self.alias.startswith(ALIAS_PREFIX):
             return None
         return self.alias.removeprefix(ALIAS_PREFIX)
+
+    @property
+    def owner_if_up(self) -> str:
+        """Return the owner of a link of ours that is up, else nothing.
+
+        A tunnel table observes this owner, so that a link that is down differs and is raised.
+        """
+        return (self.owner or "") if self.up else ""
+
+    def foreign(self) -> NotOwnedError:
+        """Return the error for a change that finds this link, which is not ours, in the way."""
+        alias = f"its alias is {self.alias!r}" if self.alias else "it has no alias"
+        return NotOwnedError(f"link {self.name}: it exists and is not ours; {alias}; rename or delete it")
 
 
 @attrs.frozen(kw_only=True)

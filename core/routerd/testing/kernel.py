@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 
 import attrs
 
-from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.errors import PermanentError, TransientError, UnsupportedError
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.spi import ALIAS_PREFIX, Link, LinkSpec
 from routerd.testing.faults import FaultPlan
@@ -68,9 +68,9 @@ class FakeKernel:
             raise UnsupportedError(f"link {spec.name}: this kernel has no links of kind {spec.kind}")
         present = self._links.get(spec.name)
         if present is not None and present.owner is None:
-            raise NotOwnedError(f"link {spec.name} exists and is not ours; rename or delete it")
+            raise present.foreign()
         if present is not None:
-            raise TransientError(f"link {spec.name} exists already")
+            raise TransientError(f"link {spec.name}: it exists already")
         self.writes.append(f"add {spec.name}")
         self.place(
             Link(
@@ -101,7 +101,7 @@ class FakeKernel:
         self.faults.reach(f"set {name}")
         present = self._links.get(name)
         if present is None:
-            raise TransientError(f"link {name} does not exist")
+            raise TransientError(f"link {name}: it does not exist")
         changed = attrs.evolve(
             present, alias=ALIAS_PREFIX + owner, up=True, mtu=mtu, addresses=tuple(sorted(addresses))
         )
@@ -116,7 +116,7 @@ class FakeKernel:
         if present is None:
             return
         if present.owner is None:
-            raise NotOwnedError(f"link {name} is not ours; it stays")
+            raise present.foreign()
         self.writes.append(f"delete {name}")
         self.remove(name)
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, UnsupportedError
+from routerd.errors import PermanentError, ProviderError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel
@@ -183,7 +183,7 @@ class TunnelTable:
         return Tunnel(
             link=link.name,
             mode=self._mode,
-            owner=_owner_if_up(link),
+            owner=link.owner_if_up,
             mtu=link.mtu,
             addresses=link.addresses,
             local=link.local,
@@ -199,7 +199,7 @@ class TunnelTable:
         return Tunnel(
             link=link.name,
             mode=self._mode,
-            owner=_owner_if_up(link),
+            owner=link.owner_if_up,
             mtu=link.mtu,
             addresses=link.addresses,
             local=relayed.local if relayed is not None else None,
@@ -219,18 +219,12 @@ def _same_wire(one: Tunnel | None, other: Tunnel) -> bool:
     return one is not None and _wire(one) == _wire(other)
 
 
-def _owner_if_up(link: Link) -> str:
-    """Return whose a device is; nobody's while it is down, so that it differs and is raised."""
-    return (link.owner or "") if link.up else ""
-
-
 def _refuse_foreign(link: Link, kind: str) -> None:
     if link.owner is not None:
         return  # of another of our providers, which removes it, or makes the failure known
     if link.kind == kind and not link.alias and not link.up and not link.addresses:
         return  # what a crash of ours leaves; the kernel port looks closer
-    alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
-    raise NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")
+    raise link.foreign()
 
 
 def _check(tunnel: Tunnel) -> None:

@@ -350,7 +350,7 @@ async def test_a_foreign_tun_device_is_named_and_not_taken_over(mode: str, hosts
             failures = await made.tunnels.apply([Change(key=wanted.link, before=None, after=wanted)])
             refused = failures[wanted.link]
             assert isinstance(refused, NotOwnedError)
-            assert f"link t-{mode} exists and is not ours" in str(refused)
+            assert f"link t-{mode}: it exists and is not ours" in str(refused)
             with pytest.raises(TransientError, match="a device of that name exists"):
                 await made._tunnels._relay.add(wanted)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
+from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, WireGuardDevice
@@ -67,7 +67,7 @@ class TunnelTable:
         present = (await self._kernel.links()).get(name)
         device = await self._backends.look(present) if present is not None else None
         if present is not None and present.owner is None:
-            raise _foreign(present)
+            raise present.foreign()
         if device is not None:
             await self._kernel.delete_link(name)
             await device.backend.clear(name, deleted=True)
@@ -107,7 +107,7 @@ class TunnelTable:
                 "and is no WireGuard device; it must go first"
             )
         if present.owner is None and (device is None or not _is_unfinished(device)):
-            raise _foreign(present)
+            raise present.foreign()
         return device
 
 
@@ -132,7 +132,7 @@ def _tunnel(device: Device) -> Tunnel:
     return Tunnel(
         link=link.name,
         mode="wireguard",
-        owner=_owner_if_up(link),
+        owner=link.owner_if_up,
         mtu=link.mtu,
         addresses=link.addresses,
         ttl=0,
@@ -144,13 +144,3 @@ def _is_unfinished(device: Device) -> bool:
     """Say whether a device is what a crash of ours leaves: without key, peers, addresses, alias."""
     link, dump = device.link, device.dump
     return not link.alias and not link.addresses and dump.public_key is None and not dump.peers
-
-
-def _foreign(link: Link) -> NotOwnedError:
-    alias = f"its alias is {link.alias!r}" if link.alias else "it has no alias"
-    return NotOwnedError(f"link {link.name} exists and is not ours ({alias}); rename or delete it")
-
-
-def _owner_if_up(link: Link) -> str:
-    """Return whose a device is; nobody's while it is down, so that it differs and is raised."""
-    return (link.owner or "") if link.up else ""

@@ -136,7 +136,7 @@ async def test_a_foreign_device_is_named_with_what_to_do(
     for change in (to(WG, tunnel(tmp_path)), to(WG, None, tunnel(tmp_path))):
         error = (await made.tunnels.apply([change]))[WG]
         assert isinstance(error, NotOwnedError)
-        assert "wg-a exists and is not ours (its alias is 'tailscale'); rename or delete it" in str(error)
+        assert "wg-a: it exists and is not ours; its alias is 'tailscale'; rename or delete it" in str(error)
 
 
 async def test_without_the_module_the_kernel_backend_says_what_to_do(

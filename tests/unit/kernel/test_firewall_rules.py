@@ -1,4 +1,4 @@
-"""Rules of ours as text, in both packet filters."""
+"""Our rules as text, in both packet filters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routerd.errors import PermanentError
-from routerd.kernel.firewall_rules import (
+from routerd.kernel.firewall.rules import (
     check,
     describe,
     iptables_place,
@@ -39,7 +39,7 @@ keys: st.SearchStrategy[FirewallKey] = accepts | st.builds(MssClamp, link=links)
 
 
 @given(keys)
-def test_a_comment_tells_its_key_and_fits(key: FirewallKey) -> None:
+def test_the_comment_of_a_rule_holds_its_key_and_fits(key: FirewallKey) -> None:
     comment = f"routerd {describe(key)}"
     assert parse_description(comment) == key
     assert len(comment) <= 128
@@ -47,7 +47,7 @@ def test_a_comment_tells_its_key_and_fits(key: FirewallKey) -> None:
 
 
 @given(keys)
-def test_a_rule_of_iptables_is_known_again(key: FirewallKey) -> None:
+def test_a_saved_rule_of_iptables_gives_its_key(key: FirewallKey) -> None:
     chain = iptables_place(key)[1]
     (saved,) = parse_saved(f"-A {chain} {iptables_rule(key)}\n")
     assert saved.key == key
@@ -65,7 +65,7 @@ def test_a_rule_of_iptables_is_known_again(key: FirewallKey) -> None:
         "-A CUSTOM -p udp -m comment --comment routerd -j ACCEPT",
     ],
 )
-def test_a_rule_that_we_would_not_write_is_not_ours(line: str) -> None:
+def test_a_saved_rule_of_another_form_is_foreign(line: str) -> None:
     (saved,) = parse_saved(line)
     assert saved.key is None
 
@@ -83,12 +83,12 @@ def test_a_rule_that_we_would_not_write_is_not_ours(line: str) -> None:
         "routerd: accept input",
     ],
 )
-def test_a_comment_that_we_would_not_write_is_not_ours(comment: str) -> None:
+def test_a_comment_of_another_form_is_foreign(comment: str) -> None:
     assert parse_description(comment) is None
 
 
 @pytest.mark.parametrize(("number", "name"), [("4", "ipencap"), ("47", "gre"), ("udp", "17")])
-def test_protocols_are_known_by_name_and_number(number: str, name: str) -> None:
+def test_a_protocol_has_one_form_for_its_name_and_number(number: str, name: str) -> None:
     (saved,) = parse_saved(f"-A INPUT -p {name} -m comment --comment routerd -j ACCEPT")
     assert saved.key == Accept(chain="input", protocol=number)
 
@@ -103,6 +103,6 @@ def test_protocols_are_known_by_name_and_number(number: str, name: str) -> None:
         MssClamp(link=LinkName("a b")),
     ],
 )
-def test_what_no_rule_can_say_is_refused(key: FirewallKey) -> None:
+def test_an_impossible_rule_is_refused(key: FirewallKey) -> None:
     with pytest.raises(PermanentError, match="firewall rule"):
         check(key)

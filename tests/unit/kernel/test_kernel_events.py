@@ -1,4 +1,4 @@
-"""The kernel's notifications: what is a reason to look, and how often there can be one."""
+"""The kernel's notifications: which of them are an event, and how often events come."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def message(kind: int, protocol: int = 0) -> bytes:
 
 
 class Scene:
-    """Listens on one end of a pair; `tell` is the kernel at the other."""
+    """Listens on one end of a pair; `tell` plays the kernel at the other."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -70,14 +70,14 @@ async def scene() -> AsyncIterator[Scene]:
     made.close()
 
 
-async def test_a_change_is_looked_at_at_once(scene: Scene) -> None:
+async def test_a_change_is_an_event_at_once(scene: Scene) -> None:
     scene.tell(message(NEW_LINK))
     await scene.pass_time(SETTLE)
     assert scene.looks == [SETTLE]
 
 
 @pytest.mark.parametrize("kind", [16, 17, 20, 21])
-async def test_links_and_addresses_are_told_apart_from_the_rest(scene: Scene, kind: int) -> None:
+async def test_links_and_addresses_have_their_own_event(scene: Scene, kind: int) -> None:
     scene.tell(message(DEL_ROUTE, OURS), message(30))
     await scene.pass_time(PAUSE + SETTLE)
     assert scene.links == []
@@ -87,7 +87,7 @@ async def test_links_and_addresses_are_told_apart_from_the_rest(scene: Scene, ki
     assert len(scene.looks) == 2
 
 
-async def test_what_happens_together_is_one_reason(scene: Scene) -> None:
+async def test_simultaneous_changes_are_one_event(scene: Scene) -> None:
     scene.tell(message(NEW_LINK), message(NEW_LINK))
     await scene.pass_time(SETTLE / 2)
     scene.tell(message(NEW_LINK))
@@ -95,7 +95,7 @@ async def test_what_happens_together_is_one_reason(scene: Scene) -> None:
     assert scene.looks == [SETTLE]
 
 
-async def test_what_happens_during_the_pause_is_looked_at_after_it(scene: Scene) -> None:
+async def test_a_change_during_the_pause_is_an_event_after_it(scene: Scene) -> None:
     scene.tell(message(NEW_LINK))
     await scene.pass_time(SETTLE)
     scene.tell(message(NEW_LINK))
@@ -104,7 +104,7 @@ async def test_what_happens_during_the_pause_is_looked_at_after_it(scene: Scene)
     assert scene.looks == [SETTLE, pytest.approx(SETTLE + PAUSE + SETTLE)]
 
 
-async def test_the_routes_of_others_are_no_reason(scene: Scene) -> None:
+async def test_foreign_routes_are_not_an_event(scene: Scene) -> None:
     scene.tell(message(NEW_ROUTE, BIRD), message(DEL_ROUTE, BIRD))
     await scene.pass_time(10)
     assert scene.looks == []
@@ -113,7 +113,7 @@ async def test_the_routes_of_others_are_no_reason(scene: Scene) -> None:
     assert len(scene.looks) == 1
 
 
-async def test_a_stream_without_end_is_looked_at_now_and_then_and_a_lone_event_after_it_at_once(
+async def test_an_endless_stream_gives_few_events_and_a_later_change_one_at_once(
     scene: Scene,
 ) -> None:
     for _ in range(1000):
@@ -128,7 +128,7 @@ async def test_a_stream_without_end_is_looked_at_now_and_then_and_a_lone_event_a
 
 
 class Overflowing:
-    """A socket whose first datagrams were lost, or which fails otherwise."""
+    """A socket that lost its first datagrams, or that fails in another way."""
 
     def __init__(self, sock: socket.socket, code: int) -> None:
         self._sock = sock
@@ -147,7 +147,7 @@ class Overflowing:
         return self._sock.recv(size)
 
 
-async def test_an_overflow_is_a_reason_to_look_once() -> None:
+async def test_an_overflow_is_one_event() -> None:
     scene = Scene()
     lost: Any = Overflowing(scene.heard, errno.ENOBUFS)
     scene.events._listen = lambda _: [lost]
@@ -160,7 +160,7 @@ async def test_an_overflow_is_a_reason_to_look_once() -> None:
     scene.close()
 
 
-async def test_a_socket_that_fails_is_an_error_for_the_tasks_owner() -> None:
+async def test_a_failed_socket_is_an_error_for_the_owner_of_the_task() -> None:
     scene = Scene()
     broken: Any = Overflowing(scene.heard, errno.EIO)
     scene.events._listen = lambda _: [broken]

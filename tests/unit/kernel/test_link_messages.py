@@ -1,4 +1,4 @@
-"""Link requests as bytes, and links as the kernel describes them: what is asked for is what is read."""
+"""Link requests as bytes, and the kernel's answers: a requested link reads back the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SPEC = LinkSpec(
 
 
 def encoded(values: dict[str, Any]) -> bytes:
-    """What pyroute2 would send, without a socket."""
+    """The request of pyroute2, without a socket."""
     nowhere = SimpleNamespace(addr_pool=None, status={}, epid=1, marshal=None)
     arguments = get_arguments_processor("link", "add", dict(values))
     request = NetlinkRequest(
@@ -82,7 +82,7 @@ def test_a_gre_device_without_a_key_has_no_flag() -> None:
 
 
 @given(st.none() | st.integers(0, 2**32 - 1), st.integers(1, 255))
-def test_what_is_asked_for_is_read_back(key: int | None, ttl: int) -> None:
+def test_a_requested_link_reads_back_the_same(key: int | None, ttl: int) -> None:
     found = read(links._attributes(attrs.evolve(SPEC, key=key, ttl=ttl)))
     assert (found.kind, found.local, found.remote) == ("gre", SPEC.local, SPEC.remote)
     assert (found.key, found.ttl) == (key, ttl)
@@ -92,8 +92,8 @@ def gre(**values: int) -> Link:
     return read(links._attributes(SPEC) | {f"gre_{name}": value for name, value in values.items()})
 
 
-def test_a_key_without_its_flag_is_none() -> None:
-    """The kernel reports zeros where there is no key."""
+def test_a_key_without_its_flag_does_not_count() -> None:
+    """Without a key the kernel reports zeros."""
     assert gre(ikey=0, okey=0, iflags=0, oflags=0).key is None
     assert gre(ikey=0, okey=0, iflags=KEY, oflags=KEY).key == 0
 
@@ -108,8 +108,8 @@ def test_a_key_without_its_flag_is_none() -> None:
         {"iflags": CHECKSUM, "oflags": CHECKSUM},
     ],
 )
-def test_a_device_that_no_key_describes_is_like_none_that_is_wanted(values: dict[str, int]) -> None:
-    """Somebody has changed it: a tunnel of ours has one key, no checksums, no sequence numbers."""
+def test_a_device_with_odd_keys_differs_from_every_tunnel_of_ours(values: dict[str, int]) -> None:
+    """A tunnel of ours has one key, no checksums and no sequence numbers."""
     assert gre(**values).key == links.ODD_KEY
 
 

@@ -1,4 +1,4 @@
-"""Route requests as bytes: what is packed is what is read."""
+"""Route requests as bytes: a packed route reads back the same."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_packed_routes_read_back_the_same(several: list[tuple[RouteKey, Route]])
 
 
 @given(keys, routes, st.lists(addresses, min_size=1, max_size=5))
-def test_copies_differ_in_destination_and_number_alone(
+def test_copies_differ_only_in_destination_and_number(
     key: RouteKey, route: Route, destinations: list[IPv4Address]
 ) -> None:
     request = wire.new_route(key, route, flags=1, index_of=LINKS.__getitem__)
@@ -82,7 +82,7 @@ def test_a_deletion_names_our_protocol(key: RouteKey) -> None:
     assert payload(wire.delete_route(key))[5] == ROUTE_PROTOCOL
 
 
-def test_a_request_is_what_the_kernel_headers_say() -> None:
+def test_a_request_has_the_layout_of_the_kernel_headers() -> None:
     key = RouteKey(prefix=IPv4Network("10.77.60.11/32"))
     route = Route(next_hops=(NextHop(gateway=IPv4Address("10.255.0.1"), link=LinkName("eth0")),))
     request = wire.new_route(key, route, flags=0x601, index_of=LINKS.__getitem__)
@@ -111,7 +111,7 @@ def test_a_dump_that_the_kernel_gives_up_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
-def test_an_interruption_is_seen_wherever_the_kernel_marks_it(where: int) -> None:
+def test_an_interruption_counts_in_every_message_of_a_dump(where: int) -> None:
     request = wire.new_route(
         RouteKey(prefix=IPv4Network("10.0.0.1/32")), Route(next_hops=(), kind="blackhole"),
         flags=2, index_of=LINKS.__getitem__,

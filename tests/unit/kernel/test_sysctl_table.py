@@ -1,4 +1,4 @@
-"""Sysctls as a table, on a directory that stands for /proc/sys."""
+"""Sysctls as a table, on a directory in the place of /proc/sys."""
 
 from __future__ import annotations
 
@@ -76,9 +76,7 @@ def delete(key: str, value: str) -> list[Change[str, str]]:
     return [Change(key=key, before=value, after=None)]
 
 
-async def test_a_deletion_restores_what_was_there_before_the_first_change(
-    table: SysctlTable, root: Path
-) -> None:
+async def test_a_deletion_restores_the_value_before_the_first_change(table: SysctlTable, root: Path) -> None:
     path = root / "net/ipv4/conf/eth0.100/rp_filter"
     await table.apply(create(FILTER, "2"))
     await table.apply([Change(key=FILTER, before="2", after="0")])
@@ -99,7 +97,7 @@ async def test_the_original_is_recorded_before_the_value_is_written(
     assert (root / "net/ipv4/ip_forward").read_text() == "0\n"
 
 
-async def test_a_setting_whose_link_is_gone_is_restored_without_complaint(
+async def test_restoring_a_setting_whose_link_is_gone_is_a_success(
     table: SysctlTable, originals: KeptOriginals, root: Path
 ) -> None:
     await table.apply(create(FILTER, "2"))
@@ -110,7 +108,7 @@ async def test_a_setting_whose_link_is_gone_is_restored_without_complaint(
     assert originals.values == {}
 
 
-async def test_a_link_that_came_back_has_an_original_of_its_own(
+async def test_a_link_that_returns_has_a_new_original(
     table: SysctlTable, originals: KeptOriginals, root: Path
 ) -> None:
     path = root / "net/ipv4/conf/eth0.100/rp_filter"
@@ -122,12 +120,12 @@ async def test_a_link_that_came_back_has_an_original_of_its_own(
     assert originals.values[FILTER] == "0"
 
 
-async def test_a_missing_setting_names_the_key_and_can_be_tried_again(table: SysctlTable) -> None:
+async def test_a_missing_setting_names_the_key_and_is_transient(table: SysctlTable) -> None:
     failures = await table.apply(create("net.ipv4.conf.gone0.rp_filter", "2"))
     error = failures["net.ipv4.conf.gone0.rp_filter"]
     assert isinstance(error, TransientError)
     assert str(error) == (
-        "sysctl net.ipv4.conf.gone0.rp_filter does not exist; its link or kernel module is missing"
+        "sysctl net.ipv4.conf.gone0.rp_filter: it does not exist; its link or kernel module is missing"
     )
 
 
@@ -147,7 +145,7 @@ async def test_blanks_in_values_do_not_matter(
     assert await table.observe() == {"net.ipv4.tcp_rmem": "4096 131072 6291456"}
 
 
-async def test_what_moves_with_forwarding_is_kept_with_it_and_put_back(
+async def test_settings_that_move_with_forwarding_are_recorded_and_restored(
     table: SysctlTable, originals: KeptOriginals, root: Path
 ) -> None:
     redirects, device, other = (
@@ -171,14 +169,14 @@ async def test_what_moves_with_forwarding_is_kept_with_it_and_put_back(
     assert originals.values == {}
 
 
-async def test_forwarding_that_moves_nothing_keeps_its_value_alone(
+async def test_forwarding_that_moves_nothing_records_only_its_value(
     table: SysctlTable, originals: KeptOriginals
 ) -> None:
     await table.apply(create(FORWARD, "1"))
     assert originals.values == {FORWARD: "0"}
 
 
-async def test_all_originals_of_a_batch_are_read_before_anything_is_written(
+async def test_all_originals_of_a_batch_are_read_before_the_first_write(
     originals: KeptOriginals, root: Path
 ) -> None:
     class Watching(KeptOriginals):

@@ -1,4 +1,4 @@
-"""Communities: one form, however they are written."""
+"""Communities: one form for every spelling."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_community_has_one_form(text: str, form: str) -> None:
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
-def test_every_pair_of_numbers_is_one(high: int, low: int) -> None:
+def test_every_pair_of_numbers_is_a_community(high: int, low: int) -> None:
     assert canonical(f"{high}:{low}") == f"{high}:{low}"
 
 
@@ -38,8 +38,8 @@ def test_every_pair_of_numbers_is_one(high: int, low: int) -> None:
     "text",
     ["", "1", "65536:1", "1:65536", "1:2:3", "-1:2", "1: 2", "1:2\n", "NO-EXPORT", "\u0661:1", "000001:1"],
 )
-def test_what_is_no_community_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no community"):
+def test_text_that_is_not_a_community_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a community"):
         canonical(text)
 
 

@@ -1,4 +1,4 @@
-"""Names and numbers that both ends compute alike; the vectors are those of the existing programs."""
+"""Names and numbers that both ends compute; the vectors come from the existing programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INNER_24 = IPv4Network("10.255.1.0/24")
         ("direct-audit-node-418", 31581), ("direct-audit-node-1004", 31581),
     ],
 )  # fmt: skip
-def test_the_identity_community_of_a_node(node: str, number: int) -> None:
+def test_the_vector_of_the_identity_community(node: str, number: int) -> None:
     assert node_identity_community(node) == f"64512:{number}"
 
 
@@ -89,7 +89,7 @@ def test_a_slash_24_holds_128_tunnels() -> None:
 
 
 @given(st.text())
-def test_a_conservative_name_stays_one(text: str) -> None:
+def test_a_conservative_name_stays_the_same(text: str) -> None:
     name = conservative_name(text)
     assert conservative_name(name) == name
     assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")

@@ -1,4 +1,4 @@
-"""Values that everything else is made of: changes, resources, claims, and the remaining vectors."""
+"""The basic values: changes, resources, claims, and the remaining vectors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_the_identity_community_of_more_nodes(node: str, number: int) -> None:
 
 
 @given(names)
-def test_an_identity_community_is_one(node: str) -> None:
+def test_an_identity_community_is_a_community(node: str) -> None:
     asn, _, number = node_identity_community(node).partition(":")
     assert asn == "64512"
     assert 20000 <= int(number) < 60000
@@ -117,7 +117,7 @@ def test_a_tunnels_name_fits_the_kernel(profile: str, one: str, other: str) -> N
     ("before", "after", "verb"),
     [(None, 1, "create"), (1, 2, "replace"), (1, None, "delete"), (0, 0, "replace")],
 )
-def test_what_a_change_does(before: int | None, after: int | None, verb: str) -> None:
+def test_the_verb_of_a_change(before: int | None, after: int | None, verb: str) -> None:
     change = Change(key="k", before=before, after=after)
     assert change.verb == verb
     if after is None:
@@ -130,7 +130,7 @@ def test_what_a_change_does(before: int | None, after: int | None, verb: str) ->
 # --- resources -------------------------------------------------------------------------------------
 
 
-def test_a_field_without_a_line_has_that_of_what_encloses_it() -> None:
+def test_a_field_without_a_line_has_the_line_of_its_enclosing_field() -> None:
     at = SourceLocation("f", 3, {"spec": 5, "spec.a": 6, "spec.list[0]": 9})
     assert at.line_of("spec.a") == 6
     assert at.line_of("spec.a.b.c") == 6
@@ -155,7 +155,7 @@ def resource(name: str, spec: object, line: int = 0) -> Resource[object]:
     return Resource(id=identity, spec=spec, source=SourceLocation("f", line))
 
 
-def test_where_a_resource_was_read_is_no_part_of_what_it_is() -> None:
+def test_the_source_of_a_resource_does_not_count_in_comparisons() -> None:
     assert resource("a", Thing(), 1) == resource("a", Thing(), 2)
 
 
@@ -188,7 +188,7 @@ def claim(**more: object) -> Claim:
     return Claim(**(fields | more))  # type: ignore[arg-type]
 
 
-def test_signed_texts_stay_and_have_typed_views() -> None:
+def test_signed_texts_stay_as_they_are_and_have_typed_views() -> None:
     made = claim(tunnel_address=" 10.0.0.1/32 ", owned_addresses=("10.1.0.1", "10.1.0.2/32"))
     assert made.tunnel_address == " 10.0.0.1/32 "
     assert made.tunnel_host == made.endpoint_host == IPv4Address("10.0.0.1")
@@ -204,7 +204,7 @@ def test_a_leaf_behind_nat_has_no_udp_endpoint() -> None:
     assert str(endpoint) == "192.0.2.1:51820"
 
 
-def test_a_claim_admits_until_the_moment_it_ends_and_never_when_revoked() -> None:
+def test_a_claim_admits_until_it_expires_and_never_when_revoked() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     end = now + timedelta(hours=1)
     admitted = AdmittedClaim(claim=claim(), admitted_at=now, expires_at=end)

@@ -137,7 +137,7 @@ def _attributes(*given: Attribute) -> tuple[Attribute, ...]:
 
 
 class Echo:
-    """The other side: it says what the test wants, and what it was told."""
+    """The other side: it sends the messages of the test and records its own."""
 
     def __init__(self) -> None:
         self.talks: asyncio.Queue[Conversation] = asyncio.Queue()

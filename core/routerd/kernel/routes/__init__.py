@@ -1,4 +1,4 @@
 """Routes in the kernel: messages packed by hand into batched sends, read back, and looked up.
 
-Addresses, links and rules are beside this folder; pyroute2 does those.
+Links, addresses and packet filter rules are beside this folder.
 """

@@ -1,7 +1,7 @@
-"""What the kernel answers to RTM_GETROUTE, as values. Pure.
+"""The kernel's answers to RTM_GETROUTE as values. Pure.
 
-Most routes of a dump differ in nothing but their destination, so each form of answer is taken
-apart once; a value is made for each route only where somebody asks for one.
+Most routes of a dump differ only in their destination. So the reader parses each form of answer once,
+and makes a key only for a route of ours.
 """
 
 from __future__ import annotations
@@ -27,10 +27,7 @@ _PLACE = struct.Struct("=BII")
 
 @attrs.frozen(kw_only=True)
 class Form:
-    """What a route of a dump is, apart from its destination.
-
-    `route` is none when it is of a kind that we never make.
-    """
+    """A route of a dump without its destination; `route` is none for a kind that routerd never makes."""
 
     length: int
     metric: int
@@ -50,9 +47,9 @@ class Form:
 
 
 def identity(key: RouteKey) -> bytes:
-    """Return what equals `destination + form.place` of the route with that key.
+    """Return the bytes that equal `destination + form.place` of the route with that key.
 
-    Bytes, because a key takes ten times as long to make, to hash and to compare.
+    A key takes ten times as long as bytes to make, to hash and to compare.
     """
     prefix = key.prefix
     return prefix.network_address.packed + _PLACE.pack(prefix.prefixlen, key.metric, key.table)
@@ -61,10 +58,10 @@ def identity(key: RouteKey) -> bytes:
 class DumpReader:
     """Reads the datagrams of one dump.
 
-    `destinations` and `forms` belong to each other, in the kernel's order, without cached routes
-    and those with a TOS: two lists, because many pairs keep the garbage collector busy.
-    `interrupted` says that the table changed meanwhile (NLM_F_DUMP_INTR), `error` is the errno
-    with which the kernel gave up.
+    `destinations` and `forms` are parallel, in the kernel's order, without cached routes and those
+    with a TOS: two lists, because many pairs keep the garbage collector busy. `interrupted` says that
+    the table changed during the dump (NLM_F_DUMP_INTR), `error` is the errno with which the kernel
+    gave up.
     """
 
     def __init__(self, name_of: NameOf) -> None:
@@ -76,7 +73,7 @@ class DumpReader:
         self._known: dict[bytes, Form | None] = {}
 
     def read(self, datagram: bytes) -> bool:
-        """Take in one datagram; return whether it was the last."""
+        """Read one datagram; return whether it was the last."""
         offset, end = 0, len(datagram)
         while offset + wire.HEADER.size <= end:
             length, kind, flags, _, _ = wire.HEADER.unpack_from(datagram, offset)
@@ -98,7 +95,7 @@ class DumpReader:
         return False
 
     def _routes(self, datagram: bytes, offset: int, length: int) -> int:
-        """Take in the route at `offset` and those after it that look alike; return where they end."""
+        """Read the route at `offset` and the equally long ones behind it; return their end."""
         known = self._known
         begin = offset + wire.DESTINATION
         if datagram[begin - 4 : begin] != _DESTINATION_HEADER or length % 4:
@@ -110,7 +107,7 @@ class DumpReader:
         for front, destination, rest in alike.iter_unpack(memoryview(datagram)[offset:end]):
             name = front + rest
             if name not in known:
-                # Only a header that has been looked at says that a route of this length begins here.
+                # Without a parsed header it is not known that a route of this length begins here.
                 if offset + wire.DESTINATION != begin:
                     break
                 known[name] = read_form(datagram[offset : offset + length], self._name_of)

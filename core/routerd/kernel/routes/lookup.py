@@ -1,4 +1,4 @@
-"""What the kernel would do with a packet to an address: `ip route get fibmatch` as a value."""
+"""The kernel's route of a packet to an address: `ip route get fibmatch` as a value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from routerd.model.route import NextHop
 _RTM_F_LOOKUP_TABLE = 0x1000
 _RTM_F_FIB_MATCH = 0x2000
 _KINDS = {1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast"}
-# A route that refuses is never shown: the kernel answers with the errno that a sender would get.
+# The kernel never shows a refusing route; it answers with the errno for the sender.
 _REFUSALS = {
     errno.EINVAL: "blackhole",
     errno.EHOSTUNREACH: "unreachable",
@@ -30,10 +30,10 @@ _REFUSALS = {
 
 @attrs.frozen(kw_only=True)
 class RouteAnswer:
-    """The route that the kernel takes for what this host itself sends, after all policy rules.
+    """The kernel's route for packets of this host itself, after all policy rules.
 
-    `kind` is the kernel's type of the route, or `none` where no route matches. One that refuses
-    (`blackhole`, `unreachable`, `prohibit`) has no `prefix`, because the kernel does not say which.
+    `kind` is the kernel's type of the route, or `none` if no route matches. A refusing route
+    (`blackhole`, `unreachable`, `prohibit`) has no `prefix`, because the kernel does not name it.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class RouteAnswer:
 
 
 async def lookup(address: IPv4Address) -> RouteAnswer:
-    """Ask the kernel where it sends packets to `address`; `ProviderError` when it does not say."""
+    """Ask the kernel where it sends packets to `address`; raises `ProviderError`."""
 
     async def request(socket: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
         flags = _RTM_F_FIB_MATCH | _RTM_F_LOOKUP_TABLE

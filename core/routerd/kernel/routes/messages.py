@@ -1,8 +1,8 @@
 """RTM_NEWROUTE, RTM_DELROUTE and RTM_GETROUTE as bytes, for IPv4 (rtnetlink(7), linux/rtnetlink.h).
 
 Pure. Packed by hand because a general netlink library builds about a hundredth as many messages
-a second, and a router that restarts has all its routes to write at once. Most of those routes
-differ in nothing but their destination, so `copies` makes many requests of one.
+a second, and a router that restarts writes all its routes at once. Most of those routes differ only
+in their destination, so `copies` makes many requests from one.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _ATTR32 = struct.Struct("=HHI")
 _ATTR4 = struct.Struct("=HH4s")
 NEXTHOP = struct.Struct("=HBBi")
 _FRONT = struct.Struct("=IHHII 8BI HHI HH4s HHI")
-"""Header, `struct rtmsg`, and the attributes that every request has: table, destination, priority."""
+"""Header, `struct rtmsg`, and the attributes of every request: table, destination, priority."""
 _SEQUENCE, DESTINATION = 8, 40
-"""Where the sequence number and the destination lie, in our requests and in the kernel's answers."""
+"""Bytes before the sequence number and the destination, in our requests and the kernel's answers."""
 _ERROR = struct.Struct("=i")
 
 IndexOf = Callable[[LinkName], int]
@@ -68,14 +68,14 @@ def new_route(key: RouteKey, route: Route, *, flags: int, index_of: IndexOf) -> 
 
 
 def delete_route(key: RouteKey) -> bytes:
-    """Return an RTM_DELROUTE that matches only a route of ours: the kernel compares the protocol."""
+    """Return an RTM_DELROUTE that matches only a route of ours; the kernel compares the protocol."""
     return _request(RTM_DELROUTE, NLM_F_REQUEST, key, _SCOPE_NOWHERE, 0, 0, b"")
 
 
 def copies(request: bytes, destinations: Sequence[int], *, first: int) -> bytearray:
     """Return `request` once for each destination, numbered from `first` upwards.
 
-    The two words that differ are written to all copies at once, as columns of a table.
+    Both differing words go to all copies at once, as columns of a table.
     """
     count = len(destinations)
     copied = bytearray(request * count)
@@ -115,7 +115,7 @@ def messages(buffer: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
 def read_error(payload: memoryview, flags: int, *, echoed: int = HEADER.size) -> tuple[int, str]:
     """Return the errno of an NLMSG_ERROR (0 for an acknowledgement) and the kernel's own words.
 
-    `echoed` bytes of the request stand before them: with NETLINK_CAP_ACK, its header.
+    `echoed` bytes of the request precede them: with NETLINK_CAP_ACK, its header.
     """
     (code,) = _ERROR.unpack_from(payload)
     text = ""

@@ -1,7 +1,7 @@
-"""The exchange with rtnetlink about routes: a dump, and requests in batches. Blocks: for a thread.
+"""The exchange with rtnetlink about routes: a dump, and requests in batches. Blocks; run it in a thread.
 
-A batch is one send of many requests. The kernel works it off inside the send and answers each
-request that fails; only the last one asks for an acknowledgement, which tells that all are done.
+A batch is one send of many requests. The kernel executes it inside the send and answers each failed
+request. Only the last request asks for an acknowledgement, which shows that all are done.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from routerd.model.route import Route, RouteKey
 RouteChange = Change[RouteKey, Route]
 
 BATCH = 2000
-"""Requests in one send: beyond it nothing is gained."""
+"""Requests in one send; more bring no speed."""
 
 _DEADLINE = 10.0
 _SEND_BUFFER = 1 << 20
 _RECEIVE_BUFFER = 8 << 20
 _DATAGRAM = 256 << 10
 _REFUSAL = 1024
-"""Bytes of the receive buffer that one refusal takes at most; 768 were measured."""
+"""Maximum bytes of the receive buffer for one refusal; measured: 768."""
 _DUMP_ATTEMPTS = 5
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
@@ -45,7 +45,7 @@ _FLAGS: Mapping[Verb, int] = {
 
 @attrs.frozen
 class Refusal:
-    """The kernel's answer to one request; errno and its own words."""
+    """The kernel's answer to one failed request: errno and its own words."""
 
     change: RouteChange
     code: int
@@ -54,7 +54,7 @@ class Refusal:
 
 @attrs.frozen(kw_only=True)
 class _Batch:
-    """Requests as they are sent; the first has the number `first`, and each belongs to one change."""
+    """Requests of one send; the first has the number `first`, and each belongs to one change."""
 
     data: bytearray
     first: int
@@ -63,9 +63,9 @@ class _Batch:
 
 
 def dump(protocol: int) -> Iterator[tuple[bytes, Form]]:
-    """Return destination and form of all routes in the kernel's order.
+    """Return destination and form of all routes of a protocol (0 for any), in the kernel's order.
 
-    Of a protocol, 0 for all; a kernel before 4.20 returns all of them nevertheless.
+    A kernel before 4.20 returns the routes of every protocol.
     """
     try:
         for _ in range(_DUMP_ATTEMPTS):
@@ -79,11 +79,11 @@ def dump(protocol: int) -> Iterator[tuple[bytes, Form]]:
 
 
 def write(changes: Sequence[RouteChange], verb: Verb, stopped: Callable[[], bool]) -> list[Refusal]:
-    """Do `verb` for each change and return what was refused.
+    """Do `verb` for each change and return the refusals.
 
-    When `stopped` says so, no other batch is begun; one that has begun is seen to its end.
-    Packing is a fifth of the work. To pack in a second thread while the kernel is busy was
-    measured: it gains nothing, because each batch then waits for two threads to be scheduled.
+    `stopped` prevents the next batch; a batch that has begun runs to its end. Packing is a fifth of
+    the work. Packing in a second thread while the kernel is busy brings no speed (measured), because
+    each batch then waits for two threads to be scheduled.
     """
     if not changes:
         return []
@@ -97,13 +97,13 @@ def write(changes: Sequence[RouteChange], verb: Verb, stopped: Callable[[], bool
                 refused += _exchange(sock, batch)
                 answered += len(batch.changes) + len(batch.lost)
     except OSError as exc:
-        # What became of these routes is not known; the next look at the kernel will tell.
+        # The state of these routes is unknown; the next reading shows it.
         refused += [Refusal(change, exc.errno or errno.EAGAIN, str(exc)) for change in changes[answered:]]
     return refused
 
 
 def open_socket() -> socket.socket:
-    """Return a socket for routes with all that we want of one."""
+    """Return a socket for routes with its options set."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
     try:
         sock.bind((0, 0))
@@ -117,7 +117,7 @@ def open_socket() -> socket.socket:
             except PermissionError:
                 sock.setsockopt(socket.SOL_SOCKET, plain, size)
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
-            # Kernels before 4.12 and 4.20 lack them: then texts are missing, and dumps are whole.
+            # Kernels before 4.12 and 4.20 lack them; then texts are missing, and dumps are complete.
             with suppress(OSError):
                 sock.setsockopt(_SOL_NETLINK, option, 1)
     except BaseException:
@@ -148,7 +148,7 @@ def _dump_once(sock: socket.socket, protocol: int) -> DumpReader:
 
 
 def _batches(changes: Sequence[RouteChange], verb: Verb, sock: socket.socket) -> Iterator[_Batch]:
-    """Yield batches that fit the send buffer, and of which all refusals fit the receive buffer."""
+    """Yield batches that fit the send buffer and whose refusals all fit the receive buffer."""
     packer = _Packer(verb)
     room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - 32
     count = min(BATCH, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // _REFUSAL)
@@ -167,7 +167,7 @@ def _batches(changes: Sequence[RouteChange], verb: Verb, sock: socket.socket) ->
 
 
 class _Packer:
-    """Makes one request of each kind that it meets and fills in the destinations."""
+    """Packs one request of each form and copies it for every destination."""
 
     def __init__(self, verb: Verb) -> None:
         self._verb = verb
@@ -176,12 +176,12 @@ class _Packer:
         self._requests: dict[tuple[Route | None, int, int, int], bytes] = {}
 
     def pack(self, changes: Sequence[RouteChange]) -> _Batch:
-        """Return the batch of these changes, in which changes to an equal route stand together."""
+        """Return the batch of these changes, grouped by equal routes."""
         by_request: dict[bytes, list[RouteChange]] = {}
         groups: dict[tuple[int, int, int, int], list[RouteChange]] = {}
         for change in changes:
             key = change.key
-            # Hashing a route costs more than all the rest, and most changes share one.
+            # Hashing a route costs more than everything else, and most changes share one.
             mark = id(change.after), key.prefix.prefixlen, key.metric, key.table
             group = groups.get(mark)
             if group is None:
@@ -203,7 +203,7 @@ class _Packer:
         return _Batch(data=data, first=first, changes=sent, lost=lost)
 
     def _request(self, change: RouteChange) -> bytes:
-        """Return a request for the route, nothing when its link does not exist."""
+        """Return a request for the route; empty when its link does not exist."""
         key, route = change.key, None if self._verb == "delete" else change.after
         mark = route, key.prefix.prefixlen, key.metric, key.table
         request = self._requests.get(mark)
@@ -226,7 +226,7 @@ class _Packer:
 
 
 def _exchange(sock: socket.socket, batch: _Batch) -> list[Refusal]:
-    """Send a batch and return the refusals, when the last request is answered."""
+    """Send a batch, wait for the answer to its last request, and return the refusals."""
     refusals = [Refusal(change, errno.ENODEV) for change in batch.lost]
     if not batch.changes:
         return refusals

@@ -23,11 +23,11 @@ _OPTIONS = {"-s": "source", "-i": "in_link", "-o": "out_link", "-p": "protocol",
 
 
 def check(key: FirewallKey) -> None:
-    """Raise `PermanentError` for a key that no packet filter could hold, or that is no plain rule."""
+    """Raise `PermanentError` for a key that no packet filter can hold."""
     links = (key.link,) if isinstance(key, MssClamp) else (key.in_link, key.out_link)
     for link in links:
         if link is not None and not _LINK.match(link):
-            raise PermanentError(f"firewall rule {describe(key)}: {link} is no name of a link")
+            raise PermanentError(f"firewall rule {describe(key)}: {link} is not the name of a link")
     if isinstance(key, MssClamp):
         return
     if not _PROTOCOL.match(key.protocol) or (key.protocol.isdigit() and int(key.protocol) > 255):
@@ -39,7 +39,7 @@ def check(key: FirewallKey) -> None:
 
 
 def describe(key: FirewallKey) -> str:
-    """Return the key in words that `parse_description` reads back; they fit an nft comment."""
+    """Return the key in words that `parse_description` reads; they fit an nft comment."""
     if isinstance(key, MssClamp):
         return f"mss {key.link}"
     words = ["accept", key.chain]
@@ -51,7 +51,7 @@ def describe(key: FirewallKey) -> str:
 
 
 def parse_description(comment: str) -> FirewallKey | None:
-    """Return the key in the comment of an nft rule, or none when we would not write this comment."""
+    """Return the key in the comment of an nft rule, or none if routerd does not write this comment."""
     words = comment.split()
     if not is_our_comment(comment) or len(words) < 3:
         return None
@@ -67,7 +67,7 @@ def nft_rule(key: FirewallKey) -> str:
     """Return the rule in the syntax of nft, comment included."""
     comment = f'comment "{FIREWALL_COMMENT} {describe(key)}"'
     if isinstance(key, MssClamp):
-        # SYN without RST; the MTU of the route that the packet will take (RFC 4459 section 3.2).
+        # SYN without RST; the MTU of the packet's own route (RFC 4459 section 3.2).
         return (
             f'oifname "{key.link}" tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu {comment}'
         )
@@ -86,7 +86,7 @@ def nft_rule(key: FirewallKey) -> str:
 
 
 def iptables_place(key: FirewallKey) -> tuple[str, str]:
-    """Return the table and the chain of iptables in which the rule stands."""
+    """Return the table and the chain of iptables that hold the rule."""
     if isinstance(key, MssClamp):
         return "mangle", "FORWARD"
     return "filter", key.chain.upper()
