@@ -1,1 +1,1 @@
-"""Immutable values, one noun per module. No I/O, no defaults taken from the host."""
+"""Immutable values, one noun per module. No I/O, and no default from the host."""

@@ -1,4 +1,4 @@
-"""One difference between what is and what should be."""
+"""One difference between the observed and the desired state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Verb = Literal["create", "replace", "delete"]
 
 @attrs.frozen(kw_only=True)
 class Change(Generic[K, V]):
-    """A change of one key: `before` is what was observed, `after` what is desired.
+    """A change of one key from the observed value `before` to the desired value `after`.
 
-    No `before` is a creation, no `after` a deletion; both, a replacement.
+    Without `before` it is a creation, without `after` a deletion, with both a replacement.
     """
 
     key: K
@@ -29,14 +29,14 @@ class Change(Generic[K, V]):
 
     @property
     def verb(self) -> Verb:
-        """Return what is done to the key."""
+        """Return the kind of the change."""
         if self.before is None:
             return "create"
         return "delete" if self.after is None else "replace"
 
     @property
     def desired(self) -> V:
-        """Return `after` where there is one; `ValueError` for a deletion."""
+        """Return `after`; `ValueError` for a deletion."""
         if self.after is None:
-            raise ValueError(f"{self.key} is to be deleted")
+            raise ValueError(f"the change deletes {self.key}")
         return self.after

@@ -1,4 +1,4 @@
-"""Standard BGP communities (RFC 1997): how they are written, and the one form in which they are compared."""
+"""Standard BGP communities (RFC 1997): their spellings, and the one form for comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Added in 1.0.
 
 
 def canonical(text: str) -> str:
-    """Return a community in the form `64512:100`; `ValueError` when it is none.
+    """Return a community in the form `64512:100`; `ValueError` when `text` is not a community.
 
     A name becomes its number, and leading zeros go: `no-export` is `65535:65281`.
 
@@ -31,7 +31,7 @@ def canonical(text: str) -> str:
 
 
 def canonical_set(texts: Iterable[str]) -> frozenset[str]:
-    """Return communities in the form `64512:100`, each once; `ValueError` when one is none.
+    """Return communities in the form `64512:100`, each once; `ValueError` when a text is not a community.
 
     Added in 1.0.
     """

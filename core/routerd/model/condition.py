@@ -1,4 +1,4 @@
-"""What is true of a resource right now, in the words that a person reads in the status."""
+"""The state of a resource in words, for the status."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Status = Literal["True", "False", "Unknown"]
 
 @attrs.frozen(kw_only=True)
 class Condition:
-    """One statement about a resource; `reason` is a stable CamelCase code, `message` for people.
+    """One statement about a resource; `reason` is a stable CamelCase code, `message` is for people.
 
-    One whose status is not `True` keeps the router from being ready. One of the type `Note` is
-    something to know that needs no mending.
+    A condition whose status is not `True` makes the router not ready. A condition of the type `Note`
+    asks for no action.
     """
 
     type: str
@@ -28,8 +28,8 @@ class Condition:
 class ResourceStatus:
     """Phase, conditions and observed facts of one resource.
 
-    `phase` is one of the words of the field: Pending, Ready, Up, Established, Derived, Installed,
-    Degraded, Error, Backoff, Down, Planned. `details` are printed as they are.
+    `phase` is one of Pending, Ready, Up, Established, Derived, Installed, Degraded, Error, Backoff,
+    Down, Planned. `routerd status` prints `details` unchanged.
     """
 
     ref: str

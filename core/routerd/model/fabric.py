@@ -26,12 +26,11 @@ class Nic:
 
 @attrs.frozen(kw_only=True)
 class InstanceFacts:
-    """What the provider found out about the host it runs on.
+    """The facts of the instance on which the provider runs.
 
-    `nics` are those whose forwarding switch we set; `route_tables` those that must know the
-    remote addresses; `next_hop` is how a route in them names us (ENI id, private address,
-    private-IP OCID). `networks` are the prefixes of the cloud network itself, inside which AWS
-    and OCI route no /32.
+    routerd sets the forwarding switch of `nics` and writes the remote addresses into `route_tables`.
+    `next_hop` is our name in a route there (ENI id, private address, private-IP OCID). `networks` are
+    the prefixes of the cloud network itself, inside which AWS and OCI route no /32.
     """
 
     provider: str
@@ -70,11 +69,11 @@ class FabricRoute:
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that was checked of a cloud account.
+    """The result of one check of a cloud account.
 
-    `subject` is what was checked, a permission by the cloud's own name (`ec2:CreateRoute`) or a
-    setting; `state` `unknown` means that the API has no way to tell. `detail` is what was found, and
-    `remedy` what to do where something is missing.
+    `subject` is a permission by the cloud's own name (`ec2:CreateRoute`) or a setting. The `state`
+    `unknown` means that the API has no means to check it. `detail` says what the check found, and
+    `remedy` says how to add the missing thing.
     """
 
     subject: str

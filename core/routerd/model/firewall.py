@@ -15,7 +15,7 @@ class Accept:
     """Accept packets that a foreign rule might drop.
 
     `protocol` is a name (`udp`, `tcp`) or an IP protocol number as text (`4`, `47`); `port` is
-    the destination port. What is none matches everything.
+    the destination port. An empty field matches everything.
     """
 
     chain: Literal["input", "forward"]
@@ -38,10 +38,10 @@ FirewallKey = Accept | MssClamp
 
 @attrs.frozen(kw_only=True)
 class FirewallRule:
-    """The value of a rule: it has nothing beyond its key but the resource that wants it.
+    """The value of a rule, whose content is all in its key; `owner` is the resource that wants it.
 
-    `everywhere` is always true in what is desired; observed, it is false when one of the chains
-    that need the rule lacks it (somebody has loaded a rule set after us).
+    A desired rule is `everywhere`. An observed rule is not, if a chain that needs it lacks it, because
+    another program has reloaded its rule set.
     """
 
     everywhere: bool = True

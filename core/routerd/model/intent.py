@@ -1,4 +1,4 @@
-"""What the operator asks for: the resources of one configuration, with look-ups by type and name."""
+"""The operator's intent: the resources of one configuration, with look-ups by type and name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ S = TypeVar("S")
 
 @attrs.frozen(kw_only=True)
 class Named(Generic[S]):
-    """A resource's name, reference and spec, with the spec's type known to the type checker."""
+    """A resource's name, reference and typed spec."""
 
     name: str
     ref: str
@@ -41,5 +41,5 @@ class Intent:
         return next((found for found in self.of(spec) if found.name == name), None)
 
     def first(self, spec: type[S]) -> Named[S] | None:
-        """Return the first resource of a kind of which there is at most one, or none."""
+        """Return the first resource of a kind that occurs at most once, or none."""
         return next(self.of(spec), None)

@@ -1,4 +1,4 @@
-"""A resource of the configuration: its identity, where it was written, and its typed spec."""
+"""A resource of the configuration: its identity, its place in the file, and its typed spec."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ResourceId:
 
 @attrs.frozen
 class SourceLocation:
-    """Where a resource was read; `line` counts from 1, 0 means that there is no line.
+    """The place of a resource in its file; `line` counts from 1, 0 means that there is no line.
 
-    `lines` gives the line of each field by its dotted path, for errors found after reading.
+    `lines` gives the line of each field by its dotted path, for errors of later checks.
     """
 
     file: str
@@ -51,7 +51,7 @@ class SourceLocation:
 
 @attrs.frozen(kw_only=True)
 class Resource(Generic[S]):
-    """One resource with its spec already converted to the kind's own type."""
+    """One resource; its spec has the type of its kind."""
 
     id: ResourceId
     spec: S
@@ -66,11 +66,11 @@ class Resource(Generic[S]):
 
 @attrs.frozen(kw_only=True)
 class ResourceKind:
-    """What a kind of resource is called, what its spec looks like, and how it ends.
+    """A kind of resource: its name, the type of its spec, and its teardown.
 
-    `spec` is an `attrs` class whose attributes are the fields of the file in snake case.
-    `teardown` says in one sentence what is removed when a resource of this kind goes away; a
-    kind without that sentence is refused. `runtime_only` kinds must not be in a file.
+    `spec` is an `attrs` class whose attributes are the fields of the file in snake case. `teardown`
+    says in one sentence what routerd removes with a resource of this kind; the core refuses a kind
+    without that sentence. `runtime_only` kinds must not be in a file.
     """
 
     api_version: str

@@ -1,4 +1,4 @@
-"""Kernel routes, addresses and the routes that a routing provider has learned."""
+"""Kernel routes, addresses, and the routes that a routing provider learns."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import attrs
 from routerd.model.names import LinkName
 
 ROUTE_PROTOCOL = 147
-"""Number in `rtm_protocol` (and `IFA_PROTO`) by which we know what is ours; `rt_protos.d/routerd.conf`."""
+"""Number in `rtm_protocol` (and `IFA_PROTO`) that marks our routes and addresses."""
 
 ROUTE_METRIC = 200
-"""Metric of routes that were learned; lower ones, such as an administrator's, win."""
+"""Metric of learned routes; a lower one, such as an administrator's, wins."""
 
 MAX_NEXT_HOPS = 16
 
@@ -29,7 +29,7 @@ class NextHop:
 
 @attrs.frozen(kw_only=True, order=True, cache_hash=True)
 class RouteKey:
-    """What the kernel tells routes apart by; `table` 254 is `main`."""
+    """The identity of a route in the kernel; `table` 254 is `main`."""
 
     prefix: IPv4Network
     metric: int = ROUTE_METRIC
@@ -38,7 +38,7 @@ class RouteKey:
 
 @attrs.frozen(kw_only=True)
 class Route:
-    """A route of ours: where packets go. `kind` is the kernel's route type."""
+    """A route of ours; `kind` is the kernel's route type."""
 
     next_hops: tuple[NextHop, ...]
     kind: Literal["unicast", "blackhole"] = "unicast"
@@ -62,13 +62,13 @@ class Address:
 
 @attrs.frozen(kw_only=True)
 class LearnedRoute:
-    """One path that a neighbour announced and the import policy let in.
+    """One path that a neighbour announced and the import policy accepted.
 
     `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once are
-    equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path is kept
-    although its session was lost (RFC 4724 section 4.2), until the neighbour is back. `med` is
-    MULTI_EXIT_DISC, 0 where there is none. `origin` is the code of ORIGIN, 0 for IGP; `internal` says that
-    the session is inside our AS. See `routerd.model.best_path` for what is compared.
+    equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path outlives
+    its lost session (RFC 4724 section 4.2) until the neighbour returns. `med` is MULTI_EXIT_DISC, 0
+    without one. `origin` is the code of ORIGIN, 0 for IGP; `internal` says that the session is inside our
+    AS. `routerd.model.best_path` has the comparison.
     """
 
     prefix: IPv4Network
@@ -96,12 +96,12 @@ class RejectedRoute:
 
 @attrs.frozen(kw_only=True)
 class RouteSet:
-    """Everything a routing provider knows at one moment: a whole set, never an event.
+    """Everything that a routing provider knows at one moment: a whole set, never an event.
 
-    `complete` says that the set may be used to delete: until it is true (the speaker has just
-    started, sessions are still coming up) routes are only added. Unlike it, `heard` may become less
-    again: the neighbours whose session is up and who have said that these are all their routes
-    (End-of-RIB, RFC 4724 section 2), or who cannot say so.
+    Until the set is `complete` (the speaker has just started, sessions are still coming up) the core
+    only adds routes and deletes none. `heard` are the neighbours whose session is up and that have
+    sent all their routes (End-of-RIB, RFC 4724 section 2) or cannot announce the end; unlike
+    `complete`, it may shrink again.
     """
 
     routes: tuple[LearnedRoute, ...] = ()

@@ -30,8 +30,8 @@ TIMER_PROFILES = {
 class Speaker:
     """The local BGP speaker. `owner` is the `Kind/name` of its resource.
 
-    `listen` is the address to accept on; none means all. `cluster_id` (RFC 4456 section 7) is
-    used when any session is a route-reflector client; none means the router ID.
+    `listen` is the address to accept on; none means all. `cluster_id` (RFC 4456 section 7) counts
+    if a session is a route-reflector client; none means the router ID.
     """
 
     asn: int
@@ -50,10 +50,10 @@ class Session:
     (RFC 2385), never printed. `source` is the local address to dial from.
 
     The session comes up only with a speaker at that address whose OPEN has `peer_asn` and, unless
-    it is none, `peer_router_id`; anybody else is refused (RFC 4271 section 6.2) before a route of
-    theirs is looked at. A change of `peer_router_id` ends the session that contradicts it and no
-    other one. `claim` is the `Kind/name` of the claim that says so, of the leaf `leaf`; both, and
-    `owner`, are labels, and changing them changes nothing.
+    it is none, `peer_router_id`. The speaker refuses every other one (RFC 4271 section 6.2) before it
+    reads a route. A change of `peer_router_id` ends only a session that contradicts it. `claim` is the
+    `Kind/name` of the claim of the leaf `leaf` behind this session. Both, and `owner`, are labels; a
+    change of a label changes nothing.
     """
 
     peer_asn: int
@@ -71,23 +71,23 @@ class Session:
 
     @property
     def whose(self) -> str:
-        """Return in words who is expected, and by whose word: `leaf a (SAMEnrollmentClaim/a)`."""
+        """Return the expected neighbour in words, with its claim: `leaf a (SAMEnrollmentClaim/a)`."""
         return f"leaf {self.leaf} ({self.claim})" if self.claim else self.owner
 
 
 @attrs.frozen(kw_only=True)
 class ImportPolicy:
-    """What may come in from one neighbour, enforced before best-path selection and reflection.
+    """The paths that one neighbour may bring in, enforced before best-path selection and reflection.
 
     `hosts` are exact prefixes that may enter (the claim's /32s on a route reflector); `within`
-    are prefixes inside which anything of length `min_length` to `max_length` may enter (a leaf's
+    are prefixes inside which every prefix of length `min_length` to `max_length` may enter (a leaf's
     view of a pool). Nothing else enters. `next_hop` is `peer-address` to replace the next hop by
-    the neighbour's address, or `unchanged`. `forbidden` prefixes never enter, whatever else says.
+    the neighbour's address, or `unchanged`. `forbidden` prefixes never enter.
 
-    Of what may enter by its prefix, only a path with all of `required_communities` and none of
-    `forbidden_communities` does (RFC 1997; kept in the form `64512:100`, names such as `no-export`
-    are taken too). An announcement that changes only its communities is judged anew, and when it
-    does not fit any more, what it replaces goes. A withdrawal has no communities and needs none.
+    A path must also have all of `required_communities` and none of `forbidden_communities` (RFC 1997;
+    in the form `64512:100`, names such as `no-export` are valid too). An announcement that changes
+    only its communities is checked again; if it no longer fits, it withdraws the path that it
+    replaces. A withdrawal needs no communities.
     """
 
     hosts: frozenset[IPv4Network] = frozenset()
@@ -106,8 +106,8 @@ class ImportPolicy:
 class Advertisement:
     """A prefix that we originate; the key of its table is the prefix.
 
-    `communities` (RFC 1997) are kept in the form `64512:100`; names such as `no-export` are taken too.
-    Of several who announce a prefix, the one with the lowest `med` is preferred (MULTI_EXIT_DISC, RFC
+    `communities` (RFC 1997) have the form `64512:100`; names such as `no-export` are valid too. Of
+    several routers that announce a prefix, the one with the lowest `med` wins (MULTI_EXIT_DISC, RFC
     4271 section 5.1.4); none counts as 0.
     """
 
@@ -120,13 +120,13 @@ class Advertisement:
 
 @attrs.frozen(kw_only=True)
 class SessionState:
-    """How a session does, as the speaker sees it.
+    """The state of a session, as the speaker sees it.
 
     `state` is a state of RFC 4271 section 8.2.2 in lower case (`idle`, `connect`, `active`,
     `opensent`, `openconfirm`, `established`). `since` is in seconds since the epoch. `rejected`
     counts refused prefixes by reason code. `remote_router_id` and `remote_asn` come from the
-    neighbour's last OPEN, that of a refused speaker included; `last_error` says in words what was
-    expected of it and what came.
+    neighbour's last OPEN, also that of a refused speaker; `last_error` says in words what the session
+    expected and what came.
     """
 
     neighbour: IPv4Address

@@ -1,7 +1,6 @@
 """Tunnels and WireGuard peers, as desired and as observed.
 
-One value serves every encapsulation, so that the engine, the status and the dry run need to
-know none of them. Which fields a mode uses is said in each field.
+One value serves every encapsulation, so the engine, the status and the dry run depend on none.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from routerd.model.names import LinkName, PublicKey
 
 @attrs.frozen(kw_only=True, order=True)
 class UdpEncapsulation:
-    """UDP ports of foo-over-UDP: `sport` is ours (and listened on), `dport` the peer's."""
+    """UDP ports of foo-over-UDP: `sport` is our listening port, `dport` the peer's."""
 
     sport: int
     dport: int
@@ -24,7 +23,7 @@ class UdpEncapsulation:
 
 @attrs.frozen(kw_only=True)
 class WireGuardDevice:
-    """What a WireGuard device has beyond a link; the private key itself never leaves its file."""
+    """The part of a WireGuard device beyond its link; the private key never leaves its file."""
 
     public_key: PublicKey
     listen_port: int | None
@@ -37,8 +36,8 @@ class Tunnel:
 
     `local` and `remote` are the outer addresses (none for `wireguard`), `addresses` the inner
     ones, `mtu` the size in bytes of the largest inner packet, `ttl` the outer TTL, `key` the GRE
-    key. `owner` is the `Kind/name` of the resource that asked for the tunnel; it is what the
-    interface alias `routerd:<owner>` carries.
+    key. `owner` is the `Kind/name` of the resource that wants the tunnel; the interface alias
+    `routerd:<owner>` carries it.
     """
 
     link: LinkName
@@ -77,10 +76,10 @@ class Endpoint:
 class WireGuardPeer:
     """A WireGuard peer.
 
-    `endpoint` is where we send first. It takes no part in comparison, because a peer that roams
-    (behind NAT) has another one in the kernel than in the configuration and that is right.
-    `keepalive` is in seconds, 0 for off. `allowed_ips` hold transport addresses only, never a
-    mobility /32. `alive` says of an observed peer that it was heard from lately.
+    `endpoint` is the destination of our first packet. It takes no part in comparison, because the
+    kernel rightly has another one for a peer that roams (behind NAT). `keepalive` is in seconds, 0
+    for off. `allowed_ips` hold transport addresses only, never a mobility /32. `alive` says that an
+    observed peer has sent something lately.
     """
 
     allowed_ips: frozenset[IPv4Network]
@@ -92,10 +91,9 @@ class WireGuardPeer:
 
 @attrs.frozen(kw_only=True)
 class TunnelState:
-    """How a tunnel does, for the status; never compared with what is desired.
+    """The state of a tunnel, for the status only.
 
-    `backend` is `kernel` or the name of a userspace program. `last_handshake` is in seconds
-    since the epoch, 0 when there was none; bytes count inner packets.
+    `backend` is `kernel` or the name of a userspace program; bytes count inner packets.
     """
 
     link: LinkName
@@ -108,7 +106,10 @@ class TunnelState:
 
 @attrs.frozen(kw_only=True)
 class PeerState:
-    """How a WireGuard peer does, for the status."""
+    """The state of a WireGuard peer, for the status.
+
+    `last_handshake` is in seconds since the epoch, 0 without one; bytes count inner packets.
+    """
 
     key: PeerKey
     endpoint: Endpoint | None

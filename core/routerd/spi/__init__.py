@@ -1,6 +1,7 @@
-"""What a plugin implements and what it is given; `hookspecs.py` says how it is found.
+"""The contract between core and plugins: the protocols of providers, and their context.
 
-Re-exports every public name, so that a plugin needs one import line.
+`hookspecs.py` has the hooks. This module re-exports every public name, so that a plugin needs one import
+line.
 
 Added in 1.0.
 """

@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where now comes from and how one waits."""
+    """The current time, and waiting."""
 
     def now(self) -> datetime:
         """Return the current UTC time, aware of its zone; it may jump."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never jumps; only differences mean anything."""
+        """Return seconds on a clock that never jumps; only differences have a meaning."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What a plugin adds to the daemon's admin API."""
+"""The routes that a plugin adds to the daemon's admin API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSO
 class ControlRoute:
     """One route below `/v1/plugins/<plugin>/` of the admin socket.
 
-    `handler` gets the query or the JSON body as a mapping and returns what is sent as JSON. A
+    `handler` gets the query or the JSON body as a mapping and returns the JSON of the answer. A
     `ProviderError` becomes HTTP 502, a `ConfigError` 400.
     """
 

@@ -1,4 +1,4 @@
-"""The enrollment family: how a claim proves that its leaf may join."""
+"""The enrollment family: the proof in a claim that its leaf may join."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from routerd.spi.provider import Lifecycle
 
 
 class Enrollment(Lifecycle, Protocol):
-    """A join method. Policy, uniqueness, lifetime and storage are the core's, not the method's."""
+    """A join method; the core has policy, uniqueness, lifetime and storage."""
 
     async def authenticate(self, submission: Submission) -> None:
-        """Return when the claim's proof holds for `submission.secret`.
+        """Check the claim's proof with `submission.secret`.
 
-        Raises `EnrollmentRefused` with a reason code otherwise. Comparison is constant-time.
+        Raises `EnrollmentRefused` with a reason code when it does not hold. Comparison is constant-time.
         """
         ...
 
@@ -23,13 +23,13 @@ class Enrollment(Lifecycle, Protocol):
         ...
 
     def digest(self, claim: Claim) -> str:
-        """Return `sha256:<hex>` over what was signed, the proof and the admission state."""
+        """Return `sha256:<hex>` over the signed text, the proof and the admission state."""
         ...
 
 
 class PayloadEnrollment(Enrollment, Protocol):
-    """A join method with `Capability.SHOWS_PAYLOAD`: what it signs can be read by a person."""
+    """A join method with `Capability.SHOWS_PAYLOAD`: a person can read the signed text."""
 
     def payload(self, claim: Claim) -> bytes:
-        """Return the very bytes that are signed, without any secret."""
+        """Return the exact bytes that `sign` signs, without any secret."""
         ...

@@ -1,7 +1,7 @@
-"""The host's network stack as plugins see it: links and their addresses, nothing more.
+"""The host's network stack as plugins see it: links and their addresses.
 
-A plugin that needs less common parts of netlink (WireGuard's generic netlink, fou ports) brings
-its own client library; routes, sysctls and firewall rules belong to the core.
+A plugin with less common needs (WireGuard's generic netlink, fou ports) brings its own client; routes,
+sysctls and firewall rules belong to the core.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from routerd.model.names import LinkName
 from routerd.model.tunnel import UdpEncapsulation
 
 ALIAS_PREFIX = "routerd:"
-"""An interface alias that starts so marks a link as ours; what follows is the owner, `Kind/name`."""
+"""The prefix of the interface alias of a link of ours; the owner, `Kind/name`, follows it."""
 
 
 @attrs.frozen(kw_only=True)
 class Link:
     """A network device as the kernel reports it; `kind` is `IFLA_INFO_KIND`, empty for hardware.
 
-    `key` is that of a GRE device, and negative when it has not the same one in both directions and
-    nothing else: no tunnel is like that.
+    `key` is the key of a GRE device. It is negative for a device with two keys, checksums or sequence
+    numbers, which no tunnel of ours has.
     """
 
     name: LinkName
@@ -68,8 +68,8 @@ class Link:
 class LinkSpec:
     """A device to create: `kind` as the kernel calls it (`ipip`, `gre`, `wireguard`).
 
-    It comes up with `mtu` and `addresses`, and carries the alias `routerd:<owner>` from the first
-    moment it exists, so that a crash leaves nothing unowned.
+    The device comes up with `mtu` and `addresses`, and never without the alias `routerd:<owner>`, so
+    that a crash leaves nothing without an owner.
     """
 
     name: LinkName

@@ -1,4 +1,4 @@
-"""How often a plugin may call an API that others of the account call too."""
+"""The rate at which a plugin may call an API that the whole account shares."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class Pacer(Protocol):
         ...
 
     def hold(self, seconds: float) -> None:
-        """Let nobody make a call for `seconds`: the API said that there were too many."""
+        """Block all calls for `seconds`, after the API has refused one as too many."""
         ...
 
 
 class Pacing(Protocol):
-    """Gives the pacer of an account, the same one to every provider of the plugin that names it."""
+    """Gives each account its pacer; all providers of a plugin that name the account share it."""
 
     def __call__(self, account: str, *, rate: float, burst: int) -> Pacer:
         """Return the pacer of `account`: `burst` calls at once, then `rate` calls a second.
 
-        The first who asks for an account sets the figures.
+        The first call for an account sets the figures.
         """
         ...

@@ -1,4 +1,4 @@
-"""How a plugin describes something that acts."""
+"""The description of a provider: its kind, its needs, and its factory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ P = TypeVar("P", covariant=True)
 
 
 class Capability(enum.Enum):
-    """What a provider can do beyond its family's Protocol."""
+    """An ability of a provider beyond its family's Protocol."""
 
     ENCRYPTS = "encrypts"
     """A transport with a `peers` table: `EncryptingTransport`."""
@@ -37,12 +37,12 @@ class Capability(enum.Enum):
 
 @attrs.frozen
 class NoOptions:
-    """Options of a provider or plugin that has none."""
+    """The options of a provider or plugin without options."""
 
 
 @attrs.frozen(kw_only=True)
 class PluginInfo:
-    """Who a plugin is: `name` equals its entry point, `api` is the contract it was written for.
+    """The identity of a plugin: `name` equals its entry point, `api` is the version of its contract.
 
     `config` is the `attrs` class of its section below `plugins:` in the configuration file.
     """
@@ -54,23 +54,23 @@ class PluginInfo:
 
 
 class Lifecycle(Protocol):
-    """What every provider has."""
+    """The start and end of every provider."""
 
     async def start(self) -> None:
-        """Get ready: open clients, check the host. Changes nothing outside this process.
+        """Open clients, check the host; change nothing outside this process.
 
-        Raises `ProviderError`; the core tries again later and shows the reason.
+        Raises `ProviderError`; the core retries later and shows the reason.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of clients and tasks. The data plane stays as it is."""
+        """Close clients and tasks; leave the data plane as it is."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Provider(Generic[P]):
-    """A thing that acts, described: what it is called, what it needs, and how to make it.
+    """A provider described: its kind, its options, and the function that makes it.
 
     `kind` is unique in its family among the enabled plugins: a transport's mode, `bgp`, the name
     of a join method, or a cloud. `options` is the `attrs` class of the value passed to `create`:

@@ -13,7 +13,7 @@ from routerd.spi.table import Table
 
 
 class Routing(Lifecycle, Protocol):
-    """Speaks a routing protocol. The tables are applied in the order in which they stand here."""
+    """Speaks a routing protocol. The core applies the tables in the order of this class."""
 
     @property
     def speakers(self) -> Table[str, Speaker]:
@@ -38,10 +38,10 @@ class Routing(Lifecycle, Protocol):
     def learned(self) -> AsyncIterator[RouteSet]:
         """Yield the whole set of learned routes: once at the start, then after each change.
 
-        Changes in quick succession may be folded into one set. Ends only when closed.
+        Quick changes may share one set. The stream ends only with `aclose`.
         """
         ...
 
     async def states(self) -> Sequence[SessionState]:
-        """Return how each session does."""
+        """Return the state of each session."""
         ...

@@ -21,11 +21,11 @@ class Transport(Lifecycle, Protocol):
         ...
 
     def overhead(self, tunnel: Tunnel) -> int:
-        """Return how many bytes the encapsulation adds to a packet."""
+        """Return the number of bytes that the encapsulation adds to a packet."""
         ...
 
     async def states(self) -> Sequence[TunnelState]:
-        """Return how each tunnel does, with the backend that runs it."""
+        """Return the state of each tunnel, with its backend."""
         ...
 
 
@@ -38,12 +38,12 @@ class EncryptingTransport(Transport, Protocol):
         ...
 
     async def peer_states(self) -> Sequence[PeerState]:
-        """Return how each peer does."""
+        """Return the state of each peer."""
         ...
 
     async def public_key(self, private_key_file: Path) -> PublicKey:
-        """Return the public key; makes a missing private key (0600, directory 0700) first.
+        """Return the public key; make a missing private key (0600, directory 0700) first.
 
-        An existing file is never rewritten. In a dry run a missing file is a `TransientError`.
+        The provider never rewrites an existing file. In a dry run a missing file is a `TransientError`.
         """
         ...

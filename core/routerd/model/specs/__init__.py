@@ -1,7 +1,7 @@
 """Typed specs, one `attrs` class for each kind of resource.
 
-Attributes are the fields of the file in snake case; where the file's spelling cannot be derived
-(`routerID`, `allowedCIDRs`) the attribute's metadata `key` has it.
+Attributes are the fields of the file in snake case; a spelling that does not follow from the attribute
+(`routerID`, `allowedCIDRs`) is in its metadata `key`.
 """
 
 from routerd.model.specs.common import (

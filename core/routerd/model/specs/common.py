@@ -15,7 +15,7 @@ NextHopRewrite = Literal["peer-address", "unchanged"]
 
 @attrs.frozen(kw_only=True)
 class SecretSource:
-    """Where a secret is read from: exactly one of `file` and `env`; `base64` decodes it."""
+    """The place of a secret: exactly one of `file` and `env`; `base64` decodes it."""
 
     file: Path | None = None
     env: str | None = None
@@ -24,7 +24,7 @@ class SecretSource:
 
 @attrs.frozen(kw_only=True)
 class StatusValueSource:
-    """A value that is taken from the status of another resource."""
+    """A value from the status of another resource."""
 
     resource: str
     field: str = "phase"
@@ -33,7 +33,7 @@ class StatusValueSource:
 
 @attrs.frozen(kw_only=True)
 class PolicySpec:
-    """An import or export policy: prefixes and the lengths that may pass inside them."""
+    """An import or export policy: prefixes, and the allowed lengths inside them."""
 
     allowed_prefixes: tuple[IPv4Network, ...] = ()
     allowed_prefix_length_min: int | None = None
@@ -61,7 +61,7 @@ class CommunitySetSpec:
 
 @attrs.frozen(kw_only=True)
 class CommunitiesSpec:
-    """How communities are sent, accepted and set."""
+    """The communities that the speaker sends, accepts and sets."""
 
     send: Literal["standard", "extended", "both"] = "both"
     accept: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def _stripped(text: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class PeerSource:
-    """A resource from which peers are taken, such as `SAMRRSet/rrs`.
+    """A resource that gives peers, such as `SAMRRSet/rrs`.
 
     `optional` sources may be missing; `node_refs` limits the peers to the named nodes.
     """
@@ -85,7 +85,7 @@ class PeerSource:
     node_refs: tuple[str, ...] = ()
 
     def takes(self, node: str) -> bool:
-        """Say whether a node of this name is among those that the source may give."""
+        """Say whether the source may give a node of this name."""
         return not self.node_refs or node.strip() in {name.strip() for name in self.node_refs}
 
 

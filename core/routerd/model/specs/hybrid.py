@@ -16,14 +16,14 @@ TunnelMode = Literal["ipip", "gre", "fou", "gue"]
 
 @attrs.frozen(kw_only=True)
 class PathMTUSpec:
-    """How packets larger than the tunnel are treated."""
+    """The treatment of packets larger than the tunnel."""
 
     force_fragment_ipv4: bool = attrs.field(default=False, metadata={"key": "forceFragmentIPv4"})
 
 
 @attrs.frozen(kw_only=True)
 class TunnelInterfaceSpec:
-    """An explicit tunnel; `trusted_underlay` acknowledges that it carries clear text."""
+    """An explicit tunnel; `trusted_underlay` accepts that it carries clear text."""
 
     mode: TunnelMode
     local: IPv4Address | None = None
@@ -44,7 +44,7 @@ class TunnelInterfaceSpec:
 
 @attrs.frozen(kw_only=True)
 class CloudAuthSpec:
-    """How upstream programs authenticate; routerd uses ambient credentials whatever it says."""
+    """The authentication of upstream programs; routerd always uses ambient credentials."""
 
     mode: Literal["external-command", "ambient"] = "ambient"
     command: str | None = None
@@ -52,14 +52,14 @@ class CloudAuthSpec:
 
 @attrs.frozen(kw_only=True)
 class CloudProviderProfileSpec:
-    """The cloud that this router lives in and what routerd may do to it.
+    """The cloud of this router, and the changes that routerd may make in it.
 
-    `mode` `plan` only shows what would be changed, `approve` makes what somebody approved, `auto` makes
-    the changes by itself. A route that is needed no longer stays for `removal_hold_down`. Routes that
-    lead to `takeover_from`, the site's other routers in the words of the provider, are taken over when
-    this one has been the best for `takeover_hold_down`. With `aggregate`, addresses that fill a larger
-    prefix share one route to it. Where nothing changes on our side the cloud is read every
-    `resync_interval`. `options` are the provider's own and are checked against its schema.
+    `mode` `plan` only shows changes, `approve` makes the approved ones, `auto` makes all of them. A route
+    that is no longer needed stays for `removal_hold_down`. `takeover_from` names the site's other routers
+    in the words of the provider; when this router has been the best for `takeover_hold_down`, it takes
+    over their routes. With `aggregate`, addresses that fill a larger prefix share one route to it.
+    Without a change on our side routerd reads the cloud every `resync_interval`. `options` follow the
+    provider's own schema.
     """
 
     provider: str

@@ -61,7 +61,7 @@ class ProfileBGPSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMTransportProfileSpec:
-    """How tunnels to a set of peers are made: one /31 of `inner_prefix` for each pair of nodes."""
+    """Tunnels to a set of peers: one /31 of `inner_prefix` for each pair of nodes."""
 
     mode: TunnelMode
     inner_prefix: IPv4Network
@@ -97,7 +97,7 @@ class NodeWireGuardSpec:
 
 
 MAX_PRIORITY = 1_000_000
-"""The largest placement priority, as upstream programs have it."""
+"""The largest placement priority, equal to that of upstream programs."""
 
 
 @attrs.frozen(kw_only=True)
@@ -110,7 +110,7 @@ class PlacementSpec:
 
 @attrs.frozen(kw_only=True)
 class MaintenanceSpec:
-    """Whether a node is being drained."""
+    """The maintenance state of a node."""
 
     drain: bool = False
 
@@ -182,7 +182,7 @@ class SAMRRSetSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMPeerGroupSpec:
-    """Leaves that may talk to each other directly; made at run time."""
+    """Leaves with direct tunnels between them; made at run time."""
 
     enrollment_policy_ref: str = ""
     transport_fingerprint: str = ""
@@ -192,14 +192,14 @@ class SAMPeerGroupSpec:
 
 @attrs.frozen(kw_only=True)
 class AllowedLeafIDsSpec:
-    """Which leaf IDs may join: a regular expression for the whole of them."""
+    """The leaf IDs that may join: a regular expression that matches a whole ID."""
 
     pattern: str
 
 
 @attrs.frozen(kw_only=True)
 class PolicyWireGuardSpec:
-    """What a policy allows in the WireGuard part of a claim."""
+    """The limits of a policy for the WireGuard part of a claim."""
 
     interface: str
     endpoint_prefixes: tuple[IPv4Network, ...] = ()
@@ -218,7 +218,7 @@ class DirectMeshSpec:
 
 @attrs.frozen(kw_only=True)
 class PlacementGroupSpec:
-    """The leaves of one site that may share addresses: those whose ID matches as a whole."""
+    """The leaves of one site that may share addresses, by a pattern that matches a whole ID."""
 
     name: str
     allowed_leaf_ids: AllowedLeafIDsSpec = attrs.field(metadata={"key": "allowedLeafIDs"})
@@ -226,12 +226,12 @@ class PlacementGroupSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMEnrollmentPolicySpec:
-    """Who may join, with which addresses, and for how long.
+    """The leaves that may join, their addresses, and the lifetime of their claims.
 
-    `join_tokens_from` are further tokens that hold beside `join_token_from`, while tokens are
-    exchanged. With `approval: manual` a claim waits until somebody approves its leaf. A claim
-    whose joinTimestamp is further than `freshness_window` from now is refused; none allows claims
-    that were signed long ago. `placement_groups` are the sites with several leaves.
+    `join_tokens_from` are further valid tokens beside `join_token_from`, for an exchange of tokens.
+    With `approval: manual` a claim waits until an operator approves its leaf. The reflector refuses a
+    claim whose joinTimestamp is further than `freshness_window` from now; none allows claims of any
+    age. `placement_groups` are the sites with several leaves.
     """
 
     transport_profile_ref: str
@@ -258,7 +258,7 @@ class SAMEnrollmentPolicySpec:
 
 @attrs.frozen(kw_only=True)
 class ClaimWireGuardSpec:
-    """WireGuard identity of a leaf; the texts are what is signed."""
+    """WireGuard identity of a leaf; the leaf signs the texts as they are."""
 
     public_key: str
     endpoint: str = ""
@@ -283,7 +283,7 @@ class ClaimBGPSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMEnrollmentClaimSpec:
-    """A leaf's claim, as its author writes it; texts are kept as written, because they are signed."""
+    """A leaf's claim as its author writes it; texts stay unchanged, because the leaf signs them."""
 
     policy_ref: str
     leaf_id: str = attrs.field(metadata={"key": "leafID"})
@@ -313,7 +313,7 @@ class RetryBackoffSpec:
 
 @attrs.frozen(kw_only=True)
 class ClientTLSSpec:
-    """How the client checks a route reflector and shows who it is."""
+    """TLS of the client: the check of a route reflector, and the client's own certificate."""
 
     ca_file: Path | None = attrs.field(default=None, metadata={"key": "caFile"})
     cert_file: Path | None = None
@@ -324,7 +324,7 @@ class ClientTLSSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMEnrollmentClientSpec:
-    """Where a leaf enrolls. With `join_token_from` the leaf signs, and renews, its claim itself."""
+    """The reflectors of a leaf. With `join_token_from` the leaf signs and renews its claim."""
 
     claim_ref: str
     bootstrap_endpoints: tuple[str, ...] = ()
@@ -344,8 +344,8 @@ class SAMEnrollmentClientSpec:
 class MobilityPoolSpec:
     """A prefix in which addresses may move between sites.
 
-    Only the prefix matters to routerd: it authorises claims. The other fields of upstream files
-    are accepted so that such files load; they configure capture, which routerd does not do.
+    routerd only uses the prefix, which authorises claims. It accepts the other fields so that upstream
+    files load; they configure capture, which routerd does not do.
     """
 
     prefix: IPv4Network

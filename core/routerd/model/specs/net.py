@@ -22,7 +22,7 @@ from routerd.model.specs.common import (
 
 @attrs.frozen(kw_only=True)
 class InterfaceSpec:
-    """A network device under a name of ours; `managed: false` is one that we only use."""
+    """A network device under a name of ours; with `managed: false` routerd only uses it."""
 
     ifname: str
     admin_up: bool | None = None
@@ -69,10 +69,10 @@ class IPv4RouteSpec:
 
 @attrs.frozen(kw_only=True)
 class WireGuardInterfaceSpec:
-    """A WireGuard device. `private_key_file` is made when missing and never rewritten.
+    """A WireGuard device. routerd makes a missing `private_key_file` and never rewrites one.
 
-    `peers_from` names where peers come from: an enrollment policy on a route reflector, the set
-    of route reflectors on a leaf.
+    `peers_from` names the sources of peers: an enrollment policy on a route reflector, the set of
+    route reflectors on a leaf.
     """
 
     ifname: str | None = None
@@ -99,7 +99,7 @@ class WireGuardPeerSpec:
 
 @attrs.frozen(kw_only=True)
 class BGPListenSpec:
-    """Where the speaker accepts sessions."""
+    """The address and port on which the speaker accepts sessions."""
 
     address: IPv4Address | None = None
     port: int = 179
@@ -107,14 +107,14 @@ class BGPListenSpec:
 
 @attrs.frozen(kw_only=True)
 class AllowedPrefixesSpec:
-    """A list of prefixes, exact or wider than what they let pass."""
+    """A list of prefixes, each exact or wider than the allowed ones."""
 
     allowed_prefixes: tuple[IPv4Network, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class RedistributeSpec:
-    """Which connected and static prefixes are announced."""
+    """The connected and static prefixes that the speaker announces."""
 
     connected: AllowedPrefixesSpec = AllowedPrefixesSpec()
     static: AllowedPrefixesSpec = AllowedPrefixesSpec()
@@ -122,7 +122,7 @@ class RedistributeSpec:
 
 @attrs.frozen(kw_only=True)
 class GracefulRestartSpec:
-    """Graceful restart (RFC 4724) as written in files; the speaker decides what it can do."""
+    """Graceful restart (RFC 4724) as in upstream files; the speaker decides for itself."""
 
     enabled: bool = True
     restart_time: timedelta | None = None
@@ -180,7 +180,7 @@ class BGPPeerSpec:
 
 @attrs.frozen(kw_only=True)
 class DynamicListenSpec:
-    """The source prefixes from which sessions are accepted."""
+    """The source prefixes from which the speaker accepts sessions."""
 
     source_prefixes: tuple[IPv4Network, ...]
 

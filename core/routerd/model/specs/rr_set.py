@@ -1,7 +1,7 @@
 """Sets of route reflectors between their forms, in both dialects.
 
 In the seed's dialect a set has `members`; later it has `nodes`, projected from a `SAMNodeSet`.
-What a leaf makes of either is the same `Reflector`.
+A leaf makes the same `Reflector` from either.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Document = dict[str, Any]  # Any: JSON
 
 
 def static_reflectors(intent: Intent) -> dict[str, tuple[Reflector, ...]]:
-    """Return the reflectors of each set that stands in the file, by its name."""
+    """Return the reflectors of each set in the file, by its name."""
     return {
         found.name: reflectors(rr_set_to_document(found.name, found.spec))
         for found in intent.of(SAMRRSetSpec)
@@ -64,7 +64,7 @@ def rr_set_to_document(name: str, spec: SAMRRSetSpec) -> Document:
 
 
 def reflectors(document: object) -> tuple[Reflector, ...]:
-    """Return the reflectors of a set as it came from a server; `ValueError` says what is wrong."""
+    """Return the reflectors of a set from a server; `ValueError` names its fault."""
     if not isinstance(document, Mapping) or document.get("kind") != KIND:
         raise ValueError(f"expected a resource of kind {KIND}")
     spec = document.get("spec")
@@ -126,7 +126,7 @@ def _from_member(member: Mapping[str, Any]) -> Reflector:  # Any: JSON
     bgp = member.get("bgp") or {}
     return Reflector(
         node=str(member["nodeRef"]),
-        # The seed's dialect has no field for it: the first allowed IP is the inner address.
+        # The seed's dialect has no field for the inner address; it is the first allowed IP.
         transport_address=allowed[0].network_address if allowed else endpoint,
         endpoint=endpoint,
         tunnel_address=tunnel.network_address,

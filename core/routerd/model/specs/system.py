@@ -47,7 +47,7 @@ LOOPBACK: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.1/32"), 
 
 @attrs.frozen(kw_only=True)
 class ControlAPISpec:
-    """The enrollment listener of a route reflector: enrollment alone, on its own TCP port."""
+    """The enrollment listener of a route reflector, on its own TCP port."""
 
     enabled: bool = True
     listen_address: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")

@@ -45,9 +45,9 @@ class FakeRouting:
         return self._world.speakers
 
     @property
-    def admission(self) -> FakeTable[IPv4Address, ImportPolicy]:
+    def import_policies(self) -> FakeTable[IPv4Address, ImportPolicy]:
         """Return the import policies."""
-        return self._world.admission
+        return self._world.import_policies
 
     @property
     def sessions(self) -> FakeTable[IPv4Address, Session]:
@@ -101,7 +101,7 @@ class FakeRouting:
         }
         routes = [route for route in world.learned.routes if route.neighbour not in refused]
         for address, speaker in world.speaking.items():
-            policy = world.admission.content.get(address, ImportPolicy())
+            policy = world.import_policies.content.get(address, ImportPolicy())
             routes += [
                 LearnedRoute(prefix=prefix, next_hop=address, neighbour=address)
                 for prefix in sorted(speaker.prefixes & policy.hosts)

@@ -50,7 +50,7 @@ class FakeWorld:
         self.devices: dict[LinkName, WireGuardDevice] = {}
         self.peers: FakeTable[PeerKey, WireGuardPeer] = FakeTable()
         self.speakers: FakeTable[str, Speaker] = FakeTable()
-        self.admission: FakeTable[IPv4Address, ImportPolicy] = FakeTable()
+        self.import_policies: FakeTable[IPv4Address, ImportPolicy] = FakeTable()
         self.sessions: FakeTable[IPv4Address, Session] = FakeTable()
         self.advertisements: FakeTable[Prefix, Advertisement] = FakeTable()
         self.forwarding = ForwardingTable({nic.ref: Forwarding(enabled=False) for nic in facts.nics})
