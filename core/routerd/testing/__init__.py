@@ -1,4 +1,4 @@
-"""What a plugin's author needs to test a plugin: fakes, fault plans, fixtures, contract suites.
+"""The test kit of a plugin's author: fakes, fault plans, fixtures, contract suites.
 
 Nothing is imported here, because pytest loads this package into every run. Import from
 `routerd.testing.context` (`make_context`), `.clock`, `.kernel`, `.tables`, `.faults`, `.fakes` and

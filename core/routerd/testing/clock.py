@@ -1,4 +1,4 @@
-"""A clock that stands still until a test moves it."""
+"""A clock that only a test moves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import heapq
 from datetime import UTC, datetime, timedelta
 
 _TURNS = 25
-"""Turns of the loop that woken tasks get; enough for a chain of awaits that do not wait outside."""
+"""Turns of the loop for woken tasks; enough for a chain of awaits inside the process."""
 
 
 class FakeClock:
@@ -43,11 +43,11 @@ class FakeClock:
 
     @property
     def sleepers(self) -> int:
-        """Return how many tasks sleep."""
+        """Return the number of sleeping tasks."""
         return sum(1 for _, _, woken in self._sleepers if not woken.done())
 
     async def advance(self, seconds: float) -> None:
-        """Move time on, waking each sleeper at its own moment and letting it run."""
+        """Move time on; wake each sleeper at its own moment and let it run."""
         if seconds < 0:
             raise ValueError("time on a monotonic clock does not go back; see jump")
         target = self._elapsed + seconds
@@ -62,10 +62,10 @@ class FakeClock:
         await self.settle()
 
     def jump(self, by: timedelta) -> None:
-        """Set the wall clock on or back, as NTP would; nobody wakes."""
+        """Set the wall clock on or back, as NTP would; wake no sleeper."""
         self._jumped += by
 
     async def settle(self) -> None:
-        """Let the other tasks run until they wait for something outside of this clock."""
+        """Let the other tasks run until they wait for an event outside this clock."""
         for _ in range(_TURNS):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The world of one provider in a test: `make_context` and what it puts into it."""
+"""The world of one provider in a test: `make_context` and its fakes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from routerd.testing.kernel import FakeKernel
 
 @attrs.frozen(kw_only=True)
 class LogEntry:
-    """One event as it was logged."""
+    """One logged event."""
 
     level: str
     event: str
@@ -56,7 +56,7 @@ class RecordingLogger:
         return [entry.event for entry in self.entries if level in ("", entry.level)]
 
     def text(self) -> str:
-        """Return everything that was logged, to look for what must not be in it."""
+        """Return the whole log as text, for searches of secrets."""
         return "\n".join(str(entry) for entry in self.entries)
 
     def _keep(self, level: str, event: str, facts: dict[str, object]) -> None:
@@ -80,7 +80,7 @@ class TaskSpawn:
         task.add_done_callback(lambda done: self._ended(name, done))
 
     async def aclose(self) -> None:
-        """Cancel what still runs and wait for it."""
+        """Cancel the running tasks and wait for their end."""
         running = list(self.tasks.values())
         for task in running:
             task.cancel()
@@ -95,7 +95,7 @@ class TaskSpawn:
 
 
 class WakeCounter:
-    """Counts how often a provider asked the loop to look."""
+    """Counts a provider's requests to wake the loop."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -108,7 +108,7 @@ class WakeCounter:
 
 
 class CountingPacer:
-    """Implements `spi.Pacer`: never waits, counts calls in `taken` and keeps what was held.
+    """Implements `spi.Pacer`: never waits, counts calls in `taken`, keeps the pauses in `holds`.
 
     Added in 1.0.
     """
@@ -124,7 +124,7 @@ class CountingPacer:
         self.taken += 1
 
     def hold(self, seconds: float) -> None:
-        """Keep how long nobody was to call."""
+        """Keep the length of a pause."""
         self.holds.append(seconds)
 
 
@@ -154,11 +154,11 @@ def make_context(
     log: RecordingLogger | None = None,
     read_only: bool = False,
 ) -> PluginContext:
-    """Return a context whose directories lie below `tmp_path` and whose every part is a fake.
+    """Return a context with directories below `tmp_path` and fakes for every part.
 
     `context.log` is a `RecordingLogger`, `context.spawn` a `TaskSpawn`, `context.wake` a
-    `WakeCounter`, `context.pacing` a `CountingPacing`. Calling it again with the same `tmp_path` and
-    `kernel` stands for a restart.
+    `WakeCounter`, `context.pacing` a `CountingPacing`. A second call with the same `tmp_path` and
+    `kernel` plays a restart.
 
     Added in 1.0.
     """

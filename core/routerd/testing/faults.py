@@ -12,7 +12,7 @@ _SWEEP_LIMIT = 1000
 class FaultPlan:
     """Counts calls and fails one of them; 0 fails none.
 
-    A fake calls `reach("name")` at every point where the real thing could fail.
+    A fake calls `reach("name")` at every point at which the real thing can fail.
 
     Added in 1.0.
     """
@@ -24,7 +24,7 @@ class FaultPlan:
 
     @property
     def fired(self) -> bool:
-        """Say whether the failing call was reached."""
+        """Say whether the plan has failed a call."""
         return 0 < self.fail_at <= len(self.calls)
 
     def reach(self, name: str) -> None:
@@ -35,10 +35,10 @@ class FaultPlan:
 
 
 def every_fault(error: ProviderError | None = None) -> Iterator[FaultPlan]:
-    """Yield plans that fail the first call, the second, and so on, until one is not reached.
+    """Yield plans that fail the first call, the second, and so on, until one plan does not fire.
 
-    The last plan yielded has not fired: what the loop's body did with it went undisturbed. A body
-    that still fires after a thousand calls raises `RuntimeError`, for it would not end.
+    The last plan does not fire, so the loop's body runs undisturbed with it. A body that still fires
+    after a thousand plans raises `RuntimeError`, for it would not end.
 
     Added in 1.0.
     """
@@ -47,4 +47,6 @@ def every_fault(error: ProviderError | None = None) -> Iterator[FaultPlan]:
         yield plan
         if not plan.fired:
             return
-    raise RuntimeError(f"still failing after {_SWEEP_LIMIT} calls; does the code under test retry for ever?")
+    raise RuntimeError(
+        f"still failing after {_SWEEP_LIMIT} calls; does the code under test retry without end?"
+    )

@@ -16,7 +16,7 @@ _DEFAULT_KINDS = ("ipip", "gre", "wireguard", "tun")
 
 
 class FakeKernel:
-    """Implements `spi.Kernel`. `writes` lists what was changed, `dump` prints what there is.
+    """Implements `spi.Kernel`. `writes` lists the changes, `dump` prints the links.
 
     Added in 1.0.
     """
@@ -37,12 +37,12 @@ class FakeKernel:
             self.place(link)
 
     def place(self, link: Link) -> None:
-        """Put a link there as somebody else would; without the alias `routerd:` it is foreign."""
+        """Add a link as another program would; without the alias `routerd:` it is foreign."""
         self._links[link.name] = link
         self._next_index = max(self._next_index, link.index + 1)
 
     def remove(self, name: LinkName) -> None:
-        """Take a link away as somebody else would."""
+        """Remove a link as another program would."""
         self._links.pop(name, None)
 
     def dump(self) -> str:
@@ -55,7 +55,7 @@ class FakeKernel:
         return dict(self._links)
 
     async def supports(self, kind: str) -> bool:
-        """Say whether `kind` is among the kinds that the kernel was made with."""
+        """Say whether `kind` is among the kinds of this kernel."""
         self.faults.reach(f"supports {kind}")
         return kind in self.kinds
 

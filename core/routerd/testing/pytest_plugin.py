@@ -1,7 +1,7 @@
 """Fixtures that pytest finds once routerd is installed (entry point `pytest11`).
 
-It is loaded into every pytest run of the environment, so it imports nothing but pytest until one
-of its fixtures is asked for.
+pytest loads this module into every run of the environment, so it imports the kit only inside its
+fixtures.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ pytest.register_assert_rewrite("routerd.testing.contracts")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker by which a contract suite says which tables a rule holds for."""
+    """Register the marker that limits a rule of a contract suite to some tables."""
     config.addinivalue_line("markers", "needs(rule): the rule holds only for tables whose family says so")
 
 
 @pytest.fixture
 def fake_clock() -> FakeClock:
-    """Return a clock that stands still until the test moves it."""
+    """Return a clock that only the test moves."""
     from routerd.testing.clock import FakeClock  # noqa: PLC0415 - see the module's docstring
 
     return FakeClock()
@@ -34,7 +34,7 @@ def fake_clock() -> FakeClock:
 
 @pytest.fixture
 def fake_kernel() -> FakeKernel:
-    """Return a kernel in memory that has only `lo`."""
+    """Return a kernel in memory with `lo` as its only link."""
     from routerd.testing.kernel import FakeKernel  # noqa: PLC0415 - see the module's docstring
 
     return FakeKernel()

@@ -17,8 +17,8 @@ V = TypeVar("V")
 class FakeTable(Generic[K, V]):
     """Implements `spi.Table`.
 
-    `content` is what is ours, `foreign` what stands in the way, `refusals` the errors of single
-    keys until they are removed from it. `writes` lists the changes that really changed something.
+    `content` has our entries, `foreign` the foreign ones in the way, `refusals` the errors of single
+    keys. `writes` lists the changes that had an effect.
 
     Added in 1.0.
     """
@@ -39,7 +39,7 @@ class FakeTable(Generic[K, V]):
         self.observations = 0
 
     async def observe(self) -> Mapping[K, V]:
-        """Return a copy of what is ours."""
+        """Return a copy of our entries."""
         self.observations += 1
         self.faults.reach("observe")
         await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Contract suites: pytest classes that a plugin's author subclasses and gives fixtures.
 
-A suite states what the core relies on. What of it applies follows from the family and from the
-provider's declared capabilities, never from what an author leaves out: a missing fixture fails.
+A suite states the rules that the core relies on. The family and the provider's declared capabilities
+decide which rules apply. A missing fixture fails; it never skips a rule.
 
 Added in 1.0.
 """

@@ -1,4 +1,4 @@
-"""What the core relies on in a join method."""
+"""The rules that the core relies on in a join method."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from routerd.testing.contracts.table import DEADLINE
 
 
 class EnrollmentContract(ProviderContract):
-    """The suite of a join method. Override `claim` and `secret` where the defaults do not fit.
+    """The suite of a join method. Override `claim` and `secret` if the defaults do not fit.
 
     Added in 1.0.
     """
 
     @pytest.fixture
     def secret(self) -> str:
-        """Return the secret that both ends know."""
+        """Return the secret of both ends."""
         return "correct horse battery staple"
 
     @pytest.fixture
     def claim(self) -> Claim:
-        """Return a claim without proof, with every field filled that a leaf fills."""
+        """Return a claim without proof, with every field of a leaf filled in."""
         return Claim(
             name="leaf-a",
             policy_ref="SAMEnrollmentPolicy/site",
@@ -54,7 +54,7 @@ class EnrollmentContract(ProviderContract):
         claim: Claim,
         secret: str,
     ) -> None:
-        """What `sign` returns, `authenticate` accepts, and only the proof was filled in."""
+        """`authenticate` accepts the result of `sign`, which only fills in the proof."""
         async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
             signed = await made.sign(claim, secret)
             assert signed != claim
@@ -114,7 +114,7 @@ class EnrollmentContract(ProviderContract):
         field: str,
         value: object,
     ) -> None:
-        """The proof covers who joins, with what address, when, and what it may announce."""
+        """The proof covers the leaf, its address, the time, and the addresses that it may announce."""
         async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
             signed = await made.sign(claim, secret)
             changed: Claim = attrs.evolve(signed, **{field: value})  # type: ignore[arg-type]  # by the parametrisation
@@ -141,7 +141,7 @@ class EnrollmentContract(ProviderContract):
             assert digest != made.digest(attrs.evolve(signed, revoked=True))
 
     @pytest.mark.asyncio
-    async def test_a_payload_that_is_shown_is_what_is_signed(
+    async def test_the_shown_payload_is_the_signed_one(
         self,
         provider: Provider[Enrollment],
         context: PluginContext,
@@ -149,7 +149,7 @@ class EnrollmentContract(ProviderContract):
         claim: Claim,
         secret: str,
     ) -> None:
-        """It holds no secret, does not depend on the proof, and changes with what is signed."""
+        """The payload has no secret, does not depend on the proof, and changes with the signed fields."""
         if Capability.SHOWS_PAYLOAD not in provider.capabilities:
             return
         async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):

@@ -1,4 +1,4 @@
-"""What the core relies on in a cloud fabric."""
+"""The rules that the core relies on in a cloud fabric."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from routerd.testing.contracts.table import (
 class FabricContract(ProviderTablesContract, ReplacementRules, DeletionRules, RefusalRules, ForeignRules):
     """The suite of a fabric. `samples` has the tables `forwarding` and `routes`.
 
-    A NIC's switch is set and never deleted, so the sample values of `forwarding` name NICs of the
-    instance; a route has one right value, our own next hop, so `routes` has no replacement.
+    The core sets a NIC's switch and never deletes it, so the sample values of `forwarding` name NICs of
+    the instance. A route has one right value, our own next hop, so `routes` has no replacement.
 
     Added in 1.0.
     """
@@ -40,7 +40,7 @@ class FabricContract(ProviderTablesContract, ReplacementRules, DeletionRules, Re
     async def test_the_instance_knows_itself(
         self, provider: Provider[Fabric], context: PluginContext, options: object
     ) -> None:
-        """The facts name the cloud, the instance, its NICs and how a route names us."""
+        """The facts name the cloud, the instance, its NICs and our next hop."""
         async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
             facts = await made.instance()
             assert facts.provider == provider.kind
@@ -65,7 +65,7 @@ class FabricContract(ProviderTablesContract, ReplacementRules, DeletionRules, Re
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """The core asks for nothing else."""
+        """The core wants no other routes."""
         async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
             facts = await made.instance()
             for key, route in samples["routes"].values.items():

@@ -1,4 +1,4 @@
-"""What the core relies on in a plugin as a whole: its import, its name, its hooks."""
+"""The rules that the core relies on in a plugin as a whole: its import, its name, its hooks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LISTS = (
     "routerd_commands",
 )
 
-# Run in a process of its own: an audit hook cannot be taken away again, and an import happens once.
+# Runs in its own process: nothing removes an audit hook, and an import happens once.
 _WATCH = """
 import json, sys
 import routerd, routerd.spi, routerd.errors, routerd.hookspecs
@@ -70,7 +70,7 @@ class PluginContract:
         return found[0]
 
     def test_import_and_hooks_do_no_io(self, entry_point: metadata.EntryPoint) -> None:
-        """Neither importing the plugin nor calling a hook opens a socket, starts a process or writes."""
+        """Neither an import of the plugin nor a hook opens a socket, starts a process or writes."""
         done = subprocess.run(
             [sys.executable, "-c", _WATCH, entry_point.module, "routerd_plugin_info", *_LISTS],
             capture_output=True,

@@ -30,7 +30,7 @@ AnyProvider = Provider[Any]  # Any: the family's suite narrows it
 
 @contextlib.asynccontextmanager
 async def running(provider: Provider[P], context: PluginContext, options: object) -> AsyncIterator[P]:
-    """Create and start what a provider describes, and close it at the end.
+    """Create and start a provider, and close it at the end.
 
     Added in 1.0.
     """
@@ -47,11 +47,10 @@ async def running(provider: Provider[P], context: PluginContext, options: object
 
 
 class ProviderContract:
-    """The part of each family's suite that is the same for all; subclass the family's.
+    """The common part of all families' suites; subclass the family's suite.
 
-    An author overrides the fixtures `provider`, `options` (unless there are none) and `context`
-    (unless the fake kernel is world enough). What a test leaves in the world, the author's own
-    fixtures remove.
+    An author overrides the fixtures `provider`, `options` (for a provider with options) and `context`
+    (for a world beyond the fake kernel). The author's own fixtures remove the traces of a test.
 
     Added in 1.0.
     """
@@ -74,21 +73,21 @@ class ProviderContract:
         return make_context(tmp_path)
 
     def test_the_provider_is_described(self, provider: AnyProvider, options: object) -> None:
-        """It has a kind, a frozen options class that fits, and exactly the capabilities tested here."""
+        """The provider has a kind, a fitting options class, and exactly the capabilities tested here."""
         assert provider.kind, "the kind is empty"
         assert provider.kind == provider.kind.strip().lower(), "kinds are written in lower case"
-        assert attrs.has(provider.options), "the class of the options is no attrs class"
+        assert attrs.has(provider.options), "the class of the options is not an attrs class"
         assert isinstance(options, provider.options), "the fixture `options` is of another class"
         tested = provider.capabilities & {Capability.ENCRYPTS, Capability.SHARES_SITE}
         assert tested == type(self).capabilities, (
-            "a provider with Capability.ENCRYPTS is tested by EncryptingTransportContract and one with "
-            "Capability.SHARES_SITE by SharedFabricContract, one without is not"
+            "test a provider with Capability.ENCRYPTS by EncryptingTransportContract, one with "
+            "Capability.SHARES_SITE by SharedFabricContract, and no other provider by these"
         )
 
     def test_create_touches_nothing(
         self, provider: AnyProvider, context: PluginContext, options: object
     ) -> None:
-        """Making a provider leaves its directories as they are; `start` is where work begins."""
+        """`create` leaves the provider's directories as they are; `start` begins the work."""
         before = _files(context)
         provider.create(context, options)
         assert _files(context) == before
@@ -104,7 +103,7 @@ class ProviderContract:
     async def test_close_can_be_called_twice_and_before_start(
         self, provider: AnyProvider, context: PluginContext, options: object
     ) -> None:
-        """Shutting down is never an error."""
+        """A shutdown is never an error."""
         made = provider.create(context, options)
         async with asyncio.timeout(DEADLINE):
             await made.aclose()
@@ -117,7 +116,7 @@ class ProviderContract:
     async def test_start_changes_no_link(
         self, provider: AnyProvider, context: PluginContext, options: object
     ) -> None:
-        """Only `apply` changes anything outside of the process."""
+        """Only `apply` changes the world outside the process."""
         before = await context.kernel.links()
         async with running(provider, context, options):
             after = await context.kernel.links()
@@ -127,7 +126,7 @@ class ProviderContract:
 
 
 class ProviderTablesContract(ProviderContract, TableRulesContract):
-    """The same for a family that has tables; the author also overrides the fixture `samples`.
+    """The common part of the families with tables; the author also overrides the fixture `samples`.
 
     Added in 1.0.
     """
@@ -139,7 +138,7 @@ class ProviderTablesContract(ProviderContract, TableRulesContract):
 
     @pytest.fixture
     def table_samples(self, rules: TableRules, samples: Mapping[str, AnySamples]) -> AnySamples:
-        """Return the samples of the table that the rule is run for."""
+        """Return the samples of the table under test."""
         assert rules.attribute in samples, f"the fixture `samples` lacks the table {rules.attribute}"
         return samples[rules.attribute]
 
@@ -172,7 +171,7 @@ class ProviderTablesContract(ProviderContract, TableRulesContract):
         context: PluginContext,
         options: object,
     ) -> None:
-        """With `read_only` a provider starts, and its tables can be read."""
+        """With `read_only` a provider starts, and its tables are readable."""
         dry = attrs.evolve(context, read_only=True)
         async with running(provider, dry, options) as made:
             first = await observe(getattr(made, rules.attribute))

@@ -1,4 +1,4 @@
-"""What the core relies on in a routing protocol."""
+"""The rules that the core relies on in a routing protocol."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from routerd.testing.contracts.samples import Neighbour, TableRules
 from routerd.testing.contracts.table import DEADLINE, AnySamples, DeletionRules, ReplacementRules, fill
 
 PAUSE = 0.02
-"""Seconds between two looks at what another process does."""
+"""Seconds between two readings of another process's state."""
 
 
 def _own(attribute: str, least: int = 2) -> TableRules:
-    """Return the rules of a table of a speaker that is ours alone: nothing foreign can be in it."""
+    """Return the rules of a table of our own speaker, which holds no foreign things."""
     return TableRules(attribute=attribute, least=least, refuses=False, foreign=False)
 
 
@@ -50,7 +50,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
 
     @pytest.mark.parametrize("wrong", ["asn", "router_id"])
     @pytest.mark.asyncio
-    async def test_a_speaker_that_is_not_the_expected_one_is_refused_in_words(
+    async def test_an_unexpected_speaker_is_refused_in_words(
         self,
         provider: Provider[Routing],
         context: PluginContext,
@@ -59,7 +59,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
         neighbour: Neighbour,
         wrong: str,
     ) -> None:
-        """No session and no route; the error names what was expected, of whom, and what came."""
+        """It gets no session and no route; the error names the expected and the received value."""
         right = _identity(neighbour.session)
         other = attrs.evolve(right, asn=right.asn + 1) if wrong == "asn" else right.next()
         expected, came = (right.asn, other.asn) if wrong == "asn" else (right.router_id, other.router_id)
@@ -77,7 +77,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
             await _until_learned(made, neighbour)
 
     @pytest.mark.asyncio
-    async def test_a_session_that_contradicts_a_new_expectation_ends_and_no_other_one(
+    async def test_a_new_expectation_ends_only_a_session_that_contradicts_it(
         self,
         provider: Provider[Routing],
         context: PluginContext,
@@ -85,7 +85,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
         samples: Mapping[str, AnySamples],
         neighbour: Neighbour,
     ) -> None:
-        """Its routes go with it, and it comes back when what is expected and what comes agree."""
+        """The routes end with the session, which returns when speaker and expectation agree."""
         right = _identity(neighbour.session)
         other = right.next()
         anybody = attrs.evolve(neighbour.session, peer_router_id=None)
@@ -117,7 +117,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """One state for each configured session, in the words of RFC 4271."""
+        """`states` has one state for each configured session, in the words of RFC 4271."""
         words = {"idle", "connect", "active", "opensent", "openconfirm", "established"}
         async with running(provider, context, options) as made:
             await samples["sessions"].prepare(made)
@@ -135,7 +135,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """The first set comes without waiting for a neighbour."""
+        """The first set does not wait for a neighbour."""
         async with running(provider, context, options) as made:
             await samples["sessions"].prepare(made)
             async with asyncio.timeout(DEADLINE):
@@ -147,7 +147,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     async def test_learned_ends_when_closed(
         self, provider: Provider[Routing], context: PluginContext, options: object
     ) -> None:
-        """A consumer of the stream ends with the provider and is not left waiting."""
+        """`aclose` ends the stream of a waiting consumer."""
         async with running(provider, context, options) as made:
             ended = asyncio.ensure_future(_exhaust(made))
             await asyncio.sleep(0)
@@ -176,7 +176,7 @@ async def _configure(made: Routing, neighbour: Neighbour, session: Session) -> N
 
 
 async def _until(made: Routing, neighbour: Neighbour, holds: Callable[[SessionState], bool]) -> SessionState:
-    """Return the state of the neighbour's session once something holds of it."""
+    """Return the state of the neighbour's session once `holds` is true of it."""
     async with asyncio.timeout(DEADLINE):
         while True:
             for state in await made.states():
@@ -186,7 +186,7 @@ async def _until(made: Routing, neighbour: Neighbour, holds: Callable[[SessionSt
 
 
 async def _learned_from(made: Routing, neighbour: Neighbour) -> bool:
-    """Say whether the neighbour's prefix is among what is learned now."""
+    """Say whether the neighbour's prefix is among the learned routes."""
     stream = cast("AsyncGenerator[RouteSet, None]", made.learned())
     async with asyncio.timeout(DEADLINE), aclosing(stream):
         async for learned in stream:

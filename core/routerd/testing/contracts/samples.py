@@ -1,4 +1,4 @@
-"""What an author supplies for a table: values to make, to change, to be refused, to be left alone."""
+"""The author's samples for a table: desired values, replacements, a refused value, a foreign thing."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ async def _nothing(_owner: object) -> None:
 
 @attrs.frozen(kw_only=True)
 class Foreign(Generic[K, V]):
-    """Something in the way that is not ours.
+    """A foreign thing in the way.
 
-    `place` puts it there as somebody else would, `read` returns it as the world has it now, in
-    any form that can be compared. `key` is the key on which it stands, `value` what we would want
-    there. Both are called while the table's owner (the provider, or the table itself) runs.
+    `place` makes it as another program would; `read` returns its present state, in any comparable form.
+    It occupies `key`, for which the test desires `value`. The suite calls both while the table's owner
+    (the provider, or the table itself) runs.
     """
 
     key: K
@@ -37,10 +37,9 @@ class Foreign(Generic[K, V]):
 class Samples(Generic[K, V]):
     """The values that a suite puts through one table.
 
-    `values` are desired and can hold together (two at least, where a table holds two);
-    `replacement` has other values for some of their keys; `refused` is one creation that must
-    fail; `prepare` is awaited with the owner before the first change, for tables that need
-    another one filled (peers need their device).
+    `values` are desired and fit together (two at least, if a table holds two); `replacement` has other
+    values for some of their keys; `refused` is one creation that must fail; the suite awaits `prepare`
+    with the owner before the first change, for tables that need another one (peers need their device).
     """
 
     values: Mapping[K, V]
@@ -54,9 +53,9 @@ class Samples(Generic[K, V]):
 class Neighbour:
     """The neighbour of one session, whose speaker the suite of a routing protocol scripts.
 
-    `session` expects an AS number and a router ID. After `speak(asn, router_id)` a speaker with
-    that identity, and no other one, tries at `address` to bring the session up and to announce
-    `prefix`, until `speak` is called again. What it leaves running, the author's fixture ends.
+    `session` expects an AS number and a router ID. After `speak(asn, router_id)` only a speaker with
+    that identity tries at `address` to bring the session up and to announce `prefix`, until the next
+    `speak`. The author's fixture ends the last speaker.
 
     Added in 1.0.
     """
@@ -69,11 +68,11 @@ class Neighbour:
 
 @attrs.frozen(kw_only=True)
 class BgpPlace:
-    """Where a BGP speaker under test and the peers that the suite scripts meet, over TCP.
+    """The TCP addresses of a BGP speaker under test and of the suite's scripted peers.
 
-    `speaker` names the address and the port that it is to listen on. `peers` are addresses of this
-    host, four at least, that can be dialed from and that reach it. `passwords`: this kernel has TCP
-    MD5 (RFC 2385), so the speaker must have it too; `routerd.testing.bgp.md5_available` asks.
+    `speaker` names its listening address and port. `peers` are four or more addresses of this host that
+    can reach it. `passwords` says that this kernel has TCP MD5 (RFC 2385), so that the speaker must
+    have it too; `routerd.testing.bgp.md5_available` finds out.
 
     Added in 1.0.
     """
@@ -85,11 +84,11 @@ class BgpPlace:
 
 @attrs.frozen(kw_only=True)
 class TableRules:
-    """Which rules hold for a table; the family decides, not the author.
+    """The rules for a table; the family decides, not the author.
 
-    `attribute` is where the provider has the table. `least` is how many values its samples must
-    have. A table that does not delete reports its keys whether we want them or not. `refuses`:
-    some creation must fail by itself. `foreign`: others can stand in the way.
+    `attribute` is the name of the table in the provider, `least` the minimum number of sample values. A
+    table that does not delete reports its keys always. `refuses`: one creation can fail by itself.
+    `foreign`: a foreign thing can be in the way.
     """
 
     attribute: str

@@ -1,4 +1,4 @@
-"""What the core relies on in every keyed table."""
+"""The rules that the core relies on in every keyed table."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from routerd.spi import Table
 from routerd.testing.contracts.samples import Samples, TableRules
 
 DEADLINE = 60.0
-"""Seconds that one call may take; an emulated cloud is slow, but nothing may hang."""
+"""Maximum seconds of one call; an emulated cloud is slow, but no call may hang."""
 
 AnyTable = Table[Any, Any]  # Any: the suite compares keys and values and asks for nothing else
 AnySamples = Samples[Any, Any]  # Any: as above
 
 
 class OpenTable(Protocol):
-    """Opens the table under test; each opening stands for a new process on the same world."""
+    """Opens the table under test; each opening plays a new process on the same world."""
 
     def __call__(self, *, prepared: bool = True) -> AbstractAsyncContextManager[AnyTable]:
         """Return the table while the context lasts; `prepared` runs `Samples.prepare` first."""
@@ -48,23 +48,23 @@ async def observe(table: AnyTable) -> Mapping[Any, Any]:
 
 
 async def apply(table: AnyTable, wanted: Sequence[Change[Any, Any]]) -> Mapping[Any, ProviderError]:
-    """Apply within the deadline, and check what is returned."""
+    """Apply within the deadline, and check the returned failures."""
     async with asyncio.timeout(DEADLINE):
         failures = await table.apply(wanted)
-    assert set(failures) <= {change.key for change in wanted}, "a failure of a key that was not asked for"
+    assert set(failures) <= {change.key for change in wanted}, "a failure of a key without a change"
     assert all(isinstance(error, ProviderError) for error in failures.values()), f"foreign errors: {failures}"
     return failures
 
 
 async def fill(table: AnyTable, desired: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Make `desired` hold and return what is then observed."""
+    """Apply `desired` and return the observed content."""
     failures = await apply(table, changes(desired, await observe(table)))
     assert failures == {}, f"failed: {failures}"
     return await observe(table)
 
 
 def is_frozen(value: object) -> bool:
-    """Say whether a value can be hashed and cannot be changed."""
+    """Say whether a value is hashable and immutable."""
     kind = type(value)
     if attrs.has(kind):
         fields = attrs.fields(kind)
@@ -79,7 +79,7 @@ def is_frozen(value: object) -> bool:
 
 
 class TableRulesContract:
-    """The rules for all tables; the classes after it add those that hold for some.
+    """The rules for all tables; the classes below add those for some.
 
     The fixtures `open_table` and `table_samples` come from `TableContract` or from a family's suite.
     """
@@ -87,7 +87,7 @@ class TableRulesContract:
     tables: ClassVar[tuple[TableRules, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        """Take away the rules that hold for none of the tables: they are no tests that are skipped."""
+        """Remove the rules that hold for none of the tables, so that they do not count as skipped tests."""
         super().__init_subclass__()
         for name in dir(cls):
             marks = getattr(getattr(cls, name), "pytestmark", []) if name.startswith("test_") else []
@@ -96,7 +96,7 @@ class TableRulesContract:
                 setattr(cls, name, None)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run each rule once for each table for which it holds."""
+        """Run each rule once for each of its tables."""
         if "rules" not in metafunc.fixturenames:
             return
         needs = metafunc.definition.get_closest_marker("needs")
@@ -105,20 +105,20 @@ class TableRulesContract:
         metafunc.parametrize("rules", held, ids=str)
 
     @pytest.mark.asyncio
-    async def test_what_is_applied_is_observed(
+    async def test_applied_values_are_observed(
         self, rules: TableRules, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
-        """Creations hold once `apply` has returned without a failure."""
+        """A creation is visible once `apply` has returned without a failure."""
         assert len(table_samples.values) >= rules.least, "the samples of this table need more values"
         async with open_table() as table:
             observed = await fill(table, table_samples.values)
             assert_holds(table, table_samples.values, observed)
 
     @pytest.mark.asyncio
-    async def test_nothing_to_change_changes_nothing(
+    async def test_an_apply_without_changes_changes_nothing(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
-        """`routerd down` applies even when there is no change; what keys stand for stays as it is."""
+        """`routerd down` applies even without a change; the things behind the keys stay."""
         async with open_table() as table:
             before = await fill(table, table_samples.values)
             assert await apply(table, []) == {}
@@ -126,7 +126,7 @@ class TableRulesContract:
 
     @pytest.mark.asyncio
     async def test_keys_and_values_are_frozen(self, open_table: OpenTable, table_samples: AnySamples) -> None:
-        """Nothing that `observe` returns can be changed, and keys can be hashed."""
+        """The keys and values of `observe` are immutable, and the keys are hashable."""
         async with open_table() as table:
             observed = await fill(table, table_samples.values)
             for key, value in observed.items():
@@ -135,10 +135,10 @@ class TableRulesContract:
                 assert is_frozen(value), f"value {value!r} can be changed"
 
     @pytest.mark.asyncio
-    async def test_creating_what_exists_is_a_success_and_changes_nothing(
+    async def test_a_second_creation_is_a_success_and_changes_nothing(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
-        """The second apply writes nothing: what is observed stays equal."""
+        """The second apply writes nothing: the observed content stays equal."""
         async with open_table() as table:
             observed = await fill(table, table_samples.values)
             again = [Change(key=key, before=None, after=value) for key, value in table_samples.values.items()]
@@ -154,7 +154,7 @@ class TableRulesContract:
             assert await observe(table) == before
 
     @pytest.mark.asyncio
-    async def test_a_restarted_process_knows_what_is_ours(
+    async def test_a_restarted_process_observes_the_same(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
         """Closing leaves the data plane as it is, and a new process observes the same."""
@@ -183,11 +183,11 @@ class TableRulesContract:
 
 
 class ReplacementRules(TableRulesContract):
-    """The rule for tables whose values can change."""
+    """The rule for tables with replacements."""
 
     @pytest.mark.needs("replaces")
     @pytest.mark.asyncio
-    async def test_a_replacement_changes_its_key_alone(
+    async def test_a_replacement_changes_only_its_key(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
         """Other keys keep their values."""
@@ -200,11 +200,11 @@ class ReplacementRules(TableRulesContract):
 
 
 class DeletionRules(TableRulesContract):
-    """The rules for tables from which something can go."""
+    """The rules for tables with deletions."""
 
     @pytest.mark.needs("deletes")
     @pytest.mark.asyncio
-    async def test_a_deletion_removes_its_key_alone(
+    async def test_a_deletion_removes_only_its_key(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
         """Other keys keep their values."""
@@ -217,10 +217,10 @@ class DeletionRules(TableRulesContract):
 
     @pytest.mark.needs("deletes")
     @pytest.mark.asyncio
-    async def test_deleting_what_is_gone_is_a_success(
+    async def test_a_deletion_of_a_missing_key_is_a_success(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
-        """Somebody else may have been quicker."""
+        """Another program may have been quicker."""
         async with open_table() as table:
             before = await observe(table)
             key, value = next(iter(table_samples.values.items()))
@@ -230,14 +230,14 @@ class DeletionRules(TableRulesContract):
 
 
 class RefusalRules(TableRulesContract):
-    """The rule for tables in which one key can fail by itself."""
+    """The rule for tables with creations that can fail."""
 
     @pytest.mark.needs("refuses")
     @pytest.mark.asyncio
     async def test_a_failing_key_stops_no_other(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
-        """The failure is reported under its key; the others hold, before and after it."""
+        """`apply` reports the failure under its key and makes the changes before and after it."""
         assert len(table_samples.refused) == 1, "the samples need exactly one refused creation"
         async with open_table() as table:
             wanted = changes(table_samples.values, await observe(table))
@@ -250,7 +250,7 @@ class RefusalRules(TableRulesContract):
 
 
 class ForeignRules(TableRulesContract):
-    """The rule for tables in whose way something foreign can be."""
+    """The rule for tables with foreign things in the way."""
 
     @pytest.mark.needs("foreign")
     @pytest.mark.asyncio
@@ -310,7 +310,7 @@ class TableContract(ReplacementRules, DeletionRules, RefusalRules, ForeignRules)
 
 
 def assert_holds(table: AnyTable, wanted: Mapping[Any, Any], observed: Mapping[Any, Any]) -> None:
-    """Assert that what is observed is what was asked for, by the table's own `agrees` where it has one."""
+    """Assert that the table shows the wanted values, by its own `agrees` if it has one."""
     agrees = getattr(table, "agrees", operator.eq)
     missing = {key: value for key, value in wanted.items() if key not in observed}
     assert not missing, f"not observed: {missing}"
@@ -319,7 +319,7 @@ def assert_holds(table: AnyTable, wanted: Mapping[Any, Any], observed: Mapping[A
 
 
 async def _restore(table: AnyTable, before: Mapping[Any, Any]) -> None:
-    """Delete what was not there before and put back what was."""
+    """Return the table to its content `before`."""
     observed = await observe(table)
     gone = [Change(key=key, before=observed[key], after=None) for key in observed if key not in before]
     assert await apply(table, [*gone, *changes(before, observed)]) == {}

@@ -1,4 +1,4 @@
-"""What the core relies on in a transport."""
+"""The rules that the core relies on in a transport."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """At least an IPv4 header and at most what leaves room for the smallest MTU of IPv6."""
+        """The overhead is at least an IPv4 header, and leaves room for the smallest MTU of IPv6."""
         async with running(provider, context, options) as made:
             for tunnel in samples["tunnels"].values.values():
                 assert 20 <= made.overhead(tunnel) <= 1500 - 1280
@@ -66,7 +66,7 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """One state for each tunnel that is observed, no other."""
+        """`states` has exactly one state for each observed tunnel."""
         async with running(provider, context, options) as made:
             await samples["tunnels"].prepare(made)
             observed = await fill(made.tunnels, samples["tunnels"].values)
@@ -93,7 +93,7 @@ class EncryptingTransportContract(TransportContract):
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """One state for each peer that is observed, no other."""
+        """`peer_states` has exactly one state for each observed peer."""
         async with running(provider, context, options) as made:
             await samples["peers"].prepare(made)
             observed = await fill(made.peers, samples["peers"].values)
@@ -105,7 +105,7 @@ class EncryptingTransportContract(TransportContract):
     async def test_a_missing_key_is_made_once_and_kept_private(
         self, provider: Provider[EncryptingTransport], context: PluginContext, options: object
     ) -> None:
-        """Mode 0600, never rewritten, and the public key is 32 bytes that stay the same."""
+        """The file has mode 0600 and stays unchanged; the public key is always the same 32 bytes."""
         path = context.state_dir / "keys" / "private.key"
         async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
             first = await made.public_key(path)
@@ -121,7 +121,7 @@ class EncryptingTransportContract(TransportContract):
     async def test_a_dry_run_makes_no_key(
         self, provider: Provider[EncryptingTransport], context: PluginContext, options: object
     ) -> None:
-        """A missing file is then a `TransientError`, and stays missing."""
+        """In a dry run a missing file is a `TransientError` and stays missing."""
         path = context.state_dir / "keys" / "private.key"
         dry = attrs.evolve(context, read_only=True)
         async with running(provider, dry, options) as made, asyncio.timeout(DEADLINE):

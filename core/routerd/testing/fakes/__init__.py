@@ -1,7 +1,7 @@
 """A provider of each family, in memory; they pass the same contract suites as the real ones.
 
-What a provider would leave in the world stays in a `FakeWorld`, so that a second provider on the
-same world is a restart. Links are in the context's kernel.
+A `FakeWorld` holds everything that a provider leaves behind, so a second provider on the same world
+plays a restart. Links are in the context's kernel.
 """
 
 from routerd.testing.fakes.enrollment import FakeEnrollment, enrollment_provider

@@ -1,4 +1,4 @@
-"""How a fake becomes a provider."""
+"""The description of a fake as a provider."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class FakeEnrollment:
         """Let go."""
 
     async def authenticate(self, submission: Submission) -> None:
-        """Return when the proof is that of `sign`; raises `EnrollmentRefused` otherwise."""
+        """Accept the proof of `sign`; raises `EnrollmentRefused` for every other one."""
         claim = submission.claim
         if not submission.secret:
             raise EnrollmentRefused("NoSecret", f"claim {claim.name}: no secret to check it with")
@@ -38,7 +38,7 @@ class FakeEnrollment:
         return attrs.evolve(claim, join_hmac=_proof(claim, secret))
 
     def digest(self, claim: Claim) -> str:
-        """Return the digest over everything in the claim."""
+        """Return the digest of the whole claim."""
         text = _text(claim) + claim.join_hmac + str(claim.revoked) + claim.expires_at
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 

@@ -25,7 +25,7 @@ class FakeFabric:
         """Let go."""
 
     def share(self, next_hops: frozenset[str]) -> None:
-        """Be told who else is at the site."""
+        """Set the other routers of the site."""
         self._world.routes.others = next_hops
 
     async def instance(self) -> InstanceFacts:

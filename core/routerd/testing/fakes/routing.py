@@ -1,4 +1,4 @@
-"""A routing protocol in memory, whose neighbours announce what a test wants."""
+"""A routing protocol in memory; the test plays its neighbours."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from routerd.testing.tables import FakeTable
 
 
 class FakeRouting:
-    """Implements `spi.Routing`; what is learned the test announces.
+    """Implements `spi.Routing`; the test announces the routes.
 
-    A session comes up when a speaker that it expects is at its neighbour's address
-    (`FakeWorld.speak`); no route of one that it does not expect is learned.
+    A session comes up when the expected speaker is at its neighbour's address (`FakeWorld.speak`). The
+    fake learns no route of an unexpected speaker.
 
     Added in 1.0.
     """
@@ -60,7 +60,7 @@ class FakeRouting:
         return self._world.advertisements
 
     async def learned(self) -> AsyncIterator[RouteSet]:
-        """Yield what is announced now, then each later announcement."""
+        """Yield the present routes, then those after each announcement."""
         waker = asyncio.Event()
         self._wakers.add(waker)
         self._world.listeners.add(waker)
@@ -91,7 +91,7 @@ class FakeRouting:
         )
 
     def _learned(self) -> RouteSet:
-        """Return what is announced, without what a refused speaker says and policies keep out."""
+        """Return the routes without those of refused speakers and those that a policy refuses."""
         world = self._world
         sessions = world.sessions.content
         refused = {

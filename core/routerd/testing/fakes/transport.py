@@ -114,7 +114,7 @@ class FakeTransport:
 
 
 class FakeEncryptingTransport(FakeTransport):
-    """Implements `spi.EncryptingTransport`; its keys are real in shape only.
+    """Implements `spi.EncryptingTransport`; its keys only look real.
 
     Added in 1.0.
     """
@@ -125,7 +125,7 @@ class FakeEncryptingTransport(FakeTransport):
         return _Peers(self._world.peers, self._tunnels)
 
     async def peer_states(self) -> Sequence[PeerState]:
-        """Return one state for each peer, none of which has shaken hands."""
+        """Return one state for each peer, without a handshake."""
         peers = self._world.peers.content
         return [
             PeerState(key=key, endpoint=peer.endpoint, last_handshake=0, rx_bytes=0, tx_bytes=0)
@@ -133,7 +133,7 @@ class FakeEncryptingTransport(FakeTransport):
         ]
 
     async def public_key(self, private_key_file: Path) -> PublicKey:
-        """Return a key that depends on the path alone; the file is made as the real one would be."""
+        """Return a key that depends only on the path; make a missing file like the real provider."""
         if not private_key_file.exists():
             if self._context.read_only:
                 raise TransientError(f"private key {private_key_file} does not exist yet")

@@ -18,7 +18,7 @@ from routerd.testing.tables import FakeTable
 
 @attrs.frozen(kw_only=True)
 class FakeNeighbour:
-    """A speaker as its OPEN names it, and what it announces besides the world's routes.
+    """A speaker with the identity of its OPEN, and its prefixes beside the world's routes.
 
     Added in 1.0.
     """
@@ -28,7 +28,7 @@ class FakeNeighbour:
     prefixes: frozenset[IPv4Network] = frozenset()
 
     def fault(self, session: Session) -> str:
-        """Return in words why it may not have a session; empty when it may."""
+        """Return in words why this speaker may not have the session; empty when it may."""
         if self.asn != session.peer_asn:
             return f"expected AS {session.peer_asn} of {session.whose}, came AS {self.asn}"
         if session.peer_router_id not in (None, self.router_id):
@@ -38,7 +38,7 @@ class FakeNeighbour:
 
 
 class FakeWorld:
-    """What the fakes leave behind: everything that survives a restart of the daemon.
+    """The state of the fakes that survives a restart of the daemon.
 
     `announce` makes the neighbours announce a set of routes; `speak` makes one of them a speaker.
 
@@ -60,7 +60,7 @@ class FakeWorld:
         self.listeners: set[asyncio.Event] = set()
 
     def speak(self, address: IPv4Address, neighbour: FakeNeighbour | None) -> None:
-        """Let a speaker be at an address from now on, or none."""
+        """Put a speaker at an address, or none."""
         if neighbour is None:
             self.speaking.pop(address, None)
         else:
@@ -68,7 +68,7 @@ class FakeWorld:
         self.announce(self.learned)
 
     def announce(self, learned: RouteSet) -> None:
-        """Replace what the neighbours announce; every `learned()` yields it."""
+        """Replace the routes of the neighbours; every `learned()` yields them."""
         self.learned = learned
         for listener in self.listeners:
             listener.set()
