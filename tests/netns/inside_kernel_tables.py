@@ -180,7 +180,7 @@ async def test_too_many_next_hops_are_refused_with_the_limit() -> None:
     route = Route(next_hops=VIA.next_hops * 17)
     failures = await RouteTable().apply(creations({host(1): route}))
     assert isinstance(failures[host(1)], PermanentError)
-    assert "must be 1 to 16" in str(failures[host(1)])
+    assert "the kernel takes 1 to 16" in str(failures[host(1)])
 
 
 # --- firewall --------------------------------------------------------------------------------------
