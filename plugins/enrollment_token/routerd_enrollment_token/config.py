@@ -1,4 +1,4 @@
-"""Options of the join method; there are none: the token stands in the policy and in the client."""
+"""The options of the join method: it has none, because policy and client name the token."""
 
 from __future__ import annotations
 

@@ -15,17 +15,17 @@ class TokenEnrollment:
     """Implements `spi.PayloadEnrollment`. It holds no secret: each call brings its own."""
 
     async def start(self) -> None:
-        """Do nothing; there is nothing to get ready."""
+        """Do nothing: the method has no resources."""
 
     async def aclose(self) -> None:
-        """Do nothing; there is nothing to let go of."""
+        """Do nothing: the method has no resources."""
 
     async def authenticate(self, submission: Submission) -> None:
-        """Return when the claim's proof holds for `submission.secret`.
+        """Check the claim's proof with `submission.secret`.
 
         Raises `EnrollmentRefused` with `join-nonce-required`, `join-timestamp-required`,
-        `join-hmac-required`, `join-token-missing` or `join-hmac-mismatch`. Whether a policy asks
-        for a proof at all is the core's to say: without a secret nothing is proven here.
+        `join-hmac-required`, `join-token-missing` or `join-hmac-mismatch`. The core decides whether a
+        policy asks for a proof; without a secret this method refuses every claim.
         """
         claim = submission.claim
         who = f"claim {claim.name} of leaf {claim.leaf_id.strip()}"
@@ -40,7 +40,7 @@ class TokenEnrollment:
                 )
         if not submission.secret:
             raise EnrollmentRefused(
-                "join-token-missing", f"{who}: there is no join token to check it with; set joinTokenFrom"
+                "join-token-missing", f"{who}: there is no join token to check the proof; set joinTokenFrom"
             )
         expected = payload.proof(claim, submission.secret)
         if not hmac.compare_digest(claim.join_hmac.strip().encode(), expected.encode()):
@@ -53,13 +53,13 @@ class TokenEnrollment:
     async def sign(self, claim: Claim, secret: str) -> Claim:
         """Return the claim with `join_hmac` filled in; an empty secret is a `PermanentError`."""
         if not secret:
-            raise PermanentError(f"claim {claim.name}: an empty join token signs nothing")
+            raise PermanentError(f"claim {claim.name}: the join token is empty; set joinTokenFrom")
         return attrs.evolve(claim, join_hmac=payload.proof(claim, secret))
 
     def payload(self, claim: Claim) -> bytes:
-        """Return the text that is signed; it holds no secret."""
+        """Return the signed text; it holds no secret."""
         return payload.canonical(claim)
 
     def digest(self, claim: Claim) -> str:
-        """Return `sha256:<hex>` over what was signed, the proof and the admission state."""
+        """Return `sha256:<hex>` over the signed text, the proof and the admission state."""
         return payload.digest(claim)

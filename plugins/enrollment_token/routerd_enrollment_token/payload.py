@@ -1,6 +1,6 @@
-"""What is signed, letter by letter; the formats are those of the existing SAM programs.
+"""The signed text of a claim, letter by letter, in the format of the existing SAM programs.
 
-Nothing here knows a secret, except `proof`, which forgets it.
+Only `proof` takes a secret, and it keeps none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from routerd.model.claim import Claim
 
 
-@lru_cache(maxsize=64)  # a claim's proof is checked, and then its digest is taken
+@lru_cache(maxsize=64)  # a reflector checks the proof of a claim, and then takes its digest
 def canonical(claim: Claim) -> bytes:
     """Return the signed text: `key=value` lines joined by one LF, none at the end.
 
@@ -26,7 +26,7 @@ def canonical(claim: Claim) -> bytes:
 def proof(claim: Claim, secret: str) -> str:
     """Return the HMAC-SHA256 of the signed text as 64 lower-case hex digits.
 
-    Bytes of the secret that are no UTF-8 come as lone surrogates.
+    Bytes of the secret that are not UTF-8 are lone surrogates.
     """
     return hmac.digest(secret.encode(errors="surrogateescape"), canonical(claim), "sha256").hex()
 
@@ -51,7 +51,7 @@ def _lines(claim: Claim) -> Iterator[str]:
     yield f"tunnelAddress={claim.tunnel_address.strip()}"
     yield f"endpoint={claim.endpoint.strip()}"
     if claim.direct_mesh:
-        # Older programs know no such field: claims without it must sign as they always did.
+        # Older programs do not know the field, so claims without it must sign as before.
         yield "directMesh=true"
     yield f"mobility.ownedAddresses={_joined(claim.owned_addresses)}"
     yield f"bgp.asn={claim.asn}"
@@ -62,7 +62,7 @@ def _lines(claim: Claim) -> Iterator[str]:
     yield f"wireGuard.allowedIPs={_joined(wireguard.allowed_ips if wireguard else ())}"
     yield f"wireGuard.persistentKeepalive={wireguard.persistent_keepalive if wireguard else 0}"
     if claim.placement is not None:
-        # As with directMesh: claims without it must sign as they always did.
+        # As with directMesh: claims without it must sign as before.
         yield f"placement.group={claim.placement.group.strip()}"
         yield f"placement.priority={claim.placement.priority}"
 

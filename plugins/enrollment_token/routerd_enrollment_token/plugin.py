@@ -1,4 +1,4 @@
-"""What the plugin describes."""
+"""The plugin's hooks: it offers the join method `token`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routerd_enrollment_token.enrollment import TokenEnrollment
 
 @hookimpl
 def routerd_plugin_info() -> PluginInfo:
-    """Say who the plugin is."""
+    """Return the plugin's identity."""
     return PluginInfo(
         name="enrollment_token", summary="join by a shared token (HMAC-SHA256)", config=TokenOptions
     )

@@ -113,7 +113,7 @@ async def test_proof_and_digest_are_those_of_the_vectors(
     assert TokenEnrollment().digest(signed) == digest
 
 
-def test_placement_is_signed_behind_everything_else_and_only_when_there_is_one() -> None:
+def test_only_a_present_placement_is_signed_and_comes_last() -> None:
     """So that the signatures of claims without it stay as they are."""
     placed = attrs.evolve(A, placement=Placement(group=" site-a ", priority=10))
     tail = b"\nplacement.group=site-a\nplacement.priority=10"
@@ -122,7 +122,7 @@ def test_placement_is_signed_behind_everything_else_and_only_when_there_is_one()
     assert payload.proof(other, "secret") != payload.proof(placed, "secret")
 
 
-def test_a_claim_with_nothing_optional_signs_as_the_vector_says() -> None:
+def test_a_claim_without_optional_fields_signs_like_the_vector() -> None:
     expected = "29cdc30aa4cd15e99aa68752dcfe386508d56d5c1ad7f6f6b5d455ea76b090da"
     assert payload.proof(B, "test-join-token") == expected
 
@@ -146,7 +146,7 @@ async def test_each_refusal_has_its_reason(change: dict[str, str], reason: str) 
     assert refused.value.reason == reason
 
 
-async def test_without_a_token_nothing_is_proven() -> None:
+async def test_without_a_token_every_claim_is_refused() -> None:
     claim = attrs.evolve(A, join_hmac=payload.proof(A, "secret"))
     with pytest.raises(EnrollmentRefused) as refused:
         await TokenEnrollment().authenticate(_submission(claim, None))
@@ -186,7 +186,7 @@ def test_every_scalar_is_signed(text: str, field: str) -> None:
 
 
 @given(words)
-def test_what_the_reflector_owns_is_not_signed_but_digested(text: str) -> None:
+def test_the_reflectors_fields_are_not_signed_but_digested(text: str) -> None:
     changed = attrs.evolve(B, expires_at=text, revoked=True, name=text)
     assert payload.canonical(changed) == payload.canonical(B)
     assert payload.digest(changed) != payload.digest(B)

@@ -1,1 +1,1 @@
-"""The transports `ipip` and `fou`: IPv4 in IPv4, bare or in UDP, in the kernel or by a process of ours."""
+"""The transports `ipip`, `fou` and `gre`: IPv4 in IPv4, UDP or GRE, in the kernel or by a process of ours."""

@@ -1,7 +1,7 @@
 """One tunnel of the relay: a TUN device on one side, a socket on the other, and packets between them.
 
-The socket makes the outer header as the kernel's own tunnel would: the tunnel's TTL, DSCP 0, "don't
-fragment", and for UDP no checksum. Nothing but the standard library is imported here.
+The socket makes the outer header like the kernel's own tunnel: the tunnel's TTL, DSCP 0, "don't
+fragment", and for UDP no checksum. This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import struct
 from routerd_transport_ipip import gre, packets
 
 PROTOCOLS = {"ipip": 4, "gre": gre.PROTOCOL_GRE}
-"""Of the raw sockets; foo-over-UDP has none."""
+"""IP protocols of the raw sockets; foo-over-UDP uses a UDP socket."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BURST = 64
-"""Packets taken from one side before the others get their turn."""
+"""Packets from one side before the other descriptors get their turn."""
 
 ROOM = 65535 + 64
 
@@ -47,7 +47,7 @@ _BUFFER = 4 << 20
 _TOS_OF_PACKET = (socket.IPPROTO_IP, socket.IP_TOS)
 _SPACE_OF_TOS = socket.CMSG_SPACE(4)
 _INNER = 20
-"""Where in the buffer a packet begins: a raw socket puts the outer header before it."""
+"""Bytes before a packet in the buffer, for the outer header of a raw socket."""
 
 _NO_PACKET = packets.PLAIN + b"\0"
 
@@ -56,11 +56,11 @@ Wire = tuple[str, str, int, int, int, int | None]
 
 
 class DeviceGone(Exception):
-    """Somebody has deleted the tunnel's device."""
+    """Another program has deleted the tunnel's device."""
 
 
 class Carrier:
-    """Sends to, and hears from, the tunnel's far end only."""
+    """Exchanges packets with the tunnel's far end only."""
 
     def __init__(self, mode: str, name: str, wire: Wire, errors: socket.socket | None) -> None:
         self.name = name
@@ -88,20 +88,20 @@ class Carrier:
         return found[:16].rstrip(b"\0") == self.name.encode()
 
     def reconnect(self, wire: Wire) -> None:
-        """Use another socket; when it cannot be made, nothing changes. The device stays, and its routes."""
+        """Use another socket; on failure nothing changes. The device and its routes stay."""
         made = _connected(self._mode, wire)
         self.socket.close()
         self.socket, self.wire, self._ecn = made, wire, 0
         self._header, self._others = _header(self._mode, wire), frozenset()
 
     def leave(self, keys: frozenset[int | None]) -> None:
-        """Do not hear what has these keys: other tunnels between the same ends take it."""
+        """Ignore packets with these keys: they belong to other tunnels between the same ends."""
         if keys != self._others:
             gre.attach(self.socket, gre.filter_without(list(keys)) if keys else b"")
             self._others = keys
 
     def close(self) -> None:
-        """Let go of both sides; the device goes with its descriptor."""
+        """Close both sides; the device ends with its descriptor."""
         os.close(self.device)
         self.socket.close()
 
@@ -112,7 +112,7 @@ class Carrier:
         buffer = self._outgoing
         view, vector = memoryview(buffer), [buffer]
         device, send, header = self.device, self.socket.send, self._header
-        # What the kernel has put before the packet says nothing; a header of ours takes its place.
+        # The kernel's virtio header before the packet is empty; our header takes its place.
         before = packets.VIRTIO_BYTES - len(header)
         for _ in range(BURST):
             try:
@@ -135,16 +135,16 @@ class Carrier:
                 self._unsent(error, packet)
 
     def _unsent(self, error: OSError, packet: memoryview) -> None:
-        """Do what can be done; what the underlay cannot take is lost, as everywhere in IP."""
+        """Handle a failed send; a packet that the underlay cannot take is lost, as everywhere in IP."""
         with contextlib.suppress(OSError):
             if error.errno == errno.EMSGSIZE:
                 self._refuse(bytes(packet[len(self._header) :]))
             elif not isinstance(error, BlockingIOError):
-                # An ICMP error about an earlier packet is told in place of sending this one.
+                # The call reported an ICMP error about an earlier packet and did not send this one.
                 self.socket.send(packet)
 
     def _refuse(self, inner: bytes) -> None:
-        """Tell the sender what fits: the path to the far end is narrower than its own link."""
+        """Send the path's MTU to the sender: the path to the far end is narrower than its own link."""
         mtu = self.socket.getsockopt(socket.IPPROTO_IP, _IP_MTU) - packets.overhead(self._mode, self.wire[-1])
         message = packets.too_big(inner, mtu)
         if message is not None and self._errors is not None:
@@ -163,7 +163,7 @@ class Carrier:
             except BlockingIOError:
                 return
             except OSError:
-                # An ICMP error that belongs to something sent before; it says nothing about this packet.
+                # An ICMP error about an earlier packet of ours.
                 continue
             end = packets.accept(buffer, start, end, tos) if start else 0
             if not end:
@@ -182,7 +182,7 @@ class Carrier:
 
     @property
     def _receive(self) -> Callable[[bytearray, memoryview], tuple[int, int, int]]:
-        """Return what reads a packet into the buffer and says where it begins and ends, and its outer TOS."""
+        """Return the function that reads a packet and returns its begin, its end and its outer TOS."""
         if self._mode == "fou":
             return self._receive_datagram
         return self._receive_gre if self._mode == "gre" else self._receive_raw
@@ -204,7 +204,7 @@ class Carrier:
         return _INNER, _INNER + size, tos
 
     def _count_drop(self) -> None:
-        """Have the kernel count it among the packets that the device has dropped, where one looks for it."""
+        """Make the kernel count the packet among the dropped ones of the device."""
         try:
             os.write(self.device, _NO_PACKET)
         except OSError as error:
@@ -224,10 +224,9 @@ def _check_device(error: OSError) -> None:
 
 
 def _make_device(name: str) -> int:
-    """Return the descriptor of a new device; one that exists is not taken over, it could be anybody's.
+    """Return the descriptor of a new device; an existing one may be foreign, so it is an error.
 
-    With IFF_VNET_HDR each packet has ten bytes before it, in which the kernel is told what is still
-    to be done to it.
+    With IFF_VNET_HDR each packet has ten bytes before it, which tell the kernel the work that is left.
     """
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -256,7 +255,7 @@ def _connected(mode: str, wire: Wire) -> socket.socket:
     try:
         made.setblocking(False)
         if mode == "fou":
-            # Tunnels to several far ends share the local port; the kernel finds the connected one.
+            # Tunnels to several far ends share the local port; the kernel finds the connected socket.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             made.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
             made.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
@@ -277,7 +276,7 @@ def _connected(mode: str, wire: Wire) -> socket.socket:
 
 
 def _drain(made: socket.socket) -> None:
-    """Throw away what came before the socket was connected: it can be from anybody."""
+    """Drop the packets from before the connect: they may come from any host."""
     with contextlib.suppress(BlockingIOError):
         for _ in range(_BUFFER // packets.HEADER_BYTES):
             with contextlib.suppress(ConnectionRefusedError):

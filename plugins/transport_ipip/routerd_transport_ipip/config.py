@@ -9,6 +9,6 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class IpipOptions:
-    """`auto` takes the kernel's module where there is one, else the plugin's own process."""
+    """`auto` takes the kernel's module if there is one, else the plugin's own process."""
 
     backend: Literal["auto", "kernel", "userspace"] = "auto"

@@ -1,8 +1,8 @@
 """Listeners of the kernel's foo-over-UDP: ports on which it unwraps what it receives.
 
-A listener belongs to no device, carries no mark and survives every tunnel, so a file in the state
-directory says that it is ours, and in which life of which network namespace it was made: after a
-reboot the port may be somebody else's. A listener that others made is used and left alone.
+A listener belongs to no device, carries no mark and survives every tunnel. So a file in the state
+directory marks ours, with the boot and the network namespace in which routerd made it: after a reboot
+the port may be foreign. routerd uses a foreign listener and leaves it alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROTOCOL_IPIP = 4
 
 _FAMILY = "fou"
 _ADD, _DELETE, _GET = 1, 2, 3  # FOU_CMD_*
-_DIRECT = 1  # FOU_ENCAP_DIRECT: what is in the UDP packet is the inner packet, without GUE's header
+_DIRECT = 1  # FOU_ENCAP_DIRECT: the UDP packet holds the inner packet, without GUE's header
 
 
 class FouPort(Protocol):
@@ -37,7 +37,7 @@ class FouPort(Protocol):
         ...
 
     async def add(self, port: int) -> None:
-        """Listen for IPv4 on `port`; a listener that is there is a success."""
+        """Listen for IPv4 on `port`; a present listener is a success."""
         ...
 
     async def remove(self, port: int) -> None:
@@ -53,10 +53,10 @@ class FouListeners:
         self._port = port
 
     async def supported(self) -> bool:
-        """Say whether this kernel has foo-over-UDP (asking loads the module if it may) and lets us use it.
+        """Say whether this kernel has foo-over-UDP and lets us use it; loads the module if it may.
 
-        Everybody may read its listeners, but only root of the first user namespace may make one:
-        in a container it may be there and refused. To remove what nobody has tells which.
+        Every user may read the listeners, but only root of the first user namespace may make one, so a
+        container may see the module and not use it. The removal of a missing listener shows which.
         """
         try:
             await self._port.listeners()
@@ -66,7 +66,7 @@ class FouListeners:
         return True
 
     async def ports(self) -> frozenset[int]:
-        """Return the ports on which IPv4 is unwrapped, whoever made the listener."""
+        """Return the ports on which the kernel unwraps IPv4, foreign listeners included."""
         try:
             found = await self._port.listeners()
         except UnsupportedError:
@@ -80,10 +80,10 @@ class FouListeners:
             return
         if present is not None:
             raise NotOwnedError(
-                f"fou listener on UDP port {port} unwraps protocol {present}, not 4, and is not ours;"
+                f"fou listener on UDP port {port}: it unwraps protocol {present}, not 4, and is not ours;"
                 f" remove it with `ip fou del port {port}` or choose another port"
             )
-        # The mark comes first: a crash after it leaves a mark without a listener, which harms nobody.
+        # The mark comes first: a crash after it leaves a mark without a listener, which does no harm.
         self._mark(port).write_text(_this_life())
         await self._port.add(port)
 
@@ -105,8 +105,8 @@ class FouListeners:
 class NetlinkFou:
     """Implements `FouPort` by generic netlink, with a socket for each request.
 
-    Loads the kernel's module the first time that it is missing: `ipip` comes by itself when it is
-    asked for, but Debian's `fou` has no alias by which the kernel would find it.
+    Loads the kernel's module the first time that it is missing: the kernel loads `ipip` by itself, but
+    Debian's `fou` has no alias by which the kernel finds it.
     """
 
     def __init__(self) -> None:
@@ -176,7 +176,7 @@ class fou_message(genlmsg):  # type: ignore[misc]  # noqa: N801 - pyroute2 is un
 
 
 class _FouSocket(AsyncGenericNetlinkSocket):  # type: ignore[misc]  # pyroute2 is untyped
-    module_err_level = "debug"  # that the module is missing is an answer, not an error
+    module_err_level = "debug"  # a missing module is an answer, not an error
 
 
 async def _ask(what: str, command: int, flags: int, **values: int) -> list[Any]:  # Any: pyroute2 is untyped
@@ -198,16 +198,16 @@ async def _ask(what: str, command: int, flags: int, **values: int) -> list[Any]:
             ) from error
         text = f"{what}: {os.strerror(error.code).lower()}"
         if error.code == errno.EPERM:
-            raise PermanentError(f"{text}; routerd needs CAP_NET_ADMIN") from error
+            raise PermanentError(f"{text}; give routerd CAP_NET_ADMIN") from error
         if error.code == errno.EADDRINUSE:
-            text += "; another program has the UDP port, `ss -lunp` says which"
+            text += "; another program has the UDP port; find it with `ss -lunp`"
         raise TransientError(text) from error
     except (OSError, TimeoutError) as error:
         raise TransientError(f"{what}: the kernel does not answer: {error}") from error
 
 
 async def _load_module() -> None:
-    """Ask modprobe(8) for it; whether that worked shows in the next answer of the kernel."""
+    """Load the module with modprobe(8); the next answer of the kernel shows the result."""
     try:
         async with asyncio.timeout(DEADLINE):
             process = await asyncio.create_subprocess_exec(
@@ -233,7 +233,7 @@ def _errno_of(error: Exception) -> int:
 
 
 def _this_life() -> str:
-    """Return what is the same until the next boot, and only in this network namespace."""
+    """Return the identity of this boot and this network namespace."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     namespace = Path("/proc/self/ns/net").stat().st_ino
     return f"{boot} {namespace}\n"

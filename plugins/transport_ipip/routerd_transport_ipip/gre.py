@@ -1,7 +1,7 @@
-"""The header of GRE (RFC 2784) and its key (RFC 2890), and how tunnels between the same ends are kept apart.
+"""The header of GRE (RFC 2784), its key (RFC 2890), and the filter between tunnels with the same ends.
 
-Nothing but the standard library: the relay imports it. Sent is the header with no bit set but the
-key's; received are also checksums, but neither sequence numbers nor what RFC 1701 had beyond these.
+The relay sends headers with at most the key bit. It also accepts checksums, but neither sequence numbers
+nor the other fields of RFC 1701. This module imports only the standard library, for the relay.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PROTOCOL_GRE = 47
 
 _CHECKSUM = 0x8000
 _KEY = 0x2000
-# Routing, sequence number, the other bits up to 5, and the version. Bits 6 to 12 are to be ignored.
+# Routing, sequence number, the other bits up to 5, and the version. A receiver ignores bits 6 to 12.
 _REFUSED = 0x4000 | 0x1000 | 0x0800 | 0x0400 | 0x0007
 _IPV4 = b"\x08\x00"
 _SHORT = 4
@@ -38,7 +38,7 @@ _GO = 0x05
 _RETURN = 0x06
 _ALL = 0xFFFFFFFF
 _MOST_KEYS = 2000
-"""Two instructions for each, of the 4096 that a program may have."""
+"""Maximum keys of a filter: each takes two of the 4096 instructions of a program."""
 
 
 def header(key: int | None) -> bytes:
@@ -47,7 +47,7 @@ def header(key: int | None) -> bytes:
 
 
 def opened(buffer: bytearray, start: int, end: int, wanted: bytes) -> int:
-    """Return where the packet inside begins, 0 when it is to be dropped; `wanted` is our own header."""
+    """Return the begin of the inner packet, or 0 to drop it; `wanted` is our own header."""
     if buffer.startswith(wanted, start, end):
         return start + len(wanted)
     return _opened_slowly(buffer, start, end, wanted)
@@ -69,12 +69,12 @@ def _opened_slowly(buffer: bytearray, start: int, end: int, wanted: bytes) -> in
 
 
 def _is_right(buffer: bytearray, start: int, inner: int, end: int) -> bool:
-    """Say whether the checksum is right, or cannot be seen to be.
+    """Say whether the checksum is right, or is not verifiable here.
 
-    It covers the packet as it is on the wire. A kernel on this machine or behind virtio leaves it
-    to hardware, with zero in its place (`gre_build_header`), or the one inside, which it covers
-    (see `packets.looks_unfinished`); and of merged segments the kernel has seen to it before it merged
-    them (`gre_gro_receive`).
+    It covers the packet on the wire. A kernel on this machine or behind virtio leaves it to hardware,
+    with zero in its place (`gre_build_header`), or leaves the inner one, which it covers (see
+    `packets.looks_unfinished`). The kernel has verified merged segments before it merged them
+    (`gre_gro_receive`).
     """
     if not (buffer[start + 4] or buffer[start + 5]):
         return True
@@ -85,10 +85,10 @@ def _is_right(buffer: bytearray, start: int, inner: int, end: int) -> bool:
 
 
 def filter_without(keys: Sequence[int | None]) -> bytes:
-    """Return the program for a raw socket that does not hear packets with these keys.
+    """Return the program for a raw socket that ignores packets with these keys.
 
-    Each tunnel has a socket of its own, and the kernel gives a packet to all sockets between its
-    two ends. Without a filter each of n tunnels would read the packets of all n.
+    Each tunnel has its own socket, and the kernel gives a packet to all sockets between its two ends.
+    Without a filter each of n tunnels would read the packets of all n.
     """
     with_keys = [key for key in keys if key is not None][:_MOST_KEYS]
     refused = [each for key in with_keys for each in (_step(_IF_EQUAL, key, 0, 1), _step(_RETURN, 0))]
@@ -109,7 +109,7 @@ def filter_without(keys: Sequence[int | None]) -> bytes:
 
 
 def attach(to: socket.socket, program: bytes) -> None:
-    """Give a socket a filter in place of the one that it has; none when empty."""
+    """Replace the filter of a socket; an empty program removes it."""
     if not program:
         with contextlib.suppress(FileNotFoundError):
             to.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

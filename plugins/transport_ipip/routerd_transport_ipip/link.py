@@ -1,4 +1,4 @@
-"""The daemon's end of the conversation with the relay: find it, start it, ask it."""
+"""The daemon's end of the conversation with the relay: finds it, starts it, asks it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from routerd_transport_ipip.relay import VERSION
 
 DEADLINE = 10.0
 MAX_SOCKET_PATH = 107
-"""Bytes of a Unix socket's path: sizeof(sun_path) less its end, unix(7)."""
+"""Maximum bytes of a Unix socket's path: sizeof(sun_path) less its end, unix(7)."""
 
 _CODE = """import sys
 sys.path.append(sys.argv.pop(1))
@@ -34,7 +34,7 @@ main()
 
 @attrs.frozen(kw_only=True)
 class Relayed:
-    """What the relay says about a tunnel that it runs."""
+    """A tunnel of the relay, as it reports it."""
 
     local: IPv4Address
     remote: IPv4Address
@@ -55,7 +55,7 @@ class _Connection:
 
 
 class RelayLink:
-    """Asks the relay of one mode. One question at a time, whoever asks."""
+    """Asks the relay of one mode, one question at a time."""
 
     def __init__(self, mode: str, context: PluginContext) -> None:
         self._mode = mode
@@ -65,9 +65,9 @@ class RelayLink:
         self._turn = asyncio.Lock()
 
     async def tunnels(self) -> Mapping[LinkName, Relayed | None]:
-        """Return what the relay runs, by device; nothing without a relay.
+        """Return the tunnels of the relay by device; none without a relay.
 
-        Of the tunnels of a relay of another version nothing but the name is known.
+        A relay of another version only gives their names.
         """
         async with self._turn:
             if not await self._find():
@@ -80,7 +80,7 @@ class RelayLink:
         return {LinkName(each["name"]): self._relayed(each) if current else None for each in listed}
 
     async def add(self, tunnel: Tunnel) -> None:
-        """Let the relay run a tunnel; one of the same name keeps its device and gets other ends."""
+        """Add a tunnel to the relay; one with the same name keeps its device and gets the new ends."""
         async with self._turn:
             if not await self._find_current():
                 await self._start()
@@ -97,27 +97,27 @@ class RelayLink:
             )
 
     async def remove(self, link: LinkName) -> None:
-        """Let the relay end a tunnel; one that does not run is a success."""
+        """Remove a tunnel from the relay; a missing one is a success."""
         async with self._turn:
             if not await self._find_current():
                 return
             if await self._ask("remove", name=link) == 0:
-                # It ends with its last tunnel.
+                # The relay ends with its last tunnel.
                 self._drop()
 
     def is_lost(self) -> bool:
-        """Say whether the relay has ended, or hung up, since it last answered."""
+        """Say whether the relay has ended or hung up since its last answer."""
         if self._connection is None or not self._connection.reader.at_eof():
             return False
         self._drop()
         return True
 
     def close(self) -> None:
-        """Let go of the connection; the relay goes on."""
+        """Close the connection; the relay goes on."""
         self._drop()
 
     async def _find(self) -> bool:
-        """Say whether a relay runs, connecting to it if so."""
+        """Connect to a running relay; say whether there is one."""
         if self._connection is not None:
             if not self._connection.reader.at_eof():
                 return True
@@ -131,19 +131,19 @@ class RelayLink:
             return False
         except (OSError, TimeoutError) as error:
             raise TransientError(
-                f"the {self._mode} relay: its socket {self._path} cannot be opened: {error!r}"
+                f"the {self._mode} relay: its socket {self._path} cannot be opened: {error!r}; check it"
             ) from error
         self._connection = _Connection(reader, writer)
         try:
             hello = cast("dict[str, Any]", await self._ask("hello"))
         except _NotRunning:
-            # It ended between the two: it was its last tunnel.
+            # The relay has just ended with its last tunnel.
             return False
         self._connection.version = int(hello.get("version", 0))
         return True
 
     async def _find_current(self) -> bool:
-        """Say whether a relay of our version runs; one of another version is ended first."""
+        """Say whether a relay of our version runs; end one of another version first."""
         if not await self._find():
             return False
         connection = self._connection
@@ -180,15 +180,15 @@ class RelayLink:
         except TimeoutError as error:
             self._drop()
             raise TransientError(
-                f"the {self._mode} relay did not answer {verb} in {DEADLINE:g} s; is its process stopped?"
+                f"the {self._mode} relay did not answer {verb} in {DEADLINE:g} s; restart its process"
             ) from error
         except asyncio.CancelledError:
-            # Whatever was not read yet would be taken for the answer to the next question.
+            # The unread answer would count as the answer to the next question.
             self._drop()
             raise
         if not line.endswith(b"\n"):
             self._drop()
-            raise _NotRunning(f"the {self._mode} relay has ended; it is started again with the next tunnel")
+            raise _NotRunning(f"the {self._mode} relay has ended; routerd restarts it with a tunnel")
         answer = json.loads(line)
         if "error" in answer:
             raise _translate(str(fields.get("name", self._mode)), answer)
@@ -200,11 +200,11 @@ class RelayLink:
             connection.writer.close()
 
     async def _start(self) -> None:
-        """Start a relay; when cancelled, wait for its end first: nothing may start behind us."""
+        """Start a relay; wait for its start even on a cancellation, so that none starts behind us."""
         if self._context.read_only:
             raise TransientError(f"the {self._mode} relay is not running; a dry run does not start it")
         if self._is_too_long():
-            raise PermanentError(f"{self._path} is too long for a socket; choose a shorter run directory")
+            raise PermanentError(f"{self._path}: too long for a socket; choose a shorter run directory")
         task = asyncio.ensure_future(self._run())
         try:
             said = await asyncio.shield(task)
@@ -212,9 +212,7 @@ class RelayLink:
             if not task.done():
                 await asyncio.wait([task])
         if said != "ready" or not await self._find():
-            raise TransientError(
-                f"the {self._mode} relay does not start: {said}; {self._log_path} may say more"
-            )
+            raise TransientError(f"the {self._mode} relay does not start: {said}; read {self._log_path}")
         self._context.log.info("relay.started", mode=self._mode, socket=str(self._path))
 
     def _is_too_long(self) -> bool:
@@ -258,21 +256,21 @@ class RelayLink:
             remote=IPv4Address(each["remote"]),
             ttl=int(each["ttl"]),
             encapsulation=ports if self._mode == "fou" else None,
-            # One that an earlier routerd has started knows of no keys, and has none.
+            # A relay of an earlier routerd reports no keys and has none.
             key=each.get("key"),
         )
 
 
 _HINTS = {
-    errno.EADDRNOTAVAIL: "the local address is not on this host; does the underlay have it?",
+    errno.EADDRNOTAVAIL: "the local address is not on this host; add it to the underlay",
     errno.ENETUNREACH: "no route leads to the remote address; check the underlay",
     errno.EHOSTUNREACH: "no route leads to the remote address; check the underlay",
-    errno.EADDRINUSE: "another program has the UDP port, `ss -lunp` says which",
-    errno.EBUSY: "a device of that name exists, `ip -d link` says of which kind; rename or delete it",
+    errno.EADDRINUSE: "another program has the UDP port; find it with `ss -lunp`",
+    errno.EBUSY: "a device of that name exists; rename or delete it, `ip -d link` shows its kind",
 }
 _PERMANENT = {
-    errno.EPERM: "routerd needs CAP_NET_ADMIN and CAP_NET_RAW",
-    errno.EACCES: "routerd may not send to that address; is it a broadcast address?",
+    errno.EPERM: "give routerd CAP_NET_ADMIN and CAP_NET_RAW",
+    errno.EACCES: "routerd may not send to that address, perhaps a broadcast address; correct it",
     errno.ENOENT: "/dev/net/tun is missing; load the module tun",
     errno.ENODEV: "/dev/net/tun does not work; load the module tun",
     errno.EEXIST: "give each tunnel its own pair of ends, or with gre its own key",

@@ -1,8 +1,8 @@
-"""IPv4 packets as they come out of a tunnel: what is taken, what is dropped, what is still to be done.
+"""IPv4 packets that come out of a tunnel: checks, congestion marks, and checksums that are left to finish.
 
-Pure, and nothing but the standard library: the relay imports it. Packets stay where they are, in a
-buffer at `start`, because copying them is most of the work. What goes into a tunnel is the kernel's
-business: the relay's sockets make the outer header.
+Pure; imports only the standard library, for the relay. Packets stay in their buffer at `start`, because
+copying would be most of the work. Outgoing packets need no work here: the relay's sockets make the outer
+header.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _KEY_BYTES = 4
 HEADER = struct.Struct("!BBHHHBBHII")
 HEADER_BYTES = HEADER.size
 SMALLEST_MTU = 1280
-"""No link of a fabric is smaller, so that a packet cut to this size passes everywhere."""
+"""Bytes; no link of a fabric has a smaller MTU, so a packet of this size passes everywhere."""
 
 VIRTIO = struct.Struct("=BBHHHH")
 VIRTIO_BYTES = VIRTIO.size
 PLAIN = bytes(VIRTIO_BYTES)
-"""`struct virtio_net_hdr` of a packet that is as it should be."""
+"""`struct virtio_net_hdr` of a finished packet."""
 
 _ECN = 0x03
 _ECT_1 = 0x01
@@ -41,7 +41,7 @@ _INTERNETWORK_CONTROL = 0xC0
 
 
 def overhead(mode: str, key: int | None) -> int:
-    """Return the bytes that a mode adds: an IPv4 header, and that of UDP, or of GRE with or without a key."""
+    """Return the bytes that a mode adds: an IPv4 header, and that of UDP, or of GRE with its key."""
     return _OVERHEAD[mode] + (0 if key is None else _KEY_BYTES)
 
 
@@ -52,7 +52,7 @@ def outer_ecn(inner_tos: int) -> int:
 
 
 def end_of(buffer: bytearray, start: int, end: int) -> int:
-    """Return where the packet ends according to its own header, 0 when it is no whole IPv4 packet."""
+    """Return the end of the packet by its own header, or 0 for an incomplete or other packet."""
     if end - start < HEADER_BYTES:
         return 0
     first, total = buffer[start], buffer[start + 2] << 8 | buffer[start + 3]
@@ -62,9 +62,9 @@ def end_of(buffer: bytearray, start: int, end: int) -> int:
 
 
 def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
-    """Return the end of the packet that came out of the tunnel, 0 when it is to be dropped.
+    """Return the end of a packet out of the tunnel, or 0 to drop it.
 
-    It must be whole; congestion marked on the way is marked in it (RFC 6040, figure 4).
+    It must be complete. A congestion mark of the outer header goes into it (RFC 6040, figure 4).
     """
     end = end_of(buffer, start, end)
     if not end:
@@ -72,7 +72,7 @@ def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
     tos, mark = buffer[start + 1], outer_tos & _ECN
     if mark in (_CE, _ECT_1) and tos & _ECN != mark:
         if mark == _CE and not tos & _ECN:
-            # Its sender does not understand marks: only loss tells it of congestion.
+            # Its sender does not understand marks; only a loss signals congestion.
             return 0
         if mark == _CE or tos & _ECN == _ECT_0:
             _set_tos(buffer, start, tos & ~_ECN | mark)
@@ -80,11 +80,11 @@ def accept(buffer: bytearray, start: int, end: int, outer_tos: int) -> int:
 
 
 def looks_unfinished(buffer: bytearray, start: int) -> bool:
-    """Say whether the checksum of TCP or UDP inside may be none; of one in 65535 it only seems so.
+    """Say whether the inner TCP or UDP checksum may be unfinished; one in 65535 only looks so.
 
     A kernel that leaves the checksum to hardware (CHECKSUM_PARTIAL: a neighbour on this machine,
-    virtio) or has merged segments on receipt (GRO) puts the pseudo-header's sum in its place. A
-    raw socket hands the packet out like that, and it would not survive its next hop.
+    virtio) or has merged segments on receipt (GRO) puts the pseudo-header's sum in its place. A raw
+    socket returns such a packet, which would not survive its next hop.
     """
     first, _, total, _, fragment, _, protocol, _, source, target = HEADER.unpack_from(buffer, start)
     offset = _CHECKSUM_AT.get(protocol)
@@ -101,7 +101,7 @@ def looks_unfinished(buffer: bytearray, start: int) -> bool:
 
 
 def is_finished(buffer: bytearray, start: int) -> bool:
-    """Say whether the checksum of TCP or UDP inside is one."""
+    """Say whether the inner TCP or UDP checksum is finished."""
     if not looks_unfinished(buffer, start):
         return True
     first, _, total, _, _, _, protocol, _, source, target = HEADER.unpack_from(buffer, start)
@@ -112,9 +112,9 @@ def is_finished(buffer: bytearray, start: int) -> bool:
 
 
 def virtio_header(buffer: bytearray, start: int, mtu: int) -> bytes:
-    """Return what tells the kernel to finish a packet: its checksum, and to cut what GRO has merged.
+    """Return the header that makes the kernel finish a packet: its checksum, and the cut of merged segments.
 
-    The size of the merged segments is lost, so they are cut to what passes everywhere.
+    The size of the merged segments is lost, so the kernel cuts them to a size that passes everywhere.
     """
     first, _, total, _, _, _, protocol, _, _, _ = HEADER.unpack_from(buffer, start)
     header = (first & 0x0F) * 4
@@ -127,9 +127,9 @@ def virtio_header(buffer: bytearray, start: int, mtu: int) -> bytes:
 
 
 def too_big(packet: bytes, mtu: int) -> bytes | None:
-    """Return the ICMP error to the sender of a packet that does not fit, or none when it may get none.
+    """Return the ICMP error to the sender of a packet that does not fit, or none.
 
-    The source is left to the kernel. Of a packet that may be fragmented nothing is said: like the
+    The kernel fills in the source. The sender of a packet that allows fragments gets no error: like the
     kernel's tunnels, ours make no fragments.
     """
     first, _, _, _, fragment, _, protocol, _, source, _ = HEADER.unpack_from(packet)
@@ -147,7 +147,7 @@ def too_big(packet: bytes, mtu: int) -> bytes | None:
 
 
 def _set_tos(buffer: bytearray, start: int, tos: int) -> None:
-    """Write the second byte of the header and bring its checksum up to date (RFC 1624)."""
+    """Write the second byte of the header and update its checksum (RFC 1624)."""
     checksum = buffer[start + 10] << 8 | buffer[start + 11]
     total = (0xFFFF - checksum + tos - buffer[start + 1]) % 65535
     buffer[start + 1] = tos

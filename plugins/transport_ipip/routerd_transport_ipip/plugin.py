@@ -1,4 +1,4 @@
-"""What the plugin offers: the transport modes `ipip`, `fou` and `gre`."""
+"""The plugin's hooks: it offers the transport modes `ipip`, `fou` and `gre`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODES = ("ipip", "fou", "gre")
 
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
-    """Say who the plugin is."""
+    """Return the plugin's identity."""
     return PluginInfo(
         name="transport_ipip",
         summary="IPv4 in IPv4 (RFC 2003), bare or in UDP, and in GRE (RFC 2784)",

@@ -1,8 +1,8 @@
-"""The process that is the userspace tunnels: what the daemon says to it, and which tunnel has work.
+"""The relay, the process of the userspace tunnels: its conversation with the daemon, and its event loop.
 
-One process runs all tunnels of one mode. It is told what to do over a Unix socket, one JSON object
-a line, outlives whoever told it, and ends with its last tunnel. It imports nothing but the standard
-library, and little of that, so that it starts in an instant and stays small.
+One relay runs all tunnels of one mode. It takes requests over a Unix socket, one JSON object a line,
+outlives the daemon, and ends with its last tunnel. It imports only little of the standard library, so
+that it starts quickly and stays small.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import time
 from routerd_transport_ipip.carrier import Carrier, DeviceGone
 
 VERSION = 1
-"""Of the conversation. `hello`, `stop` and the names in `list` stay as they are in every version."""
+"""Version of the conversation. `hello`, `stop` and the names in `list` are the same in every version."""
 
 IDLE_SECONDS = 30.0
-"""How long a process without a tunnel waits for its first one."""
+"""Seconds that a relay waits for its first tunnel."""
 
 PATH_SECONDS = 5.0
-"""How often the socket's path is looked after."""
+"""Seconds between two checks of the socket's path."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """The Unix socket on which the daemon finds us; only our own user may open it."""
+    """The Unix socket of the relay; only its own user may open it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -54,17 +54,17 @@ class Listener:
         return client
 
     def close(self) -> None:
-        """Remove the path, unless another process has it by now."""
+        """Remove the path, unless another process has it."""
         self.socket.close()
         if self._at_path() == self._identity:
             os.unlink(self._path)  # noqa: PTH108 - pathlib costs a megabyte
 
     def is_replaced(self) -> bool:
-        """Say whether another relay has our path: then the daemon speaks with that one."""
+        """Say whether another relay has our path, with which the daemon then speaks."""
         return self._at_path() not in {None, self._identity}
 
     def is_lost(self) -> bool:
-        """Say whether somebody cleaned the directory; nobody finds us then."""
+        """Say whether the path is gone, so that no daemon can connect."""
         return self._at_path() is None
 
     def renew(self) -> None:
@@ -83,7 +83,7 @@ class Listener:
     def _listen(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Whoever starts us has tried to connect before: nobody listens there any more.
+            # The daemon that starts us could not connect before, so this path has no listener.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)  # noqa: PTH108 - as above
             before = os.umask(0o177)
@@ -115,7 +115,7 @@ class Relay:
         self._watch(listener.socket.fileno(), self._accept)
 
     def run(self) -> None:
-        """Work until the last tunnel has been removed, or none was wanted in time."""
+        """Work until the last tunnel is removed, or no first one comes in time."""
         idle_until = time.monotonic() + IDLE_SECONDS
         look_at = time.monotonic() + PATH_SECONDS
         while not self._leaving:
@@ -136,7 +136,7 @@ class Relay:
         except DeviceGone:
             for name in [name for name, carrier in self._carriers.items() if not carrier.has_its_device()]:
                 self._remove(name)
-            # The end of the conversation is how the daemon learns that it should look again.
+            # The end of the conversation makes the daemon read its tunnels again.
             for descriptor in list(self._clients):
                 self._hang_up(descriptor)
 
@@ -160,7 +160,7 @@ class Relay:
                 self._watch(self._listener.socket.fileno(), self._accept)
 
     def _leave(self) -> None:
-        """End; the path goes first, so that whoever sees the answer finds nobody listening."""
+        """End; remove the path first, so that a client that gets the answer finds no listener."""
         if self._leaving:
             return
         self._leaving = True
@@ -264,7 +264,7 @@ class Relay:
             self._leave()
 
     def _tell_apart(self) -> None:
-        """Let no tunnel read what is for another one between the same ends; only their keys differ."""
+        """Filter the packets of other tunnels between the same ends, which differ only in their keys."""
         if self._mode != "gre":
             return
         keys: dict[tuple[str, str], set[int | None]] = {}
@@ -284,12 +284,12 @@ _FIELDS = ("name", "local", "remote", "ttl", "sport", "dport", "key")
 
 
 def _ends(wire: Wire) -> tuple[object, ...]:
-    """Return what tells a tunnel from others: everything but its TTL."""
+    """Return the identity of a tunnel on the wire: everything but its TTL."""
     return wire[:2] + wire[3:]
 
 
 def _error_sender() -> socket.socket | None:
-    """Return a socket that sends whole packets and hears nothing; none without CAP_NET_RAW."""
+    """Return a socket that sends whole packets and receives none; `None` without CAP_NET_RAW."""
     try:
         return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     except PermissionError:
@@ -297,10 +297,10 @@ def _error_sender() -> socket.socket | None:
 
 
 def main() -> None:
-    """Listen on the socket `argv[2]`, say so, and be the relay of mode `argv[1]`.
+    """Listen on the socket `argv[2]`, print `ready`, and be the relay of mode `argv[1]`.
 
-    The first process ends when the second one listens, so that nobody has to wait for it. Standard
-    error stays: a traceback is all that is ever written there.
+    The first process ends when the second one listens, so that the daemon need not wait for it.
+    Standard error stays open, for a traceback.
     """
     mode, path = sys.argv[1:3]
     read_end, write_end = os.pipe()

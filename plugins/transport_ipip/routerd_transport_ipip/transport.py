@@ -1,4 +1,4 @@
-"""The provider of one mode: how each tunnel does, and who watches over the relay."""
+"""The provider of one mode: the states of its tunnels, and the watch over its relay."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NOTE = "userspace: slower than the kernel's own tunnel, which this kernel lacks
 _NOTE_CHOSEN = "userspace: slower than the kernel's own tunnel (`backend: userspace`)"
 _NOTE_DISTURBED = (
     "; the kernel's {} module is loaded too and answers each packet with an ICMP error:"
-    " use `backend: auto` and make the tunnel anew, or unload {}"
+    " use `backend: auto` and make the tunnel again, or unload {}"
 )
 _DISTURBERS = {
     "ipip": (Path("/sys/module/tunnel4"), _NOTE_DISTURBED.format("ipip", "ipip and tunnel4")),
     "gre": (Path("/sys/module/ip_gre"), _NOTE_DISTURBED.format("gre", "ip_gre")),
 }
-"""The kernel's receiver of a protocol. It gets what a raw socket gets, and finds no tunnel for it."""
+"""The kernel's receiver of a protocol. It gets the packets of a raw socket too, without a tunnel for them."""
 
 
 class IpipTransport:
@@ -40,7 +40,7 @@ class IpipTransport:
         self._note = _NOTE_CHOSEN if options.backend == "userspace" else _NOTE
 
     async def start(self) -> None:
-        """Look for the relay of an earlier daemon, and watch it; change nothing."""
+        """Find the relay of an earlier daemon and watch it; change nothing."""
         try:
             await self._relay.tunnels()
         except ProviderError as error:
@@ -49,7 +49,7 @@ class IpipTransport:
             self._context.spawn("watch", self._watch())
 
     async def aclose(self) -> None:
-        """Let go; devices and the relay stay."""
+        """Close the connection; devices and the relay stay."""
         self._relay.close()
 
     @property
@@ -58,11 +58,11 @@ class IpipTransport:
         return self._tunnels
 
     def overhead(self, tunnel: Tunnel) -> int:
-        """Return how many bytes the encapsulation adds to a packet."""
+        """Return the number of bytes that the encapsulation adds to a packet."""
         return overhead(self._mode, tunnel.key)
 
     async def states(self) -> Sequence[TunnelState]:
-        """Return how each tunnel does, and which backend runs it."""
+        """Return the state and the backend of each tunnel."""
         found = await self._tunnels.read()
         note = self._note
         if self._mode in _DISTURBERS:
@@ -81,7 +81,7 @@ class IpipTransport:
         ]
 
     async def _watch(self) -> None:
-        """Have the loop look when the relay has ended or hung up: devices went with it."""
+        """Wake the loop when the relay has ended or hung up: its devices are gone."""
         while True:
             await self._context.clock.sleep(WATCH_SECONDS)
             if self._relay.is_lost():

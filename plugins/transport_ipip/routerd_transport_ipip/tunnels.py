@@ -15,12 +15,12 @@ from routerd_transport_ipip.fou import FouListeners
 from routerd_transport_ipip.link import Relayed, RelayLink
 
 _MODULES = {"ipip": "ipip", "fou": "fou", "gre": "ip_gre"}
-"""What the kernel's own tunnels are called by modprobe(8)."""
+"""The kernel module of each mode."""
 
 
 @attrs.define(kw_only=True)
 class World:
-    """What there is: all links, what the relay runs, and both together as tunnels of ours."""
+    """One reading: all links, the tunnels of the relay, and our tunnels of either backend."""
 
     links: Mapping[LinkName, Link]
     relayed: Mapping[LinkName, Relayed | None]
@@ -63,9 +63,9 @@ class TunnelTable:
         return World(links=links, relayed=relayed, tunnels=tunnels)
 
     async def apply(self, changes: Sequence[Change[LinkName, Tunnel]]) -> Mapping[LinkName, ProviderError]:
-        """Delete, then make; what differs only in MTU and addresses is set in place.
+        """Delete, then make; set a tunnel that differs only in MTU and addresses in place.
 
-        Without a change only listeners go whose tunnel is gone already.
+        Without a change only the listeners of vanished tunnels go.
         """
         failures: dict[LinkName, ProviderError] = {}
         if not changes:
@@ -92,7 +92,7 @@ class TunnelTable:
     async def _in_kernel(
         self, changes: Sequence[Change[LinkName, Tunnel]], failures: dict[LinkName, ProviderError]
     ) -> bool:
-        """Say which backend makes tunnels; creations fail when the one that was asked for is missing."""
+        """Say whether the kernel makes the tunnels; creations fail if it must and cannot."""
         wanted = [change.key for change in changes if change.after is not None]
         if self._backend == "userspace" or not wanted:
             return False
@@ -190,12 +190,12 @@ class TunnelTable:
             remote=link.remote,
             ttl=link.ttl,
             key=link.key,
-            # A device whose listener is gone sends and hears nothing: it is not what was asked for.
+            # A device without its listener is deaf, so it must differ from the desired tunnel.
             encapsulation=ends if ends is None or self._mode == "gre" or ends.sport in ports else None,
         )
 
     def _from_relay(self, link: Link, relayed: Relayed | None) -> Tunnel:
-        """Return the tunnel; no alias yet, or a relay of another version, make it differ from any other."""
+        """Return the tunnel; without an alias or a relay of our version it differs from every desired one."""
         return Tunnel(
             link=link.name,
             mode=self._mode,
@@ -211,7 +211,7 @@ class TunnelTable:
 
 
 def _wire(one: Tunnel | Link) -> tuple[object, ...]:
-    """Return what is on the wire; what else differs can be set in place."""
+    """Return the properties on the wire; all others can change in place."""
     return one.local, one.remote, one.ttl, one.key, one.encapsulation
 
 
@@ -221,9 +221,9 @@ def _same_wire(one: Tunnel | None, other: Tunnel) -> bool:
 
 def _refuse_foreign(link: Link, kind: str) -> None:
     if link.owner is not None:
-        return  # of another of our providers, which removes it, or makes the failure known
+        return  # another provider of ours has it; that one removes it, or the creation fails
     if link.kind == kind and not link.alias and not link.up and not link.addresses:
-        return  # what a crash of ours leaves; the kernel port looks closer
+        return  # the remainder of a crash of ours; the kernel port checks the rest
     raise link.foreign()
 
 

@@ -42,9 +42,7 @@ def with_checksum(message: bytes, error: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-async def test_only_headers_that_we_understand_are_taken_and_the_others_are_counted(
-    variant: str, hosts: tuple[Host, Host]
-) -> None:
+async def test_unknown_headers_are_dropped_and_counted(variant: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(variant, a, b)
     async with daemon(b, variant) as made:
@@ -113,7 +111,7 @@ def received(host: Host, key: int | None) -> int:
     return int(seen["stats64"]["rx"]["packets"])
 
 
-async def test_tunnels_between_the_same_ends_are_told_apart_by_their_keys(hosts: tuple[Host, Host]) -> None:
+async def test_keys_separate_tunnels_between_the_same_ends(hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     for here, there in ((a, b), (b, a)):
         async with daemon(here, "gre") as made:
@@ -129,8 +127,8 @@ async def test_tunnels_between_the_same_ends_are_told_apart_by_their_keys(hosts:
     assert {dropped(b, f"t{subnet}") for subnet in SUBNETS.values()} == {0}
 
 
-async def test_a_tunnel_that_goes_leaves_its_packets_to_nobody(hosts: tuple[Host, Host]) -> None:
-    """Its key is now a wrong one, for each tunnel that is left between these ends."""
+async def test_the_packets_of_a_removed_tunnel_are_dropped(hosts: tuple[Host, Host]) -> None:
+    """Its key is a wrong one for every remaining tunnel between these ends."""
     a, b = hosts
     for here, there in ((a, b), (b, a)):
         async with daemon(here, "gre") as made:
@@ -196,7 +194,7 @@ async def test_keys_are_found_again_by_the_next_daemon(hosts: tuple[Host, Host])
         await want(a, made, *wanted.values())
 
 
-async def test_a_relay_that_is_told_an_impossible_key_says_so_and_goes_on(hosts: tuple[Host, Host]) -> None:
+async def test_a_relay_refuses_an_impossible_key_and_goes_on(hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join("gre", a, b)
     ends = {"local": a.address, "remote": "192.0.2.3", "ttl": 64, "sport": 0, "dport": 0}

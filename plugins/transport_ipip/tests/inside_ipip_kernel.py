@@ -135,7 +135,7 @@ async def test_a_busy_port_is_named(hosts: tuple[Host, Host]) -> None:
 
 
 @pytest.mark.parametrize("mode", VARIANTS)
-async def test_another_backend_takes_over_when_the_tunnel_is_made_anew(
+async def test_another_backend_takes_over_a_tunnel_that_is_made_again(
     mode: str, hosts: tuple[Host, Host]
 ) -> None:
     a, b = hosts
@@ -158,7 +158,7 @@ GRE = ("gre", "gre+key")
 
 @contextlib.contextmanager
 def by_hand(variant: str, here: Host, there: Host, more: str = "") -> Iterator[None]:
-    """A device that somebody makes with ip(8)."""
+    """A device made by hand with ip(8)."""
     wanted = tunnel(variant, here, there)
     key = f"key {KEY}" if wanted.key is not None else ""
     here.sh(
@@ -189,7 +189,7 @@ async def test_a_device_made_by_hand_understands_us(
 async def test_the_relay_takes_a_kernels_checksums(
     variant: str, merged: bool, hosts: tuple[Host, Host]
 ) -> None:
-    """What the neighbour left to hardware, and what was merged, has a checksum that nobody can check here."""
+    """A checksum that is left to hardware, or that covers merged segments, is not verifiable here."""
     a, b = hosts
     with by_hand(variant, b, a, "ocsum"):
         async with daemon(a, variant) as made:
@@ -245,7 +245,7 @@ async def test_the_device_is_as_ip_would_have_made_it(key: int | None, hosts: tu
     assert found["linkinfo"] == hand["linkinfo"]
 
 
-async def test_kernel_tunnels_between_the_same_ends_are_told_apart_by_their_keys(
+async def test_keys_separate_kernel_tunnels_between_the_same_ends(
     hosts: tuple[Host, Host],
 ) -> None:
     """And each by a relay at the other end, or by the kernel."""
@@ -277,7 +277,7 @@ async def test_kernel_tunnels_between_the_same_ends_are_told_apart_by_their_keys
 @pytest.mark.parametrize(
     "change", ["key 8", "ikey 8", "okey 8", "nokey", "csum", "seq", "ttl 9", "remote 192.0.2.9"]
 )
-async def test_a_device_that_somebody_changed_is_made_anew(change: str, hosts: tuple[Host, Host]) -> None:
+async def test_a_changed_device_is_made_again(change: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     one = tunnel("gre", a, b, key=7)
     async with daemon(a, "gre", KERNEL) as made:
@@ -290,7 +290,7 @@ async def test_a_device_that_somebody_changed_is_made_anew(change: str, hosts: t
 
 @pytest.mark.parametrize("mode", ["ipip", "gre"])
 async def test_a_loaded_module_answers_what_a_relay_hears(mode: str, hosts: tuple[Host, Host]) -> None:
-    """That is what the note in the status is about."""
+    """The note in the status warns of this."""
     a, b = hosts
     b.sh(f"ip link add x type {mode} local 192.0.2.77 remote 192.0.2.78 && ip link del x")
     b.sh("sysctl -qw net.ipv4.icmp_ratelimit=0")

@@ -81,9 +81,7 @@ async def test_the_status_names_userspace_with_a_note(mode: str, hosts: tuple[Ho
     assert state.tx_bytes > 0
 
 
-async def test_a_killed_relay_is_noticed_and_restored_by_the_next_pass(
-    mode: str, hosts: tuple[Host, Host]
-) -> None:
+async def test_the_next_pass_restores_a_killed_relay(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(mode, a, b)
     async with daemon(a, mode) as made:
@@ -188,9 +186,7 @@ async def test_another_far_end_keeps_the_device(mode: str, hosts: tuple[Host, Ho
     assert " 0% packet loss" in ping(a, b)
 
 
-async def test_a_far_end_that_cannot_be_used_leaves_the_tunnel_as_it_was(
-    mode: str, hosts: tuple[Host, Host]
-) -> None:
+async def test_an_unusable_far_end_leaves_the_tunnel_as_it_was(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(mode, a, b)
     async with daemon(a, mode) as made:
@@ -204,7 +200,7 @@ async def test_a_far_end_that_cannot_be_used_leaves_the_tunnel_as_it_was(
     assert " 0% packet loss" in ping(a, b)
 
 
-async def test_a_device_that_somebody_deleted_is_made_again(mode: str, hosts: tuple[Host, Host]) -> None:
+async def test_a_deleted_device_is_made_again(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(mode, a, b)
     async with daemon(a, mode) as made:
@@ -288,7 +284,7 @@ async def test_a_relay_of_another_version_is_replaced(mode: str, hosts: tuple[Ho
         assert LinkName("t-two") not in await links(a)
 
 
-async def test_a_cleaned_run_directory_is_healed(mode: str, hosts: tuple[Host, Host]) -> None:
+async def test_a_relay_survives_a_cleaned_run_directory(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(mode, a, b)
     pid = a.pid(mode)
@@ -341,7 +337,7 @@ async def test_two_tunnels_with_the_same_ends_are_refused(mode: str, hosts: tupl
     assert f"tunnel t-two: tunnel {one.link} has the same two ends" in str(failures[two.link])
 
 
-async def test_a_foreign_tun_device_is_named_and_not_taken_over(mode: str, hosts: tuple[Host, Host]) -> None:
+async def test_a_foreign_tun_device_is_an_error_and_stays(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     a.sh(f"ip tuntap add t-{mode} mode tun")
     wanted = tunnel(mode, a, b)

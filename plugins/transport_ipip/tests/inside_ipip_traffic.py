@@ -26,7 +26,7 @@ from ipip_world import (
 )
 
 WRAPPER = {"gre": bytes.fromhex("0000 0800"), "gre+key": bytes.fromhex("2000 0800 00c0 ffee")}
-"""What stands before the inner packet in the payload of a raw socket."""
+"""The bytes before the inner packet in the payload of a raw socket."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def raw_socket(mode: str) -> socket.socket:
 
 
 def send(mode: str, source: Host, target: Host, payload: bytes, *, tos: int = 0, port: int = 5555) -> None:
-    """Send what is said to be a tunnel's packet, from a socket that is none of the relay's."""
+    """Send a forged packet of a tunnel from a socket outside the relay."""
     with source.here():
         if mode == "fou":
             sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -76,10 +76,10 @@ async def test_ping_and_tcp_in_both_directions(mode: str, hosts: tuple[Host, Hos
 
 
 @pytest.mark.parametrize("mode", VARIANTS)
-async def test_segments_that_the_receiving_device_has_merged_get_through(
+async def test_merged_segments_of_the_receiving_device_get_through(
     mode: str, hosts: tuple[Host, Host]
 ) -> None:
-    """GRO merges inner TCP too, and leaves a checksum that is none."""
+    """GRO merges inner TCP too, and leaves an unfinished checksum."""
     a, b = hosts
     await join(mode, a, b)
     for host in hosts:
@@ -93,7 +93,7 @@ async def test_segments_that_the_receiving_device_has_merged_get_through(
 
 @pytest.mark.parametrize("mode", VARIANTS)
 async def test_a_merged_segment_is_cut_before_it_is_forwarded(mode: str, hosts: tuple[Host, Host]) -> None:
-    """Behind b is a host c with a link that takes 1280 bytes; what b got merged must fit there."""
+    """Behind b is a host c with a link of 1280 bytes; the merged segments of b must fit there."""
     a, b = hosts
     await join(mode, a, b)
     for host in hosts:
@@ -166,7 +166,7 @@ async def test_malformed_and_foreign_packets_are_ignored(mode: str, hosts: tuple
 
 
 @pytest.mark.parametrize("mode", VARIANTS)
-async def test_congestion_marked_on_the_way_is_marked_inside(mode: str, hosts: tuple[Host, Host]) -> None:
+async def test_a_congestion_mark_of_the_way_is_copied_inside(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(mode, a, b)
     async with daemon(b, mode) as made:
@@ -195,7 +195,7 @@ async def test_a_checksum_left_to_hardware_is_finished(mode: str, hosts: tuple[H
 
 
 @pytest.mark.parametrize("mode", VARIANTS)
-async def test_a_path_that_became_narrower_is_told_to_the_sender(mode: str, hosts: tuple[Host, Host]) -> None:
+async def test_the_sender_learns_of_a_narrower_path(mode: str, hosts: tuple[Host, Host]) -> None:
     a, b = hosts
     await join(mode, a, b)
     a.sh(f"ip link set {a.wire} mtu 1400")

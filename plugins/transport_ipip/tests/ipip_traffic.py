@@ -12,7 +12,7 @@ from pathlib import Path
 from ipip_world import Host, capture
 
 TOS = [(0x00, "00"), (0xB9, "01"), (0x02, "02"), (0xBB, "02")]
-"""That of a packet, and what the outer header has then."""
+"""The TOS of a packet, and the one of its outer header."""
 
 DATA = os.urandom(1 << 20) * 8
 

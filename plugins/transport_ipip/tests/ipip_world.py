@@ -110,7 +110,7 @@ class Host:
             return sh(command)
 
     def start(self, words: list[str]) -> str:
-        """Return what a program says until it ends; what it leaves behind goes on."""
+        """Return the output of a program until its end; its children go on."""
         with self.here():
             done = subprocess.run(
                 words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=60
@@ -155,7 +155,7 @@ def has_ended(pid: int) -> bool:
 
 @contextlib.contextmanager
 def directory() -> Iterator[Path]:
-    """A short path, for sockets have short names, and the end of the relays that live below it."""
+    """A short path, because sockets have short names; at the end it kills the relays below it."""
     made = Path(f"/run/h{next(_NUMBERS)}")
     made.mkdir()
     try:

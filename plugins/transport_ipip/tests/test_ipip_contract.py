@@ -30,7 +30,7 @@ ANY_NAME = "t" * 16
 
 
 class FakeFou:
-    """Implements `FouPort`. `foreign` ports are held by other programs; without `allowed` it only reads."""
+    """Implements `FouPort`. Other programs hold `foreign` ports; without `allowed` it only reads."""
 
     def __init__(self, *, supported: bool = True, allowed: bool = True) -> None:
         self.supported = supported
@@ -175,7 +175,7 @@ def test_options_of_another_class_are_named(context: PluginContext) -> None:
         plugin.routerd_transports()[0].create(context, object())
 
 
-async def test_the_kernels_module_is_taken_where_there_is_one(context: PluginContext) -> None:
+async def test_with_its_module_the_kernel_makes_the_tunnel(context: PluginContext) -> None:
     made = make("ipip", context)
     assert await made.tunnels.apply([create(value("ipip", 1))]) == {}
     (state,) = await made.states()
@@ -183,7 +183,7 @@ async def test_the_kernels_module_is_taken_where_there_is_one(context: PluginCon
     assert not list(context.run_dir.iterdir())
 
 
-async def test_a_device_that_is_down_is_not_what_was_asked_for_and_is_raised(
+async def test_a_device_that_is_down_differs_and_is_raised(
     context: PluginContext, kernel: FakeKernel
 ) -> None:
     made = make("ipip", context)
@@ -199,7 +199,7 @@ async def test_a_device_that_is_down_is_not_what_was_asked_for_and_is_raised(
     assert (await made.tunnels.observe())[link] == wanted
 
 
-async def test_what_the_kernel_lacks_is_named_when_it_was_asked_for(tmp_path: Path) -> None:
+async def test_with_backend_kernel_the_error_names_the_missing_module(tmp_path: Path) -> None:
     context = make_context(tmp_path, kernel=FakeKernel(kinds=["tun"]))
     made = make("ipip", context, options=IpipOptions(backend="kernel"))
     failures = await made.tunnels.apply([create(value("ipip", 1)), create(value("ipip", 2))])
@@ -208,13 +208,13 @@ async def test_what_the_kernel_lacks_is_named_when_it_was_asked_for(tmp_path: Pa
     assert "load the module ipip, or use `backend: auto`" in str(failures[LinkName("t1")])
 
 
-async def test_a_kernel_without_foo_over_udp_makes_none(context: PluginContext) -> None:
+async def test_without_foo_over_udp_the_error_names_the_module(context: PluginContext) -> None:
     made = make("fou", context, FakeFou(supported=False), IpipOptions(backend="kernel"))
     failures = await made.tunnels.apply([create(value("fou", 1))])
     assert "load the module fou" in str(failures[LinkName("t1")])
 
 
-async def test_a_kernel_that_refuses_us_its_foo_over_udp_is_one_without(
+async def test_a_kernel_that_refuses_foo_over_udp_counts_as_one_without(
     context: PluginContext,
 ) -> None:
     fou = FakeFou(allowed=False)
@@ -237,7 +237,7 @@ async def test_a_kernel_that_refuses_us_its_foo_over_udp_is_one_without(
         ("gre", {"key": 1 << 32}, "tunnel t1: key 4294967296 is not between 0 and 4294967295"),
     ],
 )
-async def test_what_makes_no_tunnel_is_said(
+async def test_an_impossible_tunnel_is_refused_with_its_fault(
     mode: str, changes: dict[str, object], text: str, context: PluginContext, kernel: FakeKernel
 ) -> None:
     failures = await make(mode, context).tunnels.apply([create(value(mode, 1, **changes))])
@@ -275,7 +275,7 @@ async def test_two_tunnels_between_the_same_ends_differ_in_their_keys(context: P
 @pytest.mark.parametrize(
     "changes", [{"key": -1}, {"key": 8}, {"encapsulation": UdpEncapsulation(sport=5555, dport=5555)}]
 )
-async def test_a_device_that_somebody_changed_is_made_anew(
+async def test_a_changed_device_is_made_again(
     changes: dict[str, object], context: PluginContext, kernel: FakeKernel
 ) -> None:
     """Other keys in the two directions, another key, or the whole of it in UDP."""
@@ -288,7 +288,7 @@ async def test_a_device_that_somebody_changed_is_made_anew(
     assert await made.tunnels.observe() == {one.link: one}
 
 
-async def test_a_kernel_without_gre_is_told_which_module_to_load(tmp_path: Path) -> None:
+async def test_without_gre_the_error_names_the_module(tmp_path: Path) -> None:
     context = make_context(tmp_path, kernel=FakeKernel(kinds=["tun", "ipip"]))
     made = make("gre", context, options=IpipOptions(backend="kernel"))
     failures = await made.tunnels.apply([create(value("gre", 1))])
@@ -304,7 +304,7 @@ async def test_mtu_and_addresses_are_changed_in_place(context: PluginContext, ke
     assert kernel.writes == ["set t1"]
 
 
-async def test_a_listener_is_there_while_a_tunnel_uses_its_port(context: PluginContext) -> None:
+async def test_a_listener_lives_as_long_as_a_tunnel_uses_its_port(context: PluginContext) -> None:
     fou = FakeFou()
     made = make("fou", context, fou)
     one, two = value("fou", 1), value("fou", 2, encapsulation=UdpEncapsulation(sport=5001, dport=6000))
@@ -321,7 +321,7 @@ async def test_a_listener_is_there_while_a_tunnel_uses_its_port(context: PluginC
     assert not list(context.state_dir.glob("listener-*"))
 
 
-async def test_a_listener_whose_tunnel_is_gone_goes_even_where_there_is_nothing_to_change(
+async def test_a_listener_without_a_tunnel_goes_even_without_a_change(
     context: PluginContext, kernel: FakeKernel
 ) -> None:
     fou = FakeFou()
@@ -335,7 +335,7 @@ async def test_a_listener_whose_tunnel_is_gone_goes_even_where_there_is_nothing_
     assert fou.ports == {5009: 4}
 
 
-async def test_a_listener_that_others_made_is_used_and_stays(context: PluginContext) -> None:
+async def test_a_foreign_listener_is_used_and_stays(context: PluginContext) -> None:
     fou = FakeFou()
     fou.ports[5001] = 4
     made, one = make("fou", context, fou), value("fou", 1)
@@ -344,7 +344,7 @@ async def test_a_listener_that_others_made_is_used_and_stays(context: PluginCont
     assert fou.ports == {5001: 4}
 
 
-async def test_a_listener_of_an_earlier_boot_is_not_taken_for_ours(context: PluginContext) -> None:
+async def test_a_listener_of_an_earlier_boot_is_not_ours(context: PluginContext) -> None:
     fou = FakeFou()
     fou.ports[5009] = 4
     (context.state_dir / "listener-5009").write_text("another boot 1\n")
@@ -359,11 +359,11 @@ async def test_a_listener_for_another_protocol_is_named_and_left_alone(context: 
     fou.ports[5001] = 47
     failures = await make("fou", context, fou).tunnels.apply([create(value("fou", 1))])
     assert isinstance(failures[LinkName("t1")], NotOwnedError)
-    assert "UDP port 5001 unwraps protocol 47" in str(failures[LinkName("t1")])
+    assert "UDP port 5001: it unwraps protocol 47" in str(failures[LinkName("t1")])
     assert fou.ports == {5001: 47}
 
 
-async def test_a_port_of_another_program_fails_its_tunnel_alone(context: PluginContext) -> None:
+async def test_a_port_of_another_program_fails_only_its_tunnel(context: PluginContext) -> None:
     fou = FakeFou()
     fou.foreign.add(5001)
     made = make("fou", context, fou)
@@ -372,9 +372,7 @@ async def test_a_port_of_another_program_fails_its_tunnel_alone(context: PluginC
     assert set(await made.tunnels.observe()) == {LinkName("t2")}
 
 
-async def test_a_listener_that_somebody_removed_is_made_again(
-    context: PluginContext, kernel: FakeKernel
-) -> None:
+async def test_a_removed_listener_is_made_again(context: PluginContext, kernel: FakeKernel) -> None:
     fou = FakeFou()
     made, one = make("fou", context, fou), value("fou", 1)
     await made.tunnels.apply([create(one)])

@@ -1,4 +1,4 @@
-"""The header of GRE: made, taken off, refused; the filter that keeps tunnels between the same ends apart."""
+"""The header of GRE, made, removed and refused, and the filter between tunnels with the same ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ones_complement(data: bytes) -> int:
 
 
 def inner(payload: bytes = b"payload", *, unfinished: bool = False) -> bytes:
-    """An IPv4 packet with UDP, whose checksum is none, or left to hardware."""
+    """An IPv4 packet with UDP, without a checksum or with one that is left to hardware."""
     ends = bytes((10, 255, 0, 1, 10, 255, 0, 2))
     size = 8 + len(payload)
     left = ones_complement(ends + struct.pack("!HH", 17, size)) ^ 0xFFFF if unfinished else 0
@@ -52,7 +52,7 @@ def message(
 
 
 def opened(packet: bytes, key: int | None) -> bytes | None:
-    """Return what is inside of a packet in the middle of a buffer, none when it is dropped."""
+    """Return the inner packet of one in the middle of a buffer, none when it is dropped."""
     buffer = bytearray(b"\xee" * 20 + packet)
     start = gre.opened(buffer, 20, len(buffer), gre.header(key))
     assert bytes(buffer) == b"\xee" * 20 + packet
@@ -75,13 +75,13 @@ def test_a_header_and_its_key_are_counted(mode: str, key: int | None, bytes_adde
 
 
 @given(KEYS, st.binary(max_size=80))
-def test_what_is_put_in_comes_out(key: int | None, payload: bytes) -> None:
+def test_a_packed_payload_comes_out_the_same(key: int | None, payload: bytes) -> None:
     assert gre.header(key) + payload == message(payload, key=key)
     assert opened(message(payload, key=key), key) == payload
 
 
 @given(KEYS, st.binary(max_size=81), IGNORED)
-def test_a_right_checksum_is_taken_and_reserved_bits_are_ignored(
+def test_a_right_checksum_is_accepted_and_reserved_bits_are_ignored(
     key: int | None, payload: bytes, bits: int
 ) -> None:
     assert opened(message(payload, key=key, checksum=True, flags=bits), key) == payload
@@ -99,10 +99,10 @@ def test_a_wrong_checksum_is_dropped(key: int | None, number: int, error: int, o
 
 
 @pytest.mark.parametrize("key", [None, 7])
-def test_a_checksum_over_what_the_kernel_has_merged_or_left_to_hardware_is_not_asked_for(
+def test_a_checksum_over_merged_or_unfinished_bytes_is_not_checked(
     key: int | None,
 ) -> None:
-    """It was made for what will be, or of what was, on the wire; nothing here has these bytes."""
+    """It covers the bytes of the past or the future wire, which this host does not have."""
     unfinished = inner(unfinished=True)
     made = bytearray(message(unfinished, key=key, checksum=True))
     made[4] ^= 0xFF
@@ -111,7 +111,7 @@ def test_a_checksum_over_what_the_kernel_has_merged_or_left_to_hardware_is_not_a
     assert opened(bytes(made), key) is None, "it is not whole"
 
 
-def test_a_checksum_over_one_that_is_right_by_chance_before_it_is_finished_is_not_asked_for() -> None:
+def test_a_checksum_over_one_that_is_right_by_chance_is_not_checked() -> None:
     """One in 65535 sums up as it is; the checksum over it is still that of other bytes."""
     for number in range(1 << 16):
         unfinished = bytearray(inner(struct.pack("!H", number), unfinished=True))
@@ -123,7 +123,7 @@ def test_a_checksum_over_one_that_is_right_by_chance_before_it_is_finished_is_no
 
 
 @given(KEYS, st.binary(max_size=40))
-def test_a_checksum_that_is_itself_left_to_hardware_is_not_asked_for(key: int | None, payload: bytes) -> None:
+def test_a_checksum_that_is_left_to_hardware_is_not_checked(key: int | None, payload: bytes) -> None:
     """A kernel tunnel on the same machine, or behind virtio, leaves zero in its place."""
     made = bytearray(message(payload, key=key, checksum=True))
     made[4:6] = bytes(2)
@@ -138,18 +138,18 @@ def test_another_key_is_dropped(ours: int | None, theirs: int | None, checksum: 
 
 @pytest.mark.parametrize("bit", REFUSED)
 @pytest.mark.parametrize("key", [None, 7])
-def test_what_is_no_part_of_rfc_2784_and_our_key_is_dropped(key: int | None, bit: int) -> None:
+def test_a_header_beyond_rfc_2784_and_the_key_is_dropped(key: int | None, bit: int) -> None:
     assert opened(message(inner(), key=key, flags=bit), key) is None
     assert opened(message(inner(), key=key, flags=bit, checksum=True), key) is None
 
 
 @given(KEYS, st.integers(0, 2**16 - 1).filter(lambda number: number != 0x0800))
-def test_nothing_but_ipv4_is_taken(key: int | None, protocol: int) -> None:
+def test_only_ipv4_is_accepted(key: int | None, protocol: int) -> None:
     assert opened(message(inner(), key=key, protocol=protocol), key) is None
 
 
 @given(st.none() | st.integers(0, 2), st.binary(max_size=40), st.booleans())
-def test_no_bytes_at_all_can_upset_it(key: int | None, packet: bytes, likely: bool) -> None:
+def test_no_bytes_upset_the_reader(key: int | None, packet: bytes, likely: bool) -> None:
     if likely and len(packet) > 4:
         packet = bytes((packet[0] & 0xA0, 0, 8, 0)) + packet[4:]
     found = opened(packet, key)
@@ -157,14 +157,14 @@ def test_no_bytes_at_all_can_upset_it(key: int | None, packet: bytes, likely: bo
 
 
 @given(KEYS, st.booleans(), st.data())
-def test_a_header_that_is_cut_short_is_dropped(key: int | None, checksum: bool, data: st.DataObject) -> None:
+def test_a_truncated_header_is_dropped(key: int | None, checksum: bool, data: st.DataObject) -> None:
     whole = message(b"", key=key, checksum=checksum)
     assert opened(whole[: data.draw(st.integers(0, len(whole) - 1))], key) is None
 
 
 @contextlib.contextmanager
 def filtered(program: bytes) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """A pair of sockets of which the second one hears what the program lets through, and no network."""
+    """A pair of sockets without a network; the second one gets the packets that pass the program."""
     sending, hearing = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with sending, hearing:
         gre.attach(hearing, program)
@@ -182,7 +182,7 @@ def passes(program: bytes, packet: bytes) -> bool:
 
 
 @pytest.mark.parametrize("checksum", [False, True])
-def test_the_filter_stops_what_other_tunnels_take_and_nothing_else(checksum: bool) -> None:
+def test_the_filter_stops_only_the_packets_of_other_tunnels(checksum: bool) -> None:
     program = gre.filter_without([7, 0, 2**32 - 1])
     seen = {
         key: passes(program, message(b"x", key=key, checksum=checksum)) for key in (7, 0, 2**32 - 1, 8, None)
@@ -193,14 +193,14 @@ def test_the_filter_stops_what_other_tunnels_take_and_nothing_else(checksum: boo
     assert seen == {7: True, 8: False, None: False}
 
 
-def test_a_filter_for_more_tunnels_than_a_program_holds_is_still_one() -> None:
+def test_a_filter_for_too_many_tunnels_is_still_valid() -> None:
     keys = [secrets.randbits(31) | 1 << 31 for _ in range(5000)]
     program = gre.filter_without(keys)
     assert not passes(program, message(b"x", key=keys[0]))
     assert passes(program, message(b"x", key=7))
 
 
-def test_a_filter_can_be_replaced_and_taken_away() -> None:
+def test_a_filter_can_be_replaced_and_removed() -> None:
     with filtered(gre.filter_without([7])) as (sending, hearing):
         for program, heard in (
             (gre.filter_without([8]), True),

@@ -1,4 +1,4 @@
-"""What comes out of a tunnel: taken, marked, finished, dropped. Pure."""
+"""Packets out of a tunnel: accepted, marked, finished, dropped. Pure."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def pseudo(protocol: int, size: int) -> bytes:
 
 
 def partial(protocol: int, size: int) -> int:
-    """What a kernel leaves in the place of a checksum: the folded sum of the pseudo-header."""
+    """The kernel's value in the place of an unfinished checksum: the folded sum of the pseudo-header."""
     return checksum(pseudo(protocol, size)) ^ 0xFFFF
 
 
@@ -63,7 +63,7 @@ def datagram(payload: bytes, field: int | None = None) -> bytes:
 
 
 def accepted(outer_tos: int, inner: bytes, tail: bytes = b"") -> bytes | None:
-    """Return what `accept` leaves of a packet in the middle of a buffer."""
+    """Return the result of `accept` for a packet in the middle of a buffer."""
     buffer = bytearray(b"\xee" * 30 + inner + tail)
     end = packets.accept(buffer, 30, len(buffer), outer_tos)
     assert buffer[:30] == b"\xee" * 30
@@ -84,7 +84,7 @@ FIGURE_4 = {
 
 
 @pytest.mark.parametrize(("marks", "left"), FIGURE_4.items())
-def test_congestion_marks_are_those_of_rfc_6040(marks: tuple[int, int], left: int | None) -> None:
+def test_congestion_marks_follow_rfc_6040(marks: tuple[int, int], left: int | None) -> None:
     inner, outer = marks
     for dscp in (0, 0xB8, 0xFC):
         got = accepted(outer | 0x28, packet(b"x", tos=dscp | inner))
@@ -96,7 +96,7 @@ def test_the_outer_header_has_the_inner_marks_but_congestion(inner: int, outer: 
     assert packets.outer_ecn(inner | 0xB8) == outer
 
 
-def test_what_follows_the_packet_is_cut_off() -> None:
+def test_bytes_behind_the_packet_are_cut_off() -> None:
     assert accepted(0, packet(b"payload"), b"trailer") == packet(b"payload")
 
 
@@ -113,11 +113,11 @@ def test_what_follows_the_packet_is_cut_off() -> None:
         packet()[:2] + b"\x00\x13" + packet()[4:],
     ],
 )
-def test_what_is_no_whole_packet_is_dropped(inner: bytes) -> None:
+def test_an_incomplete_packet_is_dropped(inner: bytes) -> None:
     assert accepted(0, inner) is None
 
 
-def test_no_bytes_at_all_can_upset_it() -> None:
+def test_no_bytes_upset_the_reader() -> None:
     dice = random.Random(791)
     for _ in range(20000):
         inner = bytearray(dice.randbytes(dice.randrange(90)))
@@ -138,13 +138,13 @@ def test_no_bytes_at_all_can_upset_it() -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"odd", b"even", bytes(1400)])
 @pytest.mark.parametrize("options", [b"", b"\x01" * 8])
-def test_a_checksum_that_is_one_is_left_alone(payload: bytes, options: bytes) -> None:
+def test_a_finished_checksum_is_left_alone(payload: bytes, options: bytes) -> None:
     assert is_finished(packet(segment(payload), protocol=6, options=options))
     assert is_finished(packet(datagram(payload), protocol=17, options=options))
     assert is_finished(packet(segment(payload, field=1), protocol=6, options=options)), "wrong, not partial"
 
 
-def test_a_checksum_that_is_left_to_hardware_is_seen() -> None:
+def test_an_unfinished_checksum_is_recognised() -> None:
     assert not is_finished(packet(segment(b"data", partial(6, 24)), protocol=6))
     assert not is_finished(packet(datagram(b"data", partial(17, 12)), protocol=17))
 
@@ -170,18 +170,18 @@ def test_a_checksum_that_only_looks_unfinished_is_left_alone() -> None:
         packet(bytes(40), protocol=1),
     ],
 )
-def test_what_has_no_checksum_to_finish_is_left_alone(inner: bytes) -> None:
+def test_a_packet_without_a_checksum_is_left_alone(inner: bytes) -> None:
     """UDP without a checksum, fragments, too short a packet, other protocols."""
     assert is_finished(inner)
 
 
-def test_the_kernel_is_told_where_the_checksum_belongs() -> None:
+def test_the_virtio_header_has_the_place_of_the_checksum() -> None:
     inner = bytearray(packet(datagram(b"data", partial(17, 12)), options=b"\x01" * 4))
     assert struct.unpack("=BBHHHH", packets.virtio_header(inner, 0, 1480)) == (1, 0, 0, 0, 24, 6)
 
 
 @pytest.mark.parametrize(("flags", "kind"), [(0x10, 1), (0x90, 0x81)])
-def test_merged_segments_are_cut_to_what_passes_everywhere(flags: int, kind: int) -> None:
+def test_merged_segments_are_cut_to_a_size_that_passes_everywhere(flags: int, kind: int) -> None:
     body = segment(bytes(5000), partial(6, 5020), flags)
     header = packets.virtio_header(bytearray(packet(body, protocol=6)), 0, 1480)
     assert struct.unpack("=BBHHHH", header) == (1, kind, 40, 1240, 20, 16)
@@ -193,7 +193,7 @@ def test_a_segment_that_fits_is_not_cut() -> None:
     assert struct.unpack("=BBHHHH", header) == (1, 0, 0, 0, 20, 16)
 
 
-def test_the_sender_of_a_packet_that_does_not_fit_is_told_what_does() -> None:
+def test_the_sender_of_a_large_packet_gets_the_mtu() -> None:
     inner = packet(bytes(1400), fragment=0x4000)
     made = packets.too_big(inner, 1380)
     assert made is not None
@@ -214,8 +214,8 @@ def test_the_sender_of_a_packet_that_does_not_fit_is_told_what_does() -> None:
         packet(b"\x03\x01" + bytes(98), fragment=0x4000, protocol=1),
     ],
 )
-def test_nobody_is_told_where_rfc_1122_forbids_it(inner: bytes) -> None:
-    """What may be fragmented, a later fragment, an ICMP error."""
+def test_no_error_is_sent_where_rfc_1122_forbids_it(inner: bytes) -> None:
+    """A packet that allows fragments, a later fragment, an ICMP error."""
     assert packets.too_big(inner, 1280) is None
 
 

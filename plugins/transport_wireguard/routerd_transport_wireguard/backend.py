@@ -1,9 +1,12 @@
-"""How a device comes into being: in the kernel, or as a process of wireguard-go.
+"""The backends of a device: the kernel, or a process of wireguard-go.
 
-The process outlives the daemon. A later daemon knows it again by its link, which carries our
-alias and belongs to the network namespace, and by its socket, which need not: several namespaces
-may share a directory of sockets, so a socket alone proves nothing. The process ends when its link
-is deleted.
+What complicates this:
+
+* The process outlives the daemon. A later daemon recognises it by its link, which carries our alias and
+  belongs to the network namespace, and by its socket. Several namespaces may share a directory of
+  sockets, so the socket does not suffice.
+* The process ends when its link is deleted, but not at once, and until then the name is in use.
+* A cancelled start must run to its end; otherwise it would leave a link without our alias.
 """
 
 from __future__ import annotations
@@ -32,10 +35,7 @@ T = TypeVar("T")
 
 
 class Backend(Protocol):
-    """Makes links of one kind; `port` sets what WireGuard has beyond a link.
-
-    `note` is what an operator should know of it.
-    """
+    """Makes links of one kind; `port` sets the WireGuard part of a link, `note` warns the operator."""
 
     name: str
     kind: str
@@ -43,11 +43,11 @@ class Backend(Protocol):
     port: DevicePort
 
     async def create(self, tunnel: Tunnel) -> None:
-        """Make the link, ours from its first moment as far as the kernel allows."""
+        """Make the link, with our alias as early as the kernel allows."""
         ...
 
     async def clear(self, link: LinkName, *, deleted: bool) -> None:
-        """Remove what a device leaves behind that is gone; `deleted` if only just, by us."""
+        """Remove the remainders of a vanished device; `deleted` says that we have just deleted it."""
         ...
 
 
@@ -95,7 +95,7 @@ class UserspaceBackend:
         """Start the program, wait for its link and its socket, and mark the link as ours."""
         if len(tunnel.link.encode()) > MAX_LINK_NAME:
             raise PermanentError(f"link {tunnel.link}: the name is longer than {MAX_LINK_NAME} bytes")
-        # Cancelled half-way, the link would stay without our alias for as long as nobody asks again.
+        # A start that a cancellation cuts short would leave the link without our alias.
         await _to_the_end(self._create(tunnel))
 
     async def _create(self, tunnel: Tunnel) -> None:
@@ -113,9 +113,9 @@ class UserspaceBackend:
         )
 
     async def clear(self, link: LinkName, *, deleted: bool) -> None:
-        """Wait until the program has ended, and remove the socket that a killed one leaves.
+        """Wait for the program's end, and remove the socket of a killed program.
 
-        Until then a new device of the same name could not be made.
+        Until then no new device can have the name.
         """
         try:
             async with asyncio.timeout(END_DEADLINE):
@@ -123,13 +123,13 @@ class UserspaceBackend:
                     await asyncio.sleep(_POLL)
         except TimeoutError as error:
             raise TransientError(
-                f"wireguard {link}: the device is deleted, and its {self.name} still runs"
+                f"wireguard {link}: the device is deleted, but its {self.name} still runs; kill it"
             ) from error
 
 
 @attrs.frozen(kw_only=True)
 class Device:
-    """A device of ours, and what runs it."""
+    """A device of ours, and its backend."""
 
     link: Link
     backend: Backend
@@ -137,7 +137,7 @@ class Device:
 
 
 class Backends:
-    """Both backends: which makes a new link, and which runs one that is there."""
+    """Both backends, and the choice between them."""
 
     def __init__(
         self, context: PluginContext, options: WireGuardOptions, *, kernel: Backend, userspace: Backend
@@ -155,17 +155,17 @@ class Backends:
             return self._kernel
         if self._choice == "kernel":
             raise UnsupportedError(
-                "this kernel has no WireGuard, and `backend: kernel` is set; modprobe wireguard, "
+                "this kernel has no WireGuard, and `backend: kernel` is set; run `modprobe wireguard`, "
                 "or set `backend: auto`"
             )
         return self._userspace
 
     def of(self, link: Link) -> Backend | None:
-        """Return the backend that could run a link, by its kind."""
+        """Return the backend for the kind of a link."""
         return next((each for each in (self._kernel, self._userspace) if each.kind == link.kind), None)
 
     async def look(self, link: Link) -> Device | None:
-        """Return the device on a link; none where another plugin's TUN device or anything else is."""
+        """Return the WireGuard device of a link, or none for every other link."""
         backend = self.of(link)
         dump = await backend.port.read(link.name) if backend is not None else None
         if backend is None or dump is None:
@@ -179,13 +179,13 @@ class Backends:
         return {each.link.name: each for each in found if each is not None}
 
     async def clear(self, link: LinkName) -> None:
-        """Remove what a device leaves behind that went by itself."""
+        """Remove the remainders of a device that vanished by itself."""
         for backend in (self._kernel, self._userspace):
             await backend.clear(link, deleted=False)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:  # Any: send type unused
-    """Await `work`; when cancelled, wait for its end first."""
+    """Await `work`; wait for its end even on a cancellation."""
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)

@@ -9,7 +9,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class WireGuardOptions:
-    """`auto` takes the kernel's module where there is one, else the userspace program.
+    """`auto` takes the kernel's module if there is one, else the userspace program.
 
     `program` is the program's name or path; it must speak the cross-platform interface of
     wireguard-go.

@@ -1,4 +1,4 @@
-"""A WireGuard device as both backends read and set it."""
+"""A WireGuard device as a value, for both backends."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import Endpoint
 
 REJECT_AFTER = 180
-"""Seconds after which a session without a new handshake carries nothing (REJECT_AFTER_TIME)."""
+"""Seconds from a handshake to the end of its session (REJECT_AFTER_TIME)."""
 
 NO_PRESHARED_KEY = bytes(32)
-"""A preshared key of zeros is none: the protocol always mixes one in."""
+"""The key of a peer without a preshared key; the protocol always mixes one in."""
 
 
 @attrs.frozen(kw_only=True)
 class PeerDump:
     """A peer as the device reports it; `last_handshake` is in seconds since the epoch, 0 for none.
 
-    `preshared_key` is a secret: it is compared and never shown.
+    `preshared_key` is a secret; routerd compares it and never shows it.
     """
 
     allowed_ips: frozenset[IPv4Network] = frozenset()
@@ -36,7 +36,7 @@ class PeerDump:
 
 @attrs.frozen(kw_only=True)
 class DeviceDump:
-    """A device as it reports itself; `public_key` is none while it has no private key."""
+    """A device as it reports itself; without a private key `public_key` is none."""
 
     public_key: PublicKey | None
     listen_port: int
@@ -45,9 +45,9 @@ class DeviceDump:
 
 @attrs.frozen(kw_only=True)
 class PeerSetting:
-    """What is set of one peer. The allowed IPs are replaced; what is none stays as it is.
+    """New settings of one peer. They replace the allowed IPs; a field without a value stays as it is.
 
-    `NO_PRESHARED_KEY` takes a preshared key away.
+    `NO_PRESHARED_KEY` removes a preshared key.
     """
 
     public_key: PublicKey
@@ -62,11 +62,11 @@ class DevicePort(Protocol):
     """Reads and sets devices of one backend. Every method may raise `ProviderError`."""
 
     async def read(self, link: LinkName) -> DeviceDump | None:
-        """Return the device, or none when this backend has none of that name."""
+        """Return the device of that name, or none."""
         ...
 
     async def configure(self, link: LinkName, *, private_key: bytes | None, listen_port: int | None) -> None:
-        """Set the private key and the port; what is none stays as it is."""
+        """Set the private key and the port; an argument without a value stays as it is."""
         ...
 
     async def set_peer(self, link: LinkName, peer: PeerSetting) -> None:

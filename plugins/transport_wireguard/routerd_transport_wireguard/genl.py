@@ -27,7 +27,7 @@ class KernelPort:
     """Implements `DevicePort` with a socket for each request."""
 
     async def read(self, link: LinkName) -> DeviceDump | None:
-        """Return the device; a large one comes in several messages, which are joined."""
+        """Return the device; joins the several messages of a large one."""
         try:
             messages = await _dump(link)
         except NetlinkError as error:
@@ -84,7 +84,7 @@ class KernelPort:
 @contextlib.asynccontextmanager
 async def _open() -> AsyncIterator[Any]:  # Any: pyroute2 is untyped
     async with asyncio.timeout(DEADLINE), AsyncWireGuard() as socket:
-        # The asynchronous socket learns the family's number only here, not when it is entered.
+        # The asynchronous socket gets the family's number only here, not on entry.
         await socket.setup_endpoint()
         yield socket
 
@@ -108,7 +108,7 @@ def _join(peers: dict[PublicKey, PeerDump], peer: Any) -> None:  # noqa: ANN401 
     }
     before = peers.get(key)
     if before is not None:
-        # The list of one peer continues in the next message, which has nothing else of it.
+        # The address list of a peer continues in the next message, without its other fields.
         peers[key] = attrs.evolve(before, allowed_ips=before.allowed_ips | allowed)
         return
     endpoint = peer.get_attr("WGPEER_A_ENDPOINT")
@@ -138,9 +138,9 @@ def _text(key: bytes | str) -> PublicKey:
 def _translate(link: LinkName, code: int) -> ProviderError:
     text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
     if code == errno.EPERM:
-        return PermanentError(f"{text}; routerd needs CAP_NET_ADMIN")
+        return PermanentError(f"{text}; give routerd CAP_NET_ADMIN")
     if code == errno.EADDRINUSE:
-        return TransientError(f"{text}; another program has the port, `ss -lun` says which")
+        return TransientError(f"{text}; another program has the port; find it with `ss -lunp`")
     if code == errno.EINVAL:
         return PermanentError(text)
     return TransientError(text)

@@ -1,4 +1,4 @@
-"""Private keys in files: read, made when missing, never rewritten, never printed."""
+"""Private keys in files: reads them, makes missing ones, rewrites and prints none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MOST_BYTES = 1024
 def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
     """Return the 32 bytes of the key in `path`; make a missing file (0600, directory 0700) first.
 
-    Blocks on the disk. Raises `PermanentError` for a file that holds no key, and `TransientError`
-    for a missing one in a dry run.
+    Blocks on the disk. Raises `PermanentError` for a file without a key, and `TransientError` for a
+    missing one in a dry run.
     """
     try:
         with contextlib.suppress(FileNotFoundError):
             return read_key(path)
         if read_only:
-            raise TransientError(f"private key {path} does not exist yet; a dry run does not make it")
+            raise TransientError(f"private key {path}: it does not exist yet; a dry run does not make it")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write_new(path, base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n")
         return read_key(path)
@@ -39,26 +39,26 @@ def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
 def load_key(path: Path) -> bytes:
     """Return the 32 bytes of a key file that must exist; blocks on the disk.
 
-    Raises `TransientError` for a missing file and `PermanentError` for one that cannot be used.
+    Raises `TransientError` for a missing file and `PermanentError` for an unusable one.
     """
     try:
         return read_key(path)
     except FileNotFoundError as exc:
-        raise TransientError(f"key {path}: no such file; `wg genkey` or `wg genpsk` makes one") from exc
+        raise TransientError(f"key {path}: no such file; make one with `wg genkey` or `wg genpsk`") from exc
     except OSError as exc:
         raise _unusable(path, exc) from exc
 
 
 def read_key(path: Path) -> bytes:
-    """Return the 32 bytes of a key file in standard base64; `PermanentError` when it is none."""
+    """Return the 32 bytes of a key file in standard base64; `PermanentError` for another file."""
     try:
         with path.open("rb") as file:
-            # A key is 44 letters; whatever is named by mistake is not read whole.
+            # A key is 44 letters; a wrong, large file is not read whole.
             key = base64.b64decode(file.read(_MOST_BYTES).strip(), validate=True)
     except binascii.Error as exc:
-        raise PermanentError(f"key {path}: not base64; `wg genkey` makes one") from exc
+        raise PermanentError(f"key {path}: not base64; make one with `wg genkey`") from exc
     if len(key) != _KEY_BYTES:
-        raise PermanentError(f"key {path}: {len(key)} bytes instead of {_KEY_BYTES}; `wg genkey` makes one")
+        raise PermanentError(f"key {path}: {len(key)} bytes, not {_KEY_BYTES}; make one with `wg genkey`")
     return key
 
 
@@ -73,7 +73,7 @@ def _unusable(path: Path, exc: OSError) -> PermanentError:
 
 
 def _write_new(path: Path, text: bytes) -> None:
-    """Let `path` appear whole or not at all; a file that another process made first stays."""
+    """Make `path` complete or not at all; keep the file of a faster process."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

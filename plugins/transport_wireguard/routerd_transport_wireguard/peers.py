@@ -19,9 +19,9 @@ from routerd_transport_wireguard.keys import load_key
 class PeerTable:
     """Implements `spi.AgreeingTable[PeerKey, WireGuardPeer]`.
 
-    A peer that works keeps the endpoint from which it was heard last, whatever the configuration
-    says: it may have moved. One that is silent for longer than a session lives gets the configured
-    endpoint back.
+    A working peer may have moved, so it keeps the endpoint of its last packet, whatever the
+    configuration says. A peer that is silent for longer than a session gets the configured endpoint
+    again.
     """
 
     def __init__(self, context: PluginContext, backends: Backends) -> None:
@@ -33,7 +33,7 @@ class PeerTable:
         return {key: self._peer(dump) for key, dump in (await self.dumps()).items()}
 
     async def dumps(self) -> dict[PeerKey, PeerDump]:
-        """Return what the devices report of their peers."""
+        """Return the peers as their devices report them."""
         return {
             PeerKey(link=link, public_key=public_key): dump
             for link, device in (await self._backends.devices()).items()
@@ -41,7 +41,7 @@ class PeerTable:
         }
 
     def agrees(self, desired: WireGuardPeer, observed: WireGuardPeer) -> bool:
-        """Say whether a peer is as desired, its endpoint only where it is heard from no other."""
+        """Say whether a peer is as desired; the endpoint of a working peer does not count."""
         if desired != observed:
             return False
         return desired.endpoint is None or observed.alive or desired.endpoint == observed.endpoint
@@ -51,8 +51,8 @@ class PeerTable:
     ) -> Mapping[PeerKey, ProviderError]:
         """Remove, then set; other peers keep their sessions.
 
-        An address that moves between two peers arrives in any order: WireGuard takes it from the
-        one when it is given to the other.
+        An address may move between two peers in any order: WireGuard takes it from one peer when it
+        gets it for the other.
         """
         failures: dict[PeerKey, ProviderError] = {}
         if not changes:
@@ -78,9 +78,7 @@ class PeerTable:
             return
         _check(key)
         if device is None:
-            raise TransientError(
-                f"wireguard peer {key.public_key}: there is no device {key.link} of ours yet"
-            )
+            raise TransientError(f"wireguard peer {key.public_key}: its device {key.link} does not exist yet")
         wanted = change.after
         file = wanted.preshared_key_file
         secret = await asyncio.to_thread(load_key, file) if file is not None else NO_PRESHARED_KEY
@@ -118,5 +116,5 @@ def _check(key: PeerKey) -> None:
     if size != 32:
         raise PermanentError(
             f"wireguard peer {key.public_key} on {key.link}: a public key is 32 bytes in base64; "
-            "`wg pubkey` prints one"
+            "print it with `wg pubkey`"
         )

@@ -1,4 +1,4 @@
-"""What the plugin offers: the transport mode `wireguard`."""
+"""The plugin's hooks: it offers the transport mode `wireguard`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from routerd_transport_wireguard.config import WireGuardOptions
 
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
-    """Say who the plugin is."""
+    """Return the plugin's identity."""
     return PluginInfo(
         name="transport_wireguard",
         summary="WireGuard, in the kernel or by wireguard-go",
@@ -28,7 +28,7 @@ def routerd_transports() -> Sequence[Provider[Transport]]:
 
 
 def create(context: PluginContext, options: object) -> Transport:
-    """Make the transport; its libraries are imported here and not before."""
+    """Make the transport; import its libraries only now."""
     from routerd_transport_wireguard.transport import WireGuardTransport  # noqa: PLC0415 - they take a while
 
     if not isinstance(options, WireGuardOptions):

@@ -1,4 +1,4 @@
-"""Starting wireguard-go. What it does once it runs is asked of its socket, in `uapi.py`."""
+"""The start of wireguard-go. `uapi.py` speaks with the running program."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _STAMP = re.compile(r"^ERROR: \(\S+\) \S+ \S+ ")
 
 
 class Program:
-    """wireguard-go or another program of its manners."""
+    """wireguard-go, or another program with its command line."""
 
     def __init__(self, program: str) -> None:
         self._program = program
         self.name = Path(program).name
 
     async def start(self, link: LinkName) -> None:
-        """Start it for a device, and return once device and socket exist.
+        """Start it for a device; return once device and socket exist.
 
-        It forks: what we start ends by itself, and what it leaves is nobody's child, holds none of
-        our files, and has a session of its own.
+        The program forks. The process that we start ends by itself; the remaining one is not our child,
+        holds none of our files, and has its own session.
         """
         path = shutil.which(self._program)
         if path is None:
             raise UnsupportedError(
-                f"wireguard {link}: {self._program} is not installed, and a kernel without WireGuard "
-                "needs it; apt-get install wireguard-go"
+                f"wireguard {link}: {self._program} is not installed; a kernel without WireGuard "
+                "needs it; run `apt-get install wireguard-go`"
             )
         try:
-            # Silent, because otherwise it keeps our stdout and stderr for good.
+            # Silent, because otherwise it never closes our stdout and stderr.
             process = await asyncio.create_subprocess_exec(
                 path,
                 link,
@@ -49,7 +49,7 @@ class Program:
                 env=_environment("silent"),
             )
         except OSError as error:
-            raise PermanentError(f"{path} cannot be started: {error.strerror}") from error
+            raise PermanentError(f"{path}: it cannot be started: {error.strerror}") from error
         try:
             status = await process.wait()
         finally:
@@ -58,7 +58,7 @@ class Program:
             raise await self._failure(path, link)
 
     async def _failure(self, path: str, link: LinkName) -> ProviderError:
-        """Ask the program once more, in the foreground, because only then does it say why it fails."""
+        """Start the program again in the foreground, where it prints the reason of its failure."""
         process = await asyncio.create_subprocess_exec(
             path,
             link,
@@ -73,11 +73,11 @@ class Program:
             async with asyncio.timeout(_REASON_SECONDS):
                 said, _ = await process.communicate()
         except TimeoutError:
-            return TransientError(f"wireguard {link}: {self.name} failed once, and not when it was asked why")
+            return TransientError(f"wireguard {link}: {self.name} it failed, but not in a second attempt")
         finally:
             await _end(process)
         lines = said.decode(errors="replace").strip().splitlines()
-        reason = _STAMP.sub("", lines[-1]) if lines else "it said nothing"
+        reason = _STAMP.sub("", lines[-1]) if lines else "it gave no reason"
         return TransientError(f"wireguard {link}: {self.name} failed: {reason}{_advice(reason)}")
 
 
@@ -90,11 +90,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def _advice(reason: str) -> str:
     if "/dev/net/tun does not exist" in reason:
-        return "; modprobe tun"
+        return "; run `modprobe tun`"
     if "socket in use" in reason:
         return "; a device of the same name runs in another network namespace that shares /var/run/wireguard"
     if "not permitted" in reason:
-        return "; routerd needs CAP_NET_ADMIN"
+        return "; give routerd CAP_NET_ADMIN"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The provider: devices, peers and how they do."""
+"""The provider: devices, peers and their states."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from routerd_transport_wireguard.peers import PeerTable
 from routerd_transport_wireguard.tunnels import TunnelTable
 
 OVERHEAD = 80
-"""Bytes: 40 of IPv6, 8 of UDP, 32 of WireGuard; over IPv4 twenty fewer, and wg-quick too reckons with 80."""
+"""Bytes: 40 of IPv6, 8 of UDP, 32 of WireGuard; IPv4 takes 20 fewer, but wg-quick counts 80 too."""
 
 WATCH_SECONDS = 1.0
 
@@ -46,12 +46,12 @@ class WireGuardTransport:
         self._peers = PeerTable(context, self._backends)
 
     async def start(self) -> None:
-        """Watch for devices that go away by themselves; change nothing."""
+        """Watch for devices that vanish; change nothing."""
         if not self._context.read_only:
             self._context.spawn("watch", self._watch())
 
     async def aclose(self) -> None:
-        """Let go; devices and their processes stay."""
+        """Keep devices and their processes."""
 
     @property
     def tunnels(self) -> TunnelTable:
@@ -64,12 +64,12 @@ class WireGuardTransport:
         return self._peers
 
     def overhead(self, tunnel: Tunnel) -> int:
-        """Return how many bytes the encapsulation adds to a packet."""
+        """Return the number of bytes that the encapsulation adds to a packet."""
         del tunnel
         return OVERHEAD
 
     async def states(self) -> Sequence[TunnelState]:
-        """Return how each device does."""
+        """Return the state of each device."""
         return [
             TunnelState(
                 link=name,
@@ -83,7 +83,7 @@ class WireGuardTransport:
         ]
 
     async def peer_states(self) -> Sequence[PeerState]:
-        """Return how each peer does."""
+        """Return the state of each peer."""
         return [
             PeerState(
                 key=key,
@@ -96,17 +96,17 @@ class WireGuardTransport:
         ]
 
     async def public_key(self, private_key_file: Path) -> PublicKey:
-        """Return the public key of a private one; a missing one is made first."""
+        """Return the public key of a private one; make a missing one first."""
         private = await asyncio.to_thread(
             ensure_private_key, private_key_file, read_only=self._context.read_only
         )
         return public_key_of(private)
 
     async def _watch(self) -> None:
-        """Wake the loop when a device of ours has gone, as when its process was killed."""
+        """Wake the loop when a device of ours has vanished, for example with its killed process."""
         while True:
             await self._context.clock.sleep(WATCH_SECONDS)
-            # One system call for each device: to read them all every second would keep a core busy.
+            # One system call for each device: a full reading every second would keep a core busy.
             gone = {name for name in self._tunnels.known if not self._exists(name)}
             if gone:
                 self._tunnels.known -= gone

@@ -19,7 +19,7 @@ from routerd_transport_wireguard.keys import load_key, public_key_of
 class TunnelTable:
     """Implements `spi.AgreeingTable[LinkName, Tunnel]`.
 
-    `known` are the devices that stood when they were last looked at or made, for those who watch them.
+    `known` are the devices of the last reading and those made since, for the watch.
     """
 
     def __init__(self, context: PluginContext, backends: Backends) -> None:
@@ -29,13 +29,13 @@ class TunnelTable:
         self.known: set[LinkName] = set()
 
     async def observe(self) -> Mapping[LinkName, Tunnel]:
-        """Return our devices, each as itself reports."""
+        """Return our devices as they report themselves."""
         devices = await self._backends.devices()
         self.known = set(devices)
         return {name: _tunnel(device) for name, device in devices.items()}
 
     def agrees(self, desired: Tunnel, observed: Tunnel) -> bool:
-        """Say whether a device is as desired; without a wish for a port any port will do."""
+        """Say whether a device is as desired; without a desired port every port is right."""
         if (
             desired.wireguard is None
             or observed.wireguard is None
@@ -73,7 +73,7 @@ class TunnelTable:
             await device.backend.clear(name, deleted=True)
         elif present is None:
             await self._backends.clear(name)
-        # Whatever else is ours by that name by now is another plugin's.
+        # A link of ours with that name that is not a device belongs to another plugin.
 
     async def _make(self, tunnel: Tunnel) -> None:
         private = await _private_key(tunnel)
@@ -87,7 +87,7 @@ class TunnelTable:
         else:
             backend, dump = device.backend, device.dump
         if dump is None:
-            raise TransientError(f"wireguard {tunnel.link}: the device has gone while it was being set")
+            raise TransientError(f"wireguard {tunnel.link}: the device vanished during the change")
         wanted = tunnel.wireguard
         port = wanted.listen_port if wanted is not None else None
         new_key = private if dump.public_key != public_key_of(private) else None
@@ -99,12 +99,12 @@ class TunnelTable:
         )
 
     async def _standing(self, present: Link) -> Device | None:
-        """Return the device that stands already and is ours; raise for what stands in the way."""
+        """Return the present device if it is ours; raise if another link is in the way."""
         device = await self._backends.look(present)
         if present.owner is not None and device is None:
             raise TransientError(
                 f"link {present.name} of kind {present.kind or 'hardware'} belongs to {present.owner} "
-                "and is no WireGuard device; it must go first"
+                "and is not a WireGuard device; delete it first"
             )
         if present.owner is None and (device is None or not _is_unfinished(device)):
             raise present.foreign()
@@ -114,12 +114,12 @@ class TunnelTable:
 async def _private_key(tunnel: Tunnel) -> bytes:
     wanted = tunnel.wireguard
     if wanted is None or wanted.private_key_file is None:
-        raise PermanentError(f"wireguard {tunnel.link}: no private key file is given")
+        raise PermanentError(f"wireguard {tunnel.link}: it has no private key file; set privateKeyFile")
     private = await asyncio.to_thread(load_key, wanted.private_key_file)
     if public_key_of(private) != wanted.public_key:
         raise PermanentError(
             f"wireguard {tunnel.link}: the key in {wanted.private_key_file} does not belong to "
-            f"{wanted.public_key}; if the file was replaced, restart routerd"
+            f"{wanted.public_key}; after a change of the file restart routerd"
         )
     return private
 
@@ -141,6 +141,6 @@ def _tunnel(device: Device) -> Tunnel:
 
 
 def _is_unfinished(device: Device) -> bool:
-    """Say whether a device is what a crash of ours leaves: without key, peers, addresses, alias."""
+    """Say whether a device is the remainder of a crash: without key, peers, addresses, alias."""
     link, dump = device.link, device.dump
     return not link.alias and not link.addresses and dump.public_key is None and not dump.peers

@@ -1,7 +1,7 @@
 """Devices of wireguard-go, by its Unix socket: the cross-platform interface of WireGuard.
 
-Lines of `key=value`, an empty line at the end, keys in hexadecimal, answered by `errno=`. The
-protocol is described on wireguard.com/xplatform.
+Lines of `key=value`, an empty line at the end, keys in hexadecimal; the answer ends with `errno=`. See
+wireguard.com/xplatform.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from routerd_transport_wireguard.keys import public_key_of
 SOCKETS = Path("/var/run/wireguard")
 DEADLINE = 5.0
 MAX_ANSWER = 64 * 1024 * 1024
-"""Bytes of a device's description: a peer takes some 400, and asyncio's own limit is 64 KiB."""
+"""Maximum bytes of a device's description; a peer takes some 400, and asyncio's default is 64 KiB."""
 _NONE = "0" * 64
 
 
@@ -37,11 +37,11 @@ class UserspacePort:
         self._sockets = sockets
 
     def socket(self, link: LinkName) -> Path:
-        """Return where the program of a device listens."""
+        """Return the socket of a device's program."""
         return self._sockets / f"{link}.sock"
 
     async def read(self, link: LinkName) -> DeviceDump | None:
-        """Return the device; none when nobody listens on its socket."""
+        """Return the device, or none without a program on its socket."""
         try:
             lines = await self._talk(link, ["get=1"])
         except (FileNotFoundError, ConnectionRefusedError):
@@ -49,10 +49,10 @@ class UserspacePort:
         try:
             return _parse(lines)
         except ValueError:
-            raise TransientError(f"wireguard {link}: its program describes it in no known way") from None
+            raise TransientError(f"wireguard {link}: its program does not answer like WireGuard") from None
 
     async def answers(self, link: LinkName) -> bool:
-        """Say whether a program listens; removes the socket of one that does no more."""
+        """Say whether a program listens; remove the socket of an ended one."""
         try:
             async with asyncio.timeout(DEADLINE):
                 _, writer = await asyncio.open_unix_connection(str(self.socket(link)))
@@ -113,13 +113,13 @@ class UserspacePort:
         except TimeoutError as error:
             raise TransientError(f"wireguard {link}: its program did not answer in {DEADLINE:g} s") from error
         except (OSError, EOFError, asyncio.LimitOverrunError) as error:
-            # Without the cause: what was read of an answer holds the private key.
+            # Without the cause: a part of an answer may hold the private key.
             raise TransientError(f"wireguard {link}: its program stopped answering: {error!r}") from None
         *content, last = answer.split() or [""]
         name, _, code = last.partition("=")
         if name != "errno" or not code.lstrip("-").isdecimal():
             raise TransientError(
-                f"wireguard {link}: what listens on {self.socket(link)} is no WireGuard program"
+                f"wireguard {link}: the program that listens on {self.socket(link)} is not WireGuard"
             )
         if int(code):
             raise _translate(link, abs(int(code)))
@@ -178,7 +178,7 @@ def _hex(key: PublicKey) -> str:
 def _translate(link: LinkName, code: int) -> ProviderError:
     text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
     if code == errno.EADDRINUSE:
-        return TransientError(f"{text}; another program has the port, `ss -lun` says which")
+        return TransientError(f"{text}; another program has the port; find it with `ss -lunp`")
     if code == errno.EINVAL:
         return PermanentError(text)
     return TransientError(text)

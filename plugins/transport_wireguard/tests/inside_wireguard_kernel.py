@@ -47,7 +47,7 @@ class TestKernelAndProgram(TestKernelAndKernel):
 del RealContract, TrafficRules
 
 
-async def test_a_device_that_runs_by_a_program_stays_when_the_kernel_can(tmp_path: Path) -> None:
+async def test_a_device_of_a_program_stays_when_the_kernel_can_make_one(tmp_path: Path) -> None:
     with hosts(tmp_path) as (a, b):
         await join(a, b, (USERSPACE, KERNEL))
         (pid,) = programs(a.link)
@@ -56,7 +56,7 @@ async def test_a_device_that_runs_by_a_program_stays_when_the_kernel_can(tmp_pat
             assert state.backend == "wireguard-go"
             await want(made, a.tunnel(mtu=1300), await made.peers.observe())  # type: ignore[arg-type]
             assert programs(a.link) == [pid]
-            # Made anew it is the kernel's.
+            # A device that is made again is the kernel's.
             await made.tunnels.apply([to(a.link, None, a.tunnel())])
             await want(made, a.tunnel(), {})
             (state,) = await made.states()
@@ -75,7 +75,7 @@ async def test_a_device_of_others_is_left_alone(tmp_path: Path) -> None:
         assert a.sh(f"wg showconf {a.link}; ip -o addr show {a.link}") == before
 
 
-async def test_what_is_read_in_many_messages_is_joined(tmp_path: Path) -> None:
+async def test_a_device_in_many_messages_is_read_whole(tmp_path: Path) -> None:
     made = WireGuardTransport(make_context(tmp_path, kernel=NetlinkKernel()), KERNEL)
     try:
         await made.tunnels.apply([to(WG, tunnel(tmp_path))])
@@ -90,7 +90,7 @@ async def test_what_is_read_in_many_messages_is_joined(tmp_path: Path) -> None:
         sh(f"ip link del {WG}")
 
 
-async def test_errors_of_the_kernel_say_what_and_which() -> None:
+async def test_errors_of_the_kernel_name_action_and_device() -> None:
     port = KernelPort()
     assert await port.read(WG) is None
     with pytest.raises(TransientError, match=r"wireguard wg-a: no such device \(ENODEV\)"):

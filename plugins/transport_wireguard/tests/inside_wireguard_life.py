@@ -56,7 +56,7 @@ async def _create(host: Host) -> None:
         await want(made, host.tunnel(), {})
 
 
-async def test_the_program_is_nobodys_child_and_holds_nothing_of_ours(pair: tuple[Host, Host]) -> None:
+async def test_the_program_is_not_our_child_and_holds_none_of_our_files(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     os.environ["SECRET_OF_THE_DAEMON"] = "xyzzy"
     try:
@@ -74,7 +74,7 @@ async def test_the_program_is_nobodys_child_and_holds_nothing_of_ours(pair: tupl
     assert b"xyzzy" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
-async def test_a_killed_program_is_noticed_and_made_again(pair: tuple[Host, Host]) -> None:
+async def test_a_killed_program_is_started_again(pair: tuple[Host, Host]) -> None:
     a, b = pair
     await join(a, b)
     async with daemon(a) as made:
@@ -106,7 +106,7 @@ async def test_a_deleted_device_leaves_nothing(pair: tuple[Host, Host]) -> None:
     assert _socket(b).exists()
 
 
-async def test_what_a_killed_program_leaves_goes_with_the_device(pair: tuple[Host, Host]) -> None:
+async def test_the_remainders_of_a_killed_program_go_with_the_device(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     await _create(a)
     kill_program(a.link)
@@ -117,7 +117,7 @@ async def test_what_a_killed_program_leaves_goes_with_the_device(pair: tuple[Hos
     assert not _socket(a).exists()
 
 
-async def test_a_missing_directory_and_a_stale_socket_are_no_hindrance(pair: tuple[Host, Host]) -> None:
+async def test_a_missing_directory_and_a_stale_socket_do_no_harm(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     sh(f"rm -rf {SOCKETS}")
     await _create(a)
@@ -128,7 +128,7 @@ async def test_a_missing_directory_and_a_stale_socket_are_no_hindrance(pair: tup
     assert len(programs(a.link)) == 1
 
 
-async def test_a_device_of_another_namespace_is_not_taken_for_ours(pair: tuple[Host, Host]) -> None:
+async def test_a_device_of_another_namespace_is_not_ours(pair: tuple[Host, Host]) -> None:
     a, b = pair
     await _create(a)
     before = a.sh(f"wg show {a.link}")
@@ -161,7 +161,7 @@ async def test_a_device_of_others_is_left_alone(pair: tuple[Host, Host]) -> None
     assert a.sh(f"wg showconf {a.link}; ip -o addr show {a.link}") == before
 
 
-async def test_what_a_crash_left_unfinished_is_finished(pair: tuple[Host, Host]) -> None:
+async def test_an_unfinished_device_of_a_crash_is_finished(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     a.sh(f"wireguard-go {a.link} 2>/dev/null")
     (pid,) = programs(a.link)
@@ -172,7 +172,7 @@ async def test_what_a_crash_left_unfinished_is_finished(pair: tuple[Host, Host])
     assert programs(a.link) == [pid]
 
 
-async def test_a_port_that_others_have_fails_until_it_is_free(pair: tuple[Host, Host]) -> None:
+async def test_a_port_of_another_program_fails_until_it_is_free(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     async with daemon(a) as made:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
@@ -219,7 +219,7 @@ async def test_a_dry_run_starts_nothing(pair: tuple[Host, Host]) -> None:
     assert programs(a.link) == []
 
 
-async def test_without_the_tun_device_the_error_says_what_to_do(pair: tuple[Host, Host]) -> None:
+async def test_without_the_tun_device_the_error_names_the_remedy(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     sh("mkdir -p /run/empty && mount --bind /run/empty /dev/net")
     try:
@@ -231,7 +231,7 @@ async def test_without_the_tun_device_the_error_says_what_to_do(pair: tuple[Host
     assert "modprobe tun" in str(failures[a.link])
 
 
-async def test_auto_takes_what_the_kernel_offers(pair: tuple[Host, Host]) -> None:
+async def test_auto_takes_the_kernel_if_it_can(pair: tuple[Host, Host]) -> None:
     a, _ = pair
     async with daemon(a, WireGuardOptions()) as made:
         supported = await made._context.kernel.supports("wireguard")

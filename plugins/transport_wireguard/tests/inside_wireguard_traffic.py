@@ -70,7 +70,7 @@ async def test_a_peer_behind_nat_is_followed_and_never_reset(tmp_path: Path) -> 
         assert len(set(seen)) == 3
 
 
-async def test_a_peer_that_moved_and_fell_silent_is_sought_where_it_was_configured(tmp_path: Path) -> None:
+async def test_a_silent_peer_gets_its_configured_endpoint_again(tmp_path: Path) -> None:
     with hosts(tmp_path) as (a, b):
         await join(a, b)
         _nat(b, "192.0.2.100")

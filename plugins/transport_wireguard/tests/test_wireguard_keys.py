@@ -35,7 +35,7 @@ def test_a_dry_run_makes_no_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "not a key!", "YWJj"])
-def test_a_file_that_holds_no_key_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_key_is_refused_and_kept(tmp_path: Path, text: str) -> None:
     path = tmp_path / "private.key"
     path.write_text(text)
     with pytest.raises(PermanentError, match=r"private\.key"):

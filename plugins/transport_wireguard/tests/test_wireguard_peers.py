@@ -44,7 +44,7 @@ def made(context: PluginContext, port: FakePort) -> WireGuardTransport:
 async def test_a_peer_whose_device_is_missing_waits_for_it(made: WireGuardTransport) -> None:
     failures = await made.peers.apply([to(of(1), peer("10.255.1.2/32"))])
     assert isinstance(failures[of(1)], TransientError)
-    assert "no device wg-a" in str(failures[of(1)])
+    assert "its device wg-a does not exist yet" in str(failures[of(1)])
     assert await made.peers.apply([to(of(1), None, peer("10.255.1.2/32"))]) == {}
 
 
@@ -71,7 +71,7 @@ async def test_an_address_moves_between_peers_in_any_order(
     assert await made.peers.observe() == after
 
 
-async def test_a_peer_that_is_heard_keeps_the_endpoint_it_roamed_to(
+async def test_a_working_peer_keeps_the_endpoint_to_which_it_roamed(
     made: WireGuardTransport, context: PluginContext, port: FakePort, tmp_path: Path
 ) -> None:
     assert isinstance(context.clock, FakeClock)
@@ -92,7 +92,7 @@ async def test_a_peer_that_is_heard_keeps_the_endpoint_it_roamed_to(
     assert made.peers.agrees(changed, (await made.peers.observe())[of(1)])
 
 
-async def test_a_peer_without_an_endpoint_is_left_where_it_was_heard(
+async def test_a_peer_without_an_endpoint_keeps_the_observed_one(
     made: WireGuardTransport, port: FakePort, tmp_path: Path
 ) -> None:
     await made.tunnels.apply([to(WG, tunnel(tmp_path))])
@@ -104,7 +104,7 @@ async def test_a_peer_without_an_endpoint_is_left_where_it_was_heard(
     assert (await made.peers.observe())[of(1)].endpoint == SECOND
 
 
-async def test_a_preshared_key_is_set_once_and_taken_away(
+async def test_a_preshared_key_is_set_once_and_removed(
     made: WireGuardTransport, port: FakePort, tmp_path: Path
 ) -> None:
     file = tmp_path / "psk"
@@ -121,7 +121,7 @@ async def test_a_preshared_key_is_set_once_and_taken_away(
 
 
 @pytest.mark.parametrize(("text", "kind"), [(None, TransientError), ("no key", PermanentError)])
-async def test_an_unusable_preshared_key_fails_its_peer_alone(
+async def test_an_unusable_preshared_key_fails_only_its_peer(
     made: WireGuardTransport, text: str | None, kind: type[Exception], tmp_path: Path
 ) -> None:
     file = tmp_path / "psk"

@@ -55,7 +55,7 @@ def test_other_options_are_refused(context: PluginContext) -> None:
         plugin.create(context, object())
 
 
-async def test_any_port_will_do_when_none_is_asked_for(made: WireGuardTransport, tmp_path: Path) -> None:
+async def test_without_a_desired_port_every_port_agrees(made: WireGuardTransport, tmp_path: Path) -> None:
     wanted = tunnel(tmp_path, port=None)
     assert await made.tunnels.apply([to(WG, wanted)]) == {}
     observed = (await made.tunnels.observe())[WG]
@@ -97,9 +97,7 @@ async def test_mtu_and_addresses_are_set_in_place(
     assert (kernel.writes, port.writes) == (["set wg-a"], [])
 
 
-async def test_a_key_file_that_does_not_fit_is_an_error_of_its_device_alone(
-    made: WireGuardTransport, tmp_path: Path
-) -> None:
+async def test_a_wrong_key_file_fails_only_its_device(made: WireGuardTransport, tmp_path: Path) -> None:
     good, bad, none = tunnel(tmp_path), tunnel(tmp_path, "wg2"), tunnel(tmp_path, "wg3")
     assert bad.wireguard is not None
     assert none.wireguard is not None
@@ -129,7 +127,7 @@ async def test_a_link_of_another_plugin_is_neither_taken_nor_deleted(
     assert WG in await kernel.links()
 
 
-async def test_a_foreign_device_is_named_with_what_to_do(
+async def test_a_foreign_device_is_an_error_with_a_remedy(
     made: WireGuardTransport, kernel: FakeKernel, tmp_path: Path
 ) -> None:
     kernel.place(Link(name=WG, index=50, kind="wireguard", up=True, mtu=1400, alias="tailscale"))
@@ -139,7 +137,7 @@ async def test_a_foreign_device_is_named_with_what_to_do(
         assert "wg-a: it exists and is not ours; its alias is 'tailscale'; rename or delete it" in str(error)
 
 
-async def test_without_the_module_the_kernel_backend_says_what_to_do(
+async def test_without_the_module_the_kernel_backend_names_the_remedy(
     context: PluginContext, kernel: FakeKernel, port: FakePort, tmp_path: Path
 ) -> None:
     kernel.kinds.discard("wireguard")
@@ -148,7 +146,7 @@ async def test_without_the_module_the_kernel_backend_says_what_to_do(
     assert "modprobe wireguard" in str(failures[WG])
 
 
-async def test_without_module_and_program_the_error_says_what_to_install(
+async def test_without_module_and_program_the_error_names_the_package(
     context: PluginContext, kernel: FakeKernel, port: FakePort, tmp_path: Path
 ) -> None:
     kernel.kinds.discard("wireguard")
@@ -172,7 +170,7 @@ async def test_a_dry_run_changes_nothing(context: PluginContext, port: FakePort,
     assert (port.kernel.dump(), port.dumps) == before
 
 
-async def test_a_device_that_goes_away_wakes_the_loop_once(
+async def test_a_vanished_device_wakes_the_loop_once(
     made: WireGuardTransport, context: PluginContext, kernel: FakeKernel, tmp_path: Path
 ) -> None:
     clock: Any = context.clock
@@ -181,7 +179,7 @@ async def test_a_device_that_goes_away_wakes_the_loop_once(
         await made.tunnels.apply([to(WG, tunnel(tmp_path)), to(WG2, tunnel(tmp_path, WG2))])
         await made.tunnels.observe()
         await clock.advance(5)
-        # A device that we delete ourselves surprises nobody.
+        # Our own deletion does not wake the loop.
         await made.tunnels.apply([to(WG2, None, tunnel(tmp_path, WG2))])
         await clock.advance(5)
         assert context.wake.count == 0  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The Unix socket of wireguard-go: what is said on it, and what happens when the other end is odd."""
+"""The Unix socket of wireguard-go: its requests and answers, and odd answers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_device_is_read_with_its_peers(tmp_path: Path) -> None:
     assert second.endpoint is None
 
 
-async def test_a_peer_is_set_with_what_is_given_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_peer_gets_only_the_given_settings(tmp_path: Path) -> None:
     async with program(tmp_path, "errno=0\n\n") as requests:
         port = UserspacePort(tmp_path)
         await port.set_peer(
@@ -102,11 +102,11 @@ async def test_a_peer_is_set_with_what_is_given_and_nothing_else(tmp_path: Path)
         ("errno=-22\n\n", PermanentError, "invalid argument"),
         ("errno=-98\n\n", TransientError, "ss -lun"),
         ("errno=-5\n\n", TransientError, "input/output error"),
-        ("errno=x\n\n", TransientError, "no WireGuard program"),
-        ("hello\n\n", TransientError, "no WireGuard program"),
-        ("\n\n", TransientError, "no WireGuard program"),
-        ("\udcff\n\n", TransientError, "no WireGuard program"),
-        ("allowed_ip=x\nlisten_port=y\nerrno=0\n\n", TransientError, "no known way"),
+        ("errno=x\n\n", TransientError, "is not WireGuard"),
+        ("hello\n\n", TransientError, "is not WireGuard"),
+        ("\n\n", TransientError, "is not WireGuard"),
+        ("\udcff\n\n", TransientError, "is not WireGuard"),
+        ("allowed_ip=x\nlisten_port=y\nerrno=0\n\n", TransientError, "does not answer like WireGuard"),
         (f"private_key={PRIVATE.hex()}\n", TransientError, "stopped answering"),
     ],
 )
@@ -120,7 +120,7 @@ async def test_odd_answers_are_errors_without_secrets(
     assert PRIVATE.hex() not in "".join(traceback.format_exception(raised.value))
 
 
-async def test_a_program_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_program_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uapi, "DEADLINE", 0.05)
     ended = asyncio.Event()
 
@@ -134,7 +134,7 @@ async def test_a_program_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pyt
         ended.set()
 
 
-async def test_no_socket_and_a_stale_one_are_no_device(tmp_path: Path) -> None:
+async def test_without_a_socket_or_with_a_stale_one_there_is_no_device(tmp_path: Path) -> None:
     port = UserspacePort(tmp_path)
     assert await port.read(WG) is None
     async with program(tmp_path, ""):

@@ -1,4 +1,4 @@
-"""Devices and peers that every backend is put through. Not a test itself."""
+"""Devices and peers for the tests of every backend. Not a test itself."""
 
 from __future__ import annotations
 

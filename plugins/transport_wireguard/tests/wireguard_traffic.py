@@ -1,4 +1,4 @@
-"""What two hosts must be able to do whatever backends they have. Not a test itself."""
+"""Rules of two hosts with any backends. Not a test itself."""
 
 from __future__ import annotations
 
