@@ -1,9 +1,9 @@
 """THE contract: every hook that a plugin may implement. Read this file first.
 
-A hook *describes*; it does no I/O, is synchronous, and is called once when the daemon starts (and
-again by `routerd plugins`). What it describes are providers, and the providers' async methods do
-the work; their protocols are in `routerd.spi`. Results carry the plugin's name, because the host
-calls each plugin's hooks one by one: one plugin that raises is named, and silences no other.
+A hook *describes* providers; it does no I/O and is synchronous. The daemon calls it once, when it starts
+(`routerd plugins` calls it too). The providers' async methods do the work; their protocols are in
+`routerd.spi`. The host calls the hooks of each plugin by itself, so it can name a plugin that raises and
+still use the others.
 
 A plugin is a distribution with one entry point::
 

@@ -26,7 +26,7 @@ from routerd.errors import Problem
 
 T = TypeVar("T")
 
-INVALID: Any = object()  # Any: stands in for a value of any type until its problem is reported
+INVALID: Any = object()  # Any: it replaces a value of any type
 
 
 @attrs.define

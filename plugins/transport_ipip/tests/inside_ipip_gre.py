@@ -1,4 +1,4 @@
-"""What only GRE has: keys and other bits of the header. Not collected: `test_ipip_userspace.py` runs it."""
+"""Keys and other bits of the GRE header. Not collected: `test_ipip_userspace.py` runs it."""
 
 from __future__ import annotations
 

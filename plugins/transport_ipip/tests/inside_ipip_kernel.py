@@ -95,7 +95,7 @@ async def test_the_golden_bytes_are_the_kernels(
     mode: str, inner_tos: int, outer_tos: str, hosts: tuple[Host, Host]
 ) -> None:
     a, b = hosts
-    # Without a far end: the kernel's fou edits the outer header of what it receives in place.
+    # Without a far end: the kernel's fou edits the outer header of a received packet in place.
     async with daemon(a, mode, KERNEL) as made:
         await want(a, made, tunnel(mode, a, b))
     check_the_wire(mode, a, b, inner_tos, outer_tos)

@@ -93,7 +93,7 @@ async def test_the_next_pass_restores_a_killed_relay(mode: str, hosts: tuple[Hos
         until(lambda: has_ended(first), "the relay is dead")
         until_lost = 50
         while not context.wake.count:
-            assert until_lost, "nobody noticed"
+            assert until_lost, "the daemon did not notice"
             until_lost -= 1
             await context.clock.advance(1)
         assert "relay.gone" in context.log.events("warning")

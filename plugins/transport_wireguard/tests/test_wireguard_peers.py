@@ -84,7 +84,7 @@ async def test_a_working_peer_keeps_the_endpoint_to_which_it_roamed(
     changed = attrs.evolve(wanted, keepalive=25)
     assert await made.peers.apply([to(of(1), changed, wanted)]) == {}
     assert (await made.peers.observe())[of(1)].endpoint == SECOND
-    # Silent for longer than a session lives, it is looked for where it was configured.
+    # A peer that is silent for longer than a session gets its configured endpoint.
     await context.clock.advance(181)
     assert not made.peers.agrees(changed, (await made.peers.observe())[of(1)])
     assert await made.peers.apply([to(of(1), changed, changed)]) == {}

@@ -38,11 +38,11 @@ _LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 class FirewallTable:
     """Implements `spi.Table[FirewallKey, FirewallRule]`.
 
-    A rule that stands in some of its places only is observed with `everywhere=False`. On a host
+    A rule that lacks one of its places is observed with `everywhere=False`. On a host
     with neither nft nor iptables every creation is an `UnsupportedError`.
 
-    `closed` names, as of the last look, the chains of other hooks than input and forward that drop
-    by policy: nothing is opened there, for what a host may send is not ours to say.
+    `closed` names, as of the last reading, the chains of other hooks than input and forward that drop
+    by policy. routerd opens nothing there: the host's administrator decides about its own packets.
     """
 
     closed: tuple[str, ...] = ()

@@ -12,8 +12,8 @@ import pytest
 
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim, Submission
-from routerd.spi import Capability, Enrollment, PayloadEnrollment, PluginContext, Provider
-from routerd.testing.contracts.provider import ProviderContract, running
+from routerd.spi import Capability, Enrollment, PayloadEnrollment, Provider
+from routerd.testing.contracts.provider import ProviderContract
 from routerd.testing.contracts.table import DEADLINE
 
 
@@ -48,50 +48,44 @@ class EnrollmentContract(ProviderContract):
     @pytest.mark.asyncio
     async def test_a_signed_claim_is_authentic(
         self,
-        provider: Provider[Enrollment],
-        context: PluginContext,
-        options: object,
+        started: Enrollment,
         claim: Claim,
         secret: str,
     ) -> None:
         """`authenticate` accepts the result of `sign`, which only fills in the proof."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            signed = await made.sign(claim, secret)
+        async with asyncio.timeout(DEADLINE):
+            signed = await started.sign(claim, secret)
             assert signed != claim
             assert attrs.evolve(signed, join_hmac=claim.join_hmac) == claim
-            assert await made.authenticate(_submit(signed, secret)) is None  # type: ignore[func-returns-value]  # it must return nothing
+            assert await started.authenticate(_submit(signed, secret)) is None  # type: ignore[func-returns-value]  # it must return nothing
 
     @pytest.mark.asyncio
     async def test_a_wrong_or_missing_secret_is_refused_with_a_reason(
         self,
-        provider: Provider[Enrollment],
-        context: PluginContext,
-        options: object,
+        started: Enrollment,
         claim: Claim,
         secret: str,
     ) -> None:
         """The reason is a code, and neither secret is in the message."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            signed = await made.sign(claim, secret)
+        async with asyncio.timeout(DEADLINE):
+            signed = await started.sign(claim, secret)
             for other in (secret + "x", "", None):
                 with pytest.raises(EnrollmentRefused) as refused:
-                    await made.authenticate(_submit(signed, other))
+                    await started.authenticate(_submit(signed, other))
                 assert re.fullmatch(r"[A-Za-z0-9_-]+", refused.value.reason)
                 assert secret not in str(refused.value)
 
     @pytest.mark.asyncio
     async def test_a_claim_without_proof_is_refused(
         self,
-        provider: Provider[Enrollment],
-        context: PluginContext,
-        options: object,
+        started: Enrollment,
         claim: Claim,
         secret: str,
     ) -> None:
         """An empty proof proves nothing."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises(EnrollmentRefused):
-                await made.authenticate(_submit(claim, secret))
+                await started.authenticate(_submit(claim, secret))
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -106,56 +100,51 @@ class EnrollmentContract(ProviderContract):
     @pytest.mark.asyncio
     async def test_a_claim_changed_after_signing_is_refused(
         self,
-        provider: Provider[Enrollment],
-        context: PluginContext,
-        options: object,
+        started: Enrollment,
         claim: Claim,
         secret: str,
         field: str,
         value: object,
     ) -> None:
         """The proof covers the leaf, its address, the time, and the addresses that it may announce."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            signed = await made.sign(claim, secret)
+        async with asyncio.timeout(DEADLINE):
+            signed = await started.sign(claim, secret)
             changed: Claim = attrs.evolve(signed, **{field: value})  # type: ignore[arg-type]  # by the parametrisation
             assert changed != signed
             with pytest.raises(EnrollmentRefused):
-                await made.authenticate(_submit(changed, secret))
+                await started.authenticate(_submit(changed, secret))
 
     @pytest.mark.asyncio
     async def test_the_digest_follows_the_proof(
         self,
-        provider: Provider[Enrollment],
-        context: PluginContext,
-        options: object,
+        started: Enrollment,
         claim: Claim,
         secret: str,
     ) -> None:
         """`sha256:` and 64 digits, the same for the same claim, another for another proof or state."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            signed = await made.sign(claim, secret)
-            digest = made.digest(signed)
+        async with asyncio.timeout(DEADLINE):
+            signed = await started.sign(claim, secret)
+            digest = started.digest(signed)
             assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
-            assert digest == made.digest(signed)
-            assert digest != made.digest(claim)
-            assert digest != made.digest(attrs.evolve(signed, revoked=True))
+            assert digest == started.digest(signed)
+            assert digest != started.digest(claim)
+            assert digest != started.digest(attrs.evolve(signed, revoked=True))
 
     @pytest.mark.asyncio
     async def test_the_shown_payload_is_the_signed_one(
         self,
         provider: Provider[Enrollment],
-        context: PluginContext,
-        options: object,
+        started: Enrollment,
         claim: Claim,
         secret: str,
     ) -> None:
         """The payload has no secret, does not depend on the proof, and changes with the signed fields."""
         if Capability.SHOWS_PAYLOAD not in provider.capabilities:
             return
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            shown = cast("PayloadEnrollment", made)
+        async with asyncio.timeout(DEADLINE):
+            shown = cast("PayloadEnrollment", started)
             payload = shown.payload(claim)
-            assert payload == shown.payload(await made.sign(claim, secret))
+            assert payload == shown.payload(await started.sign(claim, secret))
             assert payload != shown.payload(attrs.evolve(claim, join_nonce="another"))
             assert secret.encode() not in payload
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import pytest
 
-from routerd.spi import Fabric, PluginContext, Provider
-from routerd.testing.contracts.provider import ProviderTablesContract, running
+from routerd.spi import Fabric, Provider
+from routerd.testing.contracts.provider import ProviderTablesContract
 from routerd.testing.contracts.samples import TableRules
 from routerd.testing.contracts.table import (
     DEADLINE,
@@ -37,37 +37,31 @@ class FabricContract(ProviderTablesContract, ReplacementRules, DeletionRules, Re
     )
 
     @pytest.mark.asyncio
-    async def test_the_instance_knows_itself(
-        self, provider: Provider[Fabric], context: PluginContext, options: object
-    ) -> None:
+    async def test_the_instance_knows_itself(self, provider: Provider[Fabric], started: Fabric) -> None:
         """The facts name the cloud, the instance, its NICs and our next hop."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            facts = await made.instance()
+        async with asyncio.timeout(DEADLINE):
+            facts = await started.instance()
             assert facts.provider == provider.kind
             assert facts.instance
             assert facts.next_hop
-            assert await made.instance() == facts
+            assert await started.instance() == facts
 
     @pytest.mark.asyncio
-    async def test_the_switch_of_every_nic_is_observed(
-        self, provider: Provider[Fabric], context: PluginContext, options: object
-    ) -> None:
+    async def test_the_switch_of_every_nic_is_observed(self, started: Fabric) -> None:
         """One entry for each NIC of the facts, no other."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            facts = await made.instance()
-            assert set(await observe(made.forwarding)) == {nic.ref for nic in facts.nics}
+        async with asyncio.timeout(DEADLINE):
+            facts = await started.instance()
+            assert set(await observe(started.forwarding)) == {nic.ref for nic in facts.nics}
 
     @pytest.mark.asyncio
     async def test_sample_routes_lie_in_our_tables_and_lead_to_us(
         self,
-        provider: Provider[Fabric],
-        context: PluginContext,
-        options: object,
+        started: Fabric,
         samples: Mapping[str, AnySamples],
     ) -> None:
         """The core wants no other routes."""
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            facts = await made.instance()
+        async with asyncio.timeout(DEADLINE):
+            facts = await started.instance()
             for key, route in samples["routes"].values.items():
                 assert key.table in facts.route_tables
                 assert route.next_hop == facts.next_hop

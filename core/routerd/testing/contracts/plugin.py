@@ -111,5 +111,5 @@ class PluginContract:
         loaded = PluginHost.load([entry_point.name]).plugins[0]
         providers = (*loaded.transports, *loaded.routings, *loaded.enrollments, *loaded.fabrics)
         for options in {loaded.info.config, *(provider.options for provider in providers)}:
-            assert attrs.has(options), f"{options.__name__} is no attrs class"
+            assert attrs.has(options), f"{options.__name__} is not an attrs class"
             assert options.__setattr__ is not object.__setattr__, f"{options.__name__} is not frozen"

@@ -1,4 +1,4 @@
-"""What the core relies on in every provider, whatever its family."""
+"""The rules that the core relies on in every provider of any family."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 import pytest
+import pytest_asyncio
 
 from routerd.errors import RouterdError
 from routerd.spi import Capability, Lifecycle, NoOptions, PluginContext, Provider
@@ -71,6 +72,14 @@ class ProviderContract:
     def context(self, tmp_path: Path) -> PluginContext:
         """Return the world to create the provider in."""
         return make_context(tmp_path)
+
+    @pytest_asyncio.fixture
+    async def started(
+        self, provider: AnyProvider, context: PluginContext, options: object
+    ) -> AsyncIterator[Any]:  # Any: the family's suite narrows it
+        """Return the started provider; the fixture closes it at the end."""
+        async with running(provider, context, options) as made:
+            yield made
 
     def test_the_provider_is_described(self, provider: AnyProvider, options: object) -> None:
         """The provider has a kind, a fitting options class, and exactly the capabilities tested here."""

@@ -31,7 +31,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     """The suite of a routing protocol.
 
     `samples` has `speakers`, `import_policies`, `sessions` and `advertisements`; the last three prepare
-    a speaker. `neighbour` is somebody for it to talk to, who can lie about who it is.
+    a speaker. `neighbour` is the other end of a session; it can use a false identity.
 
     Added in 1.0.
     """

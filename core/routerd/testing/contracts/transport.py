@@ -48,32 +48,26 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
     @pytest.mark.asyncio
     async def test_the_overhead_is_that_of_a_packet(
         self,
-        provider: Provider[Transport],
-        context: PluginContext,
-        options: object,
+        started: Transport,
         samples: Mapping[str, AnySamples],
     ) -> None:
         """The overhead is at least an IPv4 header, and leaves room for the smallest MTU of IPv6."""
-        async with running(provider, context, options) as made:
-            for tunnel in samples["tunnels"].values.values():
-                assert 20 <= made.overhead(tunnel) <= 1500 - 1280
+        for tunnel in samples["tunnels"].values.values():
+            assert 20 <= started.overhead(tunnel) <= 1500 - 1280
 
     @pytest.mark.asyncio
     async def test_the_states_name_every_tunnel_and_its_backend(
         self,
-        provider: Provider[Transport],
-        context: PluginContext,
-        options: object,
+        started: Transport,
         samples: Mapping[str, AnySamples],
     ) -> None:
         """`states` has exactly one state for each observed tunnel."""
-        async with running(provider, context, options) as made:
-            await samples["tunnels"].prepare(made)
-            observed = await fill(made.tunnels, samples["tunnels"].values)
-            async with asyncio.timeout(DEADLINE):
-                states = await made.states()
-            assert sorted(state.link for state in states) == sorted(observed)
-            assert all(state.backend for state in states)
+        await samples["tunnels"].prepare(started)
+        observed = await fill(started.tunnels, samples["tunnels"].values)
+        async with asyncio.timeout(DEADLINE):
+            states = await started.states()
+        assert sorted(state.link for state in states) == sorted(observed)
+        assert all(state.backend for state in states)
 
 
 class EncryptingTransportContract(TransportContract):
@@ -88,29 +82,26 @@ class EncryptingTransportContract(TransportContract):
     @pytest.mark.asyncio
     async def test_peer_states_name_every_peer(
         self,
-        provider: Provider[EncryptingTransport],
-        context: PluginContext,
-        options: object,
+        started: EncryptingTransport,
         samples: Mapping[str, AnySamples],
     ) -> None:
         """`peer_states` has exactly one state for each observed peer."""
-        async with running(provider, context, options) as made:
-            await samples["peers"].prepare(made)
-            observed = await fill(made.peers, samples["peers"].values)
-            async with asyncio.timeout(DEADLINE):
-                states = await made.peer_states()
-            assert sorted(state.key for state in states) == sorted(observed)
+        await samples["peers"].prepare(started)
+        observed = await fill(started.peers, samples["peers"].values)
+        async with asyncio.timeout(DEADLINE):
+            states = await started.peer_states()
+        assert sorted(state.key for state in states) == sorted(observed)
 
     @pytest.mark.asyncio
     async def test_a_missing_key_is_made_once_and_kept_private(
-        self, provider: Provider[EncryptingTransport], context: PluginContext, options: object
+        self, started: EncryptingTransport, context: PluginContext
     ) -> None:
         """The file has mode 0600 and stays unchanged; the public key is always the same 32 bytes."""
         path = context.state_dir / "keys" / "private.key"
-        async with running(provider, context, options) as made, asyncio.timeout(DEADLINE):
-            first = await made.public_key(path)
+        async with asyncio.timeout(DEADLINE):
+            first = await started.public_key(path)
             text = path.read_bytes()
-            second = await made.public_key(path)
+            second = await started.public_key(path)
         assert first == second
         assert path.read_bytes() == text
         assert len(base64.b64decode(first, validate=True)) == 32
