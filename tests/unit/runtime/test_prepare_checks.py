@@ -189,7 +189,9 @@ def test_a_router_without_placement_has_nobody_to_take_over_from(desk: Desk) -> 
     assert "spec.takeoverFrom: needs a claim with placement" in problem
     prepared = desk.prepare(SHARED.replace("takeoverFrom: [nic-2], ", ""))
     (warning,) = prepared.configuration.warnings
-    assert "spec.takeoverFrom: is empty, so routes of the other leaves" in str(warning)
+    assert "spec.takeoverFrom: is empty, so this router takes over no route of the other leaves" in str(
+        warning
+    )
     (problem,) = desk.refused(SHARED.replace("takeoverFrom:", "takeoverHoldDown: 100ms, takeoverFrom:"))
     assert "spec.takeoverHoldDown: must be 1s or more" in problem
 
