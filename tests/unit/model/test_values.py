@@ -121,7 +121,7 @@ def test_the_verb_of_a_change(before: int | None, after: int | None, verb: str) 
     change = Change(key="k", before=before, after=after)
     assert change.verb == verb
     if after is None:
-        with pytest.raises(ValueError, match="k is to be deleted"):
+        with pytest.raises(ValueError, match="the change deletes k"):
             _ = change.desired
     else:
         assert change.desired == after
