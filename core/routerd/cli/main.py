@@ -71,11 +71,7 @@ class _Group(LazyGroup):
 @click.version_option(__version__, prog_name="routerd")
 @with_settings
 def routerd(settings: Settings) -> None:
-    r"""Run the router in the foreground, or ask a running one with a command.
-
-    \b
-    routerd --plugins transport_ipip,transport_wireguard,bgp_ryu,enrollment_token --config router.yaml
-    """
+    """Run the router in the foreground, or ask a running one with a command."""
     if click.get_current_context().invoked_subcommand is None:
         from routerd.runtime.daemon import run  # noqa: PLC0415 - commands start faster without it
 

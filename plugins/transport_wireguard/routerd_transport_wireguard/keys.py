@@ -29,7 +29,9 @@ def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
             return read_key(path)
         if read_only:
             raise TransientError(f"private key {path}: it does not exist yet; a dry run does not make it")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # `mkdir(parents=True)` gives its mode to the last directory only.
+        for directory in reversed([each for each in path.parents if not each.exists()]):
+            directory.mkdir(mode=0o700, exist_ok=True)
         _write_new(path, base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n")
         return read_key(path)
     except OSError as exc:

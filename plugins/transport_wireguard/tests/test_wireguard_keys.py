@@ -13,11 +13,12 @@ from routerd_transport_wireguard.keys import ensure_private_key, public_key_of
 
 
 def test_a_missing_key_is_made_private_and_then_kept(tmp_path: Path) -> None:
-    path = tmp_path / "keys" / "private.key"
+    path = tmp_path / "state" / "keys" / "private.key"
     first = ensure_private_key(path)
     assert ensure_private_key(path) == first
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert stat.S_IMODE(path.parent.parent.stat().st_mode) == 0o700
     assert [entry.name for entry in path.parent.iterdir()] == ["private.key"]
 
 
