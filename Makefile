@@ -38,7 +38,7 @@ check: $(STAMP)  ## lint, types, import rules and the fast tests
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary core/routerd $(foreach p,$(PLUGINS),plugins/$(p)/routerd_$(p))
 	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q -n 4 -m "$(FAST)"
+	@$(PY) -m pytest -q -n 2 --hypothesis-profile=quick -m "$(FAST)"
 
 test: setup  ## every tier that this machine can run; says what it skipped and why
 	@$(PY) -m pytest -q -m "not bench and not vm" --require=$(REQUIRE)

@@ -6,9 +6,11 @@ turns every skip in these tiers, and a tier in which nothing ran, into a failure
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 
@@ -25,20 +27,30 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# `make check` asks for it: enough to notice, in a fifth of the time.
+settings.register_profile("quick", settings.get_profile("routerd"), max_examples=20)
 settings.load_profile("routerd")
+
+# The tests start hundreds of Python processes. Each would compile the whole tree if none kept the result.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 TIERS = ("live", "netns", "vm", "cloud", "interop", "thirdparty", "bench")
 
 
 class _Counts:
-    """What has been reported in this run; one process collects it, whoever ran the tests."""
+    """The reports of this run; the controlling process collects those of all workers."""
 
     def __init__(self) -> None:
         self.ran: Counter[str] = Counter()
         self.skipped: dict[str, Counter[str]] = {}
+        self.seconds: Counter[str] = Counter()
+        self.processor: Counter[str] = Counter()
 
 
 _COUNTS = _Counts()
+_processor = sum(os.times()[:4])
+"""Processor time of this process and of its children at the last report."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,11 +78,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=why))
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what collection made; count processor time from here."""
+    global _processor
+    gc.collect()
+    gc.freeze()
+    _processor = sum(os.times()[:4])
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterable[None]:
-    """Count what ran; turn a skip in a required tier into a failure."""
+    """Note the processor time of each phase; turn a skip in a required tier into a failure."""
+    global _processor
     report = yield
     tier = _tier(item)
+    now = sum(os.times()[:4])
+    report.user_properties = [*report.user_properties, ("processor", now - _processor)]
+    _processor = now
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         if tier in _required(item.config):
@@ -82,6 +106,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count what ran and what did not, wherever it ran."""
     tier = next((tier for tier in TIERS if tier in report.keywords), "fast")
+    _COUNTS.seconds[tier] += report.duration
+    _COUNTS.processor[tier] += sum(value for name, value in report.user_properties if name == "processor")
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         _COUNTS.skipped.setdefault(tier, Counter())[reason.removeprefix("Skipped: ")] += 1
@@ -104,8 +130,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say what ran, what was skipped, and why."""
     ran, skipped = _COUNTS.ran, _COUNTS.skipped
-    parts = [f"{tier} {ran[tier]}" for tier in ("fast", *TIERS) if ran[tier]]
-    terminalreporter.write_line(f"tiers: {', '.join(parts) or 'nothing ran'}")
+    for tier in ("fast", *TIERS):
+        if ran[tier]:
+            terminalreporter.write_line(
+                f"tier {tier}: {ran[tier]} tests, {_COUNTS.seconds[tier]:.0f} s of tests, "
+                f"{_COUNTS.processor[tier]:.0f} s of processor"
+            )
     for tier, reasons in skipped.items():
         for reason, count in reasons.items():
             terminalreporter.write_line(f"skipped in {tier}: {count} ({reason})")

@@ -49,7 +49,7 @@ def test_a_hook_is_used_or_its_reason_is_written_down() -> None:
     used = {
         node.name
         for path in tree.modules("plugins/")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree.parsed(path))
         if isinstance(node, ast.FunctionDef)
     }
     assert set(HOOKS) - used <= set(FOR_OTHERS)

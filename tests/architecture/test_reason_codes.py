@@ -36,7 +36,7 @@ def _refusing() -> Iterator[Path]:
 def _codes(path: Path) -> set[str]:
     found = {
         node.value
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree.parsed(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     return {text for text in found if CODE.fullmatch(text)} - set(OTHER)

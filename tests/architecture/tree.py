@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "tests" / "thirdparty" / "example_plugin"
 
 
+@cache
 def files() -> list[Path]:
     """Return the files that git knows or would add, so that what is built or cached plays no part."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
@@ -24,9 +26,15 @@ def modules(*below: str) -> list[Path]:
     return [path for path in found if str(path.relative_to(ROOT)).startswith(below)]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path) -> Iterator[str]:
     """Yield the name of each module that a file imports, also inside of functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:

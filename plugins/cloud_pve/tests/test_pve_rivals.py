@@ -200,7 +200,5 @@ class Rivals(RuleBasedStateMachine):
 
 # Under load a failure takes a while to be made small.
 Rivals.TestCase.pytestmark = pytest.mark.timeout(300)
-Rivals.TestCase.settings = settings(
-    max_examples=80, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Rivals.TestCase.settings = settings(stateful_step_count=12, suppress_health_check=list(HealthCheck))
 TestRivals = Rivals.TestCase

@@ -9,7 +9,7 @@ from itertools import pairwise, product
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routerd.clouds.takeover import CONTEST, Election, RoutePermission, Share, Standing, standing
@@ -382,7 +382,6 @@ EVENTS = st.lists(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=80)
 @given(EVENTS)
 def test_whatever_happens_no_leaf_writes_more_often_than_its_hold_down(
     events: list[tuple[str, int, int, int]],
