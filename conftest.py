@@ -46,11 +46,15 @@ class _Counts:
         self.skipped: dict[str, Counter[str]] = {}
         self.seconds: Counter[str] = Counter()
         self.processor: Counter[str] = Counter()
+        self._used = 0.0
+
+    def used(self) -> float:
+        """Return the processor time of this process and of its children since the last call."""
+        before, self._used = self._used, sum(os.times()[:4])
+        return self._used - before
 
 
 _COUNTS = _Counts()
-_processor = sum(os.times()[:4])
-"""Processor time of this process and of its children at the last report."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,21 +84,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what collection made; count processor time from here."""
-    global _processor
     gc.collect()
     gc.freeze()
-    _processor = sum(os.times()[:4])
+    _COUNTS.used()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterable[None]:
     """Note the processor time of each phase; turn a skip in a required tier into a failure."""
-    global _processor
     report = yield
     tier = _tier(item)
-    now = sum(os.times()[:4])
-    report.user_properties = [*report.user_properties, ("processor", now - _processor)]
-    _processor = now
+    report.user_properties = [*report.user_properties, ("processor", _COUNTS.used())]
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         if tier in _required(item.config):
