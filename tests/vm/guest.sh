@@ -3,6 +3,8 @@
 . /run/vm/settings.sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 
+# The one who waits for a sign of life finds this.
+: >/run/vm/up
 mkdir -p /lib/modules
 mount --bind "$MODULES" /lib/modules
 mount -t cgroup2 cgroup2 /sys/fs/cgroup 2>/dev/null
