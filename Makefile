@@ -9,11 +9,11 @@ STAMP := $(VENV)/.installed
 REQUIRE ?= live,netns,cloud,interop,thirdparty
 # The tests for Debian's own kernel; `make test-vm VM_TESTS=...` runs some of them.
 VM_TESTS ?= $(shell grep -rlE '\bmark\.vm\b' --include='test_*.py' tests plugins)
-GATE := tests/vm/test_gate_kernel.py
-OTHER_VM_TESTS = $(filter-out $(GATE),$(VM_TESTS))
-IN_VM = $(PY) -m tests.vm --seconds 3000 -- $(abspath $(PY)) -m pytest -v -m vm --require=vm
+IN_VM = $(PY) -m tests.vm --seconds 3600 -- $(abspath $(PY)) -m pytest -v -n 2 --dist worksteal -m vm --require=vm
 CMD ?= bash
 export CMD
+# The tests start hundreds of Python processes. Each would compile the whole tree if none kept the result.
+unexport PYTHONDONTWRITEBYTECODE
 
 FAST := not live and not netns and not vm and not cloud and not interop and not thirdparty and not bench
 
@@ -40,14 +40,12 @@ check: $(STAMP)  ## lint, types, import rules and the fast tests
 	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m pytest -q -n 2 --hypothesis-profile=quick -m "$(FAST)"
 
-test: setup  ## every tier that this machine can run; says what it skipped and why
-	@$(PY) -m pytest -q -m "not bench and not vm" --require=$(REQUIRE)
-	@$(MAKE) -s test-vm
+test: setup  ## every tier that this machine can run; says what it skipped and why, and how long each took
+	@$(PY) -m compileall -q core plugins
+	@$(PY) -m tests.everything --require=$(REQUIRE) $(VM_TESTS)
 
-# The gate is a whole fabric: beside other tests it is more than an emulated machine does in time.
 test-vm: setup  ## the tests that need Debian's own kernel, in a virtual machine
-	@$(if $(OTHER_VM_TESTS),$(IN_VM) -n 2 --dist loadfile $(OTHER_VM_TESTS))
-	@$(if $(filter $(GATE),$(VM_TESTS)),$(IN_VM) $(GATE))
+	@$(IN_VM) $(VM_TESTS)
 
 vm: setup  ## run CMD='...' in that virtual machine, a shell without it
 	@$(PY) -m tests.vm --seconds 7200 -- "$$CMD"

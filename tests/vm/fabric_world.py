@@ -222,7 +222,7 @@ def by_routerd(backend: str = "kernel") -> None:
             for node in ROUTERS
         ]
         for node, process in zip(ROUTERS, running, strict=True):
-            said, _ = process.communicate(timeout=300)
+            said, _ = process.communicate(timeout=900)
             assert process.returncode == 0, f"{node}: {said}"
 
 
@@ -248,7 +248,7 @@ class Killer:
 
     def close(self) -> None:
         """End it."""
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=300)
 
 
 def more() -> str:

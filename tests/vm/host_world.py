@@ -18,7 +18,7 @@ from typing import Any
 KERNEL = sys.argv[1:] == ["kernel"]
 """Whether this kernel makes tunnels; where it does not, routerd's own processes do."""
 
-SECONDS = 180.0
+SECONDS = 300.0
 """How long anything may take: the machine may be an emulated one."""
 
 HOST = """

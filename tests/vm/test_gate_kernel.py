@@ -13,11 +13,11 @@ import pytest
 from tests.vm.machine import EXCHANGE
 
 ROUTERD = str(Path(sys.executable).with_name("routerd"))
-PATIENCE = "15"
-"""An emulated processor is some 20 times slower."""
-MODULES = ("ipip", "ip_gre", "fou", "wireguard")
+PATIENCE = "60"
+"""An emulated processor is some 20 times slower, and does other work beside."""
+MODULES = ("ipip", "ip_gre", "wireguard")
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(3000)]
 
 
 def missing() -> str:
@@ -30,11 +30,11 @@ def missing() -> str:
 
 
 @pytest.fixture
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def place(tmp_path: Path) -> Iterator[Path]:
     """Return a run directory; what a run leaves as evidence goes to the results of the machine."""
     if lacking := missing():
         pytest.skip(f"this kernel has no {lacking}")
-    directory = Path("/tmp", f"gate-{request.node.callspec.params['topology']}-{tmp_path.name[-4:]}")
+    directory = Path("/tmp", f"gate-{tmp_path.name[-4:]}")
     yield directory
     for part in ("evidence", "logs", "configs"):
         if (directory / part).is_dir() and EXCHANGE.is_dir():
@@ -43,27 +43,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 # By the name of what a device belongs to: the kind that the kernel gives it, and the MTU.
-IPIP_IN_WIREGUARD = {"wg-sam": ("wireguard", 1420), "sam-transport-fullmesh": ("ipip", 1400)}
-ON_A_PRIVATE_WAN = {"sam-transport-wan-fou": ("ipip", 1472), "sam-transport-wan-gre": ("gre", 1472)}
+EXPECTED = {"wg-sam": ("wireguard", 1420), "sam-transport-fullmesh": ("ipip", 1400)}
+COUNT = 5 + 8
 
 
-@pytest.mark.parametrize(
-    ("topology", "expected", "count"),
-    [
-        ("fullmesh", IPIP_IN_WIREGUARD, 5 + 8),
-        ("mixed", {**IPIP_IN_WIREGUARD, **ON_A_PRIVATE_WAN}, 3 + 8),
-    ],
-    ids=["fullmesh", "mixed"],
-)
-def test_the_fabric_stands_on_the_kernels_tunnels(
-    topology: str, expected: dict[str, tuple[str, int]], count: int, place: Path
-) -> None:
+def test_the_fabric_stands_on_the_kernels_tunnels(place: Path) -> None:
     done = subprocess.run(
         [
             ROUTERD,
             "lab",
             "run",
-            topology,
+            "fullmesh",
             "--json",
             "--as-root",
             "--patience",
@@ -83,8 +73,8 @@ def test_the_fabric_stands_on_the_kernels_tunnels(
     ours = [
         line for line in (place / "evidence" / "links.txt").read_text().splitlines() if "routerd:" in line
     ]
-    assert len(ours) == count, "\n".join(ours)
+    assert len(ours) == COUNT, "\n".join(ours)
     for line in ours:
         _, _, kind, _, mtu, owner = line.split()
-        assert (kind, int(mtu)) in [found for name, found in expected.items() if name in owner], line
-    assert {name for name in expected if not any(name in line for line in ours)} == set()
+        assert (kind, int(mtu)) in [found for name, found in EXPECTED.items() if name in owner], line
+    assert {name for name in EXPECTED if not any(name in line for line in ours)} == set()

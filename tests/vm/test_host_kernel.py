@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = pytest.mark.timeout(3000)
 
 INSIDE = Path(__file__).with_name("inside_host_kernel.py")
 PROGRAMS = ("ip", "nft", "iptables-nft", "iptables-legacy", "wg", "nstat")
@@ -28,7 +28,7 @@ def _live(namespaces: str, kind: str) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=1190,
+        timeout=2950,
         check=False,
         env={**os.environ, "PATH": path},
     )

@@ -66,7 +66,7 @@ class FakeClock:
         self._jumped += by
 
     async def settle(self) -> None:
-        """Let the other tasks run until they wait for something outside of this clock."""
+        """Let the other tasks run until they wait for an event outside this clock."""
         # asyncio's own loops tell what is ready to run. Two turns without anything are enough: between them
         # the loop has looked at its sockets. Another loop gets all turns.
         ready = getattr(asyncio.get_running_loop(), "_ready", None)

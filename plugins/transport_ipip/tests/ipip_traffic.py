@@ -9,12 +9,12 @@ import struct
 import threading
 from pathlib import Path
 
-from ipip_world import Host, capture
+from ipip_world import PATIENCE, Host, capture
 
 TOS = [(0x00, "00"), (0xB9, "01"), (0x02, "02"), (0xBB, "02")]
 """The TOS of a packet, and the one of its outer header."""
 
-DATA = os.urandom(1 << 20) * 8
+DATA = os.urandom(1 << 20)
 
 # What Linux sends from 192.0.2.1 for `ip link add ... type ipip local 192.0.2.1 remote 192.0.2.2 ttl 64`,
 # with `encap fou encap-sport 5555 encap-dport 5555`, and for `type gre` without and with `key 0xc0ffee`:
@@ -32,22 +32,22 @@ def transfer(source: Host, target: Host) -> None:
     """Send DATA by TCP over the tunnel and compare what arrives."""
     with target.here():
         listener = socket.create_server((target.inner, 7000))
-    listener.settimeout(10)
+    listener.settimeout(PATIENCE)
     received = hashlib.sha256()
 
     def take() -> None:
         taken, _ = listener.accept()
         with taken:
-            taken.settimeout(10)
+            taken.settimeout(PATIENCE)
             while block := taken.recv(1 << 20):
                 received.update(block)
 
     taking = threading.Thread(target=take)
     with listener:
-        with source.here(), socket.create_connection((target.inner, 7000), timeout=10) as sending:
+        with source.here(), socket.create_connection((target.inner, 7000), timeout=PATIENCE) as sending:
             taking.start()
             sending.sendall(DATA)
-        taking.join(30)
+        taking.join(PATIENCE)
     assert received.digest() == hashlib.sha256(DATA).digest()
 
 

@@ -40,6 +40,8 @@ MODES = ("ipip", "fou", "gre")
 VARIANTS = (*MODES, "gre+key")
 """The modes, and that with a key beside that without one."""
 KEY = 0xC0FFEE
+PATIENCE = 300.0
+"""Seconds that anything may take: an emulated machine beside other work has a time of its own."""
 ETH_P_IP = 0x0800
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -52,7 +54,7 @@ def sh(command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
@@ -63,7 +65,7 @@ def popen(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def until(condition: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Wait for a condition that the kernel or another process makes true."""
     end = time.monotonic() + seconds
     while not condition():
@@ -113,7 +115,7 @@ class Host:
         """Return the output of a program until its end; its children go on."""
         with self.here():
             done = subprocess.run(
-                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=60
+                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, timeout=PATIENCE
             )
         return done.stdout.decode()
 
@@ -132,7 +134,7 @@ def _setns(descriptor: int) -> None:
 def ask(path: Path, **request: object) -> object:
     """Ask a relay as a daemon would."""
     with socket.socket(socket.AF_UNIX) as asking, asking.makefile("rb") as answers:
-        asking.settimeout(20)
+        asking.settimeout(PATIENCE)
         asking.connect(str(path))
         asking.sendall(json.dumps(request).encode() + b"\n")
         return json.loads(answers.readline())["result"]
@@ -245,7 +247,7 @@ async def join(
 
 def ping(here: Host, there: Host, options: str = "", *, count: int = 3) -> str:
     """Ping one by one: after the first answer ping waits for the others only as long as two of them took."""
-    return [here.sh(f"ping -q -c 1 -W 10 {options} {there.inner}") for _ in range(count)][-1]
+    return [here.sh(f"ping -q -c 1 -W 60 {options} {there.inner}") for _ in range(count)][-1]
 
 
 def dropped(host: Host, link: str) -> int:
@@ -261,7 +263,7 @@ def capture(host: Host) -> Iterator[Callable[[Callable[[bytes], bool]], bytes]]:
         seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     with seen:
         seen.bind((host.wire, ETH_P_IP))
-        seen.settimeout(20)
+        seen.settimeout(PATIENCE)
 
         def first(fits: Callable[[bytes], bool]) -> bytes:
             while True:

@@ -32,6 +32,8 @@ from routerd_transport_wireguard.transport import WireGuardTransport
 
 USERSPACE = WireGuardOptions(backend="userspace")
 KERNEL = WireGuardOptions(backend="kernel")
+PATIENCE = 300.0
+"""Seconds that anything may take: an emulated machine beside other work has a time of its own."""
 SOCKETS = Path("/var/run/wireguard")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -43,14 +45,14 @@ def sh(command: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
-async def until(condition: Callable[[], object], what: str, seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Wait for a condition that the kernel or another process makes true."""
     try:
         async with asyncio.timeout(seconds):
@@ -136,7 +138,7 @@ class Host:
             self.sh(f"ping -q -c 25 -i 0.02 -W 2 {other.inner}")  # which takes half a second
         finally:
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=20)[0]
+            said = process.communicate(timeout=PATIENCE)[0]
         numbers = [int(number) for number in re.findall(r"icmp_seq=(\d+)", said)]
         # Without regard to the end: the last answer may be on its way when the program is stopped.
         assert numbers == list(range(1, len(numbers) + 1)), said
