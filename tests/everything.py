@@ -32,7 +32,7 @@ def main() -> int:
     asked = parser.parse_args()
     # `kill` ends it as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    others = [sys.executable, "-m", "pytest", "-q", "-n", asked.workers, "--dist", "worksteal"]
+    others = [sys.executable, "-m", "pytest", "-q", "-n", asked.workers, "--dist", "loadfile"]
     others += ["-m", OTHERS, f"--require={asked.require}"]
     began = time.monotonic()
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-import tree
+from tests.architecture import tree
 
 from routerd import hookspecs, spi
 from routerd.cli.main import COMMANDS

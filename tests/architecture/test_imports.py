@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import tree
+from tests.architecture import tree
 
 ALLOWED = ("routerd.spi", "routerd.model", "routerd.errors", "routerd.hookimpl", "routerd.hookspecs")
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import tree
+from tests.architecture import tree
 
 PAGE = tree.ROOT / "docs" / "enrollment.md"
 CODE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")

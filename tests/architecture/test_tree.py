@@ -6,7 +6,7 @@ import ast
 import re
 from collections import Counter
 
-import tree
+from tests.architecture import tree
 
 # Written in pieces, so that this file does not match itself.
 LOCAL = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-import voice
+from tests.architecture import voice
 
 
 def test_no_file_gains_a_construction_to_avoid() -> None:

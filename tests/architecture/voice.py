@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-import tree
+from tests.architecture import tree
 
 TABLE = Path(__file__).with_name("voice.json")
 

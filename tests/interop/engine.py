@@ -163,7 +163,7 @@ class Engine(ABC):
             ["ip", "netns", "exec", self.name, *command],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=300,
             check=False,
         )
         return done.stdout if done.returncode == 0 else ""

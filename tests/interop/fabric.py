@@ -30,8 +30,8 @@ LONG_HOLD = 240
 POLL = 0.2
 """Seconds between questions to an engine, each of which starts its tool."""
 
-PATIENCE = 40.0
-"""Seconds for what depends on another engine's retries, on a busy machine."""
+PATIENCE = 300.0
+"""Seconds for what depends on another engine's retries, on a machine however busy."""
 
 
 def near(number: int) -> IPv4Address:

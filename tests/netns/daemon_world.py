@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.support.waiting import PATIENCE
+
 ROUTERD = [str(Path(sys.executable).with_name("routerd"))]
 CONFIG = Path("/run/router.yaml")
 LOG = Path("/run/routerd.log")
@@ -89,7 +91,7 @@ def write(*parts: str, plugins: str = "") -> None:
 def routerd(*words: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(
-        [*ROUTERD, *words, "--config", str(CONFIG)], capture_output=True, text=True, check=False, timeout=60
+        [*ROUTERD, *words, "--config", str(CONFIG)], capture_output=True, text=True, check=False, timeout=300
     )
 
 
@@ -101,7 +103,7 @@ def status() -> dict[str, object]:
     return answer
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+def until(condition: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for a condition; at its deadline show the log."""
     end = time.monotonic() + seconds
     while not condition():
@@ -124,7 +126,7 @@ def daemon(*options: str, ready: bool = True) -> Iterator[subprocess.Popen[bytes
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                process.wait(timeout=20)
+                process.wait(timeout=300)
 
 
 def routes() -> str:
@@ -141,7 +143,7 @@ def listen_for_systemd() -> socket.socket:
     """Be the service manager: return a socket on which `sd_notify` messages arrive."""
     made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     made.bind("/run/notify")
-    made.settimeout(20)
+    made.settimeout(300)
     os.environ["NOTIFY_SOCKET"] = "/run/notify"
     return made
 

@@ -7,13 +7,11 @@ the test's.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
@@ -23,6 +21,7 @@ from typing import Any
 import pytest
 from tests.netns import daemon_world
 from tests.netns.daemon_world import CONFIG, LOG, ROUTERD, SOCKET, sh
+from tests.support.waiting import until_async
 
 from routerd.control.client import request
 from routerd.testing.bgp import Conversation, Open, Update, establish, path_attributes
@@ -60,7 +59,7 @@ PROFILE = """\
         options: {file: /run/cloud.json, nextHop: nic-1}
 """
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(250)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,14 +130,8 @@ async def is_phase(phase: str) -> bool:
     return str((await status())["phase"]) == phase
 
 
-async def until(holds: Callable[[], Awaitable[bool] | bool], what: str, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while True:
-        found = holds()
-        if found if isinstance(found, bool) else await found:
-            return
-        assert time.monotonic() < end, f"not within {seconds} s: {what}\n{LOG.read_text()[-4000:]}"
-        await asyncio.sleep(0.1)
+async def until(holds: Callable[[], Awaitable[bool] | bool], what: str) -> None:
+    await until_async(holds, what, more=lambda: LOG.read_text()[-4000:])
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -158,7 +151,7 @@ async def router(mode: str) -> AsyncIterator[subprocess.Popen[bytes]]:
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(300)
         # Its speaker outlives a daemon that was killed.
         sh("ip netns pids router | xargs -r kill -9")
 

@@ -32,7 +32,7 @@ WATCH = Path(__file__).with_name("route_watch.py")
 
 
 def shell(command: str) -> str:
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 

@@ -27,7 +27,7 @@ V0, V1 = LinkName("v0"), LinkName("v1")
 
 
 def shell(command: str) -> str:
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{command}: {done.stderr}"
     return done.stdout
 

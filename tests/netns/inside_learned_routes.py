@@ -21,6 +21,7 @@ import attrs
 import pytest
 from tests.netns import daemon_world
 from tests.netns.daemon_world import CONFIG, LOG, ROUTERD, SOCKET, sh
+from tests.support.waiting import until_async
 
 from routerd.testing.bgp import Conversation, Notification, Open, Update, establish, path_attributes
 
@@ -86,11 +87,8 @@ class Router:
 
     process: subprocess.Popen[bytes]
 
-    async def until(self, holds: Callable[[], object], what: str, seconds: float = 30) -> None:
-        end = time.monotonic() + seconds
-        while not holds():
-            assert time.monotonic() < end, f"not within {seconds} s: {what}\n{LOG.read_text()[-4000:]}"
-            await asyncio.sleep(0.1)
+    async def until(self, holds: Callable[[], object], what: str) -> None:
+        await until_async(holds, what, more=lambda: LOG.read_text()[-4000:])
 
     def routes(self) -> dict[str, set[str]]:
         """Return the next hops of our routes in the kernel, by prefix."""
@@ -132,7 +130,7 @@ async def router(*neighbours: str) -> AsyncIterator[Router]:
         yield made
     finally:
         made.process.send_signal(signal.SIGTERM)
-        made.process.wait(20)
+        made.process.wait(300)
 
 
 async def neighbour(address: str, router_address: str | None = None) -> Conversation:
@@ -236,7 +234,7 @@ async def test_a_next_hop_that_vanishes_takes_only_its_routes() -> None:
             await talk.aclose()
 
 
-@pytest.mark.timeout(170)
+@pytest.mark.timeout(900)
 async def test_a_minute_of_flapping_costs_bounded_memory_and_ends_right() -> None:
     """A neighbour withdraws and announces a thousand prefixes each second; another one stays quiet."""
     async with router("10.9.1.2", "10.9.2.2") as made:

@@ -26,7 +26,7 @@ from tests.netns.two_reflectors_world import (
     watched,
 )
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+
+from tests.support.waiting import until
 
 ROUTERD = str(Path(sys.executable).with_name("routerd"))
 
@@ -20,13 +21,6 @@ def run(*words: str, seconds: float = 120, **options: object) -> subprocess.Comp
     return subprocess.run(
         [ROUTERD, *words], capture_output=True, text=True, check=False, timeout=seconds, **options
     )
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
 
 
 def assert_passed(done: subprocess.CompletedProcess[str]) -> dict[str, object]:

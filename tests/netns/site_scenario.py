@@ -226,7 +226,7 @@ class Traffic:
     def end(self) -> list[float]:
         """Return when answers came, in seconds since the epoch."""
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(10)
+        self._process.wait(300)
         return [
             float(each)
             for each in re.findall(r"^\[(\d+\.\d+)\] \d+ bytes", self._log.read_text(), re.MULTILINE)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
 
 INSIDE = Path(__file__).with_name("inside_cloud_actions.py")
 
@@ -19,7 +19,7 @@ def test_a_person_approves_undoes_and_asks_the_doctor() -> None:
         ["unshare", "-Urnmpf", "--mount-proc", "--kill-child", *suite],
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=880,
         check=False,
         cwd=INSIDE.parents[2],
     )

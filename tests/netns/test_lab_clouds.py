@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.netns.lab_world import ROUTERD, Lab, run_directory, standing_lab, until
+from tests.netns.lab_world import ROUTERD, Lab, run_directory, standing_lab
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.netns,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("sshd") is None, reason="needs openssh-server"),
     pytest.mark.skipif(shutil.which("wireguard-go") is None, reason="needs wireguard-go"),
 ]

@@ -17,7 +17,7 @@ SCENARIO = Path(__file__).with_name("lab_scenario.py")
 
 pytestmark = [
     pytest.mark.netns,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("sshd") is None, reason="needs openssh-server"),
 ]
 
@@ -39,7 +39,7 @@ def pairs(*, touching: str = "", between: tuple[str, str] | None = None) -> froz
 def results() -> Results:
     """Play the scenario once, as an unprivileged process would."""
     done = subprocess.run(
-        [sys.executable, str(SCENARIO)], capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, str(SCENARIO)], capture_output=True, text=True, timeout=880, check=False
     )
     assert done.returncode == 0, done.stderr
     return {case: frozenset(failing) for case, failing in json.loads(done.stdout).items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
 
 INSIDE = Path(__file__).with_name("inside_learned_routes.py")
 
@@ -19,7 +19,7 @@ def test_learned_routes_are_the_kernels() -> None:
         ["unshare", "-Urnmpf", "--mount-proc", "--kill-child", *suite],
         capture_output=True,
         text=True,
-        timeout=290,
+        timeout=880,
         check=False,
         cwd=INSIDE.parents[2],
     )

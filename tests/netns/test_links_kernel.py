@@ -29,7 +29,7 @@ def _in_namespace(code: str) -> None:
         ["unshare", "-Urnm", sys.executable, "-c", _PREAMBLE + code],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

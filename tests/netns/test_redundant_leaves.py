@@ -19,7 +19,7 @@ MARGIN = 12.0
 
 pytestmark = [
     pytest.mark.netns,
-    pytest.mark.timeout(420),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(shutil.which("wireguard-go") is None, reason="needs wireguard-go"),
 ]
 
@@ -28,7 +28,7 @@ pytestmark = [
 def results() -> dict[str, Any]:  # Any: JSON
     """Play the scenario once, as an unprivileged process would."""
     done = subprocess.run(
-        [sys.executable, str(SCENARIO)], capture_output=True, text=True, timeout=400, check=False
+        [sys.executable, str(SCENARIO)], capture_output=True, text=True, timeout=880, check=False
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

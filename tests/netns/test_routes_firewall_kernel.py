@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
 
 INSIDE = Path(__file__).with_name("inside_kernel_tables.py")
 PROGRAMS = ("ip", "nft", "iptables-nft", "iptables-legacy")
@@ -25,7 +25,7 @@ def test_the_kernels_tables_keep_their_contract() -> None:
         ["unshare", "-Urnm", "sh", "-c", 'mount -t tmpfs none /run && exec "$@"', "sh", *suite],
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=880,
         check=False,
         cwd=INSIDE.parents[2],
         env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
 
 INSIDE = Path(__file__).with_name("inside_two_reflectors.py")
 
@@ -19,7 +19,7 @@ def test_packets_arrive_through_whatever_happens_to_reflectors_and_leaves() -> N
         ["unshare", "-Urnmpf", "--mount-proc", "--kill-child", *suite],
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=880,
         check=False,
         cwd=INSIDE.parents[2],
     )

@@ -19,6 +19,7 @@ from typing import IO
 
 import attrs
 from tests.netns.daemon_world import ROUTERD, sh
+from tests.support.waiting import PATIENCE
 
 HOLD = 9.0
 """Seconds of the hold time of the profile `fast`."""
@@ -149,7 +150,7 @@ class Node:
         """Send the daemon a signal, and wait until it has ended."""
         if self.process is not None:
             self.process.send_signal(how)
-            self.process.wait(30)
+            self.process.wait(300)
             self.process = None
 
     def kill_speaker(self) -> None:
@@ -166,7 +167,7 @@ class Node:
         return found
 
     def ask(self, *words: str) -> str:
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -177,7 +178,7 @@ class Node:
     def established(self) -> int:
         """Return how many sessions are up, by the daemon's word; none while there is no daemon."""
         command = self.command("peers", "--json")
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
         return done.stdout.count('"established"')
 
     def next_hops(self, target: str) -> set[str]:
@@ -209,7 +210,7 @@ class Traffic:
         found: dict[str, object] = json.loads(self.process.stdout.readline())
         return found
 
-    def flow(self, seconds: float = 60.0) -> None:
+    def flow(self, seconds: float = PATIENCE) -> None:
         """Wait until all flows are answered again: for half a second, and no packet is missing."""
         end = time.monotonic() + seconds
         while True:
@@ -225,7 +226,7 @@ class Traffic:
         """Return when packets left that had no answer, counted from `since` on."""
         to = time.monotonic() if before is None else before
         # What left half a second later has its answer: what has none by now gets none.
-        until(lambda: self._newest() > to + 0.5, "answers to what left later", 60)
+        until(lambda: self._newest() > to + 0.5, "answers to what left later")
         times = self.report()["unanswered"]
         assert isinstance(times, list)
         return sorted(float(each) - since for each in times if since <= float(each) <= to)
@@ -248,7 +249,7 @@ class Fabric:
         }
         return {names[hop] for hop in self[leaf].next_hops(CLIENT[OTHER[leaf]])}
 
-    def until_ways(self, *wanted: str, seconds: float = 60.0) -> None:
+    def until_ways(self, *wanted: str, seconds: float = PATIENCE) -> None:
         """Wait until both leaves send over these, and no others."""
         until(
             lambda: all(self.ways(leaf) == set(wanted) for leaf in LEAVES),
@@ -303,7 +304,7 @@ def plain_file(name: str) -> str:
 
 
 def until(
-    holds: Callable[[], object], what: str, seconds: float = 60.0, more: Callable[[], str] = str
+    holds: Callable[[], object], what: str, seconds: float = PATIENCE, more: Callable[[], str] = str
 ) -> None:
     """Wait for a condition, and say what did not come true."""
     end = time.monotonic() + seconds
@@ -390,14 +391,14 @@ def watched(node: str) -> Iterator[Callable[[], list[str]]]:
             sh(f"ip -n {node} route replace 198.51.100.{next(tries) % 200 + 1}/32 dev lo")
             return "198.51.100." in seen.text()
 
-        until(heard, "the monitor listens", 20)
+        until(heard, "the monitor listens")
 
         def deleted() -> list[str]:
             number = next(tries)
             mark = f"203.0.113.{number % 250 + 1}"
             sh(f"ip -n {node} route replace {mark} dev lo metric {number}")
             # What was said before this route has arrived with it.
-            until(lambda: re.search(rf"{re.escape(mark)} .*metric {number}\b", seen.text()), "the mark", 20)
+            until(lambda: re.search(rf"{re.escape(mark)} .*metric {number}\b", seen.text()), "the mark")
             return re.findall(rf"Deleted {re.escape(target)} .*", seen.text())
 
         try:

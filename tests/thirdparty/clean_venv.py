@@ -59,7 +59,7 @@ class CleanVenv:
     def run(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run a program of the environment and return what it said."""
         command = [str(self.root / "bin" / words[0]), *words[1:]]
-        return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=cwd)
+        return subprocess.run(command, capture_output=True, text=True, timeout=880, check=False, cwd=cwd)
 
 
 def closure(names: Iterable[str]) -> list[metadata.Distribution]:

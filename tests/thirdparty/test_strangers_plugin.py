@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 EXAMPLE = HERE / "example_plugin"
 
-pytestmark = [pytest.mark.thirdparty, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.thirdparty, pytest.mark.timeout(900)]
 
 
 def _load(name: str) -> ModuleType:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from host_world import KERNEL, SECONDS, build, difference, links, sh, snapshot
+from tests.vm.host_world import KERNEL, SECONDS, build, difference, links, sh, snapshot
 
 ROUTERD = [str(Path(sys.executable).with_name("routerd")), "--config", "/run/router.yaml"]
 SOCKET = "/run/routerd/routerd.sock"

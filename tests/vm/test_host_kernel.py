@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.timeout(3000)
 
-INSIDE = Path(__file__).with_name("inside_host_kernel.py")
+ROOT = Path(__file__).parents[2]
 PROGRAMS = ("ip", "nft", "iptables-nft", "iptables-legacy", "wg", "nstat")
 
 
@@ -24,12 +24,13 @@ def _live(namespaces: str, kind: str) -> None:
         [
             *("unshare", namespaces, "--mount-proc", "--kill-child", "sh", "-c"),
             'mount -t tmpfs none /run && mount -t tmpfs none /var/lib && "$@"; exit $?',
-            *("sh", sys.executable, str(INSIDE), kind),
+            *("sh", sys.executable, "-m", "tests.vm.inside_host_kernel", kind),
         ],
         capture_output=True,
         text=True,
         timeout=2950,
         check=False,
+        cwd=ROOT,
         env={**os.environ, "PATH": path},
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-16000:]

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.waiting import until
 from tests.vm import initramfs, machine
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
@@ -63,10 +64,10 @@ def test_the_machine_ends_with_the_process_that_started_it(tmp_path: Path) -> No
     results = tmp_path / "results"
     words = [sys.executable, "-m", "tests.vm", "--results", str(results), "--", "touch /run/vm/up; sleep 600"]
     with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL) as started:
-        _until((results / "up").exists)
+        until((results / "up").exists)
         assert _emulators(results)
         started.kill()
-    _until(lambda: not _emulators(results))
+    until(lambda: not _emulators(results))
 
 
 def _emulators(results: Path) -> list[str]:
@@ -74,14 +75,6 @@ def _emulators(results: Path) -> list[str]:
         ["pgrep", "-f", f"{machine.EMULATOR}.*{results}"], capture_output=True, text=True, check=False
     )
     return [number for number in done.stdout.split() if int(number) != os.getpid()]
-
-
-def _until(condition: object) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
 
 
 def test_modules_are_loaded_after_what_they_need(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ipip_real_contract import RealContract
-from ipip_world import USERSPACE
+from plugins.transport_ipip.tests.ipip_real_contract import RealContract
+from plugins.transport_ipip.tests.ipip_world import USERSPACE
 
 from routerd_transport_ipip.config import IpipOptions
 

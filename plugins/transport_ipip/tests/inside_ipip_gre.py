@@ -12,8 +12,20 @@ from ipaddress import IPv4Interface
 
 import attrs
 import pytest
-from ipip_traffic import inner_packet, transfer
-from ipip_world import KEY, Host, daemon, dropped, has_ended, join, ping, tunnel, two_hosts, until, want
+from plugins.transport_ipip.tests.ipip_traffic import inner_packet, transfer
+from plugins.transport_ipip.tests.ipip_world import (
+    KEY,
+    Host,
+    daemon,
+    dropped,
+    has_ended,
+    join,
+    ping,
+    tunnel,
+    two_hosts,
+    want,
+)
+from tests.support.waiting import until
 
 from routerd.errors import PermanentError
 from routerd.model.change import Change

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import attrs
 import pytest
-from ipip_real_contract import RealContract
-from ipip_traffic import TOS, check_the_wire, retransmitted, transfer
-from ipip_world import (
+from plugins.transport_ipip.tests.ipip_real_contract import RealContract
+from plugins.transport_ipip.tests.ipip_traffic import TOS, check_the_wire, retransmitted, transfer
+from plugins.transport_ipip.tests.ipip_world import (
     KERNEL,
     KEY,
     USERSPACE,
@@ -27,9 +27,9 @@ from ipip_world import (
     ping,
     tunnel,
     two_hosts,
-    until,
     want,
 )
+from tests.support.waiting import until
 
 from routerd.model.change import Change
 from routerd.model.names import LinkName

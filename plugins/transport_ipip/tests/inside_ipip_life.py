@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from ipip_world import (
+from plugins.transport_ipip.tests.ipip_world import (
     MODES,
     PROVIDERS,
     USERSPACE,
@@ -28,9 +28,9 @@ from ipip_world import (
     sh,
     tunnel,
     two_hosts,
-    until,
     want,
 )
+from tests.support.waiting import until
 
 import routerd_transport_ipip
 from routerd.errors import NotOwnedError, PermanentError, TransientError
@@ -106,7 +106,7 @@ async def test_the_next_pass_restores_a_killed_relay(mode: str, hosts: tuple[Hos
 
 DAEMON = """
 import asyncio, sys
-from ipip_world import *
+from plugins.transport_ipip.tests.ipip_world import *
 async def main(mode):
     a, b = (Host(name=n, address=f"192.0.2.{i}", inner=f"10.255.0.{i}", directory=Path(d))
             for n, i, d in (("a", 1, sys.argv[2]), ("b", 2, sys.argv[2])))
@@ -290,7 +290,7 @@ async def test_a_relay_survives_a_cleaned_run_directory(mode: str, hosts: tuple[
     pid = a.pid(mode)
     shutil.rmtree(a.directory / "run")
     (a.directory / "run").mkdir()
-    until((a.directory / "run" / f"{mode}.sock").exists, "the relay listens again", 15)
+    until((a.directory / "run" / f"{mode}.sock").exists, "the relay listens again")
     assert a.pid(mode) == pid
     async with daemon(a, mode) as made:
         with a.here():
@@ -306,7 +306,7 @@ async def test_a_relay_whose_place_was_taken_ends(mode: str, hosts: tuple[Host, 
     path.unlink()
     with socket.socket(socket.AF_UNIX) as newcomer:
         newcomer.bind(str(path))
-        until(lambda: has_ended(old), "the first relay leaves", 15)
+        until(lambda: has_ended(old), "the first relay leaves")
         assert path.exists()
     assert LinkName(f"t-{mode}") not in await links(a)
     path.unlink()

@@ -8,8 +8,14 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from ipip_traffic import TOS, check_the_wire, inner_packet, retransmitted, transfer
-from ipip_world import (
+from plugins.transport_ipip.tests.ipip_traffic import (
+    TOS,
+    check_the_wire,
+    inner_packet,
+    retransmitted,
+    transfer,
+)
+from plugins.transport_ipip.tests.ipip_world import (
     VARIANTS,
     Host,
     capture,
@@ -21,9 +27,9 @@ from ipip_world import (
     sh,
     tunnel,
     two_hosts,
-    until,
     want,
 )
+from tests.support.waiting import until
 
 WRAPPER = {"gre": bytes.fromhex("0000 0800"), "gre+key": bytes.fromhex("2000 0800 00c0 ffee")}
 """The bytes before the inner packet in the payload of a raw socket."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
-from ipip_world import PROVIDERS, directory, sh
+from plugins.transport_ipip.tests.ipip_world import PROVIDERS, directory, sh
 
 from routerd.kernel.links import NetlinkKernel
 from routerd.model.names import LinkName

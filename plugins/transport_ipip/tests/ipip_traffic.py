@@ -9,7 +9,8 @@ import struct
 import threading
 from pathlib import Path
 
-from ipip_world import PATIENCE, Host, capture
+from plugins.transport_ipip.tests.ipip_world import Host, capture
+from tests.support.waiting import PATIENCE
 
 TOS = [(0x00, "00"), (0xB9, "01"), (0x02, "02"), (0xBB, "02")]
 """The TOS of a packet, and the one of its outer header."""

@@ -16,12 +16,12 @@ import shutil
 import socket
 import struct
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
 import attrs
+from tests.support.waiting import PATIENCE, until
 
 from routerd.kernel.links import NetlinkKernel
 from routerd.model.change import Change
@@ -40,8 +40,6 @@ MODES = ("ipip", "fou", "gre")
 VARIANTS = (*MODES, "gre+key")
 """The modes, and that with a key beside that without one."""
 KEY = 0xC0FFEE
-PATIENCE = 300.0
-"""Seconds that anything may take: an emulated machine beside other work has a time of its own."""
 ETH_P_IP = 0x0800
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -63,14 +61,6 @@ def sh(command: str) -> str:
 
 def popen(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for a condition that the kernel or another process makes true."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
-        time.sleep(0.01)
 
 
 def kind(variant: str) -> str:

@@ -40,7 +40,7 @@ def _inside(*words: str) -> subprocess.CompletedProcess[str]:
         timeout=2950,
         check=False,
         cwd=HERE.parents[2],
-        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"},
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
 
 HERE = Path(__file__).parent
 
@@ -25,10 +25,10 @@ def test_userspace(suite: str) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=230,
+        timeout=880,
         check=False,
         cwd=HERE.parents[2],
-        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"},
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     assert " passed" in done.stdout

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from wireguard_real_contract import RealContract
-from wireguard_world import USERSPACE
+from plugins.transport_wireguard.tests.wireguard_real_contract import RealContract
+from plugins.transport_wireguard.tests.wireguard_world import USERSPACE
 
 from routerd_transport_wireguard.config import WireGuardOptions
 

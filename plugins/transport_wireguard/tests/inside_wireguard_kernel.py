@@ -8,10 +8,21 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from wireguard_real_contract import RealContract
-from wireguard_samples import WG, of, peer, to, tunnel
-from wireguard_traffic import TrafficRules
-from wireguard_world import KERNEL, USERSPACE, Host, by_hand, daemon, hosts, join, programs, sh, want
+from plugins.transport_wireguard.tests.wireguard_real_contract import RealContract
+from plugins.transport_wireguard.tests.wireguard_samples import WG, of, peer, to, tunnel
+from plugins.transport_wireguard.tests.wireguard_traffic import TrafficRules
+from plugins.transport_wireguard.tests.wireguard_world import (
+    KERNEL,
+    USERSPACE,
+    Host,
+    by_hand,
+    daemon,
+    hosts,
+    join,
+    programs,
+    sh,
+    want,
+)
 
 from routerd.errors import NotOwnedError, TransientError
 from routerd.kernel.links import NetlinkKernel

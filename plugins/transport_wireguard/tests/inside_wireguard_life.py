@@ -11,8 +11,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from wireguard_samples import of, peer, peer_key, to
-from wireguard_world import (
+from plugins.transport_wireguard.tests.wireguard_samples import of, peer, peer_key, to
+from plugins.transport_wireguard.tests.wireguard_world import (
     SOCKETS,
     USERSPACE,
     Host,
@@ -24,9 +24,9 @@ from wireguard_world import (
     programs,
     sh,
     to_reach,
-    until,
     want,
 )
+from tests.support.waiting import until_async
 
 from routerd.errors import NotOwnedError, TransientError
 from routerd.testing.context import RecordingLogger, WakeCounter
@@ -86,7 +86,7 @@ async def test_a_killed_program_is_started_again(pair: tuple[Host, Host]) -> Non
             await wake.event.wait()
         assert await made.tunnels.observe() == {}
         assert await want(made, a.tunnel(), to_reach(a, b)) == 2
-        await until(lambda: a.pings(b), "a ping passes again")
+        await until_async(lambda: a.pings(b), "a ping passes again")
         assert wake.count == 1
     assert len(programs(a.link)) == 1
 
@@ -102,7 +102,7 @@ async def test_a_deleted_device_leaves_nothing(pair: tuple[Host, Host]) -> None:
         for _ in range(5):
             assert await made.tunnels.apply([to(a.link, a.tunnel())]) == {}
             assert await made.tunnels.apply([to(a.link, None, a.tunnel())]) == {}
-    await until(lambda: not programs(a.link), "the program ends")
+    await until_async(lambda: not programs(a.link), "the program ends")
     assert _socket(b).exists()
 
 
@@ -110,7 +110,7 @@ async def test_the_remainders_of_a_killed_program_go_with_the_device(pair: tuple
     a, _ = pair
     await _create(a)
     kill_program(a.link)
-    await until(lambda: str(a.link) not in a.sh("ip -o link"), "the device goes")
+    await until_async(lambda: str(a.link) not in a.sh("ip -o link"), "the device goes")
     assert _socket(a).exists()
     async with daemon(a) as made:
         assert await made.tunnels.apply([to(a.link, None, a.tunnel())]) == {}
@@ -122,7 +122,7 @@ async def test_a_missing_directory_and_a_stale_socket_do_no_harm(pair: tuple[Hos
     sh(f"rm -rf {SOCKETS}")
     await _create(a)
     kill_program(a.link)
-    await until(lambda: str(a.link) not in a.sh("ip -o link"), "the device goes")
+    await until_async(lambda: str(a.link) not in a.sh("ip -o link"), "the device goes")
     assert _socket(a).exists()
     await _create(a)
     assert len(programs(a.link)) == 1

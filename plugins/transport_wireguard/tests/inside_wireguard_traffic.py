@@ -8,8 +8,18 @@ from typing import ClassVar
 
 import attrs
 import pytest
-from wireguard_traffic import TrafficRules
-from wireguard_world import USERSPACE, Host, daemon, hosts, join, sh, to_reach, until, want
+from plugins.transport_wireguard.tests.wireguard_traffic import TrafficRules
+from plugins.transport_wireguard.tests.wireguard_world import (
+    USERSPACE,
+    Host,
+    daemon,
+    hosts,
+    join,
+    sh,
+    to_reach,
+    want,
+)
+from tests.support.waiting import until_async
 
 from routerd.testing.clock import FakeClock
 from routerd_transport_wireguard.config import WireGuardOptions
@@ -47,14 +57,14 @@ async def test_a_peer_behind_nat_is_followed_and_never_reset(tmp_path: Path) -> 
             await want(made, reflector.tunnel(), incoming)
         async with daemon(leaf) as made:
             await want(made, leaf.tunnel(), to_reach(leaf, reflector, keepalive=25))
-        await until(lambda: leaf.pings(reflector), "the leaf's ping passes")
+        await until_async(lambda: leaf.pings(reflector), "the leaf's ping passes")
         seen = []
         # The leaf is given another address and another mapping by its provider.
         for port, address in ((51820, "192.0.2.100"), (51821, "192.0.2.101"), (51822, "192.0.2.102")):
             _nat(leaf, address)
             async with daemon(leaf) as made:
                 await want(made, leaf.tunnel(port=port), to_reach(leaf, reflector, keepalive=25))
-            await until(lambda: leaf.pings(reflector), "a ping passes from the new place")
+            await until_async(lambda: leaf.pings(reflector), "a ping passes from the new place")
             async with daemon(reflector) as made:
                 assert await want(made, reflector.tunnel(), incoming) == 0
                 # Nor does a change of the peer send it back.
@@ -76,7 +86,7 @@ async def test_a_silent_peer_gets_its_configured_endpoint_again(tmp_path: Path) 
         _nat(b, "192.0.2.100")
         async with daemon(b) as made:
             await want(made, b.tunnel(port=51821), to_reach(b, a))
-        await until(lambda: b.pings(a), "a ping passes from the new place")
+        await until_async(lambda: b.pings(a), "a ping passes from the new place")
         clock = FakeClock(start=a.context().clock.now())
         with a.here():
             made = WireGuardTransport(attrs.evolve(a.context(), clock=clock), USERSPACE)
@@ -98,7 +108,9 @@ async def test_three_hosts_have_peers_of_their_own(tmp_path: Path) -> None:
             async with daemon(reflector) as made:
                 await want(made, reflector.tunnel(), wanted)
             for each in leaves[: leaves.index(leaf) + 1]:
-                await until(lambda each=each: each.pings(reflector), f"{each.name} reaches the reflector")
+                await until_async(
+                    lambda each=each: each.pings(reflector), f"{each.name} reaches the reflector"
+                )
         with leaves[1].pinging(reflector):
             async with daemon(reflector) as made:
                 await want(made, reflector.tunnel(), to_reach(reflector, leaves[1], endpoint=None))

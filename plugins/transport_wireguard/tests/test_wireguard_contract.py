@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 import attrs
 import pytest
-from wireguard_fakes import FakePort, make
-from wireguard_samples import samples, tunnel
+from plugins.transport_wireguard.tests.wireguard_fakes import FakePort, make
+from plugins.transport_wireguard.tests.wireguard_samples import samples, tunnel
 
 from routerd.model.names import LinkName
 from routerd.spi import Link, PluginContext, Provider, Transport

@@ -7,8 +7,17 @@ from pathlib import Path
 
 import attrs
 import pytest
-from wireguard_fakes import FakePort, make
-from wireguard_samples import FIRST, SECOND, WG, of, peer, peer_key, to, tunnel
+from plugins.transport_wireguard.tests.wireguard_fakes import FakePort, make
+from plugins.transport_wireguard.tests.wireguard_samples import (
+    FIRST,
+    SECOND,
+    WG,
+    of,
+    peer,
+    peer_key,
+    to,
+    tunnel,
+)
 
 from routerd.errors import PermanentError, TransientError
 from routerd.model.names import PublicKey

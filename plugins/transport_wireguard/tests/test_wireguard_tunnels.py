@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 import pytest
-from wireguard_fakes import FakePort, make
-from wireguard_samples import WG, WG2, of, peer, peer_key, to, tunnel
+from plugins.transport_wireguard.tests.wireguard_fakes import FakePort, make
+from plugins.transport_wireguard.tests.wireguard_samples import WG, WG2, of, peer, peer_key, to, tunnel
 
 from routerd.errors import NotOwnedError, PermanentError, PluginError, TransientError, UnsupportedError
 from routerd.spi import Capability, Link, PluginContext

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
-from wireguard_samples import FIRST, WG, peer_key
+from plugins.transport_wireguard.tests.wireguard_samples import FIRST, WG, peer_key
 
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.tunnel import Endpoint

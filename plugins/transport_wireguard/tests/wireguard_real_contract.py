@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from wireguard_samples import samples, tunnel
-from wireguard_world import SOCKETS, sh
+from plugins.transport_wireguard.tests.wireguard_samples import samples, tunnel
+from plugins.transport_wireguard.tests.wireguard_world import SOCKETS, sh
 
 from routerd.kernel.links import NetlinkKernel
 from routerd.process.clock import SystemClock

@@ -7,8 +7,9 @@ from ipaddress import IPv4Interface
 
 import attrs
 import pytest
-from wireguard_samples import of, peer, to
-from wireguard_world import Host, by_hand, daemon, join, to_reach, until, want
+from plugins.transport_wireguard.tests.wireguard_samples import of, peer, to
+from plugins.transport_wireguard.tests.wireguard_world import Host, by_hand, daemon, join, to_reach, want
+from tests.support.waiting import until_async
 
 from routerd_transport_wireguard.config import WireGuardOptions
 
@@ -84,7 +85,7 @@ class TrafficRules:
             ((_, reach),) = to_reach(b, a).items()
             key = attrs.evolve(of(1, b.link), public_key=a.key(**changed))
             await want(made, b.tunnel(), {key: attrs.evolve(reach, endpoint=None)})
-        await until(lambda: a.pings(b), "a ping passes with the new key")
+        await until_async(lambda: a.pings(b), "a ping passes with the new key")
 
     async def test_the_other_end_may_be_made_by_hand(self, pair: tuple[Host, Host]) -> None:
         a, b = pair
@@ -94,7 +95,7 @@ class TrafficRules:
         (key,) = wanted = to_reach(a, b, preshared_key_file=secret)
         async with daemon(a, self.backends[0]) as made:
             await want(made, a.tunnel(), wanted)
-            await until(lambda: a.pings(b), "a ping passes")
+            await until_async(lambda: a.pings(b), "a ping passes")
             assert b.pings(a)
             assert "preshared key: (hidden)" in a.sh(f"wg show {a.link}")
             # Without it the next handshake must fail, so the key is really gone.

@@ -7,19 +7,19 @@ one directory of sockets, as network namespaces of one machine do.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import os
 import re
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import attrs
-from wireguard_samples import peer, to, tunnel
+from plugins.transport_wireguard.tests.wireguard_samples import peer, to, tunnel
+from tests.support.waiting import PATIENCE, until_async
 
 from routerd.kernel.links import NetlinkKernel
 from routerd.model.names import LinkName
@@ -32,8 +32,6 @@ from routerd_transport_wireguard.transport import WireGuardTransport
 
 USERSPACE = WireGuardOptions(backend="userspace")
 KERNEL = WireGuardOptions(backend="kernel")
-PATIENCE = 300.0
-"""Seconds that anything may take: an emulated machine beside other work has a time of its own."""
 SOCKETS = Path("/var/run/wireguard")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
@@ -50,16 +48,6 @@ def sh(command: str) -> str:
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
-
-
-async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for a condition that the kernel or another process makes true."""
-    try:
-        async with asyncio.timeout(seconds):
-            while not condition():  # noqa: ASYNC110 - nothing tells us
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what}") from None
 
 
 def programs(device: str) -> list[int]:
@@ -239,7 +227,7 @@ async def join(
     for here, other, backend in ((first, second, options[0]), (second, first, options[1])):
         async with daemon(here, backend) as made:
             await want(made, here.tunnel(), to_reach(here, other))
-    await until(lambda: first.pings(second), "a ping passes")
+    await until_async(lambda: first.pings(second), "a ping passes")
 
 
 def by_hand(here: Host, other: Host, *, device: str = "", more: str = "") -> None:

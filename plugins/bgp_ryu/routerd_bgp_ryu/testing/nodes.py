@@ -148,7 +148,7 @@ async def pair(
     return rr, one, two
 
 
-async def until(condition: Callable[[], object], what: str, deadline: float = 20) -> None:
+async def until(condition: Callable[[], object], what: str, deadline: float = 120) -> None:
     """Wait until something holds."""
     with suppress(TimeoutError):
         async with asyncio.timeout(deadline):
@@ -158,7 +158,7 @@ async def until(condition: Callable[[], object], what: str, deadline: float = 20
     pytest.fail(f"not within {deadline:g} s: {what}")
 
 
-async def established(*pairs: tuple[Node, Node], deadline: float = 20) -> None:
+async def established(*pairs: tuple[Node, Node], deadline: float = 120) -> None:
     """Wait until sessions are up, as the first of each pair sees it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(deadline):
