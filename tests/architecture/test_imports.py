@@ -41,7 +41,9 @@ def test_a_plugin_imports_the_contract_and_never_another_plugin(name: str) -> No
 
 
 def test_the_strangers_plugin_obeys_the_same_rule() -> None:
-    for path in (tree.EXAMPLE / "routerd_fabric_static").glob("*.py"):
+    paths = list((tree.EXAMPLE / "routerd_fabric_static").glob("*.py"))
+    assert paths
+    for path in paths:
         for module in tree.imports(path):
             if module.startswith("routerd.") and not module.startswith("routerd_fabric_static"):
                 assert module.startswith(ALLOWED), f"{path.name}: {module}"

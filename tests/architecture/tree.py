@@ -23,7 +23,9 @@ def files() -> list[Path]:
 def modules(*below: str) -> list[Path]:
     """Return the Python files below the folders; product code only when `tests` is not among them."""
     found = [path for path in files() if path.suffix == ".py"]
-    return [path for path in found if str(path.relative_to(ROOT)).startswith(below)]
+    chosen = [path for path in found if str(path.relative_to(ROOT)).startswith(below)]
+    assert chosen, f"no module is below {below}"
+    return chosen
 
 
 @cache

@@ -49,6 +49,7 @@ def test_the_pve_client_has_its_default_route_by_way_of_the_home_router() -> Non
 def test_the_internet_carries_documentation_ranges_only() -> None:
     rules = internet_rules()
     assert "policy drop" in rules
+    assert PUBLIC_RANGES
     for network in PUBLIC_RANGES:
         assert str(network) in rules
 

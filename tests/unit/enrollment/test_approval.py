@@ -54,6 +54,7 @@ class TestApproval:
 
     async def test_what_was_admitted_before_approval_was_asked_for_goes_on(self, rr: Reflector) -> None:
         manual, rr.intent = rr.intent, intent()
+        # The rule is that this does not raise.
         async with at(rr) as desk:
             await submit(desk, await signed(claim()))
             rr.intent = manual

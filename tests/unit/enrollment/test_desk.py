@@ -108,6 +108,7 @@ class TestTokens:
             await desk.aclose()
 
     async def test_a_token_is_read_anew(self, rr: Reflector, clock: QuickClock) -> None:
+        # The rule is that this does not raise.
         async with rr.up():
             await submit(rr.open, await signed(claim()))
             rr.secret = "changed"
@@ -165,6 +166,7 @@ class TestProof:
         made = attrs.evolve(await signed(claim()), expires_at="2026-06-28T18:00:00Z")
         async with at(rr) as desk:
             await submit(desk, made)
+        # The rule is that this does not raise.
         async with at(rr) as desk:
             await desk.topology("rrs", self.REF, digest=TestToken().digest(made), source=None)
 

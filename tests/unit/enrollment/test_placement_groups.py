@@ -100,6 +100,7 @@ def test_a_priority_is_unique_in_its_group(order: tuple[Claim, ...]) -> None:
 
 
 def test_two_groups_may_use_the_same_priority() -> None:
+    # The rule is that this does not raise.
     joined(A, member("leaf-d", 10, site="other", owned_addresses=("10.77.60.101/32",)))
 
 

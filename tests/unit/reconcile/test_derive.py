@@ -116,7 +116,9 @@ def test_a_claim_becomes_tunnel_peer_session_and_filter() -> None:
 
 
 def test_the_mobility_address_never_enters_wireguard() -> None:
-    for peer in reflector(admitted()).table("peers/wireguard").values.values():
+    peers = reflector(admitted()).table("peers/wireguard").values
+    assert peers
+    for peer in peers.values():
         assert not any(network.overlaps(IPv4Network("10.81.10.0/24")) for network in peer.allowed_ips)
 
 

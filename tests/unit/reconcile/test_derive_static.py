@@ -119,7 +119,9 @@ def test_edges_stay_inside_the_inner_prefix() -> None:
     # Two /31: the pairs (a, b) and (a, m) fit, and (b, m) would lie outside.
     desired = derived(node_set("m", "a", "b"), profile(addressing="edge-index", inner="10.255.1.0/30"))
     assert remotes(desired) == ["192.0.2.2"]
-    for tunnel in desired.table("tunnels/ipip").values.values():
+    tunnels = desired.table("tunnels/ipip").values
+    assert tunnels
+    for tunnel in tunnels.values():
         assert all(address in IPv4Network("10.255.1.0/30") for address in tunnel.addresses)
     assert "InnerPrefixExhausted" in reasons(desired)
 

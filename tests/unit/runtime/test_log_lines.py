@@ -111,6 +111,7 @@ class Full(io.StringIO):
 
 
 def test_a_full_disk_stops_nothing() -> None:
+    # The rule is that this does not raise.
     Log(stream=Full()).error("e")
 
 

@@ -171,6 +171,7 @@ def test_a_line_for_programs_is_one_json_object_whatever_is_in_it() -> None:
 def test_a_closed_log_stops_nothing() -> None:
     log, stream = logged()
     stream.close()
+    # The rule is that this does not raise.
     log.error("e")
 
 

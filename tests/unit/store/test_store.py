@@ -219,4 +219,5 @@ def test_originals_are_kept_by_scope(store: Store) -> None:
 
 def test_closing_twice_is_fine(store: Store) -> None:
     store.close()
+    # The rule is that this does not raise.
     store.close()
