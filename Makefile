@@ -16,6 +16,8 @@ export CMD
 unexport PYTHONDONTWRITEBYTECODE
 
 FAST := not live and not netns and not vm and not cloud and not interop and not thirdparty and not bench
+# Nothing in them is fast, and collecting them takes seconds.
+SLOW := cloud interop netns thirdparty vm bench
 
 .PHONY: help setup system lab test test-vm vm check bench fmt clean
 
@@ -38,7 +40,7 @@ check: $(STAMP)  ## lint, types, import rules and the fast tests
 	@$(VENV)/bin/ruff check --quiet . && $(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy --no-error-summary core/routerd $(foreach p,$(PLUGINS),plugins/$(p)/routerd_$(p))
 	@$(VENV)/bin/lint-imports --no-logo >/dev/null || $(VENV)/bin/lint-imports --no-logo
-	@$(PY) -m pytest -q -n 2 --hypothesis-profile=quick -m "$(FAST)"
+	@$(PY) -m pytest -q -n 2 --hypothesis-profile=quick -m "$(FAST)" $(addprefix --ignore=tests/,$(SLOW))
 
 test: setup  ## every tier that this machine can run; says what it skipped and why, and how long each took
 	@$(PY) -m compileall -q core plugins

@@ -95,6 +95,7 @@ def fuzz(count: int, seed: int) -> str:
     return ran.stdout
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("seed", [1, 2])
 def test_some_damaged_messages_do_no_harm(seed: int) -> None:
     assert fuzz(5_000, seed).startswith("5000 ")

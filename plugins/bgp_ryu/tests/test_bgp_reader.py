@@ -10,6 +10,9 @@ import pytest
 
 from routerd_bgp_ryu.testing.raw import USUAL, update
 
+# Each test is a process with the library in it.
+pytestmark = pytest.mark.live
+
 SCRIPT = """
 import json, socket, sys, logging
 from ipaddress import IPv4Address

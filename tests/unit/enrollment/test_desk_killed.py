@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.mark.live
 def test_whatever_was_answered_is_true_after_a_kill_at_any_step() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.unit.enrollment.killed_desk"],
