@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import attrs
 
 from routerd.errors import ProviderError
-from routerd.model.backoff import doubled
 from routerd.model.specs.mobility import RetryBackoffSpec
 from routerd.spi import Clock
+from routerd.spi.backoff import doubled
 
 CHECK_SECONDS = 60.0
 """How often an accepting reflector is asked whether it still knows us."""

@@ -20,11 +20,11 @@ from routerd.config import secrets
 from routerd.control.enroll_client import Admission, ClaimRejected, EnrollClient, Fetched, client_tls
 from routerd.errors import ConfigError, ControlError, PermanentError, ProviderError, StoreError
 from routerd.leaf.endpoint_state import PENDING, Acceptance
-from routerd.model.backoff import doubled
 from routerd.model.claim import Claim, Topology
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
 from routerd.spi import Clock, Enrollment, Logger
+from routerd.spi.backoff import doubled
 from routerd.store import Store
 
 Phase = Literal["Pending", "Ready", "Degraded", "Backoff"]

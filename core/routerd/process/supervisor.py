@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from routerd.model.backoff import doubled
 from routerd.spi import Clock, Logger
+from routerd.spi.backoff import doubled
 
 Work = Coroutine[Any, Any, None]  # Any: a coroutine's send type plays no part
 

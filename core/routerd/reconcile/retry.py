@@ -8,7 +8,7 @@ from datetime import timedelta
 import attrs
 
 from routerd.errors import ProviderError, TransientError
-from routerd.model.backoff import doubled
+from routerd.spi.backoff import doubled
 
 CEILING = 300.0
 """Maximum seconds between two attempts."""

@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from routerd.errors import ProviderError
-from routerd.model.backoff import doubled
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.runtime.knowledge import Knowledge
 from routerd.spi import Clock, Lifecycle
+from routerd.spi.backoff import doubled
 
 START_SECONDS = 60.0
 """Maximum seconds of one attempt to start a provider."""
