@@ -19,7 +19,7 @@ FAST := not live and not netns and not vm and not cloud and not interop and not 
 # Nothing in them is fast, and collecting them takes seconds.
 SLOW := cloud interop netns thirdparty vm bench
 
-.PHONY: help setup system lab test test-vm vm check bench fmt clean
+.PHONY: help setup system lab test test-vm vm check bench mutate fmt clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,10 @@ vm: setup  ## run CMD='...' in that virtual machine, a shell without it
 bench: setup  ## measure speed, memory and growth; prints ratios against peers of the same run
 	@$(PY) -m tests.bench
 	@$(PY) -m tests.vm --seconds 1200 -- $(abspath $(PY)) -m tests.bench dataplane
+
+mutate: $(STAMP)  ## measure the unit tests: 400 mutants of the loop, admission and the judge
+	@$(PY) -m pip install --quiet --disable-pip-version-check -c packaging/constraints.txt cosmic-ray
+	@$(PY) -m tests.mutate $(MUTATE)
 
 fmt: $(STAMP)  ## format the sources
 	@$(VENV)/bin/ruff format --quiet . && $(VENV)/bin/ruff check --quiet --fix .
