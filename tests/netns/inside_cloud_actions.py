@@ -111,11 +111,11 @@ def ask(*words: str, status: int | None = 0) -> str:
 
 async def listed() -> Any:
     """Return what the list shows; asked at the socket, because a command takes a second to start."""
-    return await request(SOCKET, "GET", "/v1/actions")
+    return await asyncio.to_thread(request, SOCKET, "GET", "/v1/actions")
 
 
 async def status() -> Any:
-    return await request(SOCKET, "GET", "/v1/status")
+    return await asyncio.to_thread(request, SOCKET, "GET", "/v1/status")
 
 
 async def states(field: str = "open") -> list[str]:
@@ -181,7 +181,7 @@ async def test_a_day_in_mode_approve() -> None:
             assert f"waiting for approval: routerd actions approve {each['id']}" in plan, plan
         assert f"approved {first['id']}" in ask("actions", "approve", first["id"])
         await until(lambda: content() == (False, {"10.88.1.1/32": "nic-1"}), "the one that was approved")
-        assert "no change zzzz waits here" in ask("actions", "approve", second["id"], "zzzz", status=1)
+        assert "change zzzz: not waiting here" in ask("actions", "approve", second["id"], "zzzz", status=1)
         ask("actions", "approve", "--all")
         wanted = {"10.88.1.1/32": "nic-1", "10.88.1.2/32": "nic-1"}
         await until(lambda: content() == (True, wanted), "all that waited")
@@ -201,7 +201,7 @@ async def test_a_day_in_mode_approve() -> None:
         await talk.aclose()
     # Nobody answers at the socket that the killed daemon has left: the state file does.
     offline = ask("actions", "list")
-    assert "no routerd answers" in offline
+    assert "no daemon answers" in offline
     assert "held after an undo" in offline
     assert "undone by" in offline
     assert "would" in ask("actions", "show", str(number - 1))

@@ -46,12 +46,12 @@ def sessions(lab: Lab) -> dict[str, str]:
 
 def decisions(lab: Lab, claim: str) -> list[str]:
     trail = json.loads(ask(lab, RR, "enroll", "log", "--claim", claim, "--json"))
-    return [each["decision"] for each in trail]
+    return [each["decision"] for each in trail["items"]]
 
 
 def state_of(lab: Lab, claim: str) -> str:
     listed = json.loads(ask(lab, RR, "enroll", "list", "--json"))
-    return next(str(each["status"]["phase"]) for each in listed if each["metadata"]["name"] == claim)
+    return next(str(each["status"]["phase"]) for each in listed["items"] if each["metadata"]["name"] == claim)
 
 
 def write_secret(lab: Lab, machine: str, name: str, text: str) -> None:

@@ -215,14 +215,14 @@ def test_every_command_says_what_is(lab: Lab) -> None:
     peers = ask("routerd-fullmesh-rr", "peers", "--json")["wireguard"]
     assert all(each["alive"] for each in peers)
     assert "192.0.2.200" in {each["endpoint"].partition(":")[0] for each in peers}, "the home's NAT address"
-    routes = ask("oci-leaf", "routes", "--json")
+    routes = ask("oci-leaf", "routes", "--json")["items"]
     assert {route["prefix"] for route in routes} == {"10.81.10.20/32", "10.82.10.20/32", "10.99.9.10/32"}
     assert all(route["installed"] for route in routes)
-    assert ask("oci-leaf", "routes", "--rejected", "--json") == []
+    assert ask("oci-leaf", "routes", "--rejected", "--json")["items"] == []
     dynamic = ask("routerd-fullmesh-rr", "get", "BGPDynamicPeer/fullmesh-leaves", "-o", "json")
     assert dynamic["status"]["discoveredPeerCount"] == 4
     assert dynamic["status"]["phase"] == "Ready"
-    assert len(ask("routerd-fullmesh-rr", "get", "SAMEnrollmentClaim", "-o", "json")) == 4
+    assert len(ask("routerd-fullmesh-rr", "get", "SAMEnrollmentClaim", "-o", "json")["items"]) == 4
     config = str(lab.place / "configs" / "oci-leaf.yaml")
     planned = lab.execute("oci-leaf", ROUTERD, "plan", "--config", config)
     assert (planned.returncode, planned.stdout.strip()) == (0, "nothing to change"), (
@@ -248,7 +248,9 @@ def test_every_command_says_what_is(lab: Lab) -> None:
     assert "(oci-leaf) by samt" in client["verdict"]
     nobodys = lab.execute("oci-leaf", ROUTERD, "explain", "10.81.10.99")
     assert (nobodys.returncode, nobodys.stderr) == (1, "")
-    assert nobodys.stdout.endswith("\n10.81.10.99 is not reachable: nobody announces it\n"), nobodys.stdout
+    assert nobodys.stdout.endswith("\n10.81.10.99 is not reachable: no neighbour announces it\n"), (
+        nobodys.stdout
+    )
     assert "BAD" in nobodys.stdout
     for command in ("status", "peers", "routes", "get all", "explain 10.83.10.20"):
         shown = lab.execute("oci-leaf", ROUTERD, *command.split())

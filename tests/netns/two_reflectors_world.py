@@ -172,7 +172,7 @@ class Node:
         return done.stdout
 
     def learned(self) -> list[dict[str, object]]:
-        found: list[dict[str, object]] = json.loads(self.ask("routes", "--json"))
+        found: list[dict[str, object]] = json.loads(self.ask("routes", "--json"))["items"]
         return found
 
     def established(self) -> int:

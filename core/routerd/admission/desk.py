@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from routerd.admission.approvals import Approvals, Case
-from routerd.admission.documents import Document, claim_documents, entry_document, expiring
+from routerd.admission.documents import claim_reports, expiring
 from routerd.admission.form import check_form, normalised
 from routerd.admission.group_commit import GroupCommit
 from routerd.admission.holdings import Roster
@@ -28,14 +28,16 @@ from routerd.config import secrets
 from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
 from routerd.control.ports import Decision as Verb
 from routerd.errors import EnrollmentRefused, StoreError, TransientError
+from routerd.model.audit import AuditEntry, Decision
 from routerd.model.claim import AdmittedClaim, Claim, Submission
 from routerd.model.intent import Intent, Named
+from routerd.model.report.claims import ClaimDecision, ClaimReport
 from routerd.model.specs import SAMEnrollmentPolicySpec, SecretSource
 from routerd.model.specs.claim_codec import claim_from_document
 from routerd.model.specs.rr_set import topology_document
 from routerd.spi import Clock, Enrollment, JSONValue, Logger
 from routerd.store import Revocation, Store, UsedNonce
-from routerd.store.records import AuditEntry, Decision, Forget, PendingClaim, Write
+from routerd.store.records import Forget, PendingClaim, Write
 
 LONGEST_MESSAGE = 400
 PROOF_DEADLINE = 5.0
@@ -154,33 +156,32 @@ class Desk:
         """Return the claims that are on the disk, ended ones too; the same tuple until one changes."""
         return self._shown[2]
 
-    async def claims(self) -> list[JSONValue]:
+    async def claims(self) -> Sequence[ClaimReport]:
         """Return every claim that is known, by name, whatever became of it."""
-        return claim_documents(self._register, self._approvals.substance, self._clock.now())
+        return claim_reports(self._register, self._approvals.substance, self._clock.now())
 
-    async def decide(self, name: str, verb: Verb, reason: str) -> Document:
+    async def decide(self, name: str, verb: Verb, reason: str) -> ClaimDecision:
         """Approve, reject or revoke the claim of that name."""
         reason = reason[:LONGEST_MESSAGE]
         match verb:
             case "revoke" if name in self._register.quarantined:
                 note = AuditEntry(at=self._clock.now(), decision="revoked", claim=name, message=reason)
                 await self._write(Forget(name=name, admitted=True), note)
-                return {"name": name, "phase": "Revoked", "message": "what was set aside is removed"}
+                return ClaimDecision(name=name, phase="Revoked", message="what was set aside is removed")
             case "revoke":
                 done = await self.revoke(name, reason, None)
-                return {"name": name, "phase": "Revoked", "message": done.reason}
+                return ClaimDecision(name=name, phase="Revoked", message=done.reason)
             case "approve":
                 return await self._approve(name, reason)
             case "reject":
                 return await self._reject(name, reason)
 
-    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
+    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
         """Return the latest `limit` decisions, oldest first; of one claim or of all."""
         self._refusals.flush()
         with contextlib.suppress(StoreError):
             await self._commits.settled()
-        entries = await asyncio.to_thread(self._book.audit, limit, claim)
-        return [entry_document(entry) for entry in entries]
+        return await asyncio.to_thread(self._book.audit, limit, claim)
 
     def warnings(self) -> list[str]:
         """Return in words what somebody should look at."""
@@ -302,7 +303,7 @@ class Desk:
             "on the route reflector lets it in",
         )
 
-    async def _approve(self, name: str, reason: str) -> Document:
+    async def _approve(self, name: str, reason: str) -> ClaimDecision:
         now = self._clock.now()
         waiting, found = self._register.pending(name), self._register.roster.named(name)
         if waiting is not None:
@@ -318,18 +319,16 @@ class Desk:
         ]
         if not claim.revoked and not revocations:
             await self._commits.settled()
-            return {"name": name, "phase": "Approved", "message": "it was approved before"}
+            return ClaimDecision(name=name, phase="Approved", message="it was approved before")
         lifted = [attrs.evolve(each, lifted_at=now) for each in revocations]
         verdict = self._approvals.verdict(claim, policy, reason, now, approved=True)
         await self._write(*lifted, verdict, self._note("approved", claim, None, message=reason))
         self._log.warning("claim.revocation.lifted", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
-        return {
-            "name": name,
-            "phase": "Revoked",
-            "message": "its leaf may join again, with a claim that it signs anew",
-        }
+        return ClaimDecision(
+            name=name, phase="Revoked", message="its leaf may join again, with a claim that it signs anew"
+        )
 
-    async def _approve_waiting(self, waiting: PendingClaim, reason: str) -> Document:
+    async def _approve_waiting(self, waiting: PendingClaim, reason: str) -> ClaimDecision:
         claim = waiting.claim
         case = self._case(claim, waiting.digest, waiting.source)
         verdict = self._approvals.verdict(claim, claim.policy, reason, case.now, approved=True)
@@ -341,11 +340,11 @@ class Desk:
                 raise
             await self._write(verdict, Forget(name=claim.name), note)
             message = "the claim ended while it waited; its leaf is admitted as soon as it has signed anew"
-            return {"name": claim.name, "phase": "Pending", "message": message}
+            return ClaimDecision(name=claim.name, phase="Pending", message=message)
         await self._admit(case, admitted, (verdict, note))
-        return {"name": claim.name, "phase": "Approved", "message": ""}
+        return ClaimDecision(name=claim.name, phase="Approved", message="")
 
-    async def _reject(self, name: str, reason: str) -> Document:
+    async def _reject(self, name: str, reason: str) -> ClaimDecision:
         waiting = self._register.pending(name)
         if waiting is None:
             known = self._register.roster.named(name) is not None
@@ -357,7 +356,7 @@ class Desk:
         verdict = self._approvals.verdict(claim, claim.policy, reason, now, approved=False)
         await self._write(verdict, self._note("rejected", claim, None, message=reason))
         self._log.warning("claim.rejected", claim=name, leaf=claim.leaf_id.strip(), reason=reason)
-        return {"name": name, "phase": "Rejected", "message": reason}
+        return ClaimDecision(name=name, phase="Rejected", message=reason)
 
     # --- proofs ------------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from routerd.model.audit import AuditEntry
 from routerd.spi import Clock
-from routerd.store.records import AuditEntry, Write
+from routerd.store.records import Write
 
 FLUSH_SECONDS = 1.0
 MOST_AT_ONCE = 200

@@ -79,9 +79,9 @@ def routerd(settings: Settings) -> None:
 
 
 def main() -> None:
-    """Run the command line; every failure raised on purpose is words and an exit status.
+    """Run the command line; every expected failure is a message and an exit status.
 
-    Status 2 is for what the operator has to mend in a file or an option, 1 for everything else
+    Status 2 is for a mistake of the operator in a file or an option, 1 for everything else
     (and `plan` uses 1 for both, because its 2 means that something would change).
     """
     try:
@@ -99,7 +99,7 @@ def main() -> None:
         click.echo(f"routerd: {error}", err=True)
         status = 1
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); Python must not complain about it at exit.
+        # The reader of our output has gone (`| head`); Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     sys.exit(status if isinstance(status, int) else 0)

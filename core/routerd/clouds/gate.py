@@ -14,13 +14,11 @@ from typing import Any, Literal, Protocol
 
 from routerd.errors import StoreError
 from routerd.model.change import Change
+from routerd.model.report.plan import ActionState
 from routerd.store import Approval, Hold
 from routerd.store.codec import dumps, to_json
 
 Mode = Literal["plan", "approve", "auto"]
-
-State = Literal["planned", "waiting", "approved", "held", "auto"]
-"""Planned (mode plan), waiting for approval, approved, held after an undo, or automatic."""
 
 AnyChange = Change[Any, Any]  # Any: of any table of a cloud
 
@@ -35,19 +33,15 @@ class Decisions(Protocol):
 
     def approvals(self, scope: str | None = None, table: str | None = None) -> tuple[Approval, ...]:
         """Return the approvals of changes that are not made yet."""
-        ...
 
     def holds(self, scope: str | None = None, table: str | None = None) -> tuple[Hold, ...]:
         """Return the held keys."""
-        ...
 
     def now(self) -> datetime:
         """Return the journal's time."""
-        ...
 
     def drop_approvals(self, numbers: Iterable[int]) -> None:
         """Delete approvals of changes that are no longer wanted."""
-        ...
 
 
 def digest_of(scope: str, table: str, change: AnyChange) -> str:
@@ -90,7 +84,7 @@ class Gate:
         """Say whether a change may be made."""
         return self.state(change) in {"auto", "approved"}
 
-    def state(self, change: AnyChange, mode: Mode | None = None) -> State:
+    def state(self, change: AnyChange, mode: Mode | None = None) -> ActionState:
         """Return the state of a change, in the profile's mode or in `mode`."""
         mode = mode or self.mode
         if mode == "plan":

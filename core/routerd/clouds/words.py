@@ -8,14 +8,13 @@ from typing import Any
 
 import attrs
 
-from routerd.clouds.gate import AnyChange, Gate, State, id_of
+from routerd.clouds.gate import AnyChange, Gate, id_of
 from routerd.model.change import Change, Verb
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
+from routerd.model.report.plan import ActionOutlook, ActionState
 from routerd.reconcile.wording import key_text, value_text
 from routerd.spi import JSONValue
 from routerd.store.codec import from_json
-
-Document = dict[str, JSONValue]
 
 _KINDS: Mapping[str, tuple[type[Any], type[Any]]] = {
     "forwarding": (str, Forwarding),
@@ -23,7 +22,7 @@ _KINDS: Mapping[str, tuple[type[Any], type[Any]]] = {
 }
 """The classes of key and value of each journaled table."""
 
-_STANDING: Mapping[State, str] = {
+_STANDING: Mapping[ActionState, str] = {
     "planned": "planned and not made (mode plan)",
     "waiting": "waiting for approval: routerd actions approve {id}",
     "approved": "approved and due at the next pass",
@@ -66,18 +65,18 @@ class Deed:
             case _:
                 return f"remove {route} to {before} from table {key.table}"
 
-    def document(self) -> Document:
-        """Return the change as `routerd actions` shows it."""
-        route = isinstance(self.key, FabricRouteKey)
+    def parts(self) -> dict[str, Any]:  # Any: fields of `CloudChange`
+        """Return the fields of the `CloudChange` that this is."""
+        route = self.key if isinstance(self.key, FabricRouteKey) else None
         return {
             "profile": self.scope,
             "table": self.table,
             "verb": self.verb,
             "key": key_text(self.key),
-            "routeTable": str(self.key.table) if isinstance(self.key, FabricRouteKey) else None,
-            "prefix": str(self.key.prefix) if isinstance(self.key, FabricRouteKey) else None,
+            "route_table": str(route.table) if route else None,
+            "prefix": str(route.prefix) if route else None,
             "nic": None if route else key_text(self.key),
-            "from": _value(self.before),
+            "from_": _value(self.before),
             "to": _value(self.after),
             "text": self.text,
         }
@@ -139,11 +138,11 @@ def present_text(table: str, value: object) -> str:
             return value_text(value)
 
 
-def action_document(gate: Gate, change: AnyChange, state: State | None = None) -> Document:
-    """Return the id and the state of a wanted change, the state also in words."""
+def outlook_of(gate: Gate, change: AnyChange, state: ActionState | None = None) -> ActionOutlook:
+    """Return what becomes of a wanted change: its id, its state, and the state in words."""
     state = state or gate.state(change)
     action = id_of(gate.digest(change))
-    return {"id": action, "state": state, "text": _STANDING[state].format(id=action)}
+    return ActionOutlook(id=action, state=state, text=_STANDING[state].format(id=action))
 
 
 def open_ends(gate: Gate | None, planned: Iterable[AnyChange]) -> str:

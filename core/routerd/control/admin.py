@@ -1,6 +1,7 @@
 """The admin API: JSON over HTTP on a Unix socket that only root may open; never on TCP.
 
-The handlers only translate. What they show comes from an `AdminView`, which the daemon implements.
+The handlers only translate: `AdminView`, which the daemon implements, returns reports, and
+`wire` makes JSON of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol, cast
 
+import attrs
 from aiohttp import web
 
 from routerd.control.ports import (
@@ -21,6 +23,7 @@ from routerd.control.ports import (
     ActionDesk,
     Decision,
 )
+from routerd.control.wire import Document, to_document
 from routerd.errors import (
     ActionRefused,
     ConfigError,
@@ -30,56 +33,51 @@ from routerd.errors import (
     ProviderError,
     StoreError,
 )
+from routerd.model.audit import AuditEntry
 from routerd.model.claim import prefix
+from routerd.model.report.claims import ClaimDecision, ClaimList, ClaimReport, DecisionList
+from routerd.model.report.explanation import Explanation
+from routerd.model.report.plan import Plan
+from routerd.model.report.resources import ResourceList
+from routerd.model.report.status import Status
 from routerd.spi import ControlRoute, JSONValue
 
-Document = dict[str, JSONValue]
 CLAIM_UNKNOWN = "claim-unknown"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class AdminView(Protocol):
-    """What the daemon lets an administrator see and do."""
+    """The questions and commands that the daemon answers for an administrator."""
 
-    async def status(self) -> Document:
+    async def status(self) -> Status:
         """Return the whole status."""
-        ...
 
-    async def resources(self) -> list[JSONValue]:
+    async def resources(self) -> ResourceList:
         """Return every resource, as configured, with its status."""
-        ...
 
-    async def plan(self, file: Path | None = None) -> Document:
-        """Return what would be changed now, or if `file` were the configuration."""
-        ...
+    async def plan(self, file: Path | None = None) -> Plan:
+        """Return what the daemon would change, now or with `file` as its configuration."""
 
-    async def reload(self) -> Document:
+    async def reload(self) -> None:
         """Read the configuration file again; `ConfigError` leaves everything as it was."""
-        ...
 
     async def hurry(self) -> None:
-        """Forget backoff and try everything again at once."""
-        ...
+        """Drop all pauses and retry everything at once."""
 
-    async def claims(self) -> list[JSONValue]:
-        """Return every claim that a route reflector knows of, by name, whatever became of it."""
-        ...
+    async def claims(self) -> Sequence[ClaimReport]:
+        """Return every claim that this route reflector knows, by name, in every phase."""
 
-    async def decide(self, name: str, verb: Decision, reason: str) -> Document:
+    async def decide(self, name: str, verb: Decision, reason: str) -> ClaimDecision:
         """Approve, reject or revoke the claim of that name; `EnrollmentRefused` when there is none."""
-        ...
 
-    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
+    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
         """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
-        ...
 
     async def metrics(self) -> str:
-        """Return how the router does in the text format of Prometheus."""
-        ...
+        """Return the metrics in the text format of Prometheus."""
 
-    async def explain(self, target: IPv4Network) -> Document:
+    async def explain(self, target: IPv4Network) -> Explanation:
         """Return step by step where packets to an address go, and whether they get there."""
-        ...
 
 
 def admin_app(
@@ -91,25 +89,26 @@ def admin_app(
 ) -> web.Application:
     """Return the application; `plugins` are the routes of each plugin by its name.
 
-    `enrollment` are the routes of leaves, for who may open this socket, if this router admits any;
-    `actions` decides on changes of clouds.
+    `enrollment` are the routes of leaves, which root may use on this socket too, if this router
+    admits leaves; `actions` decides on changes of clouds.
     """
     app = web.Application(middlewares=[_errors], client_max_size=1 << 20)
     if enrollment is not None:
         app.add_subapp(PREFIX, enrollment)
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(await view.status())
+        return _answer(await view.status())
 
     async def resources(_: web.Request) -> web.Response:
-        return web.json_response({"items": await view.resources()})
+        return _answer(await view.resources())
 
     async def plan(request: web.Request) -> web.Response:
         file = request.query.get("file")
-        return web.json_response(await view.plan(Path(file) if file else None))
+        return _answer(await view.plan(Path(file) if file else None))
 
     async def reload(_: web.Request) -> web.Response:
-        return web.json_response(await view.reload())
+        await view.reload()
+        return web.json_response({"reloaded": True})
 
     async def hurry(_: web.Request) -> web.Response:
         await view.hurry()
@@ -123,7 +122,7 @@ def admin_app(
             target = prefix(request.query.get("address", "").strip())
         except ValueError as error:
             raise ConfigError.single("request", f"address: {error}") from error
-        return web.json_response(await view.explain(target))
+        return _answer(await view.explain(target))
 
     app.router.add_get("/v1/status", status)
     app.router.add_get("/v1/resources", resources)
@@ -143,30 +142,30 @@ def admin_app(
 
 
 def add_claim_routes(app: web.Application, view: AdminView) -> None:
-    """Add what a route reflector can be asked, and told, about claims."""
+    """Add the questions and commands about claims."""
 
     async def claims(_: web.Request) -> web.Response:
-        return web.json_response({"items": await view.claims()})
+        return _answer(ClaimList(items=tuple(await view.claims())))
 
     async def claim(request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = [each for each in await view.claims() if isinstance(each, dict) and _name_of(each) == name]
+        found = [each for each in await view.claims() if each.name == name]
         if not found:
             raise _unknown(name)
         # A claim that holds and its change that waits for approval have one name.
-        return web.json_response({**found[0], "waiting": found[1]} if len(found) > 1 else found[0])
+        return _answer(attrs.evolve(found[0], waiting=found[1] if len(found) > 1 else None))
 
     async def decide(request: web.Request) -> web.Response:
         reason = (await _body(request)).get("reason", "")
         if not isinstance(reason, str):
             raise ConfigError.single("request", "reason must be text")
         verb = cast("Decision", request.match_info["verb"])
-        return web.json_response(await view.decide(request.match_info["name"], verb, reason))
+        return _answer(await view.decide(request.match_info["name"], verb, reason))
 
     async def audit(request: web.Request) -> web.Response:
         limit = _limit(request, AUDIT_LIMIT, AUDIT_MOST)
         claim = request.query.get("claim") or None
-        return web.json_response({"items": await view.audit(limit=limit, claim=claim)})
+        return _answer(DecisionList(items=tuple(await view.audit(limit=limit, claim=claim))))
 
     app.router.add_get("/v1/claims", claims)
     app.router.add_get("/v1/claims/{name}", claim)
@@ -175,16 +174,14 @@ def add_claim_routes(app: web.Application, view: AdminView) -> None:
 
 
 def add_action_routes(app: web.Application, desk: ActionDesk) -> None:
-    """Add what can be asked, and decided, about changes of clouds."""
+    """Add the questions and commands about changes of clouds."""
 
     async def listing(request: web.Request) -> web.Response:
         limit = _limit(request, ACTIONS_LIMIT, ACTIONS_MOST)
-        return web.json_response(
-            await desk.listing(profile=request.query.get("profile") or None, limit=limit)
-        )
+        return _answer(await desk.listing(profile=request.query.get("profile") or None, limit=limit))
 
     async def show(request: web.Request) -> web.Response:
-        return web.json_response(await desk.show(request.match_info["action"]))
+        return _answer(await desk.show(request.match_info["action"]))
 
     async def approve(request: web.Request) -> web.Response:
         body = await _body(request)
@@ -195,15 +192,13 @@ def add_action_routes(app: web.Application, desk: ActionDesk) -> None:
             raise ConfigError.single("request", "all must be true or false, and profile a name")
         if bool(ids) == every:
             raise ConfigError.single("request", "give ids or all")
-        return web.json_response(
-            await desk.approve(cast("list[str]", ids), every=every, profile=profile or None)
-        )
+        return _answer(await desk.approve(cast("list[str]", ids), every=every, profile=profile or None))
 
     async def undo(request: web.Request) -> web.Response:
         number = (await _body(request)).get("number")
         if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 1 << 63:
             raise ConfigError.single("request", "number must be that of an entry of the journal")
-        return web.json_response(await desk.undo(number))
+        return _answer(await desk.undo(number))
 
     app.router.add_get("/v1/actions", listing)
     app.router.add_get("/v1/actions/{action}", show)
@@ -218,13 +213,12 @@ def _limit(request: web.Request, usual: int, most: int) -> int:
     return int(text)
 
 
-def _name_of(document: Document) -> JSONValue:
-    metadata = document.get("metadata")
-    return metadata.get("name") if isinstance(metadata, dict) else None
+def _answer(report: object) -> web.Response:
+    return web.json_response(to_document(report))
 
 
 def _unknown(name: str) -> EnrollmentRefused:
-    return EnrollmentRefused(CLAIM_UNKNOWN, f"no claim {name} is known here; `routerd enroll list` has all")
+    return EnrollmentRefused(CLAIM_UNKNOWN, f"claim {name}: not known here; see `routerd enroll list`")
 
 
 async def _body(request: web.Request) -> Document:
@@ -279,5 +273,7 @@ async def serve_admin(app: web.Application, path: Path) -> web.AppRunner:
         path.chmod(0o600)
     except OSError as error:
         await runner.cleanup()
-        raise ControlError(f"admin socket {path}: {error.strerror}; use --run-dir") from error
+        raise ControlError(
+            f"admin socket {path}: cannot be opened; {error.strerror}; name another directory with --run-dir"
+        ) from error
     return runner

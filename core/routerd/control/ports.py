@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionUndo
 from routerd.spi import JSONValue
 
 API_VERSION = "control.routerd.net/v1alpha1"
@@ -67,7 +68,6 @@ class AdmissionDesk(Protocol):
 
         A claim that waits for somebody's approval is refused with `approval-pending` until then.
         """
-        ...
 
     async def topology(
         self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
@@ -77,11 +77,9 @@ class AdmissionDesk(Protocol):
         `digest` is the claim's as the leaf computed it, empty when it sent none; without it the
         proof is to come from the address that submitted the claim.
         """
-        ...
 
     async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End a claim for good."""
-        ...
 
 
 class ActionDesk(Protocol):
@@ -90,20 +88,14 @@ class ActionDesk(Protocol):
     `StoreError` means that nothing was decided, because it could not be written down.
     """
 
-    async def listing(self, *, profile: str | None, limit: int) -> dict[str, JSONValue]:
+    async def listing(self, *, profile: str | None, limit: int) -> ActionList:
         """Return what is not made yet, and the `limit` latest that were made; of one profile or of all."""
-        ...
 
-    async def show(self, action: str) -> dict[str, JSONValue]:
+    async def show(self, action: str) -> ActionDetails:
         """Return everything about one change, by the id of what waits or the number of what was made."""
-        ...
 
-    async def approve(
-        self, actions: Sequence[str], *, every: bool, profile: str | None
-    ) -> dict[str, JSONValue]:
+    async def approve(self, actions: Sequence[str], *, every: bool, profile: str | None) -> ActionApproval:
         """Approve changes by id, or with `every` all that wait: all of it or nothing."""
-        ...
 
-    async def undo(self, number: int) -> dict[str, JSONValue]:
+    async def undo(self, number: int) -> ActionUndo:
         """Put back what was there before a change that was made."""
-        ...

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from secrets import token_hex
-from typing import Literal, Protocol
+from typing import Protocol
 
 import attrs
 
@@ -22,12 +22,13 @@ from routerd.errors import ConfigError, ControlError, PermanentError, ProviderEr
 from routerd.leaf.endpoint_state import PENDING, Acceptance
 from routerd.model.claim import Claim, Topology
 from routerd.model.intent import Named
+from routerd.model.moment import exact_text, second_text
+from routerd.model.report.phases import MembershipPhase
+from routerd.model.report.status import Membership, MembershipEndpoint
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
 from routerd.spi import Clock, Enrollment, Logger
 from routerd.spi.backoff import doubled
 from routerd.store import Store
-
-Phase = Literal["Pending", "Ready", "Degraded", "Backoff"]
 
 SIGN_AGAIN = (
     *("claim-expired", "join-nonce-used", "join-timestamp-not-newer"),
@@ -57,27 +58,6 @@ class ReflectorClient(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class EnrollerStatus:
-    """How the enrollment stands. `endpoints` are in the order of the file.
-
-    `ends` is when the first of the reflectors that accepted the claim drops it, if nothing renews
-    it; `warning` says so when that is near and should not be.
-    """
-
-    phase: Phase
-    reason: str
-    message: str
-    claim_ref: str
-    claim_digest: str = ""
-    endpoints: tuple[Acceptance, ...] = ()
-    reflectors: int = 0
-    last_success: datetime | None = None
-    next_attempt: datetime | None = None
-    ends: datetime | None = None
-    warning: str = ""
-
-
 class Enroller:
     """Runs one `SAMEnrollmentClient`. `run` never ends; `status` may be read at any time.
 
@@ -102,6 +82,7 @@ class Enroller:
         nonce: Callable[[], str] = lambda: token_hex(16),
     ) -> None:
         self.name = client.name
+        self._name = client.ref
         self._spec = client.spec
         self._claim = claim
         self._store = store
@@ -127,21 +108,32 @@ class Enroller:
         socket = (f"unix:{self._spec.rr_socket}",) if self._spec.rr_socket is not None else ()
         targets = dict.fromkeys((*socket, *self._spec.bootstrap_endpoints))
         self._endpoints = {target: Acceptance(target=target) for target in targets}
-        self._shown: EnrollerStatus | None = None
+        self._shown: Membership | None = None
 
     # --- what others see ---------------------------------------------------------------------------
 
     @property
-    def status(self) -> EnrollerStatus:
+    def status(self) -> Membership:
         """Return how the enrollment stands."""
         phase, reason, message = self._judgement()
-        return EnrollerStatus(
+        return Membership(
+            name=self._name,
             phase=phase,
             reason=reason,
             message=message,
-            claim_ref=self._claim.ref,
+            claim=self._claim.ref,
             claim_digest=self._digest,
-            endpoints=tuple(self._endpoints.values()),
+            endpoints=tuple(
+                MembershipEndpoint(
+                    target=each.target,
+                    accepted=each.holds(self._digest),
+                    until=each.until,
+                    failures=each.failures,
+                    reason=each.reason,
+                    error=each.error,
+                )
+                for each in self._endpoints.values()
+            ),
             reflectors=len(self._topology.reflectors) if self._topology is not None else 0,
             last_success=self._last_success,
             next_attempt=self._moment(self._next_at),
@@ -399,7 +391,7 @@ class Enroller:
         if known is None or (status.phase, status.message) != (known.phase, known.message):
             self._on_change()
         if status.warning and (known is None or not known.warning):
-            self._log.warning("claim.ends", claim=status.claim_ref, text=status.warning)
+            self._log.warning("claim.ends", claim=status.claim, text=status.warning)
 
     def _ends(self) -> datetime | None:
         ends = [each.until for each in self._endpoints.values() if each.holds(self._digest)]
@@ -423,14 +415,14 @@ class Enroller:
             else "nothing here can renew it: sign it again with a new joinNonce and joinTimestamp "
             "(routerd enroll sign), or give this client joinTokenFrom"
         )
-        return f"{claim.ref} ends at {end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}: {remedy}"
+        return f"{claim.ref} ends at {second_text(end)}: {remedy}"
 
-    def _judgement(self) -> tuple[Phase, str, str]:
+    def _judgement(self) -> tuple[MembershipPhase, str, str]:
         endpoints = list(self._endpoints.values())
         failing = [endpoint for endpoint in endpoints if endpoint.failures]
         accepted = [endpoint for endpoint in endpoints if endpoint.holds(self._digest)]
         if self._trouble:
-            phase: Phase = "Degraded" if self._topology is not None else "Backoff"
+            phase: MembershipPhase = "Degraded" if self._topology is not None else "Backoff"
             return phase, self._trouble_reason, self._trouble
         if failing:
             held = self._topology is not None or (accepted and not self._rr_set)
@@ -457,4 +449,4 @@ def _stamp(now: datetime, earlier: Claim | None) -> str:
     if earlier is not None and earlier.join_timestamp:
         last = datetime.fromisoformat(earlier.join_timestamp)
         moment = max(moment, last + timedelta(microseconds=1))
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return exact_text(moment)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import attrs
 
-from routerd.leaf.endpoint_state import Acceptance
 from routerd.leaf.enroller import Enroller
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
+from routerd.model.report.status import Membership
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.process.supervisor import Supervisor
-from routerd.spi import Clock, Enrollment, JSONValue, Logger
+from routerd.spi import Clock, Enrollment, Logger
 from routerd.store import Store
 
 PATIENCE = 10.0
@@ -133,30 +132,13 @@ class Memberships:
             if (status := member.enroller.status).warning
         ]
 
-    def document(self) -> list[JSONValue]:
-        """Return how every membership stands, for the status."""
-        waiting: list[JSONValue] = [
-            {"name": _ref(name), "phase": "Pending", "reason": "Stuck", "message": _STUCK, "endpoints": []}
+    def report(self) -> tuple[Membership, ...]:
+        """Return every membership, for the status."""
+        stuck = (
+            Membership(name=_ref(name), phase="Pending", reason="Stuck", message=_STUCK)
             for name in sorted(self._stuck)
-        ]
-        return waiting + [self._describe(member) for member in self._members.values()]
-
-    def _describe(self, member: _Member) -> JSONValue:
-        status = member.enroller.status
-        return {
-            "name": member.client.ref,
-            "phase": status.phase,
-            "reason": status.reason,
-            "message": status.message,
-            "claim": status.claim_ref,
-            "claimDigest": status.claim_digest,
-            "reflectors": status.reflectors,
-            "lastSuccess": _stamp(status.last_success),
-            "nextAttempt": _stamp(status.next_attempt),
-            "ends": _stamp(status.ends),
-            "warning": status.warning,
-            "endpoints": [_endpoint(each, status.claim_digest) for each in status.endpoints],
-        }
+        )
+        return (*stuck, *(member.enroller.status for member in self._members.values()))
 
 
 def _task(name: str) -> str:
@@ -174,18 +156,3 @@ def _wanted(intent: Intent) -> list[tuple[str, tuple[Named[SAMEnrollmentClientSp
         if claim is not None:
             found.append((client.name, (client, claim_from_spec(claim.name, claim.spec))))
     return found
-
-
-def _endpoint(endpoint: Acceptance, digest: str) -> JSONValue:
-    return {
-        "target": endpoint.target,
-        "accepted": endpoint.holds(digest),
-        "until": _stamp(endpoint.until),
-        "failures": endpoint.failures,
-        "reason": endpoint.reason,
-        "error": endpoint.error,
-    }
-
-
-def _stamp(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

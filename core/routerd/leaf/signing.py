@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from secrets import token_hex
 from typing import cast
 
@@ -11,6 +11,7 @@ import attrs
 from routerd.errors import ConfigError, PluginError
 from routerd.model.claim import Claim, bare_name
 from routerd.model.intent import Intent, Named
+from routerd.model.moment import exact_text
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.plugins.check import Prepared
@@ -57,7 +58,7 @@ def stamped(claim: Claim, now: datetime) -> Claim:
     return attrs.evolve(
         claim,
         join_nonce=claim.join_nonce.strip() or token_hex(16),
-        join_timestamp=claim.join_timestamp.strip() or now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        join_timestamp=claim.join_timestamp.strip() or exact_text(now),
     )
 
 

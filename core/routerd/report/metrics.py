@@ -1,34 +1,35 @@
-"""The status and the claims as metrics for Prometheus; nothing is measured that the status has not.
+"""The status and the claims as metrics for Prometheus; every measure is a field of the status.
 
-The library is imported when somebody asks for metrics, not before: most daemons are never scraped.
+The first request for metrics imports the library: most daemons are never scraped.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from routerd.spi import JSONValue
+from routerd.model.report.claims import ClaimReport
+from routerd.model.report.status import SessionStatus, Status
+from routerd.model.tunnel import TunnelState
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-Document = Mapping[str, JSONValue]
-
 SESSION_STATES = ("idle", "connect", "active", "opensent", "openconfirm", "established")
 
 
-def exposition(status: Document, claims: Sequence[JSONValue], *, now: datetime) -> str:
-    """Return the text format. `status` is that of the admin API, `claims` those of `/v1/claims`."""
+def exposition(status: Status, claims: Sequence[ClaimReport], *, now: datetime) -> str:
+    """Return the text format."""
     from prometheus_client import CollectorRegistry, generate_latest  # noqa: PLC0415 - only when asked
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Measured(status=status, claims=tuple(_objects(claims)), now=now))
+    registry.register(_Measured(status=status, claims=tuple(claims), now=now))
     return generate_latest(registry).decode()
 
 
@@ -36,8 +37,8 @@ def exposition(status: Document, claims: Sequence[JSONValue], *, now: datetime) 
 class _Measured:
     """A collector of `prometheus_client` over one moment; a registry keeps it as a key."""
 
-    status: Document
-    claims: tuple[Document, ...]
+    status: Status
+    claims: tuple[ClaimReport, ...]
     now: datetime
 
     def collect(self) -> Iterator[Metric]:
@@ -45,12 +46,12 @@ class _Measured:
         yield _info(
             "routerd_build",
             "Version of routerd and the name of the router.",
-            {"version": _text(self.status, "version"), "node": _text(self.status, "node")},
+            {"version": self.status.version, "node": self.status.node},
         )
-        ready = 1.0 if self.status.get("phase") == "Ready" else 0.0
+        ready = 1.0 if self.status.phase == "Ready" else 0.0
         yield _gauge("routerd_ready", "Whether everything is as the file says.", (), [((), ready)])
-        reasons = _list(self.status, "reasons")
-        yield _gauge("routerd_not_ready_reasons", "Reasons not to be ready.", (), [((), len(reasons))])
+        reasons = len(self.status.reasons)
+        yield _gauge("routerd_not_ready_reasons", "Reasons not to be ready.", (), [((), reasons)])
         yield from self._of_claims()
         yield from self._of_enrollment()
         yield from self._of_sessions()
@@ -60,14 +61,14 @@ class _Measured:
         yield from self._of_peers()
 
     def _of_claims(self) -> Iterator[Metric]:
-        counts = Counter((_claim_phase(each), _policy(each)) for each in self.claims)
+        counts = Counter((each.status.phase, _policy(each)) for each in self.claims)
         yield _gauge(
             "routerd_claims", "Claims that a route reflector knows of.", ("state", "policy"), counts.items()
         )
         ends = [
-            ((_claim_name(each), _leaf(each)), self._left(_object(each, "status").get("expiresAt")))
+            ((each.name, each.status.leaf_id), self._left(each.status.expires_at))
             for each in self.claims
-            if _claim_phase(each) == "Approved"
+            if each.status.phase == "Approved"
         ]
         yield _gauge(
             "routerd_claim_expires_seconds", "Seconds until an approved claim ends.", ("claim", "leaf"), ends
@@ -76,13 +77,10 @@ class _Measured:
     def _of_enrollment(self) -> Iterator[Metric]:
         accepted: list[tuple[tuple[str, ...], float]] = []
         remaining: list[tuple[tuple[str, ...], float]] = []
-        for client in _objects(_list(self.status, "enrollment")):
-            name = _text(client, "name").rpartition("/")[2]
-            ends = []
-            for endpoint in _objects(_list(client, "endpoints")):
-                holds = endpoint.get("accepted") is True
-                accepted.append(((name, _text(endpoint, "target")), 1.0 if holds else 0.0))
-                ends += [self._left(endpoint.get("until"))] if holds else []
+        for client in self.status.enrollment:
+            name = client.name.rpartition("/")[2]
+            accepted += [((name, each.target), float(each.accepted)) for each in client.endpoints]
+            ends = [self._left(each.until) for each in client.endpoints if each.accepted]
             remaining.append(((name,), min(ends, default=0.0)))
         yield _gauge(
             "routerd_enrollment_endpoint_accepted",
@@ -98,9 +96,9 @@ class _Measured:
         )
 
     def _of_sessions(self) -> Iterator[Metric]:
-        sessions = _objects(_list(self.status, "sessions"))
+        sessions = self.status.sessions
         counts = Counter(dict.fromkeys(SESSION_STATES, 0))
-        counts.update(_text(each, "state").lower() for each in sessions)
+        counts.update(each.state.lower() for each in sessions)
         yield _gauge(
             "routerd_bgp_sessions",
             "BGP sessions by state.",
@@ -108,17 +106,17 @@ class _Measured:
             [((state,), count) for state, count in counts.items()],
         )
         labels = ("neighbour", "leaf")
-        for field, words in (
-            ("received", "Prefixes that a neighbour announces."),
-            ("accepted", "Prefixes of a neighbour that the policy lets in."),
-            ("advertised", "Prefixes that are announced to a neighbour."),
+        for name, words, measure in (
+            ("received", "Prefixes that a neighbour announces.", attrgetter("received")),
+            ("accepted", "Prefixes of a neighbour that the policy lets in.", attrgetter("accepted")),
+            ("advertised", "Prefixes that are announced to a neighbour.", attrgetter("advertised")),
         ):
-            samples = [(_neighbour(each), _number(each, field)) for each in sessions]
-            yield _gauge(f"routerd_bgp_{field}_prefixes", words, labels, samples)
+            samples = [(_neighbour(each), measure(each)) for each in sessions]
+            yield _gauge(f"routerd_bgp_{name}_prefixes", words, labels, samples)
         rejected = [
-            ((*_neighbour(each), reason), _number(_object(each, "rejected"), reason))
+            ((*_neighbour(each), reason), count)
             for each in sessions
-            for reason in _object(each, "rejected")
+            for reason, count in each.rejected.items()
         ]
         yield _gauge(
             "routerd_bgp_rejected_prefixes",
@@ -128,28 +126,31 @@ class _Measured:
         )
 
     def _of_routes(self) -> Iterator[Metric]:
-        routes = _objects(_list(self.status, "routes"))
-        installed = sum(each.get("installed") is True for each in routes)
+        routes = self.status.routes
+        installed = sum(each.installed for each in routes)
         yield _gauge("routerd_routes_learned", "Routes that were learned.", (), [((), len(routes))])
         yield _gauge("routerd_routes_installed", "Routes learned and installed.", (), [((), installed)])
 
     def _of_tables(self) -> Iterator[Metric]:
-        tables = _objects(_list(self.status, "tables"))
-        for name, field, words in (
-            ("desired", "desired", "Objects that a table should hold."),
-            ("in_sync", "inSync", "Objects of a table that are as they should be."),
-        ):
-            samples = [((_text(each, "name"),), _number(each, field)) for each in tables]
-            yield _gauge(f"routerd_table_{name}_objects", words, ("table",), samples)
-        pending = [((_text(each, "name"),), len(_list(each, "pending"))) for each in tables]
+        tables = self.status.tables
+        desired = [((each.name,), each.desired) for each in tables]
         yield _gauge(
-            "routerd_table_pending_changes", "Changes that failed and are tried again.", ("table",), pending
+            "routerd_table_desired_objects", "Objects that a table should hold.", ("table",), desired
+        )
+        in_sync = [((each.name,), each.in_sync) for each in tables]
+        yield _gauge("routerd_table_in_sync_objects", "Objects of a table that match.", ("table",), in_sync)
+        pending = [((each.name,), len(each.pending)) for each in tables]
+        yield _gauge(
+            "routerd_table_pending_changes",
+            "Changes that failed and that routerd will retry.",
+            ("table",),
+            pending,
         )
         planned = Counter(
-            (_text(each, "name"), _text(_object(change, "action"), "state"))
+            (each.name, change.action.state)
             for each in tables
-            for change in _objects(_list(each, "planned"))
-            if "action" in change
+            for change in each.planned
+            if change.action is not None
         )
         yield _gauge(
             "routerd_table_planned_changes",
@@ -159,29 +160,28 @@ class _Measured:
         )
 
     def _of_tunnels(self) -> Iterator[Metric]:
-        tunnels = _objects(_list(self.status, "tunnels"))
+        tunnels = self.status.tunnels
         labels = ("link", "backend")
-        up = [(_link(each), 1.0 if each.get("up") is True else 0.0) for each in tunnels]
+        up = [(_link(each), float(each.up)) for each in tunnels]
         yield _gauge("routerd_tunnel_up", "Whether a tunnel's device is up.", labels, up)
-        for name, field in (("receive", "rxBytes"), ("transmit", "txBytes")):
-            samples = [(_link(each), _number(each, field)) for each in tunnels]
-            yield _counter(f"routerd_tunnel_{name}_bytes", f"Bytes of a tunnel, {name}.", labels, samples)
+        received = [(_link(each), each.rx_bytes) for each in tunnels]
+        yield _counter("routerd_tunnel_receive_bytes", "Bytes of a tunnel, receive.", labels, received)
+        sent = [(_link(each), each.tx_bytes) for each in tunnels]
+        yield _counter("routerd_tunnel_transmit_bytes", "Bytes of a tunnel, transmit.", labels, sent)
 
     def _of_peers(self) -> Iterator[Metric]:
         labels = ("link", "public_key")
         ages = [
-            ((_text(each, "link"), _text(each, "publicKey")), _number(each, "handshakeAge"))
-            for each in _objects(_list(self.status, "wireguard"))
-            if each.get("handshakeAge") is not None
+            ((each.link, each.public_key), each.handshake_age)
+            for each in self.status.wireguard
+            if each.handshake_age is not None
         ]
         words = "Seconds since the last handshake of a WireGuard peer; above 180 it is dead."
         yield _gauge("routerd_wireguard_handshake_age_seconds", words, labels, ages)
 
-    def _left(self, end: JSONValue) -> float:
-        """Return the seconds until a time of a document, not below 0; endless when it has none."""
-        if not isinstance(end, str):
-            return inf
-        return max(0.0, (datetime.fromisoformat(end) - self.now).total_seconds())
+    def _left(self, end: datetime | None) -> float:
+        """Return the seconds until `end`, not below 0; infinite where there is no end."""
+        return inf if end is None else max(0.0, (end - self.now).total_seconds())
 
 
 # --- the library's families -------------------------------------------------------------------------
@@ -213,52 +213,13 @@ def _info(name: str, words: str, values: dict[str, str]) -> Metric:
     return InfoMetricFamily(name, words, value=values)
 
 
-# --- reading documents ------------------------------------------------------------------------------
+def _policy(claim: ClaimReport) -> str:
+    return claim.status.policy.rpartition("/")[2]
 
 
-def _object(document: Document, key: str) -> Document:
-    value = document.get(key)
-    return value if isinstance(value, dict) else {}
+def _neighbour(session: SessionStatus) -> tuple[str, str]:
+    return str(session.neighbour), session.leaf
 
 
-def _list(document: Document, key: str) -> Sequence[JSONValue]:
-    value = document.get(key)
-    return value if isinstance(value, list) else []
-
-
-def _objects(values: Sequence[JSONValue]) -> list[Document]:
-    return [value for value in values if isinstance(value, dict)]
-
-
-def _text(document: Document, key: str) -> str:
-    value = document.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _number(document: Document, key: str) -> float:
-    value = document.get(key)
-    return float(value) if isinstance(value, (int, float)) else 0.0
-
-
-def _claim_name(claim: Document) -> str:
-    return _text(_object(claim, "metadata"), "name")
-
-
-def _claim_phase(claim: Document) -> str:
-    return _text(_object(claim, "status"), "phase") or "Unknown"
-
-
-def _leaf(claim: Document) -> str:
-    return _text(_object(claim, "spec"), "leafID").strip()
-
-
-def _policy(claim: Document) -> str:
-    return _text(_object(claim, "spec"), "policyRef").strip().rpartition("/")[2]
-
-
-def _neighbour(session: Document) -> tuple[str, str]:
-    return _text(session, "neighbour"), _text(session, "leaf")
-
-
-def _link(tunnel: Document) -> tuple[str, str]:
-    return _text(tunnel, "link"), _text(tunnel, "backend")
+def _link(tunnel: TunnelState) -> tuple[str, str]:
+    return tunnel.link, tunnel.backend

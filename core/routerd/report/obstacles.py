@@ -1,7 +1,7 @@
-"""What stands in the way of overlay traffic on this host and is not ours to change.
+"""Settings of this host that block overlay traffic and that routerd may not change.
 
-routerd changes what is its own and what the file names; the rest of the host belongs to somebody
-else, who may have reasons. So these are said, in the status and in the log, and left as they are.
+routerd changes its own objects and those that the file names; the rest of the host has another
+owner, who may have reasons. So status and log name these settings, and routerd leaves them alone.
 """
 
 from __future__ import annotations
@@ -24,24 +24,23 @@ _FORWARD = "net.ipv4.ip_forward"
 
 
 class Filters(Protocol):
-    """What the packet filters' table says of them."""
+    """The packet filters, as their table knows them."""
 
     @property
     def closed(self) -> tuple[str, ...]:
-        """Return the chains that drop by policy and in which no openings of ours are made."""
-        ...
+        """Return the chains that drop by policy and that routerd does not open."""
 
 
 @attrs.frozen(kw_only=True)
 class Obstacle:
-    """An obstacle in words, and the device that it is about, if it is about one."""
+    """An obstacle in words, and its device if it has one."""
 
     text: str
     link: LinkName | None = None
 
 
 class Obstacles:
-    """Looks for obstacles; changes nothing."""
+    """Finds obstacles; changes nothing."""
 
     def __init__(self, kernel: Kernel, filters: Filters, *, root: Path = Path("/proc/sys")) -> None:
         self._kernel = kernel
@@ -49,15 +48,15 @@ class Obstacles:
         self._root = root
 
     async def find(self, desired: Desired) -> tuple[Obstacle, ...]:
-        """Return what is in the way of the tunnels that are desired; nothing where there are none."""
+        """Return the obstacles of the desired tunnels; nothing where no tunnel is desired."""
         if not any(table.values for name, table in desired.tables.items() if name.startswith("tunnels/")):
             return ()
         found = [*await self._strict(), *self._closed()]
         if await asyncio.to_thread(self._forwards_nothing, desired):
             found.append(
                 Obstacle(
-                    text=f"this host forwards nothing ({_FORWARD} is 0); to route between tunnels and other"
-                    " devices, add a SysctlProfile with profile router-linux"
+                    text=f"this host: {_FORWARD} is 0; it does not forward between tunnels and other devices;"
+                    " add a SysctlProfile with profile router-linux"
                 )
             )
         return tuple(found)
@@ -69,22 +68,22 @@ class Obstacles:
         try:
             links = await self._kernel.links()
         except ProviderError:
-            return []  # the tables need the same answer and say that there is none
+            return []  # the tables need the same answer and report that there is none
         return [
             Obstacle(text=_text(each), link=each.link)
             for each in strict
             if (link := links.get(each.link)) is not None
             and link.name != _LOOPBACK
             and link.up
-            # A device without an address is a port of another one, or nobody's way to anywhere.
+            # A device without an address is a port of another device, or has no traffic.
             and (link.addresses or link.owner is not None)
         ]
 
     def _closed(self) -> Iterator[Obstacle]:
         for chain in self._filters.closed:
             yield Obstacle(
-                text=f"{chain} drops by its policy what no rule of it lets pass, and routerd makes openings"
-                " for input and forward alone; let pass there what the tunnels send and receive"
+                text=f"{chain}: has policy drop and no rule for tunnel traffic; routerd opens input and"
+                " forward chains only; add a rule there"
             )
 
     def _forwards_nothing(self, desired: Desired) -> bool:
@@ -99,7 +98,7 @@ class Obstacles:
 def _text(strict: StrictLink) -> str:
     why = f"{strict.setting} is 1{', which makes every device strict' if strict.by_all else ''}"
     return (
-        f"{strict.link}: reverse path filtering is strict ({why}), so what comes in there from an address"
-        " to which another device leads is dropped; to make it loose, add a Sysctl"
+        f"{strict.link}: reverse path filtering is strict ({why}); the kernel drops packets that arrive here"
+        " from an address behind another device; to make it loose, add a Sysctl"
         f' with key net.ipv4.conf.{strict.link}.rp_filter and value "2"'
     )

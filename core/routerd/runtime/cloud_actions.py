@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import cast
 
+import attrs
+
 from routerd.clouds.action_list import (
     Present,
     Wanted,
@@ -26,14 +28,13 @@ from routerd.clouds.undo import undoing
 from routerd.clouds.words import deed_of, key_of
 from routerd.errors import ActionRefused, ProviderError
 from routerd.model.change import Change
+from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionText, ActionUndo
 from routerd.reconcile.guard import content_of, guarded
 from routerd.reconcile.loop import Binding
 from routerd.runtime.router import Router
-from routerd.spi import Clock, JSONValue, Logger
+from routerd.spi import Clock, Logger
 from routerd.store import Approval, Hold, JournalBook, JournalEntry
 from routerd.store.codec import to_json
-
-Document = dict[str, JSONValue]
 
 
 class Actions:
@@ -45,17 +46,17 @@ class Actions:
         self._clock = clock
         self._log = log
 
-    async def listing(self, *, profile: str | None, limit: int) -> Document:
-        """Return what is not made yet and the latest of the journal, oldest first."""
+    async def listing(self, *, profile: str | None, limit: int) -> ActionList:
+        """Return the open changes and the latest of the journal, oldest first."""
         found = await asyncio.to_thread(listed, self._journal, self._present(), profile=profile, limit=limit)
-        return {**found, "notes": cast("JSONValue", list(self._notes(profile)))}
+        return attrs.evolve(found, notes=tuple(self._notes(profile)))
 
-    async def show(self, action: str) -> Document:
+    async def show(self, action: str) -> ActionDetails:
         """Return everything about one action; `ActionRefused` when there is none."""
         return await asyncio.to_thread(shown, self._journal, action, self._present())
 
-    async def approve(self, actions: Sequence[str], *, every: bool, profile: str | None) -> Document:
-        """Approve changes by their ids, or all that wait; release what is held by its id.
+    async def approve(self, actions: Sequence[str], *, every: bool, profile: str | None) -> ActionApproval:
+        """Approve changes by their ids, or all that wait; release held keys by their ids.
 
         All of it or, with an `ActionRefused`, nothing.
         """
@@ -92,28 +93,28 @@ class Actions:
         for event, found in (("cloud.approved", texts), ("cloud.released", left)):
             for action, text in found.items():
                 self._log.info(event, action=action, change=text)
-        return {
-            "approved": [{"id": action, "text": text} for action, text in texts.items()],
-            "released": [{"id": action, "text": text} for action, text in left.items()],
-        }
+        return ActionApproval(
+            approved=tuple(ActionText(id=action, text=text) for action, text in texts.items()),
+            released=tuple(ActionText(id=action, text=text) for action, text in left.items()),
+        )
 
-    async def undo(self, number: int) -> Document:
-        """Put back what was there before an entry, hold its key, and return the new entry.
+    async def undo(self, number: int) -> ActionUndo:
+        """Restore the value before an entry, hold its key, and return the new entry.
 
-        `ActionRefused` says what is there and why nothing was done, or that it failed.
+        `ActionRefused` says what is there and why nothing was done, or that the undo failed.
         """
         entry = await asyncio.to_thread(self._journal.entry, number)
         if entry is None:
-            raise ActionRefused(f"the journal has no entry {number}; `routerd actions list` has the latest")
+            raise ActionRefused(f"entry {number}: not in the journal; see `routerd actions list`")
         name = f"{entry.table}/{entry.scope}"
         if name not in self._router.gates():
             why = self._router.knowledge.waiting.get(f"fabric/{entry.scope}", "the file has no such profile")
-            raise ActionRefused(f"profile {entry.scope} is not at hand, so nothing was done: {why}")
+            raise ActionRefused(f"profile {entry.scope}: not available; {why}; nothing was done")
         async with self._router.loop.exclusive(name) as binding:
             change, made = await self._undo(binding, entry)
         deed = deed_of(entry.scope, entry.table, change)
         self._log.info("cloud.undone", entry=number, by=made, change=deed.text)
-        return {"undone": number, "number": made, "text": deed.text, "held": entry.undoes is None}
+        return ActionUndo(undone=number, number=made, text=deed.text, held=entry.undoes is None)
 
     # --- how ---------------------------------------------------------------------------------------
 
@@ -123,7 +124,7 @@ class Actions:
             async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
                 observed = content_of(await table.observe())
         except ProviderError as error:
-            raise ActionRefused(f"nothing was done: {binding.name} cannot be read: {error}") from error
+            raise ActionRefused(f"{binding.name}: cannot be read; {error}; nothing was done") from error
         history = await asyncio.to_thread(self._journal.of_key, entry.scope, entry.table, entry.key)
         present = next((value for key, value in observed.items() if str(key) == entry.key), None)
         change = undoing(entry, history, present, table.agrees)
@@ -131,8 +132,8 @@ class Actions:
             async with guarded(self._log, table=binding.name, call="apply", deadline=binding.deadline):
                 return change, await table.undo(change, undoes=entry.number)
         except ProviderError as error:
-            doubt = "; it may have happened all the same" if error.retryable else ""
-            raise ActionRefused(f"entry {entry.number} was not undone: {error}{doubt}") from error
+            doubt = "; the cloud may have made the change; see its console" if error.retryable else ""
+            raise ActionRefused(f"entry {entry.number}: not undone; {error}{doubt}") from error
 
     def _present(self) -> Present:
         reports = self._router.loop.reports()
@@ -159,11 +160,11 @@ class Actions:
         reports = self._router.loop.reports()
         for name, text in sorted(self._router.knowledge.waiting.items()):
             if name.startswith("fabric/") and profile in (None, name.removeprefix("fabric/")):
-                yield f"{name.removeprefix('fabric/')}: not known yet what is wanted: {text}"
+                yield f"{name.removeprefix('fabric/')}: the wanted changes are not known yet; {text}"
         for name, gate in sorted(self._router.gates().items()):
             report = reports.get(name)
             if report is not None and not report.readable and profile in (None, gate.scope):
-                yield f"{name}: cannot be read, so this may be out of date: {report.error}"
+                yield f"{name}: cannot be read, so this list may be out of date; {report.error}"
 
     def _approval(self, wanted: Wanted) -> Approval:
         change: Change[object, object] = wanted.change
@@ -197,14 +198,14 @@ def _hold_of(action: str, wanted: Wanted | None, holds: Sequence[Hold]) -> Hold 
 def _check(typed: str, gate: Gate) -> None:
     if gate.mode == "plan":
         raise ActionRefused(
-            f"change {typed} is only planned, because profile {gate.scope} is in mode plan; nothing was "
-            "approved; set mode: approve or auto in the file and restart routerd"
+            f"change {typed}: only planned; profile {gate.scope} is in mode plan; nothing was approved; "
+            "set mode: approve or auto in the file and restart routerd"
         )
 
 
 def _not_there(typed: str) -> ActionRefused:
     if is_number(typed.strip()):
-        return ActionRefused(f"{typed} is an entry of the journal: it can be undone, not approved")
+        return ActionRefused(f"{typed}: an entry of the journal; it can be undone, not approved")
     refusal = unknown(typed)
     return ActionRefused(f"{refusal}; nothing was approved")
 
@@ -218,5 +219,5 @@ def _text(wanted: Wanted) -> str:
 
 
 def _held_text(hold: Hold) -> str:
-    """Return what is held as a person writes it, also one that this routerd cannot read."""
+    """Return a held key as a person writes it, also one that this routerd cannot read."""
     return f"{hold.scope} {key_of(hold.table, hold.key_value)}"

@@ -13,19 +13,19 @@ from routerd.errors import ProviderError, StoreError
 from routerd.leaf.memberships import Memberships
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
+from routerd.model.report.plan import Plan
 from routerd.plugins.check import Prepared
 from routerd.process.log import Log
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
-from routerd.report.status import ask_live, planned_document, reasons
+from routerd.report.live import ask_live
+from routerd.report.plan import plan_of
+from routerd.report.reasons import reasons
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.invocation import Command
 from routerd.runtime.router import Router
-from routerd.spi import JSONValue
 from routerd.store import JournalEntry, Store
-
-Document = dict[str, JSONValue]
 
 START_SECONDS = 30.0
 """Maximum seconds that a single run waits for its providers."""
@@ -41,11 +41,11 @@ class Removed:
     failed: tuple[str, ...]
 
 
-async def plan_offline(prepared: Prepared, command: Command, log: Log) -> Document:
+async def plan_offline(prepared: Prepared, command: Command, log: Log) -> Plan:
     """Return the changes that a daemon would make, without making any."""
     async with _brought_up(prepared, command, log, read_only=True) as assembly:
         assembly.router.knowledge.own_claims = await asyncio.to_thread(assembly.store.own_claims)
-        return planned_document(assembly.router, await assembly.router.plan())
+        return plan_of(assembly.router, await assembly.router.plan())
 
 
 async def apply_once(command: Command, log: Log, *, deadline: float) -> list[str]:

@@ -13,14 +13,15 @@ from typing import TypeVar
 
 import attrs
 
+from routerd.model.audit import AuditEntry
 from routerd.model.claim import AdmittedClaim
+from routerd.model.moment import exact_text
 from routerd.spi import JSONValue
 from routerd.store.access import Access, Execute
-from routerd.store.codec import loads, time_text, to_json
+from routerd.store.codec import loads, to_json
 from routerd.store.denials import Denials
 from routerd.store.records import (
     AdmissionState,
-    AuditEntry,
     Forget,
     PendingClaim,
     Quarantined,
@@ -153,7 +154,7 @@ class AdmissionBook:
             case AdmittedClaim():
                 yield _KEEP_CLAIMS, (write.claim.name, to_json(write))
             case UsedNonce():
-                until = time_text(write.until) if write.until is not None else None
+                until = exact_text(write.until) if write.until is not None else None
                 self._nonces += 1
                 yield _KEEP_NONCES, (write.policy, write.nonce, write.leaf_id, write.fingerprint, until)
             case PendingClaim():
@@ -175,7 +176,7 @@ class AdmissionBook:
     def _prune(self, execute: Execute) -> None:
         if self._nonces >= PRUNE_EVERY:
             self._nonces = 0
-            execute("DELETE FROM nonces WHERE until < ?", (time_text(self._now()),))
+            execute("DELETE FROM nonces WHERE until < ?", (exact_text(self._now()),))
         if self._number - self._pruned >= PRUNE_EVERY:
             self._pruned = self._number
             for table in ("audit", "refusals"):

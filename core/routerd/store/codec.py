@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from ipaddress import (
     IPv4Address,
@@ -20,6 +20,7 @@ from typing import TypeVar, cast, get_origin
 
 import cattrs
 
+from routerd.model.moment import exact_text
 from routerd.spi import JSONValue
 
 T = TypeVar("T")
@@ -61,11 +62,6 @@ def loads(text: str, kind: type[T]) -> T:
     return from_json(json.loads(text), kind)
 
 
-def time_text(moment: datetime) -> str:
-    """Return a time in UTC as RFC 3339 text; texts sort like the times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def _is_set(kind: object) -> bool:
     origin = get_origin(kind) or kind
     return isinstance(origin, type) and issubclass(origin, (set, frozenset))
@@ -83,7 +79,7 @@ def _converter() -> cattrs.Converter:
     for either in (IPv4Address | IPv6Address, IPv4Address | IPv6Address | None):
         converter.register_structure_hook(either, lambda text, _: ip_address(text) if text else None)
         converter.register_unstructure_hook(either, lambda address: str(address) if address else None)
-    converter.register_unstructure_hook(datetime, time_text)
+    converter.register_unstructure_hook(datetime, exact_text)
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
     converter.register_unstructure_hook(timedelta, lambda span: span.total_seconds())
     converter.register_structure_hook(timedelta, lambda seconds, _: timedelta(seconds=seconds))

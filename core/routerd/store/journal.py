@@ -22,8 +22,9 @@ from functools import partial
 from typing import Any
 
 from routerd.model.change import Change
+from routerd.model.moment import exact_text
 from routerd.store.access import Access, Execute
-from routerd.store.codec import dumps, time_text
+from routerd.store.codec import dumps
 from routerd.store.records import Approval, Hold, JournalEntry
 from routerd.store.rows import columns, record
 
@@ -75,7 +76,7 @@ class JournalBook:
                 "ON CONFLICT (scope, tbl, key) DO UPDATE SET entry = excluded.entry",
                 (
                     *(scope, table, str(change.key), dumps(change.key), number),
-                    *(time_text(self.now()), undoes),
+                    *(exact_text(self.now()), undoes),
                 ),
             )
             return number
@@ -92,7 +93,7 @@ class JournalBook:
             for number, outcome in outcomes.items():
                 execute(
                     "UPDATE journal SET outcome = ?, finished_at = ? WHERE number = ?",
-                    (outcome, time_text(self.now()), number),
+                    (outcome, exact_text(self.now()), number),
                 )
                 if outcome == "done":
                     _settle(execute, number)
@@ -115,7 +116,7 @@ class JournalBook:
                     "UPDATE journal SET ended = 1, finished_at = coalesce(finished_at, ?), "
                     "outcome = CASE outcome WHEN '' THEN ? ELSE outcome END "
                     "WHERE scope = ? AND tbl = ? AND key = ? AND ended = 0",
-                    (time_text(self.now()), _LAPSED, scope, table, key),
+                    (exact_text(self.now()), _LAPSED, scope, table, key),
                 )
 
     # --- reading -----------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ class JournalBook:
                     (
                         *(each.scope, each.table, each.digest, each.verb, each.key),
                         *(dumps(each.key_value), dumps(each.before), dumps(each.after)),
-                        time_text(each.approved_at),
+                        exact_text(each.approved_at),
                     ),
                 )
             for hold in released:
@@ -242,7 +243,7 @@ class JournalBook:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(scope, table, change.verb, key, dumps(change.key), dumps(change.before)),
-                *(dumps(change.after), time_text(self.now()), undoes),
+                *(dumps(change.after), exact_text(self.now()), undoes),
             ),
         )
         (number,) = execute("SELECT last_insert_rowid()").fetchall()[0]

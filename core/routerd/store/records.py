@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
 
 import attrs
 
+from routerd.model.audit import AuditEntry
 from routerd.model.change import Verb
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.spi import JSONValue
-
-Decision = Literal["admitted", "renewed", "pending", "approved", "rejected", "revoked", "refused"]
 
 
 @attrs.frozen(kw_only=True)
@@ -81,25 +79,6 @@ class Quarantined:
 
     name: str
     reason: str
-
-
-@attrs.frozen(kw_only=True)
-class AuditEntry:
-    """One decision on a claim; `count` folds equal decisions within a short time.
-
-    `number` is 0 until the store has the entry. `source` is an address, or empty for the admin socket.
-    """
-
-    at: datetime
-    decision: Decision
-    claim: str
-    leaf_id: str = ""
-    policy: str = ""
-    source: str = ""
-    reason: str = ""
-    message: str = ""
-    count: int = 1
-    number: int = 0
 
 
 @attrs.frozen(kw_only=True)

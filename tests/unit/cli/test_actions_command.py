@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 from tests.unit.cli.command_line import Done, routerd
-from tests.unit.control.admin_world import MemoryView
+from tests.unit.control.admin_world import MemoryView, request
 from tests.unit.runtime.action_world import CloudWorld, key
 
 from routerd.control.admin import admin_app, serve_admin
-from routerd.control.client import request
 from routerd.errors import ActionRefused, ConfigError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
@@ -53,7 +52,7 @@ async def offline(tmp_path: Path, *words: object) -> Done:
 
 
 async def ids(world: CloudWorld) -> list[str]:
-    return [each["id"] for each in await world.open()]
+    return [each.id for each in await world.open()]
 
 
 async def test_what_waits_and_what_was_made_are_two_tables(world: CloudWorld, tmp_path: Path) -> None:
@@ -64,7 +63,7 @@ async def test_what_waits_and_what_was_made_are_two_tables(world: CloudWorld, tm
     assert done.status == 0
     rows = [line.split() for line in done.out.splitlines()]
     assert rows[0] == ["Not", "made"]
-    (switch,) = [each["id"] for each in await world.open("forwarding")]
+    (switch,) = [each.id for each in await world.open("forwarding")]
     assert [row[0] for row in rows[2:4]] == [switch, second]
     assert "waits for approval" in done.out
     assert rows[-1][:3] == ["1", "aws", "add"]
@@ -94,11 +93,11 @@ async def test_approving_says_what_was_approved(world: CloudWorld, tmp_path: Pat
     done = await ask(world, tmp_path, "approve", first)
     assert done.out == f"approved {first}: add route 10.99.0.1/32 to nic-1 in table table-1\n"
     assert len((await ask(world, tmp_path, "approve", "--all")).out.splitlines()) == 2
-    assert (await ask(world, tmp_path, "approve", "--all")).out == "nothing waits for approval\n"
+    assert (await ask(world, tmp_path, "approve", "--all")).out == "no change waits for approval\n"
     assert json.loads((await ask(world, tmp_path, "approve", first, "--json")).out)["approved"]
     refused = await ask(world, tmp_path, "approve", "nothing")
     assert (refused.status, refused.out) == (1, "")
-    assert refused.err.startswith("routerd: no change nothing waits here")
+    assert refused.err.startswith("routerd: change nothing: not waiting here")
 
 
 @pytest.mark.parametrize("words", [(), ("abc", "--all"), ("abc", "--profile", "aws")])
@@ -134,7 +133,7 @@ async def test_one_change_is_shown_with_its_story_and_what_undo_would_do(
     assert "undo           would remove route 10.99.0.1/32" in done.out
     assert "What was done to it" in done.out
     assert (await ask(world, tmp_path, "show", 4711)).err == (
-        "routerd: the journal has no entry 4711; `routerd actions list` has the latest\n"
+        "routerd: entry 4711: not in the journal; see `routerd actions list`\n"
     )
     assert (await ask(world, tmp_path, "show", "what/../ever")).status == 1
 
@@ -150,7 +149,7 @@ async def test_without_a_daemon_the_state_file_is_read_and_not_touched(
     before = (tmp_path / "routerd.db").read_bytes()
     done = await offline(tmp_path, "list")
     assert done.status == 0
-    assert "note: no routerd is running here" in done.out
+    assert "routerd.sock: no daemon; the socket does not exist" in done.out
     assert f"{second}  aws      add route 10.99.0.2/32 to nic-1 in table table-1  approved" in done.out
     assert "would remove route" in (await offline(tmp_path, "show", 1)).out
     assert (await offline(tmp_path, "show", second)).status == 0
@@ -160,7 +159,7 @@ async def test_without_a_daemon_the_state_file_is_read_and_not_touched(
     tmp_path.mkdir()
     done = await offline(tmp_path, "list")
     assert (done.status, done.out) == (1, "")
-    assert done.err.startswith("routerd: no routerd is running here")
+    assert "routerd.sock: no daemon; the socket does not exist" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,7 +169,7 @@ async def test_a_socket_that_nobody_answers_does_not_keep_the_file_from_being_re
     (tmp_path / "routerd.sock").touch()
     done = await offline(tmp_path, "list", "--json")
     assert done.status == 0
-    assert "no routerd answers" in json.loads(done.out)["notes"][0]
+    assert "no daemon answers" in json.loads(done.out)["notes"][0]
 
 
 async def test_a_long_journal_is_cut_to_its_end(world: CloudWorld, tmp_path: Path) -> None:

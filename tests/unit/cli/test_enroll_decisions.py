@@ -6,9 +6,10 @@ import asyncio
 import json
 from pathlib import Path
 
+import attrs
 import pytest
 from tests.unit.cli.command_line import Done, routerd
-from tests.unit.control.admin_world import MemoryView, claim_document, entry, serving_admin
+from tests.unit.control.admin_world import MemoryView, audit_entry, claim_document, entry, serving_admin
 
 from routerd.cli.enroll.decisions.log import Unseen, line
 
@@ -54,7 +55,7 @@ async def test_the_list_shows_every_claim_and_its_state(view: MemoryView, tmp_pa
 
 async def test_the_list_can_be_cut_to_one_state(view: MemoryView, tmp_path: Path) -> None:
     done = await ask(view, tmp_path, "list", "--state", "pending", "--json")
-    assert json.loads(done.out) == [view.listed[1]]
+    assert json.loads(done.out)["items"] == [view.listed[1]]
     assert (await ask(view, tmp_path, "list", "--state", "Revoked")).out == "no claim is Revoked\n"
     assert (await ask(MemoryView(), tmp_path, "list")).out == "no claims\n"
 
@@ -70,7 +71,7 @@ async def test_a_claim_is_shown_with_what_was_decided_on_it(view: MemoryView, tm
 
 
 async def test_a_status_that_says_nothing_is_shown_all_the_same(view: MemoryView, tmp_path: Path) -> None:
-    view.listed = [{"metadata": {"name": "old"}, "spec": {"leafID": "old"}, "status": {"phase": "Expired"}}]
+    view.listed = [{"metadata": {"name": "old"}, "spec": {}, "status": {"phase": "Expired", "leafID": "old"}}]
     assert "old" in (await ask(view, tmp_path, "list")).out
     assert (await ask(view, tmp_path, "show", "old")).out == "old  Expired\n  leaf                old\n"
 
@@ -104,7 +105,7 @@ async def test_a_refused_decision_is_one_line(view: MemoryView, tmp_path: Path) 
 def test_without_a_daemon_it_is_said_where_one_was_looked_for(tmp_path: Path) -> None:
     done = routerd("enroll", "list", "--run-dir", tmp_path)
     assert done.status == 1
-    assert f"{tmp_path}/routerd.sock does not exist" in done.err
+    assert f"{tmp_path}/routerd.sock: no daemon; the socket does not exist" in done.err
 
 
 async def test_the_log_says_who_from_where_what_and_why(view: MemoryView, tmp_path: Path) -> None:
@@ -117,34 +118,37 @@ async def test_the_log_says_who_from_where_what_and_why(view: MemoryView, tmp_pa
         ),
         "2026-06-28T12:00:03Z  approved     leaf-a        from admin",
     ]
-    assert (await ask(MemoryView(), tmp_path, "log")).out == "nothing was decided yet\n"
+    assert (await ask(MemoryView(), tmp_path, "log")).out == "no decision yet\n"
 
 
 async def test_the_log_can_be_cut(view: MemoryView, tmp_path: Path) -> None:
-    assert json.loads((await ask(view, tmp_path, "log", "-n", "1", "--json")).out) == view.entries[2:]
-    assert json.loads((await ask(view, tmp_path, "log", "--claim", "leaf-b", "--json")).out) == [
+    assert (
+        json.loads((await ask(view, tmp_path, "log", "-n", "1", "--json")).out)["items"] == view.entries[2:]
+    )
+    assert json.loads((await ask(view, tmp_path, "log", "--claim", "leaf-b", "--json")).out)["items"] == [
         view.entries[0]
     ]
 
 
 def test_a_leaf_under_another_name_is_named_in_the_log() -> None:
-    assert "  claim-1 (leaf leaf-a)  " in line(entry(1, "claim-1", leafID="leaf-a"))
-    assert "  -             from " in line(entry(1, "", leafID=""))
+    assert "  claim-1 (leaf leaf-a)  " in line(audit_entry(entry(1, "claim-1", leafID="leaf-a")))
+    assert "  -             from " in line(audit_entry(entry(1, "", leafID="")))
 
 
 def test_a_follower_sees_each_entry_once_and_again_when_it_repeats() -> None:
     unseen = Unseen()
-    one, two = entry(1), entry(2)
+    one, two = audit_entry(entry(1)), audit_entry(entry(2))
     assert list(unseen.among([one, two])) == [one, two]
     assert list(unseen.among([one, two])) == []
-    again, three = {**two, "count": 2}, entry(3)
+    again, three = attrs.evolve(two, count=2), audit_entry(entry(3))
     assert list(unseen.among([again, three])) == [again, three]
 
 
 def test_a_follower_who_wanted_only_the_latest_gets_no_older_ones_later() -> None:
     unseen = Unseen()
-    assert list(unseen.among([entry(5)])) == [entry(5)]
-    assert list(unseen.among([entry(3), entry(4), entry(5), entry(6)])) == [entry(6)]
+    third, fourth, fifth, sixth = (audit_entry(entry(number)) for number in (3, 4, 5, 6))
+    assert list(unseen.among([fifth])) == [fifth]
+    assert list(unseen.among([third, fourth, fifth, sixth])) == [sixth]
 
 
 async def test_metrics_are_printed_as_they_come(view: MemoryView, tmp_path: Path) -> None:

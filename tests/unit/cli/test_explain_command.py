@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.unit.cli.command_line import Done, routerd
-from tests.unit.control.admin_world import MemoryView, serving_admin
+from tests.unit.control.admin_world import MemoryView, request, serving_admin
 
-from routerd.control.client import request
 from routerd.errors import ConfigError
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import attrs
 
-from routerd.control.admin import Decision, Document, admin_app, serve_admin
+from routerd.control import client
+from routerd.control.admin import admin_app, serve_admin
+from routerd.control.ports import Decision
+from routerd.control.wire import Document, from_document
 from routerd.errors import ControlError, EnrollmentRefused
+from routerd.model.audit import AuditEntry
+from routerd.model.report import API_VERSION
+from routerd.model.report.claims import ClaimDecision, ClaimReport, DecisionList
+from routerd.model.report.explanation import Explanation, Step
+from routerd.model.report.phases import ClaimPhase
+from routerd.model.report.plan import Plan
+from routerd.model.report.resources import ResourceList
+from routerd.model.report.status import Status
 from routerd.spi import JSONValue
 
 
@@ -37,6 +50,7 @@ def claim_document(name: str = "leaf-a", phase: str = "Approved", **status: JSON
             "firstSeen": "2026-06-28T12:00:00Z",
             "admittedAt": "2026-06-28T12:00:01Z",
             "expiresAt": "2026-06-29T12:00:00Z",
+            "decidedAt": None,
             **status,
         },
     }
@@ -58,6 +72,29 @@ def entry(number: int, claim: str = "leaf-a", decision: str = "admitted", **more
     }
 
 
+_DECIDED: Mapping[Decision, ClaimPhase] = {
+    "approve": "Approved",
+    "reject": "Rejected",
+    "revoke": "Revoked",
+}
+
+
+def audit_entry(document: Document) -> AuditEntry:
+    (found,) = from_document(
+        {"apiVersion": API_VERSION, "kind": "DecisionList", "items": [document]}, DecisionList
+    ).items
+    return found
+
+
+async def request(*arguments: Any, **options: Any) -> Document:
+    """Ask the server of this very loop."""
+    return await asyncio.to_thread(client.request, *arguments, **options)
+
+
+async def request_text(*arguments: Any) -> str:
+    return await asyncio.to_thread(client.request_text, *arguments)
+
+
 @attrs.define
 class MemoryView:
     """Implements `AdminView` over lists."""
@@ -70,50 +107,54 @@ class MemoryView:
     reachable: bool = True
     explained: list[IPv4Network] = attrs.field(factory=list)
 
-    async def status(self) -> Document:
-        return {"phase": "Ready"}
+    async def status(self) -> Status:
+        return Status(phase="Ready")
 
-    async def resources(self) -> list[JSONValue]:
-        return []
+    async def resources(self) -> ResourceList:
+        return ResourceList()
 
-    async def plan(self, file: Path | None = None) -> Document:
-        return {"file": str(file)}
+    async def plan(self, file: Path | None = None) -> Plan:
+        return Plan(unreadable=(str(file),))
 
-    async def reload(self) -> Document:
-        return {}
+    async def reload(self) -> None:
+        return
 
     async def hurry(self) -> None:
         return
 
-    async def claims(self) -> list[JSONValue]:
+    async def claims(self) -> list[ClaimReport]:
         if not self.admits:
             raise ControlError("this router admits no claims: no plugin provides a join method")
-        return list(self.listed)
+        return [from_document(each, ClaimReport) for each in self.listed]
 
-    async def decide(self, name: str, verb: Decision, reason: str) -> Document:
+    async def decide(self, name: str, verb: Decision, reason: str) -> ClaimDecision:
         if name not in [each["metadata"]["name"] for each in self.listed]:  # type: ignore[index,call-overload]
             raise EnrollmentRefused("claim-unknown", f"no claim {name} was admitted here")
         if verb == "approve" and name == "leaf-x":
             raise EnrollmentRefused("leaf-id-taken", "leafID leaf-x is held by claim leaf-a")
         self.decided.append((name, verb, reason))
-        phase = {"approve": "Approved", "reject": "Rejected", "revoke": "Revoked"}[verb]
-        return {"name": name, "phase": phase, "message": self.words or reason}
-
-    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
-        found = [each for each in self.entries if claim in (None, each["claim"])]
-        return list(found[-limit:])
-
-    async def explain(self, target: IPv4Network) -> Document:
-        self.explained.append(target)
-        return {
-            "address": str(target),
-            "reachable": self.reachable,
-            "verdict": f"{target} is what it is",
-            "steps": [
-                {"title": "ours", "state": "note", "text": "not ours"},
-                {"title": "kernel", "state": "ok" if self.reachable else "bad", "text": "says so"},
-            ],
+        phases: dict[Decision, ClaimPhase] = {
+            "approve": "Approved",
+            "reject": "Rejected",
+            "revoke": "Revoked",
         }
+        return ClaimDecision(name=name, phase=phases[verb], message=self.words or reason)
+
+    async def audit(self, *, limit: int, claim: str | None = None) -> list[AuditEntry]:
+        found = [each for each in self.entries if claim in (None, each["claim"])]
+        return [audit_entry(each) for each in found[-limit:]]
+
+    async def explain(self, target: IPv4Network) -> Explanation:
+        self.explained.append(target)
+        return Explanation(
+            address=str(target),
+            reachable=self.reachable,
+            verdict=f"{target} is what it is",
+            steps=(
+                Step("ours", "note", "not ours"),
+                Step("kernel", "ok" if self.reachable else "bad", "says so"),
+            ),
+        )
 
     async def metrics(self) -> str:
         return "# HELP routerd_ready x\n"

@@ -7,10 +7,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from tests.unit.control.admin_world import MemoryView, claim_document, entry, serving_admin
+from tests.unit.control.admin_world import (
+    MemoryView,
+    claim_document,
+    entry,
+    request,
+    request_text,
+    serving_admin,
+)
 
 from routerd.control.admin import METRICS_TYPE
-from routerd.control.client import request, request_text
 from routerd.errors import ConfigError, ControlError, EnrollmentRefused
 
 
@@ -26,7 +32,7 @@ async def test_claims_are_listed_and_shown_by_name(view: MemoryView, tmp_path: P
     async with serving_admin(view, tmp_path) as socket:
         assert (await request(socket, "GET", "/v1/claims"))["items"] == view.listed
         assert await request(socket, "GET", "/v1/claims/leaf-b") == view.listed[1]
-        with pytest.raises(EnrollmentRefused, match="no claim leaf-z is known here") as refused:
+        with pytest.raises(EnrollmentRefused, match="claim leaf-z: not known here") as refused:
             await request(socket, "GET", "/v1/claims/leaf-z")
     assert refused.value.reason == "claim-unknown"
 
@@ -111,6 +117,6 @@ async def test_an_answer_that_is_no_json_is_named(tmp_path: Path) -> None:
     await runner.setup()
     socket = tmp_path / "other.sock"
     await web.UnixSite(runner, str(socket)).start()
-    with pytest.raises(ControlError, match="is no routerd"):
+    with pytest.raises(ControlError, match="is not routerd"):
         await request(socket, "GET", "/v1/status")
     await runner.cleanup()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
-from typing import Any, cast
 
 import pytest
 from tests.unit.enrollment.enrollment_world import Reflector
 
 from routerd.admission.desk import Desk
 from routerd.errors import EnrollmentRefused
+from routerd.model.audit import AuditEntry
 from routerd.model.claim import Claim
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.store import open_store
@@ -43,14 +43,14 @@ async def refusal(desk: Desk, made: Claim) -> str:
 
 async def phases(desk: Desk) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for each in cast("list[dict[str, Any]]", await desk.claims()):  # Any: JSON
-        found.setdefault(each["metadata"]["name"], []).append(each["status"]["phase"])
+    for each in await desk.claims():
+        found.setdefault(each.name, []).append(each.status.phase)
     return found
 
 
-async def trail(desk: Desk, claim: str | None = None) -> list[dict[str, Any]]:  # Any: JSON
-    return cast("list[dict[str, Any]]", await desk.audit(limit=100, claim=claim))
+async def trail(desk: Desk, claim: str | None = None) -> Sequence[AuditEntry]:
+    return await desk.audit(limit=100, claim=claim)
 
 
 async def decisions(desk: Desk) -> list[str]:
-    return [each["decision"] for each in await trail(desk)]
+    return [each.decision for each in await trail(desk)]

@@ -33,7 +33,7 @@ class TestApproval:
             assert desk.admitted() == ()
         async with at(rr) as desk:  # it is on the disk
             assert await phases(desk) == {"leaf-a": ["Pending"]}
-            assert (await desk.decide("leaf-a", "approve", "known"))["phase"] == "Approved"
+            assert (await desk.decide("leaf-a", "approve", "known")).phase == "Approved"
             assert [each.claim for each in desk.admitted()] == [made]
             await submit(desk, made)
         async with at(rr) as desk:
@@ -111,7 +111,7 @@ class TestApproval:
             await rr.clock.advance(timedelta(hours=25).total_seconds())
             assert await phases(desk) == {"leaf-a": ["Expired"]}
             done = await desk.decide("leaf-a", "approve", "")
-            assert "signed anew" in str(done["message"])
+            assert "signed anew" in done.message
             await submit(desk, await signed(claim(), minutes=25 * 60))
 
     async def test_what_cannot_be_decided_says_why(self, rr: Reflector) -> None:

@@ -231,19 +231,19 @@ class TestAudit:
             await desk.decide("leaf-a", "revoke", "lost")
             found = await trail(desk)
         # Refusals are written a moment later, so that they do not cost an fsync each.
-        assert [(each["decision"], each["reason"], each["count"]) for each in found] == [
+        assert [(each.decision, each.reason, each.count) for each in found] == [
             ("admitted", "", 1),
             ("renewed", "", 1),
             ("revoked", "", 1),
             ("refused", "owned-address-taken", 1000),
         ]
-        refused = next(each for each in found if each["decision"] == "refused")
-        assert refused["source"] == str(SOURCE)
-        assert "held by leaf leaf-a" in str(refused["message"])
+        refused = next(each for each in found if each.decision == "refused")
+        assert refused.source == str(SOURCE)
+        assert "held by leaf leaf-a" in str(refused.message)
         async with at(rr) as desk:
             again = await trail(desk)
             assert again == found
-            assert [each["claim"] for each in await trail(desk, "leaf-b")] == ["leaf-b"]
+            assert [each.claim for each in await trail(desk, "leaf-b")] == ["leaf-b"]
 
     async def test_a_stranger_cannot_wash_out_what_was_decided(self, rr: Reflector) -> None:
         async with at(rr) as desk:
@@ -408,7 +408,7 @@ class TestReflectors:
         async with rr.up(), strict.up():
             enroller = leaf.enroller(rr.url, strict.url)
             await enroller.step()
-            accepted = [each.holds(enroller.status.claim_digest) for each in enroller.status.endpoints]
+            accepted = [each.accepted for each in enroller.status.endpoints]
             assert accepted == [True, False]
             assert enroller.status.phase == "Degraded"
             assert "waits for approval" in enroller.status.message

@@ -205,7 +205,7 @@ class TestLeaf:
         async with rr.up():
             enroller = leaf.enroller(rr.url)
             await enroller.step()
-        (endpoint,) = enroller.status.endpoints
+        endpoint = enroller._endpoints[rr.url]
         assert endpoint.renew_at is not None
         left = endpoint.renew_at - clock.monotonic()
         assert left == pytest.approx(timedelta(hours=19).total_seconds() * 2 / 3, abs=5)
@@ -278,7 +278,7 @@ class TestLeaf:
         pauses = []
         for _ in range(8):
             await enroller.step()
-            endpoint = enroller.status.endpoints[0]
+            endpoint = enroller._endpoints[rr.url]
             pauses.append(endpoint.ask_at - clock.monotonic())
             await clock.advance(pauses[-1])
         assert pauses == pytest.approx([2, 4, 8, 16, 32, 60, 60, 60])

@@ -16,6 +16,7 @@ from routerd.control.admin import admin_app, serve_admin
 from routerd.control.enrollment import enrollment_for_root
 from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology, Source
 from routerd.errors import EnrollmentRefused
+from routerd.model.report.status import Status
 from routerd.spi import JSONValue
 from routerd.testing.context import RecordingLogger
 
@@ -46,8 +47,8 @@ class Desk:
 class View:
     """An `AdminView` that is asked nothing here but its status."""
 
-    async def status(self) -> dict[str, JSONValue]:
-        return {"mine": True}
+    async def status(self) -> Status:
+        return Status(phase="Ready", node="mine")
 
 
 @pytest.fixture
@@ -98,5 +99,6 @@ async def test_there_is_no_rate_on_the_socket(socket: tuple[Path, Desk]) -> None
 
 async def test_administration_is_still_there_and_only_root_may_open_it(socket: tuple[Path, Desk]) -> None:
     path, _ = socket
-    assert await ask(path, "GET", "/v1/status") == (200, {"mine": True})
+    status, body = await ask(path, "GET", "/v1/status")
+    assert (status, body["node"]) == (200, "mine")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

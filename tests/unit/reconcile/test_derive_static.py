@@ -14,7 +14,7 @@ from routerd.model.names import LinkName, pair_slot
 from routerd.model.route import RouteKey
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.desired import Desired
-from routerd.report.status import notes
+from routerd.report.reasons import notes
 
 NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)
 INNER = "10.255.1.0/24"

@@ -12,7 +12,7 @@ from routerd.errors import PermanentError
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import RESYNC, Binding, Loop
-from routerd.report.status import held
+from routerd.report.reasons import held
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.tables import FakeTable

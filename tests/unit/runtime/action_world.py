@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 import attrs
 
 from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate, Mode
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
+from routerd.model.report.actions import ActionApproval, OpenAction
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Loop
@@ -123,10 +123,10 @@ class CloudWorld:
         """Return the number of the latest entry with that verb."""
         return [each.number for each in self.store.journal.entries("aws", table) if each.verb == verb][-1]
 
-    async def open(self, table: str = "routes") -> list[dict[str, Any]]:
+    async def open(self, table: str = "routes") -> list[OpenAction]:
         """Return what is listed as not made."""
-        found: Any = (await self.actions.listing(profile=None, limit=20))["open"]
-        return [each for each in found if each["table"] == table]
+        found = await self.actions.listing(profile=None, limit=20)
+        return [each for each in found.open if each.table == table]
 
-    async def approve(self, *ids: str, every: bool = False, profile: str | None = None) -> Any:
+    async def approve(self, *ids: str, every: bool = False, profile: str | None = None) -> ActionApproval:
         return await self.actions.approve(ids, every=every, profile=profile)

@@ -25,7 +25,7 @@ from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.loop import TableReport
 from routerd.report.explain import Facts, OwnerFacts
-from routerd.report.status import Live
+from routerd.report.live import Live
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NOW = datetime(2026, 6, 29, 12, tzinfo=UTC)

@@ -27,17 +27,19 @@ from tests.unit.runtime.explain_world import (
 )
 
 from routerd.clouds.gate import Gate, Mode
+from routerd.control.wire import to_document
 from routerd.errors import NotOwnedError, TransientError
 from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.change import Change
 from routerd.model.condition import Condition
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.names import LinkName
+from routerd.model.report.explanation import Explanation, Step
 from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
 from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
-from routerd.report.explain import Explanation, Facts, Step, explain, explanation_document
+from routerd.report.explain import Facts, explain
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 
@@ -156,19 +158,19 @@ def test_of_several_claims_the_one_that_holds_counts() -> None:
 def test_an_address_that_nobody_claims_is_said_to_be_free() -> None:
     found = explain(on_reflector("10.83.10.99"))
     texts = [step.text for step in found.steps if step.title == "claim"]
-    assert texts == ["no leaf claims it; SAMEnrollmentPolicy/fullmesh-leaves would let one"]
+    assert texts == ["no leaf claims it; SAMEnrollmentPolicy/fullmesh-leaves would allow it"]
     assert (found.reachable, found.verdict) == (False, "10.83.10.99 is not reachable: no leaf claims it")
 
 
 def test_a_claim_that_is_set_aside_may_be_the_owner() -> None:
     found = explain(on_reflector("10.83.10.99", set_aside=("odd",)))
-    assert "what odd has, set aside, is not known" in found.steps[1].text
+    assert "the addresses of odd (quarantined) are not known" in found.steps[1].text
 
 
 def test_what_no_policy_lets_in_is_refused_as_such() -> None:
     found = explain(on_reflector("10.255.3.3"))
-    assert "in no policy's prefixes" in found.steps[1].text
-    assert "no policy lets one have it" in found.verdict
+    assert "outside the prefixes of every policy" in found.steps[1].text
+    assert "no policy allows it" in found.verdict
 
 
 def test_an_approved_leaf_that_is_silent_is_to_blame() -> None:
@@ -188,27 +190,30 @@ def test_an_approved_leaf_without_a_session_is_to_blame() -> None:
 def test_an_address_that_nobody_announces_is_not_reachable() -> None:
     found = explain(on_leaf("10.83.10.99"))
     assert states(found) == {"ours": "note", "session": "ok", "bgp": "bad", "kernel": "note"}
-    assert "our import policy would let it in" in found.steps[2].text
-    assert (found.reachable, found.verdict) == (False, "10.83.10.99 is not reachable: nobody announces it")
+    assert "our import policy would accept it" in found.steps[2].text
+    assert (found.reachable, found.verdict) == (
+        False,
+        "10.83.10.99 is not reachable: no neighbour announces it",
+    )
 
 
 @pytest.mark.parametrize(
     ("target", "why"),
     [
-        ("10.255.3.3", "nothing of 10.255.0.0/20 ever comes in"),
-        ("10.83.10.0/24", "only prefixes of length 32 come in"),
+        ("10.255.3.3", "prefixes in 10.255.0.0/20 are always refused"),
+        ("10.83.10.0/24", "only prefixes of length 32 are accepted"),
     ],
 )
 def test_what_our_import_policy_would_refuse_is_said(target: str, why: str) -> None:
     found = explain(on_leaf(target))
-    assert f"would not let it in: {why}" in found.verdict
+    assert f"would refuse it: {why}" in found.verdict
 
 
 def test_a_route_that_was_refused_comes_with_its_reason() -> None:
     refusal = refused(LEAF, "prefix-not-owned-by-claim")
     found = explain(on_reflector("10.83.10.20", rejected=[refusal], owners=(OWNER,)))
     assert states(found)["bgp"] == "bad"
-    assert "10.255.15.196 (oci-leaf) announces 10.83.10.20/32, which is refused" in found.verdict
+    assert "10.255.15.196 (oci-leaf) announces 10.83.10.20/32, and the policy refuses it" in found.verdict
     assert "prefix-not-owned-by-claim" in found.verdict
 
 
@@ -220,7 +225,7 @@ def test_a_route_that_was_refused_comes_with_its_reason() -> None:
             "required-community (it must carry 1:1 and 1:2, and it must not carry 1:3",
         ),
         ("forbidden-community", "it must not carry 1:3 or 65535:65281)"),
-        ("max-prefixes-exceeded", "refused: max-prefixes-exceeded"),
+        ("max-prefixes-exceeded", "refuses it: max-prefixes-exceeded"),
     ],
 )
 def test_a_refusal_by_communities_says_which_are_needed(reason: str, words: str) -> None:
@@ -243,7 +248,7 @@ def test_a_refusal_of_one_does_not_matter_where_another_is_accepted() -> None:
     other = refused(IPv4Address("10.255.10.156"), "prefix-not-owned-by-claim")
     found = explain(on_reflector(paths=[path(LEAF)], rejected=[other], owners=(OWNER,)))
     assert bad(found) == []
-    assert any("(only 10.81.10.20/32 may come in)" in step.text for step in found.steps)
+    assert any("(the policy accepts only 10.81.10.20/32)" in step.text for step in found.steps)
 
 
 @pytest.mark.parametrize("facts", [on_leaf(), on_reflector(owners=(OWNER,))])
@@ -265,14 +270,14 @@ def test_a_stale_path_still_carries_and_is_named() -> None:
     assert "goes to 10.255.15.196 (oci-leaf)" in found.verdict
     assert found.verdict.endswith("but the session with 10.255.15.196 (oci-leaf) is down, active")
     assert explain(facts).verdict.endswith(
-        "the path is stale: it is kept for a while although its session is lost"
+        "the path is stale: its session is lost, and routerd keeps it for a while"
     )
 
 
 def test_a_speaker_that_has_not_spoken_is_named() -> None:
     facts = on_leaf(waiting={"routing/bgp": "starting"})
     silent = attrs.evolve(facts, inputs=attrs.evolve(facts.inputs, learned=None))
-    assert explain(silent).verdict.endswith("the speaker has not said anything yet: starting")
+    assert explain(silent).verdict.endswith("the BGP speaker has not answered yet: starting")
 
 
 def test_the_parts_of_a_prefix_are_named() -> None:
@@ -306,7 +311,7 @@ ELSEWHERE = (NextHop(gateway=IPv4Address("10.81.10.1"), link=LinkName("ens5")),)
         ({"protocol": 4, "next_hops": ELSEWHERE}, "a foreign route has the place of ours"),
         ({"prefix": IPv4Network("10.83.10.20/31")}, "our more specific route is not there"),
         ({"table": 77}, "a policy rule selects another table"),
-        ({"next_hops": ELSEWHERE}, "not the next hops that are wanted"),
+        ({"next_hops": ELSEWHERE}, "its next hops are not the wanted ones"),
         ({"kind": "blackhole", "prefix": None}, "a foreign route comes before ours"),
         ({"kind": "none", "prefix": None}, "our route is not there"),
     ],
@@ -328,7 +333,7 @@ def test_a_more_specific_foreign_route_is_flagged() -> None:
 def test_a_kernel_that_does_not_answer_is_no_proof_of_anything() -> None:
     found = explain(on_leaf(paths=[path(RR)], answer=None, answer_error="netlink: busy"))
     assert found.reachable
-    assert any(step == Step("kernel", "note", "it does not say: netlink: busy") for step in found.steps)
+    assert any(step == Step("kernel", "note", "no answer: netlink: busy") for step in found.steps)
 
 
 # --- tunnel and WireGuard ----------------------------------------------------------------------------
@@ -420,7 +425,7 @@ def test_a_route_that_is_for_the_sites_active_router_is_no_fault() -> None:
     assert found.reachable
     texts = [step.text for step in found.steps if step.title == "cloud aws"]
     assert "standby: router x is active" in texts
-    assert f"route to {REMOTE}/32 in rtb-1: for the active router to change" in texts
+    assert f"route to {REMOTE}/32 in rtb-1: only the active router changes it" in texts
     active = attrs.evolve(note, reason="Active", message="active in placement group x")
     conditions = {**facts.desired.conditions, "CloudProviderProfile/aws": (active,)}
     found = explain(attrs.evolve(facts, desired=attrs.evolve(facts.desired, conditions=conditions)))
@@ -481,7 +486,10 @@ def test_an_address_of_our_own_claim_that_leads_into_a_tunnel_is_flagged() -> No
 def test_a_neighbour_of_the_router_is_on_its_network() -> None:
     found = explain(on_leaf("10.81.10.77", answer=SITE))
     assert (found.reachable, states(found)["ours"]) == (True, "ok")
-    assert "on 10.81.10.0/24, the network of ens5; whether a host there has it is not known" in found.verdict
+    assert (
+        "on 10.81.10.0/24, the network of ens5; routerd does not know whether a host there has it"
+        in found.verdict
+    )
 
 
 def test_what_a_leaf_claims_is_not_taken_for_a_neighbour() -> None:
@@ -515,7 +523,9 @@ def test_a_route_of_the_transport_is_ours() -> None:
 def test_what_is_not_of_the_fabric_is_the_hosts_business() -> None:
     found = explain(on_leaf("198.51.100.200"))
     assert found.reachable
-    assert "is no address of the fabric; the host's own routes lead to 10.81.10.1 by ens5" in found.verdict
+    assert (
+        "is not an address of the fabric; the host's own routes lead to 10.81.10.1 by ens5" in found.verdict
+    )
     cut_off = explain(on_leaf("198.51.100.200", answer=RouteAnswer(kind="none")))
     assert (cut_off.reachable, cut_off.verdict) == (
         False,
@@ -524,10 +534,10 @@ def test_what_is_not_of_the_fabric_is_the_hosts_business() -> None:
 
 
 def test_the_document_has_what_the_command_prints() -> None:
-    document = explanation_document(explain(on_leaf("198.51.100.200")))
-    assert list(document) == ["address", "reachable", "verdict", "steps"]
-    assert document["steps"][0] == {  # type: ignore[index]  # JSON
+    document = to_document(explain(on_leaf("198.51.100.200")))
+    assert list(document) == ["apiVersion", "kind", "address", "reachable", "verdict", "steps"]
+    assert document["steps"][0] == {  # type: ignore[index,call-overload]  # JSON
         "title": "ours",
         "state": "note",
-        "text": "no address of this router, its site or the fabric",
+        "text": "not an address of this router, its site or the fabric",
     }

@@ -6,6 +6,7 @@ from ipaddress import IPv4Network
 
 from tests.unit.control.admin_world import MemoryView, claim_document, entry
 
+from routerd.control.wire import Document
 from routerd.report.explain import OwnerFacts
 from routerd.report.explain.gather import owners_of
 
@@ -51,9 +52,9 @@ async def test_a_rejection_is_dated_by_the_claim() -> None:
 
 
 async def test_a_claim_that_is_set_aside_is_named() -> None:
-    odd = {
+    odd: Document = {
         "metadata": {"name": "odd"},
         "spec": {},
         "status": {"phase": "Quarantined", "reason": "quarantined", "message": "no JSON"},
     }
-    assert await owners_of(ADDRESS, MemoryView(listed=[odd])) == ((), ("odd",))  # type: ignore[list-item]  # JSON
+    assert await owners_of(ADDRESS, MemoryView(listed=[odd])) == ((), ("odd",))

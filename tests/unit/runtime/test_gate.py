@@ -16,8 +16,9 @@ from routerd.clouds.gate import Mode, digest_of, id_of
 from routerd.clouds.words import open_ends
 from routerd.errors import ActionRefused, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
+from routerd.model.report.actions import ActionApproval, ActionText
 from routerd.reconcile.loop import Loop
-from routerd.report.status import planned_document
+from routerd.report.plan import plan_of
 
 
 @pytest.fixture
@@ -48,11 +49,11 @@ async def test_mode_plan_makes_nothing_and_cannot_be_talked_into_it(make: Any) -
     world.cloud.forwarding.content[NIC] = OFF
     await world.passes()
     (route,), (switch,) = await world.open(), await world.open("forwarding")
-    assert (route["state"], switch["state"]) == ("planned", "planned")
-    assert switch["text"] == "turn forwarding on for nic-1 (off before)"
+    assert (route.state, switch.state) == ("planned", "planned")
+    assert switch.text == "turn forwarding on for nic-1 (off before)"
     with pytest.raises(ActionRefused, match="profile aws is in mode plan; nothing was approved"):
-        await world.approve(route["id"])
-    assert await world.approve(every=True) == {"approved": [], "released": []}
+        await world.approve(route.id)
+    assert await world.approve(every=True) == ActionApproval()
     await world.looks()
     assert (world.routes, dict(world.switches), world.entries()) == ({}, {NIC: OFF}, ())
 
@@ -62,13 +63,13 @@ async def test_mode_approve_makes_only_what_was_approved(make: Any) -> None:
     await world.passes()
     assert world.routes == {}
     first, second = await world.open()
-    assert first["state"] == "waiting"
-    assert first["text"] == "add route 10.99.0.1/32 to nic-1 in table table-1"
-    answer = await world.approve(first["id"])
-    assert answer["approved"] == [{"id": first["id"], "text": first["text"]}]
+    assert first.state == "waiting"
+    assert first.text == "add route 10.99.0.1/32 to nic-1 in table table-1"
+    answer = await world.approve(first.id)
+    assert answer.approved == (ActionText(id=first.id, text=first.text),)
     await world.passes()
     assert world.routes == {key(1): OURS}
-    assert [each["id"] for each in await world.open()] == [second["id"]]
+    assert [each.id for each in await world.open()] == [second.id]
 
 
 async def test_an_approval_reaches_a_table_that_would_not_be_read_for_minutes(make: Any) -> None:
@@ -88,27 +89,27 @@ async def test_an_approval_is_used_up_when_the_change_was_made(make: Any) -> Non
     world = make("approve", 1)
     await world.passes()
     (action,) = await world.open()
-    await world.approve(action["id"])
+    await world.approve(action.id)
     await world.passes()
     assert world.store.journal.approvals() == ()
     world.place(1, None)  # somebody removes it by hand
     await world.looks()
     assert world.routes == {}
-    assert [(each["id"], each["state"]) for each in await world.open()] == [(action["id"], "waiting")]
+    assert [(each.id, each.state) for each in await world.open()] == [(action.id, "waiting")]
 
 
 async def test_an_approval_never_covers_another_change_than_the_one_shown(make: Any) -> None:
     world = make("approve", 1)
     await world.passes()
     (shown,) = await world.open()
-    await world.approve(shown["id"])
+    await world.approve(shown.id)
     world.place(1, OTHERS)  # meanwhile a route of another router is there
     await world.passes()
     assert world.routes == {key(1): OTHERS}
     (now,) = await world.open()
-    assert now["state"] == "waiting"
-    assert now["id"] != shown["id"]
-    assert now["text"] == "turn route 10.99.0.1/32 in table table-1 from nic-of-leaf-b to nic-1"
+    assert now.state == "waiting"
+    assert now.id != shown.id
+    assert now.text == "turn route 10.99.0.1/32 in table table-1 from nic-of-leaf-b to nic-1"
     assert world.store.journal.approvals() == (), "what was approved is not wanted any more"
 
 
@@ -126,11 +127,11 @@ async def test_a_failure_leaves_the_approval(make: Any) -> None:
     await world.passes()
     (action,) = await world.open()
     world.cloud.routes.refusals[key(1)] = TransientError("503")
-    await world.approve(action["id"])
+    await world.approve(action.id)
     await world.passes()
     (failing,) = await world.open()
-    assert (failing["id"], failing["state"], failing["trouble"]) == (action["id"], "approved", "503")
-    assert (await world.approve(action["id"]))["approved"] == []
+    assert (failing.id, failing.state, failing.trouble) == (action.id, "approved", "503")
+    assert (await world.approve(action.id)).approved == ()
     world.cloud.routes.refusals.clear()
     world.restart()
     await world.passes()
@@ -146,7 +147,7 @@ async def test_an_approval_is_void_when_its_change_is_wanted_no_more(make: Any) 
     world.remote.add(1)
     await world.looks()
     assert world.routes == {}
-    assert [each["state"] for each in await world.open()] == ["waiting"]
+    assert [each.state for each in await world.open()] == ["waiting"]
 
 
 async def test_only_a_complete_and_readable_look_can_tell_that(make: Any) -> None:
@@ -175,8 +176,8 @@ async def test_an_approval_of_a_removal_outlasts_a_hold_down_that_starts_again(m
     await world.passes()
     await world.passes(61.0)
     (removal,) = await world.open()
-    assert removal["text"] == "remove route 10.99.0.1/32 to nic-1 from table table-1"
-    await world.approve(removal["id"])
+    assert removal.text == "remove route 10.99.0.1/32 to nic-1 from table table-1"
+    await world.approve(removal.id)
     world.restart()
     await world.passes()
     assert world.routes == {key(1): OURS}
@@ -218,9 +219,9 @@ async def test_nothing_is_approved_when_one_of_several_is_not_there(make: Any) -
     world = make("approve", 1)
     await world.passes()
     (action,) = await world.open()
-    with pytest.raises(ActionRefused, match=r"no change zzzzzzzz waits here.*nothing was approved"):
-        await world.approve(action["id"], "zzzzzzzz")
-    with pytest.raises(ActionRefused, match="7 is an entry of the journal: it can be undone"):
+    with pytest.raises(ActionRefused, match=r"change zzzzzzzz: not waiting here.*nothing was approved"):
+        await world.approve(action.id, "zzzzzzzz")
+    with pytest.raises(ActionRefused, match="7: an entry of the journal; it can be undone"):
         await world.approve("7")
     await world.looks()
     assert world.routes == {}
@@ -230,8 +231,8 @@ async def test_nothing_is_approved_when_one_of_several_is_not_there(make: Any) -
 async def test_all_is_what_waits_now_of_the_profile_that_is_named(make: Any) -> None:
     world = make("approve", 1, 2)
     await world.passes()
-    assert (await world.approve(every=True, profile="other"))["approved"] == []
-    assert len((await world.approve(every=True, profile="aws"))["approved"]) == 2
+    assert (await world.approve(every=True, profile="other")).approved == ()
+    assert len((await world.approve(every=True, profile="aws")).approved) == 2
     world.remote.add(3)
     await world.passes()
     assert sorted(world.routes) == [key(1), key(2)], "what came later was not among all"
@@ -241,13 +242,13 @@ async def test_two_approvals_are_one(make: Any) -> None:
     world = make("approve", 1)
     await world.passes()
     (action,) = await world.open()
-    await world.approve(action["id"], action["id"].upper())
-    await world.approve(action["id"])
+    await world.approve(action.id, action.id.upper())
+    await world.approve(action.id)
     assert len(world.store.journal.approvals()) == 1
     await world.passes()
     assert world.story() == [("create", "done")]
-    with pytest.raises(ActionRefused, match="it may have been made"):
-        await world.approve(action["id"])
+    with pytest.raises(ActionRefused, match="it was made, or another change replaced it"):
+        await world.approve(action.id)
 
 
 async def test_an_approval_while_the_lane_runs_is_acted_on_by_the_next_pass(make: Any) -> None:
@@ -258,7 +259,7 @@ async def test_an_approval_while_the_lane_runs_is_acted_on_by_the_next_pass(make
 
     async def observe() -> Any:
         found = await real()
-        await world.approve(action["id"])
+        await world.approve(action.id)
         return found
 
     world.loop.retry_now()
@@ -281,8 +282,8 @@ async def test_the_wall_clock_plays_no_part(make: Any) -> None:
     await world.passes()
     await world.approve(every=True)
     await world.passes()
-    made: Any = (await world.actions.listing(profile=None, limit=20))["journal"]
-    assert [each["number"] for each in made] == [1, 2], "in the order in which they were made"
+    made: Any = (await world.actions.listing(profile=None, limit=20)).journal
+    assert [each.number for each in made] == [1, 2], "in the order in which they were made"
 
 
 def _changes() -> Iterable[Change[Any, Any]]:
@@ -330,8 +331,8 @@ async def test_a_plan_says_what_becomes_of_a_change_by_the_file_that_is_asked_ab
     dry = Loop(world.loop.bindings(), derive=world._derive, clock=world.clock, log=world.log)
     await dry.run_once("fabric/aws", dry_run=True)
     intent = config.load_text(FILE % candidate, file="x").intent if candidate else None
-    (change,) = planned_document(world, dry, intent)["changes"]
-    assert change["action"]["text"].startswith(words)
+    (change,) = plan_of(world, dry, intent).changes
+    assert change.action.text.startswith(words)
     assert world.routes == {}
 
 
@@ -356,7 +357,7 @@ async def test_why_a_router_is_not_ready_names_the_mode_and_counts(make: Any) ->
         open_ends(gate, report.planned)
         == "2 changes wait for approval (mode approve, see routerd actions list)"
     )
-    await world.approve((await world.open())[0]["id"])
+    await world.approve((await world.open())[0].id)
     assert open_ends(gate, report.planned) == (
         "1 change waits for approval (mode approve, see routerd actions list), "
         "1 change is approved and not made yet (mode approve)"

@@ -11,10 +11,10 @@ import pytest
 
 from routerd import config
 from routerd.leaf import memberships as membership
-from routerd.leaf.enroller import EnrollerStatus
 from routerd.leaf.memberships import Memberships
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent
+from routerd.model.report.status import Membership
 from routerd.process.supervisor import Supervisor
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
@@ -60,7 +60,7 @@ class FakeEnroller:
         self.stubborn = stubborn
         self.let_go = asyncio.Event()
         self.running = False
-        self.status = EnrollerStatus(phase="Ready", reason="", message="", claim_ref=claim.ref)
+        self.status = Membership(name=TASK, phase="Ready", claim=claim.ref)
 
     async def run(self) -> None:
         self.running = True
@@ -134,9 +134,8 @@ async def test_an_enroller_that_does_not_end_is_reported_and_no_second_one_runs_
     first = await stuck(scene)
     (why,) = scene.memberships.reasons()
     assert why.startswith("SAMEnrollmentClient/fabric: what ran for it before does not end")
-    (document,) = scene.memberships.document()
-    assert isinstance(document, dict)
-    assert (document["name"], document["phase"]) == ("SAMEnrollmentClient/fabric", "Pending")
+    (found,) = scene.memberships.report()
+    assert (found.name, found.phase) == ("SAMEnrollmentClient/fabric", "Pending")
     assert scene.made == [first]
     assert scene.supervisor.running(TASK)
 

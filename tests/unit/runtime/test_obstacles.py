@@ -60,9 +60,9 @@ async def test_a_strict_device_is_named_with_its_setting_and_the_remedy(tmp_path
     (found,) = await host.find()
     assert found.link == "eth0.100"
     assert found.text == (
-        "eth0.100: reverse path filtering is strict (net.ipv4.conf.eth0.100.rp_filter is 1), so what comes in"
-        " there from an address to which another device leads is dropped; to make it loose, add a Sysctl"
-        ' with key net.ipv4.conf.eth0.100.rp_filter and value "2"'
+        "eth0.100: reverse path filtering is strict (net.ipv4.conf.eth0.100.rp_filter is 1); the kernel"
+        " drops packets that arrive here from an address behind another device; to make it loose, add"
+        ' a Sysctl with key net.ipv4.conf.eth0.100.rp_filter and value "2"'
     )
 
 
@@ -116,7 +116,7 @@ async def test_a_host_that_forwards_nothing_and_is_not_told_to_is_spoken_of(tmp_
 async def test_a_chain_without_our_openings_is_spoken_of(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.filters.closed = ("chain inet mine out", "chain OUTPUT of iptables-legacy")
-    assert [each.text.partition(" drops ")[0] for each in await host.find()] == [*host.filters.closed]
+    assert [each.text.partition(": ")[0] for each in await host.find()] == [*host.filters.closed]
 
 
 async def test_what_cannot_be_read_is_not_made_up(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from routerd.plugins.check import Prepared
 from routerd.plugins.host import PluginHost
 from routerd.plugins.providers import Providers
 from routerd.process.supervisor import Supervisor
-from routerd.report.status import notes
+from routerd.report.reasons import notes
 from routerd.runtime.router import HostTables, Router
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock

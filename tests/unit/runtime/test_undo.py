@@ -13,6 +13,7 @@ from tests.unit.runtime.action_world import NIC, OFF, ON, OTHERS, OURS, CloudWor
 
 from routerd.errors import ActionRefused, NotOwnedError, PermanentError, StoreError, TransientError
 from routerd.model.change import Change
+from routerd.model.report.actions import ActionApproval, ActionText
 from routerd.runtime.single_runs import remove_ours
 
 
@@ -53,9 +54,9 @@ async def refused(world: CloudWorld, number: int) -> str:
 async def test_a_creation_is_removed_and_not_made_again(world: CloudWorld) -> None:
     answer = await undo(world, world.number("create"))
     assert world.routes == {}
-    assert answer["text"] == "remove route 10.99.0.1/32 to nic-1 from table table-1"
+    assert answer.text == "remove route 10.99.0.1/32 to nic-1 from table table-1"
     (held,) = await world.open()
-    assert (held["state"], held["verb"]) == ("held", "create")
+    assert (held.state, held.verb) == ("held", "create")
     world.restart()
     await world.looks()
     assert world.routes == {}, "nor after a restart"
@@ -66,16 +67,16 @@ async def test_an_undo_shows_at_the_next_pass_though_the_cloud_is_read_seldom(wo
     await world.actions.undo(world.number("create"))
     assert world.loop._lanes["fabric/aws"].woken.is_set()
     await world.passes()
-    assert [each["state"] for each in await world.open()] == ["held"]
+    assert [each.state for each in await world.open()] == ["held"]
 
 
 async def test_what_is_held_is_made_again_when_somebody_approves(world: CloudWorld) -> None:
     await undo(world, world.number("create"))
     (held,) = await world.open()
-    assert await world.approve(every=True) == {"approved": [], "released": []}, "--all leaves it alone"
+    assert await world.approve(every=True) == ActionApproval(), "--all leaves it alone"
     await world.looks()
     assert world.routes == {}
-    await world.approve(held["id"])
+    await world.approve(held.id)
     await world.passes()
     assert world.routes == {key(1): OURS}
     assert (await world.open(), world.store.journal.holds()) == ([], ())
@@ -89,8 +90,8 @@ async def test_in_mode_approve_releasing_is_approving(tmp_path: Path) -> None:
     await world.passes()
     await undo(world, world.number("create"))
     (held,) = await world.open()
-    assert held["state"] == "held"
-    await world.approve(held["id"])
+    assert held.state == "held"
+    await world.approve(held.id)
     await world.passes()
     assert world.routes == {key(1): OURS}
     world.store.close()
@@ -102,16 +103,16 @@ async def test_a_hold_outlasts_that_nobody_wants_the_key(world: CloudWorld) -> N
     world.remote.clear()
     await world.looks()
     (held,) = await world.open()
-    assert held["why"].startswith("left alone since entry")
-    shown: Any = await world.actions.show(held["id"])
-    assert [each["verb"] for each in shown["history"]] == ["create", "delete"]
+    assert held.why.startswith("left alone since entry")
+    shown: Any = await world.actions.show(held.id)
+    assert [each.verb for each in shown.history] == ["create", "delete"]
     world.remote.add(1)
     await world.looks()
     assert world.routes == {}
     world.remote.clear()
     await world.looks()
-    answer = await world.approve(held["id"])
-    assert answer["released"] == [{"id": held["id"], "text": "aws table-1 10.99.0.1/32"}]
+    answer = await world.approve(held.id)
+    assert answer.released == (ActionText(id=held.id, text="aws table-1 10.99.0.1/32"),)
     world.remote.add(1)
     await world.looks()
     assert world.routes == {key(1): OURS}
@@ -120,8 +121,8 @@ async def test_a_hold_outlasts_that_nobody_wants_the_key(world: CloudWorld) -> N
 async def test_a_switch_gets_its_prior_value(world: CloudWorld) -> None:
     answer = await undo(world, world.number("replace", "forwarding"))
     assert dict(world.switches) == {NIC: OFF}
-    assert answer["text"] == "turn forwarding off for nic-1 (on before)"
-    assert [each["state"] for each in await world.open("forwarding")] == ["held"]
+    assert answer.text == "turn forwarding off for nic-1 (on before)"
+    assert [each.state for each in await world.open("forwarding")] == ["held"]
 
 
 async def test_a_deletion_is_made_again_and_stays(world: CloudWorld) -> None:
@@ -131,7 +132,7 @@ async def test_a_deletion_is_made_again_and_stays(world: CloudWorld) -> None:
     await undo(world, world.number("delete"))
     assert world.routes == {key(1): OURS}
     (held,) = await world.open()
-    assert (held["verb"], held["state"]) == ("delete", "held")
+    assert (held.verb, held.state) == ("delete", "held")
 
 
 async def test_a_takeover_is_given_back(world: CloudWorld) -> None:
@@ -141,15 +142,15 @@ async def test_a_takeover_is_given_back(world: CloudWorld) -> None:
     assert world.routes[key(2)] == OURS
     answer = await undo(world, world.number("replace"))
     assert world.routes[key(2)] == OTHERS
-    assert answer["text"] == "turn route 10.99.0.2/32 in table table-1 from nic-1 to nic-of-leaf-b"
+    assert answer.text == "turn route 10.99.0.2/32 in table table-1 from nic-1 to nic-of-leaf-b"
     assert str(key(2)) not in world.store.journal.owned_keys("aws", "routes"), "it is not ours any more"
 
 
 async def test_an_undo_can_be_undone_and_then_holds_nothing(world: CloudWorld) -> None:
     made = world.number("create")
     first = await undo(world, made)
-    second = await undo(world, first["number"])
-    assert second["held"] is False
+    second = await undo(world, first.number)
+    assert second.held is False
     assert world.routes == {key(1): OURS}
     assert await world.open() == []
     world.remote.clear()
@@ -182,33 +183,33 @@ async def test_only_the_latest_change_of_a_key_is_undone(world: CloudWorld) -> N
     assert second != first
     assert f"entry {second} changed the same thing after entry {first}" in await refused(world, first)
     answer = await undo(world, second)
-    assert f"entry {second} was undone already, by entry {answer['number']}" == await refused(world, second)
+    assert f"entry {second} was undone already, by entry {answer.number}" == await refused(world, second)
 
 
 async def test_numbers_that_are_not_there_and_clouds_that_are_not_at_hand_are_named(
     world: CloudWorld,
 ) -> None:
-    assert "the journal has no entry 4711" in await refused(world, 4711)
+    assert "entry 4711: not in the journal" in await refused(world, 4711)
     change = Change(key=key(9), before=None, after=OURS)
     (number,) = world.store.journal.begin("gone", "routes", [change])
-    assert "profile gone is not at hand" in await refused(world, number)
+    assert "profile gone: not available" in await refused(world, number)
     with mock.patch.object(world.cloud.routes, "observe", side_effect=PermanentError("403 Forbidden")):
-        assert "routes/aws cannot be read: 403 Forbidden" in await refused(world, world.number("create"))
+        assert "routes/aws: cannot be read; 403 Forbidden" in await refused(world, world.number("create"))
 
 
 async def test_what_the_cloud_refuses_is_said_in_its_words_and_holds_nothing(world: CloudWorld) -> None:
     world.cloud.routes.refusals[key(1)] = NotOwnedError("it leads to eni-9")
     number = world.number("create")
-    with pytest.raises(ActionRefused, match=rf"entry {number} was not undone: it leads to eni-9$"):
+    with pytest.raises(ActionRefused, match=rf"entry {number}: not undone; it leads to eni-9$"):
         await world.actions.undo(number)
     assert world.story() == [("create", "done"), ("delete", "refused: it leads to eni-9")]
     assert world.store.journal.holds() == ()
     world.cloud.routes.refusals[key(1)] = TransientError("503")
-    with pytest.raises(ActionRefused, match="503; it may have happened all the same"):
+    with pytest.raises(ActionRefused, match="503; the cloud may have made the change"):
         await world.actions.undo(number)
     assert len(world.store.journal.holds()) == 1, "whether it happened is not known, so it stays as it is"
     (held,) = await world.open()
-    assert "was to undo it" in held["why"]
+    assert "tried to undo it" in held.why
 
 
 @pytest.mark.parametrize(
@@ -221,9 +222,9 @@ async def test_an_entry_that_no_longer_decodes_is_shown_and_not_acted_on(
     for damage in ("no json", '{"shape": "of tomorrow"}', "[1]"):
         world.store._connection.execute(f"UPDATE journal SET {column} = ? WHERE number = ?", (damage, number))
         assert words in await refused(world, number)
-        assert (await world.actions.listing(profile=None, limit=20))["journal"]
+        assert (await world.actions.listing(profile=None, limit=20)).journal
         shown: Any = await world.actions.show(str(number))
-        assert shown["undo"]["possible"] is False
+        assert shown.undo.possible is False
 
 
 # --- interruptions ------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ async def test_a_kill_between_the_note_of_an_undo_and_the_undo_leaves_it_to_be_a
     world.restart()
     await world.looks()
     assert world.routes == {key(1): OURS}
-    assert [each["state"] for each in await world.open()] == ["held"]
+    assert [each.state for each in await world.open()] == ["held"]
     await undo(world, number)
     assert world.routes == {}
 

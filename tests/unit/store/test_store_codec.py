@@ -18,9 +18,10 @@ from routerd.model.claim import (
     ReflectorWireGuard,
     Topology,
 )
+from routerd.model.moment import exact_text
 from routerd.model.names import PublicKey
 from routerd.model.tunnel import Endpoint
-from routerd.store.codec import dumps, from_json, loads, time_text, to_json
+from routerd.store.codec import dumps, from_json, loads, to_json
 
 texts = st.text(max_size=30)
 times = st.datetimes(min_value=datetime(1990, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - the strategy adds the zone
@@ -96,7 +97,7 @@ def test_untyped_values_become_plain_json() -> None:
 
 def test_times_are_written_in_utc() -> None:
     there = datetime(2026, 1, 1, 9, tzinfo=timezone(timedelta(hours=9)))
-    assert time_text(there) == "2026-01-01T00:00:00.000000Z"
+    assert exact_text(there) == "2026-01-01T00:00:00.000000Z"
 
 
 @pytest.mark.parametrize("document", [{}, [], "x", {"claim": 3}, {"claim": {}, "admitted_at": "yesterday"}])

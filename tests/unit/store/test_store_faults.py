@@ -17,12 +17,13 @@ import attrs
 import pytest
 
 from routerd.errors import StoreError
+from routerd.model.audit import AuditEntry
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.store import Approval, Hold, Revocation, Store, UsedNonce, open_store
 from routerd.store.access import Connection, Rows
 from routerd.store.database import MIGRATIONS, explain, prepare
-from routerd.store.records import AuditEntry, Forget, PendingClaim, Verdict
+from routerd.store.records import Forget, PendingClaim, Verdict
 from routerd.testing.clock import FakeClock
 
 NONCE = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")

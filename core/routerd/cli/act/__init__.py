@@ -1,1 +1,1 @@
-"""Commands that check a file, compare it with the host, change the host, or address the daemon."""
+"""Commands that check a file, compare it with the host, change the host, or direct the daemon."""

@@ -1,4 +1,4 @@
-"""`routerd apply --once`: make everything as the file says, then end."""
+"""`routerd apply --once`: apply the file, then end."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from routerd.runtime.single_runs import apply_once
     type=click.FloatRange(min=1.0),
     default=60.0,
     show_default=True,
-    help="Seconds after which to give up and say what is missing.",
+    help="Seconds to wait before giving up with a list of what is missing.",
 )
 @with_settings
 def command(settings: Settings, *, once: bool, timeout: float) -> None:
-    """Apply the configuration once, without a daemon. Exit status 0: all is as the file says."""
+    """Apply the configuration once, without a daemon. Exit status 0: everything is as the file says."""
     why = asyncio.run(apply_once(settings.command, settings.log, deadline=timeout))
     for reason in why:
         click.echo(f"not ready: {reason}", err=True)

@@ -1,4 +1,4 @@
-"""`routerd doctor`: what is missing outside of this host, before anything is changed."""
+"""`routerd doctor`: what is missing outside of this host, before routerd changes anything."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.cli.share.show import as_json, console
+from routerd.cli.share.show import console
 from routerd.clouds.checkup import Checkup, chosen, examine
 from routerd.model.fabric import Finding
-from routerd.spi import JSONValue
+from routerd.model.report.checks import CheckedNic, CheckedProfile, CloudCheckup
 
 _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "bold red"), "unknown": ("unknown", "yellow")}
 
 
 @click.group("doctor")
 def command() -> None:
-    """Find out what keeps this router from working. Changes nothing, and needs no daemon."""
+    """Find out what keeps this router from working. Changes nothing, and works without a daemon."""
 
 
 @command.command("cloud")
 @click.argument("profile", required=False)
-@click.option("--json", "as_document", is_flag=True, help="Print JSON.")
+@with_output
 @with_settings
-def cloud(settings: Settings, *, profile: str | None, as_document: bool) -> None:
-    """Ask each cloud of the file, or one PROFILE, who we are and what we may do.
+def cloud(settings: Settings, *, profile: str | None, output: Output) -> None:
+    """Ask each cloud of the file, or one PROFILE, for this instance and its permissions.
 
-    Exit status 0: nothing is missing, 1: something is, 2: the file cannot be used.
+    Exit status 0: nothing is missing, 1: something is missing, 2: the file is not valid.
     """
     prepared = settings.command.prepare()
     terminal, log = console(), settings.quiet_log()
     checkups: list[Checkup] = []
     for each in chosen(prepared, profile):
         checkup = asyncio.run(examine(prepared, each, log))
-        if not as_document:
+        if not output.is_document:
             if checkups:
                 terminal.print()
             _show(checkup, terminal)
         checkups.append(checkup)
-    if as_document:
-        click.echo(as_json({"profiles": [_document(each) for each in checkups]}))
+    output.wrote(CloudCheckup(profiles=tuple(map(_report, checkups))))
     if not all(each.healthy for each in checkups):
         sys.exit(1)
 
@@ -93,36 +93,28 @@ def _facts(checkup: Checkup) -> Iterator[tuple[str, str]]:
     yield "routes to us", "not known" if checkup.routes is None else str(checkup.routes)
 
 
-def _document(checkup: Checkup) -> JSONValue:
+def _report(checkup: Checkup) -> CheckedProfile:
     facts = checkup.facts
-    return {
-        "profile": checkup.profile,
-        "provider": checkup.provider,
-        "mode": checkup.mode,
-        "healthy": checkup.healthy,
-        "diagnosed": checkup.diagnosed,
-        "instance": facts.instance if facts else None,
-        "nextHop": facts.next_hop if facts else None,
-        "nics": [
-            {
-                "ref": nic.ref,
-                "address": str(nic.address),
-                "subnet": nic.subnet,
-                "primary": nic.primary,
-                "forwarding": checkup.forwarding.get(nic.ref),
-            }
+    return CheckedProfile(
+        profile=checkup.profile,
+        provider=checkup.provider,
+        mode=checkup.mode,
+        healthy=checkup.healthy,
+        diagnosed=checkup.diagnosed,
+        instance=facts.instance if facts else None,
+        next_hop=facts.next_hop if facts else None,
+        nics=tuple(
+            CheckedNic(
+                ref=nic.ref,
+                address=nic.address,
+                subnet=nic.subnet,
+                primary=nic.primary,
+                forwarding=checkup.forwarding.get(nic.ref),
+            )
             for nic in (facts.nics if facts else ())
-        ],
-        "routeTables": [str(table) for table in (facts.route_tables if facts else ())],
-        "networks": [str(network) for network in (facts.networks if facts else ())],
-        "routes": checkup.routes,
-        "findings": [
-            {
-                "subject": finding.subject,
-                "state": finding.state,
-                "detail": finding.detail,
-                "remedy": finding.remedy,
-            }
-            for finding in checkup.findings
-        ],
-    }
+        ),
+        route_tables=facts.route_tables if facts else (),
+        networks=tuple(map(str, facts.networks)) if facts else (),
+        routes=checkup.routes,
+        findings=checkup.findings,
+    )

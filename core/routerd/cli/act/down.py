@@ -1,4 +1,4 @@
-"""`routerd down`: remove what is ours from this host and from the cloud."""
+"""`routerd down`: remove routerd's objects from this host and from the cloud."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from routerd.runtime.single_runs import tear_down
 @click.command("down")
 @with_settings
 def command(settings: Settings) -> None:
-    """Remove only what routerd made: sessions, routes, tunnels, rules; restore settings and clouds.
+    """Remove what routerd made: sessions, routes, tunnels, rules; restore settings and clouds.
 
-    The daemon must be stopped first. Admitted claims and the journal stay in the state directory.
+    Stop the daemon first. Admitted claims and the journal stay in the state directory.
     """
     removed = asyncio.run(tear_down(settings.command, settings.quiet_log()))
     for text in removed.done:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import cast
 from urllib.parse import quote
 
 import click
@@ -13,86 +13,80 @@ from rich.console import Console
 from rich.text import Text
 
 from routerd.cli.share.ask import ask
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.cli.share.show import as_json, console
-from routerd.control.client import Document, is_there
+from routerd.cli.share.show import console
+from routerd.control.client import is_there
 from routerd.errors import ConfigError, PluginError
+from routerd.model.report.plan import Plan, PlannedChange
 from routerd.runtime.single_runs import plan_offline
 
 _SIGNS = {"create": ("+", "green"), "replace": ("~", "yellow"), "delete": ("-", "red")}
 
 
 @click.command("plan")
-@click.option("--json", "as_document", is_flag=True, help="Print the changes as JSON.")
+@with_output
 @with_settings
-def command(settings: Settings, *, as_document: bool) -> None:
-    """Show what would be changed, and change nothing.
+def command(settings: Settings, *, output: Output) -> None:
+    """Show what routerd would change, and change nothing.
 
-    A running daemon answers from what it knows (claims, learned routes); without one, the host is
-    looked at directly. Exit status 0: nothing to do, 2: there are changes, 1: it cannot be said, or
-    something is wanted that would be refused.
+    A running daemon answers from its claims and learned routes; without a daemon, the command reads
+    the host itself. Exit status 0: no change, 2: there are changes, 1: a table cannot be read, or a
+    wanted change would be refused.
     """
     try:
-        document = _plan(settings)
+        plan = _plan(settings)
     except (ConfigError, PluginError) as error:
         click.echo(str(error), err=True)
         sys.exit(1)
-    if as_document:
-        click.echo(as_json(document))
-    else:
-        _show(document, console())
-    changes = cast("list[Document]", document["changes"])
-    if changes:
+    if not output.wrote(plan):
+        _show(plan, console())
+    if plan.changes:
         sys.exit(2)
-    if document["unreadable"] or document["refused"]:
+    if plan.unreadable or plan.refused:
         sys.exit(1)
 
 
-def _plan(settings: Settings) -> Document:
+def _plan(settings: Settings) -> Plan:
     if is_there(settings.directories.admin_socket):
         path = f"/v1/plan?file={quote(str(Path(settings.config).resolve()))}"
-        return ask(settings, path)
+        return ask(settings, path, Plan)
     prepared = settings.command.prepare()
     return asyncio.run(plan_offline(prepared, settings.command, settings.quiet_log()))
 
 
-def _show(document: Document, terminal: Console) -> None:
-    changes = cast("list[dict[str, str]]", document["changes"])
+def _show(plan: Plan, terminal: Console) -> None:
     last = ""
-    for change in changes:
-        if change["table"] != last:
-            terminal.print(Text(change["table"], style="bold"))
-            last = change["table"]
-        sign, style = _SIGNS[change["verb"]]
-        terminal.print(Text(f"  {sign} {change['key']}", style=style))
-        if change["verb"] == "replace":
-            terminal.print(Text(f"      from {change['before']}\n      to   {change['after']}", style="dim"))
-        elif change["after"]:
-            terminal.print(Text(f"      {change['after']}", style="dim"))
-        action = cast("dict[str, str] | None", change.get("action"))
-        if action is not None:
-            terminal.print(
-                Text(f"      {action['text']}", style="" if action["state"] == "auto" else "yellow")
-            )
-    for refused in cast("list[dict[str, str]]", document["refused"]):
-        sign, _ = _SIGNS[refused["verb"]]
-        terminal.print(
-            Text(
-                f"  ! {refused['table']} {sign} {refused['key']} will be refused: {refused['reason']}",
-                style="red",
-            )
-        )
-    for text in cast("list[str]", document["unreadable"]):
+    for change in plan.changes:
+        if change.table != last:
+            terminal.print(Text(change.table, style="bold"))
+            last = change.table
+        _show_change(change, terminal)
+    for refused in plan.refused:
+        sign, _ = _SIGNS[refused.verb]
+        text = f"  ! {refused.table} {sign} {refused.key} will be refused: {refused.reason}"
+        terminal.print(Text(text, style="red"))
+    for text in plan.unreadable:
         terminal.print(Text(f"  ! {text}", style="red"))
-    incomplete = cast("list[str]", document["incomplete"])
-    if incomplete:
-        terminal.print(
-            Text(f"  not known yet, so nothing is deleted from: {', '.join(incomplete)}", style="dim")
-        )
-    count = {verb: sum(change["verb"] == verb for change in changes) for verb in _SIGNS}
-    if changes:
+    if plan.incomplete:
+        text = f"  not known completely yet, so routerd deletes nothing from: {', '.join(plan.incomplete)}"
+        terminal.print(Text(text, style="dim"))
+    count = Counter(change.verb for change in plan.changes)
+    if plan.changes:
         terminal.print(
             f"{count['create']} to create, {count['replace']} to replace, {count['delete']} to delete"
         )
     else:
         terminal.print("nothing to change")
+
+
+def _show_change(change: PlannedChange, terminal: Console) -> None:
+    sign, style = _SIGNS[change.verb]
+    terminal.print(Text(f"  {sign} {change.key}", style=style))
+    if change.verb == "replace":
+        terminal.print(Text(f"      from {change.before}\n      to   {change.after}", style="dim"))
+    elif change.after:
+        terminal.print(Text(f"      {change.after}", style="dim"))
+    if change.action is not None:
+        style = "" if change.action.state == "auto" else "yellow"
+        terminal.print(Text(f"      {change.action.text}", style=style))

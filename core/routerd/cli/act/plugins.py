@@ -2,67 +2,69 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import click
 
 from routerd import config
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.cli.share.show import as_json, console, table
+from routerd.cli.share.show import console, table
 from routerd.errors import ConfigError, PluginError
+from routerd.model.report.checks import PluginList, PluginReport
 from routerd.plugins.host import PluginHost
-from routerd.plugins.installed import installation
+from routerd.plugins.installed import InstalledPlugin, installation
 from routerd.plugins.loading import LoadedPlugin
-from routerd.spi import API_VERSION, JSONValue
+from routerd.spi import API_VERSION
 
 
 @click.command("plugins")
-@click.option("--json", "as_document", is_flag=True, help="Print JSON.")
-@click.option("--all", "load_all", is_flag=True, help="Load plugins that are not enabled, too, to ask them.")
+@with_output
+@click.option("--all", "load_all", is_flag=True, help="Also load plugins that are not enabled, to ask them.")
 @with_settings
-def command(settings: Settings, *, as_document: bool, load_all: bool) -> None:
+def command(settings: Settings, *, output: Output, load_all: bool) -> None:
     """List plugins: installed, enabled, the API each was written for, what each provides.
 
-    Only enabled ones are loaded, because loading runs their code; `--all` asks the others as well.
+    routerd loads only enabled plugins, because loading runs their code; `--all` loads the others too.
     """
     loaded = {plugin.info.name: plugin for plugin in PluginHost.load(_enabled(settings)).plugins}
     found = installation()
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
-    rows: list[dict[str, JSONValue]] = []
-    for name, candidates in sorted(found.plugins.items()):
-        for installed in candidates:
-            plugin, fault = loaded.get(name), ""
-            enabled = plugin is not None
-            if plugin is None and load_all:
-                plugin, fault = _load(name)
-            rows.append(
-                {
-                    "name": name,
-                    "distribution": f"{installed.distribution} {installed.version}",
-                    "enabled": enabled,
-                    "api": ".".join(map(str, plugin.info.api)) if plugin is not None else None,
-                    "summary": plugin.info.summary if plugin is not None else "",
-                    "provides": _provides(plugin) if plugin is not None else [],
-                    "fault": fault,
-                }
-            )
-    if as_document:
-        click.echo(as_json({"api": ".".join(map(str, API_VERSION)), "plugins": list(rows)}))
+    plugins = [
+        _report(name, installed, loaded.get(name), load=load_all)
+        for name, candidates in sorted(found.plugins.items())
+        for installed in candidates
+    ]
+    if output.wrote(PluginList(api=_dotted(API_VERSION), plugins=tuple(plugins))):
         return
-    shown = [
-        (row["name"], row["distribution"], "yes" if row["enabled"] else "no", row["api"],
-         "; ".join(map(str, cast("list[JSONValue]", row["provides"]))) or row["fault"])
-        for row in rows
-    ]  # fmt: skip
-    console().print(table("", ("PLUGIN", "DISTRIBUTION", "ENABLED", "API", "PROVIDES"), shown))
+    rows = [
+        (each.name, each.distribution, each.enabled, each.api, "; ".join(each.provides) or each.fault)
+        for each in plugins
+    ]
+    console().print(table("", ("PLUGIN", "DISTRIBUTION", "ENABLED", "API", "PROVIDES"), rows))
 
 
-def _load(name: str) -> tuple[LoadedPlugin | None, str]:
-    try:
-        return PluginHost.load([name]).plugins[0], ""
-    except PluginError as error:
-        return None, str(error)
+def _report(
+    name: str, installed: InstalledPlugin, plugin: LoadedPlugin | None, *, load: bool
+) -> PluginReport:
+    enabled, fault = plugin is not None, ""
+    if plugin is None and load:
+        try:
+            plugin = PluginHost.load([name]).plugins[0]
+        except PluginError as error:
+            fault = str(error)
+    return PluginReport(
+        name=name,
+        distribution=f"{installed.distribution} {installed.version}",
+        enabled=enabled,
+        api=_dotted(plugin.info.api) if plugin is not None else None,
+        summary=plugin.info.summary if plugin is not None else "",
+        provides=_provides(plugin) if plugin is not None else (),
+        fault=fault,
+    )
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _enabled(settings: Settings) -> tuple[str, ...]:
@@ -76,13 +78,12 @@ def _enabled(settings: Settings) -> tuple[str, ...]:
         raise PluginError(f"the list of plugins cannot be read: {error}") from error
 
 
-def _provides(plugin: LoadedPlugin) -> list[JSONValue]:
+def _provides(plugin: LoadedPlugin) -> tuple[str, ...]:
     families = {"transport": plugin.transports, "routing": plugin.routings,
                 "join method": plugin.enrollments, "cloud": plugin.fabrics}  # fmt: skip
-    found: list[JSONValue] = [
-        f"{family} {provider.kind}" for family, providers in families.items() for provider in providers
-    ]
-    found += [f"kind {kind.kind}" for kind in plugin.resource_kinds]
-    found += [f"command {command.name}" for command in plugin.commands]
-    found += [f"route {route.method} {route.path}" for route in plugin.control_routes]
-    return found
+    return (
+        *(f"{family} {provider.kind}" for family, providers in families.items() for provider in providers),
+        *(f"kind {kind.kind}" for kind in plugin.resource_kinds),
+        *(f"command {command.name}" for command in plugin.commands),
+        *(f"route {route.method} {route.path}" for route in plugin.control_routes),
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from routerd.cli.share.ask import ask
+from routerd.cli.share.ask import tell
 from routerd.cli.share.settings import Settings, with_settings
 
 
 @click.command("reload")
 @with_settings
 def command(settings: Settings) -> None:
-    """Make the daemon read its file again; a file with a mistake changes nothing."""
-    ask(settings, "/v1/reload", "POST")
+    """Make the daemon read its file again. A file with a mistake changes nothing."""
+    tell(settings, "/v1/reload")
     click.echo("reloaded")

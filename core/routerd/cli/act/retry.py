@@ -1,19 +1,19 @@
-"""`routerd retry`: look at everything again, now."""
+"""`routerd retry`: retry every failed change now."""
 
 from __future__ import annotations
 
 import click
 
-from routerd.cli.share.ask import ask
+from routerd.cli.share.ask import tell
 from routerd.cli.share.settings import Settings, with_settings
 
 
 @click.command("retry")
 @with_settings
 def command(settings: Settings) -> None:
-    """Make the daemon forget its pauses and look at everything again at once.
+    """Make the daemon drop its pauses, read every table and retry every change at once.
 
-    For after a permission was granted, or when somebody has changed something by hand.
+    Use it after granting a permission, or after changing something by hand.
     """
-    ask(settings, "/v1/hurry", "POST")
-    click.echo("looking at everything again")
+    tell(settings, "/v1/hurry")
+    click.echo("reading every table again and retrying")

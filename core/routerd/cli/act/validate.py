@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
+from routerd.errors import ConfigError
+from routerd.model.report.checks import Validation
 
 
 @click.command("validate")
+@with_output
 @with_settings
-def command(settings: Settings) -> None:
-    """Check a configuration file and everything that it needs; touch nothing."""
-    prepared = settings.command.prepare()
+def command(settings: Settings, *, output: Output) -> None:
+    """Check a configuration file and everything that it needs; change nothing.
+
+    Exit status 0: the file is valid, 2: it is not.
+    """
+    try:
+        prepared = settings.command.prepare()
+    except ConfigError as error:
+        problems = tuple(map(str, error.problems))
+        if not output.wrote(Validation(file=str(settings.config), valid=False, problems=problems)):
+            raise
+        sys.exit(2)
     configuration = prepared.configuration
-    for warning in configuration.warnings:
+    found = Validation(
+        file=configuration.file,
+        valid=True,
+        node=configuration.node,
+        resources=len(configuration.resources),
+        kinds=len({resource.id.kind for resource in configuration.resources}),
+        plugins=tuple(plugin.info.name for plugin in prepared.host.plugins),
+        warnings=tuple(map(str, configuration.warnings)),
+    )
+    if output.wrote(found):
+        return
+    for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
-    kinds = len({resource.id.kind for resource in configuration.resources})
-    plugins = ", ".join(plugin.info.name for plugin in prepared.host.plugins) or "no plugins"
+    plugins = ", ".join(found.plugins) or "no plugins"
     click.echo(
-        f"{configuration.file}: valid: router {configuration.node}, "
-        f"{len(configuration.resources)} resources of {kinds} kinds, {plugins}"
+        f"{found.file}: valid: router {found.node}, {found.resources} resources of {found.kinds} kinds, "
+        f"{plugins}"
     )

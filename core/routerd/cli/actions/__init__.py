@@ -14,5 +14,5 @@ def command() -> None:
     """Show, approve and undo changes in clouds.
 
     The id of a pending change has letters, the id of a made one is a number. list and show also work
-    without a daemon; approve and undo ask the running one.
+    without a daemon; approve and undo need a running one.
     """

@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import click
 
-from routerd.cli.actions.words import items
 from routerd.cli.share.ask import ask
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.cli.share.show import as_json
 from routerd.control.client import Document
+from routerd.model.report.actions import ActionApproval
 
 
 @click.command("approve")
 @click.argument("ids", nargs=-1, metavar="[ID]...")
-@click.option("--all", "every", is_flag=True, help="Approve everything that waits for approval now.")
+@click.option("--all", "every", is_flag=True, help="Approve every change that waits for approval now.")
 @click.option("--profile", metavar="NAME", help="With --all: only of this CloudProviderProfile.")
-@click.option("--json", "as_document", is_flag=True, help="Print JSON.")
+@with_output
 @with_settings
 def command(
-    settings: Settings, *, ids: tuple[str, ...], every: bool, profile: str | None, as_document: bool
+    settings: Settings, *, ids: tuple[str, ...], every: bool, profile: str | None, output: Output
 ) -> None:
-    """Let changes be made that wait for approval, once, and release what is held after an undo.
+    """Let the changes IDS be made, once, and release keys that are held after an undo.
 
-    An approval covers exactly the change that was shown: when something else is to be made by then,
-    it waits with another id. --all leaves out what is held.
+    An approval covers exactly the change that was shown: a change that differs waits with another
+    id. --all leaves out held keys.
     """
     if bool(ids) == every:
         raise click.UsageError("give the ids of changes, or --all")
     if profile is not None and not every:
         raise click.UsageError("--profile goes with --all")
     body: Document = {"ids": list(ids), "all": every, "profile": profile}
-    answer = ask(settings, "/v1/actions/approve", "POST", body=body)
-    if as_document:
-        click.echo(as_json(answer))
+    answer = ask(settings, "/v1/actions/approve", ActionApproval, "POST", body=body)
+    if output.wrote(answer):
         return
-    approved, released = items(answer, "approved"), items(answer, "released")
-    for each in approved:
-        click.echo(f"approved {each['id']}: {each['text']}")
-    for each in released:
-        click.echo(f"released {each['id']}: {each['text']}")
-    if not approved and not released:
-        click.echo("nothing waits for approval" if every else "approved already")
+    for each in answer.approved:
+        click.echo(f"approved {each.id}: {each.text}")
+    for each in answer.released:
+        click.echo(f"released {each.id}: {each.text}")
+    if not answer.approved and not answer.released:
+        click.echo("no change waits for approval" if every else "already approved")

@@ -1,25 +1,30 @@
-"""Where `list` and `show` get their answer: from the daemon, or from the state file while none runs."""
+"""The answer for `list` and `show`: the daemon's, or the state file's while no daemon runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
 
 from routerd.cli.share.ask import ask
 from routerd.cli.share.settings import Settings
-from routerd.control.client import Document
 from routerd.errors import ActionRefused, ControlError, StoreError
+from routerd.model.report.actions import ActionDetails, ActionList
 from routerd.process.clock import SystemClock
 from routerd.runtime.assembly import STATE_FILE
 from routerd.store import JournalBook, read_store
 
+T = TypeVar("T", ActionList, ActionDetails)
 
-def look(settings: Settings, path: str, offline: Callable[[JournalBook], Document]) -> Document:
+
+def look(settings: Settings, path: str, kind: type[T], offline: Callable[[JournalBook], T]) -> T:
     """Return the daemon's answer to `path`, or what `offline` makes of the state file, with a note of it.
 
-    The file is only read. Raises the daemon's own error where there is no file either.
+    It only reads the file. Raises the daemon's own error where there is no file either.
     """
     try:
-        return ask(settings, path)
+        return ask(settings, path, kind)
     except ActionRefused:
         raise
     except ControlError as error:
@@ -32,5 +37,5 @@ def look(settings: Settings, path: str, offline: Callable[[JournalBook], Documen
             found = offline(store.journal)
         finally:
             store.close()
-        note = f"{error}; this is what {file} says, and what is wanted now is not known"
-        return {**found, "notes": [note]}
+        note = f"{error}; this list is from {file}, which does not have the changes that are wanted now"
+        return attrs.evolve(found, notes=(note,))

@@ -1,31 +1,32 @@
-"""`routerd actions undo NUMBER`: put back what was there before a change of a cloud."""
+"""`routerd actions undo NUMBER`: restore the value before a change of a cloud."""
 
 from __future__ import annotations
 
 import click
 
 from routerd.cli.share.ask import ask
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.cli.share.show import as_json
+from routerd.model.report.actions import ActionUndo
 
 DEADLINE = 900.0
-"""Seconds to wait: a pass over a slow cloud that has begun is let finish first."""
+"""Seconds to wait: a pass over a slow cloud that has begun finishes first."""
 
 
 @click.command("undo")
 @click.argument("number", type=click.IntRange(1, (1 << 63) - 1))
-@click.option("--json", "as_document", is_flag=True, help="Print JSON.")
+@with_output
 @with_settings
-def command(settings: Settings, *, number: int, as_document: bool) -> None:
-    """Put back exactly what was there before the change NUMBER, and leave it so.
+def command(settings: Settings, *, number: int, output: Output) -> None:
+    """Restore exactly what was there before the change NUMBER, and leave it alone from then on.
 
-    Only if everything is still as that change made it, and nothing was changed there since.
-    routerd does not make it again, in mode auto either, until `routerd actions approve` allows it.
+    routerd undoes only the latest change of a key, and only while the cloud is as that change left
+    it. It does not make the change again, not even in mode auto, until `routerd actions approve`
+    releases it.
     """
-    answer = ask(settings, "/v1/actions/undo", "POST", body={"number": number}, deadline=DEADLINE)
-    if as_document:
-        click.echo(as_json(answer))
+    answer = ask(settings, "/v1/actions/undo", ActionUndo, "POST", body={"number": number}, deadline=DEADLINE)
+    if output.wrote(answer):
         return
-    click.echo(f"undone {number}: {answer['text']} (change {answer['number']})")
-    if answer["held"]:
-        click.echo("it is held so; routerd actions list shows the id that releases it")
+    click.echo(f"undone {number}: {answer.text} (change {answer.number})")
+    if answer.held:
+        click.echo("routerd will leave it alone; to release it, approve its id from `routerd actions list`")

@@ -1,13 +1,13 @@
-"""How one action is shown."""
+"""One action in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 from rich.text import Text
 
-from routerd.control.client import Document
+from routerd.cli.share import times
+from routerd.model.report.actions import MadeAction, OpenAction
 
 _STATES = {
     "waiting": ("waits for approval", "yellow"),
@@ -22,47 +22,44 @@ _STATES = {
 }
 
 
-def word(document: Document, key: str) -> str:
-    """Return a field as text, nothing when it is missing."""
-    value = document.get(key)
-    return "" if value is None else str(value)
-
-
-def items(document: Document, key: str) -> list[Document]:
-    """Return a list of documents."""
-    return cast("list[Document]", document.get(key) or [])
-
-
-def standing(action: Document) -> Text:
-    """Return how an action stands, in a few words."""
-    words, style = _STATES.get(word(action, "state"), (word(action, "state"), ""))
-    if action.get("undoneBy"):
-        words, style = f"{words}, undone by {action['undoneBy']}", "dim"
-    elif action.get("undoes"):
-        words = f"{words}, undoes {action['undoes']}"
-    error = word(action, "error") or word(action, "trouble")
+def standing(action: OpenAction | MadeAction) -> Text:
+    """Return the state of an action in a few words."""
+    words, style = _STATES[action.state]
+    error = action.trouble if isinstance(action, OpenAction) else action.error
+    if isinstance(action, MadeAction) and action.undone_by:
+        words, style = f"{words}, undone by {action.undone_by}", "dim"
+    elif isinstance(action, MadeAction) and action.undoes:
+        words = f"{words}, undoes {action.undoes}"
     return Text(f"{words}: {error}" if error else words, style=style)
 
 
-def name(action: Document) -> str:
-    """Return what an action is called on the command line."""
-    return word(action, "id") or word(action, "number")
+def name(action: OpenAction | MadeAction) -> str:
+    """Return the name of an action on the command line."""
+    return action.id if isinstance(action, OpenAction) else str(action.number)
 
 
-def details(action: Document) -> Iterator[tuple[str, str]]:
-    """Yield everything worth knowing of an action, each with its label; what is missing is left out."""
-    rows = (
-        ("change", word(action, "text")),
-        ("cloud profile", word(action, "profile")),
-        ("route table", word(action, "routeTable")),
-        ("prefix", word(action, "prefix")),
-        ("interface", word(action, "nic")),
-        ("from", word(action, "from") or "nothing"),
-        ("to", word(action, "to") or "nothing"),
-        ("standing", word(action, "why") or standing(action).plain),
-        ("wanted since" if action.get("id") else "begun", word(action, "when")),
-        ("approved", word(action, "approved")),
-        ("held since", word(action, "heldSince")),
-        ("finished", word(action, "finished")),
-    )
+def details(action: OpenAction | MadeAction) -> Iterator[tuple[str, str]]:
+    """Yield the parts of an action, each with its label; empty parts are left out."""
+    rows = [
+        ("change", action.text),
+        ("cloud profile", action.profile),
+        ("route table", action.route_table),
+        ("prefix", action.prefix),
+        ("interface", action.nic),
+        ("from", action.from_ or "nothing"),
+        ("to", action.to or "nothing"),
+    ]
+    if isinstance(action, OpenAction):
+        rows += [
+            ("state", action.why or standing(action).plain),
+            ("wanted since", times.text(action.when)),
+            ("approved", times.text(action.approved)),
+            ("held since", times.text(action.held_since)),
+        ]
+    else:
+        rows += [
+            ("state", standing(action).plain),
+            ("begun", times.text(action.when)),
+            ("finished", times.text(action.finished)),
+        ]
     return ((label, value) for label, value in rows if value)

@@ -1,4 +1,4 @@
-"""`routerd metrics`: how the router does, for Prometheus."""
+"""`routerd metrics`: the state of the router, for Prometheus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A group whose commands are imported when they are asked for: a short command stays fast."""
+"""A group that imports a command when it is used, so that a short command stays fast."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ DEFAULT_CONFIG = Path("/etc/routerd/router.yaml")
 
 @attrs.define(kw_only=True)
 class Settings:
-    """What was said on the command line; what was not said keeps its default."""
+    """The common options; an option that was not given keeps its default."""
 
     plugins: tuple[str, ...] | None = None
     config: Path = DEFAULT_CONFIG
@@ -36,7 +36,7 @@ class Settings:
 
     @property
     def command(self) -> Command:
-        """Return what a daemon would be started with."""
+        """Return the settings that start a daemon."""
         return Command(
             config=self.config, directories=self.directories, plugins=self.plugins, lenient=self.lenient
         )
@@ -65,7 +65,7 @@ _OPTIONS = (
         "--plugins",
         callback=_split,
         metavar="A,B,...",
-        help="The complete list of plugins that may run; without it, `plugins:` of the file.",
+        help="The complete list of plugins that may run; by default `plugins:` of the file.",
     ),
     click.option(
         "--config",
@@ -76,19 +76,23 @@ _OPTIONS = (
     click.option(
         "--state-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help=f"Where admitted claims and the journal are kept; {STATE} by default.",
+        help=f"The directory of admitted claims and the journal; {STATE} by default.",
     ),
     click.option(
         "--run-dir",
         type=click.Path(path_type=Path, file_okay=False),
-        help=f"Where sockets are; {RUN} by default.",
+        help=f"The directory of sockets; {RUN} by default.",
     ),
-    click.option("--lenient/--strict", default=None, help="Unknown fields are warnings instead of errors."),
+    click.option(
+        "--lenient/--strict", default=None, help="Treat unknown fields of the file as warnings, or as errors."
+    ),
 )
 _LOG_OPTIONS = (
-    click.option("--log-format", type=click.Choice(["human", "json"]), help="How the log is written."),
+    click.option("--log-format", type=click.Choice(["human", "json"]), help="The format of the log."),
     click.option(
-        "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="What is logged."
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="The lowest level that is logged.",
     ),
 )
 
@@ -98,9 +102,9 @@ def with_settings(function: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(function)
     def wrapped(**values: object) -> None:
-        said = {name: values.pop(name) for name in _NAMES}
+        given = {name: values.pop(name) for name in _NAMES}
         settings = click.get_current_context().ensure_object(Settings)
-        for name, value in said.items():
+        for name, value in given.items():
             if value is not None:
                 setattr(settings, name, value)
         function(settings, **values)

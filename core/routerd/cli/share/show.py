@@ -1,15 +1,15 @@
-"""How results look on a terminal: tables without frames, a colour for the phase, plain when piped."""
+"""Results on a terminal: tables without frames, a colour for the phase, plain when piped."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from routerd.spi import JSONValue
+from routerd.model.moment import second_text
 
 _STYLES = {
     "Ready": "green", "established": "green", "yes": "green", "True": "green",
@@ -21,13 +21,13 @@ _STYLES = {
 
 
 def console() -> Console:
-    """Return the terminal; lines are not cut when the output goes to a file or a program."""
+    """Return the terminal; output to a file or a program keeps its lines whole."""
     made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=10_000)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Return a table; a cell that is a known word gets its colour."""
+    """Return a table; known words have a colour."""
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold dim")
     for column in columns:
         made.add_column(column, overflow="fold")
@@ -37,13 +37,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def cell(value: object) -> Text:
-    """Return a value as a cell; nothing is a dash, and a text keeps its own colour."""
+    """Return a value as a cell: `-` for nothing, `yes` or `no` for a truth value, a time in UTC."""
     if isinstance(value, Text):
         return value
-    text = "-" if value is None or value == "" else str(value)
-    return Text(text, style=_STYLES.get(text, ""))
-
-
-def as_json(document: JSONValue) -> str:
-    """Return a document as indented JSON."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    match value:
+        case bool():
+            text = "yes" if value else "no"
+        case datetime():
+            text = second_text(value)
+        case _:
+            text = "" if value is None else str(value)
+    return Text(text or "-", style=_STYLES.get(text, ""))

@@ -1,31 +1,20 @@
-"""How times are shown."""
+"""Times in tables and words."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from routerd.model.moment import second_text
 
 
-def moment(when: datetime) -> str:
-    """Return a time in UTC, to the second."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def text(moment: datetime | None) -> str:
+    """Return a time in UTC, to the second; nothing for none."""
+    return "" if moment is None else second_text(moment)
 
 
-def text(value: object) -> str:
-    """Return a time of a document to the second; what is none is shown as it is."""
-    if not isinstance(value, str):
-        return ""
-    try:
-        return moment(datetime.fromisoformat(value))
-    except ValueError:
-        return value
-
-
-def left(value: object, now: datetime) -> str:
-    """Return how far off a time of a document is, in words: `in 23 h 10 min`, `2 d ago`."""
-    try:
-        distance = datetime.fromisoformat(str(value)) - now
-    except (ValueError, TypeError):
-        return ""
+def left(moment: datetime, now: datetime) -> str:
+    """Return the distance to a time in words: `in 23 h 10 min`, `2 d ago`."""
+    distance = moment - now
     words = _words(abs(distance))
     return f"in {words}" if distance > timedelta(0) else f"{words} ago"
 

@@ -20,6 +20,7 @@ from routerd.config.rules.checker import (
 )
 from routerd.model import specs
 from routerd.model.resource import Resource
+from routerd.model.specs.devices import wireguard_device
 
 
 def interface(c: Checker, r: Resource[specs.InterfaceSpec]) -> None:
@@ -60,7 +61,7 @@ def route(c: Checker, r: Resource[specs.IPv4RouteSpec]) -> None:
 def wireguard_interface(c: Checker, r: Resource[specs.WireGuardInterfaceSpec]) -> None:
     """Check a WireGuard device."""
     s = r.spec
-    link_name(c, r, "spec.ifname" if s.ifname is not None else "metadata.name", s.ifname or r.name)
+    link_name(c, r, "spec.ifname" if s.ifname is not None else "metadata.name", wireguard_device(r.name, s))
     mtu(c, r, s.mtu)
     port(c, r, "spec.listenPort", s.listen_port)
     if s.private_key is not None:

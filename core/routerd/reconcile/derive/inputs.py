@@ -19,6 +19,7 @@ from routerd.model.specs import (
     SAMEnrollmentPolicySpec,
     WireGuardInterfaceSpec,
 )
+from routerd.model.specs.devices import wireguard_device
 from routerd.model.tunnel import Tunnel
 
 BUILTIN_OVERHEAD = {"ipip": 20, "gre": 24, "fou": 28, "gue": 32, "wireguard": 80}
@@ -81,13 +82,13 @@ class Inputs:
             return LinkName(plain.spec.ifname)
         tunnel = self.intent.get(interface, WireGuardInterfaceSpec)
         if tunnel is not None:
-            return LinkName(tunnel.spec.ifname or tunnel.name)
+            return wireguard_device(tunnel.name, tunnel.spec)
         return LinkName(interface)
 
     def wireguard_devices(self) -> dict[LinkName, Named[WireGuardInterfaceSpec]]:
         """Return the WireGuard resources by device."""
         return {
-            LinkName(found.spec.ifname or found.name): found
+            wireguard_device(found.name, found.spec): found
             for found in self.intent.of(WireGuardInterfaceSpec)
         }
 

@@ -23,6 +23,7 @@ from routerd.model.specs import (
     WireGuardInterfaceSpec,
     WireGuardPeerSpec,
 )
+from routerd.model.specs.devices import wireguard_device
 from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, without_peers
@@ -138,7 +139,7 @@ def _source_peers(
 ) -> list[tuple[PeerKey, WireGuardPeer]] | None:
     """Return the peers of a source; none before it has answered."""
     kind, _, name = source.resource.rpartition("/")
-    link = LinkName(device.spec.ifname or device.name)
+    link = wireguard_device(device.name, device.spec)
     if kind == "SAMEnrollmentPolicy":
         policy = inputs.intent.get(name, SAMEnrollmentPolicySpec)
         if policy is None:

@@ -1,7 +1,7 @@
-"""Why an address goes where it goes, from claim to kernel to cloud route, and whether it gets there.
+"""Why packets to an address go where they go, from claim to kernel to cloud route.
 
 `explain` is a pure function over `Facts`, which `gather` collects. The steps are those that a
-network engineer would take by hand: `announced` has claims and BGP, `forwarded` the data plane.
+network engineer takes by hand: `announced` has claims and BGP, `forwarded` the data plane.
 """
 
 from __future__ import annotations
@@ -9,25 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from routerd.kernel.routes.lookup import RouteAnswer
+from routerd.model.report.explanation import Explanation, Step
 from routerd.model.route import ROUTE_PROTOCOL, RouteKey
 from routerd.report.explain.announced import (
+    NOT_ANNOUNCED,
     bgp_steps,
     claim_steps,
     decision_step,
     in_fabric,
     session_steps,
 )
-from routerd.report.explain.facts import Explanation, Facts, OwnerFacts, Step, hops_text
+from routerd.report.explain.facts import Facts, OwnerFacts, hops_text
 from routerd.report.explain.forwarded import answer_text, below, cloud_steps, is_connected, route_steps
-from routerd.spi import JSONValue
 
-__all__ = ["Explanation", "Facts", "OwnerFacts", "Step", "explain", "explanation_document"]
+__all__ = ["Facts", "OwnerFacts", "explain"]
 
 _WELL = "everything is in place"
 
 
 def explain(facts: Facts) -> Explanation:
-    """Return the steps from claim to cloud route, and what follows from them."""
+    """Return the steps from claim to cloud route, and the verdict."""
     answer = facts.answer
     if facts.own_claim is not None:
         return _on_this_site(facts)
@@ -41,19 +42,9 @@ def explain(facts: Facts) -> Explanation:
 
 
 def _is_for_the_host(facts: Facts, answer: RouteAnswer) -> bool:
-    """Say whether an address that nobody announced is reached without the fabric, and rightly so."""
+    """Say whether the host rightly reaches an unannounced address without the fabric."""
     direct = is_connected(answer) or _wanted_route(facts) is not None
     return not facts.owners and (direct or not in_fabric(facts))
-
-
-def explanation_document(found: Explanation) -> dict[str, JSONValue]:
-    """Return an explanation as JSON."""
-    return {
-        "address": found.address,
-        "reachable": found.reachable,
-        "verdict": found.verdict,
-        "steps": [{"title": each.title, "state": each.state, "text": each.text} for each in found.steps],
-    }
 
 
 def _done(facts: Facts, steps: Sequence[Step], verdict: str, *, reachable: bool) -> Explanation:
@@ -63,12 +54,12 @@ def _done(facts: Facts, steps: Sequence[Step], verdict: str, *, reachable: bool)
 
 
 def _blame(steps: Sequence[Step]) -> str:
-    """Return what is to blame: the first bad step in the order of cause and effect."""
+    """Return the cause: the first bad step in the order of cause and effect."""
     return next((each.blame or each.text for each in steps if each.state == "bad"), "")
 
 
 def _caveat(steps: Sequence[Step]) -> str:
-    """Return what is wrong although packets get there."""
+    """Return the fault that does not keep packets from arriving."""
     return next((each.blame for each in steps if each.state == "bad" and each.blame), "")
 
 
@@ -95,7 +86,7 @@ def _on_this_site(facts: Facts) -> Explanation:
         state, how = facts.entry("bgp/advertisements", prefix)
         steps.append(Step("bgp", state, f"announced: {how}", f"its announcement is {how}"))
     else:
-        steps.append(Step("bgp", "bad", "it is not announced", "it is not announced"))
+        steps.append(Step("bgp", "bad", "this leaf does not announce it", "this leaf does not announce it"))
     steps += session_steps(facts, sorted(facts.sessions))
     steps.append(_site_route(facts))
     steps += cloud_steps(facts, routes=False)
@@ -103,14 +94,14 @@ def _on_this_site(facts: Facts) -> Explanation:
     blame = _caveat(steps)
     if blame:
         return _done(facts, steps, f"{place}, but does not take part as it should: {blame}", reachable=False)
-    up = [facts.who(each.neighbour) for each in facts.live.sessions if each.established]
+    up = [facts.who(each.neighbour) for each in facts.live.sessions if facts.live.up(each.neighbour)]
     return _done(facts, steps, f"{place}, and announced to {', '.join(up)}; {_WELL}", reachable=True)
 
 
 def _site_route(facts: Facts) -> Step:
     answer = facts.answer
     if answer is None:
-        return Step("kernel", "note", f"it does not say: {facts.answer_error}")
+        return Step("kernel", "note", f"no answer: {facts.answer_error}")
     text = answer_text(facts, answer)
     if answer.prefix is None:
         return Step("kernel", "bad", text, f"the kernel {text}")
@@ -128,7 +119,7 @@ def _link(facts: Facts) -> str:
 
 
 def _learned(facts: Facts) -> Explanation:
-    control = [Step("ours", "note", "no address of this router or its site")]
+    control = [Step("ours", "note", "not an address of this router or its site")]
     control += [*claim_steps(facts), *bgp_steps(facts)]
     data = [decision_step(facts)]
     if data[0].state == "ok":
@@ -151,7 +142,7 @@ def _learned(facts: Facts) -> Explanation:
 
 
 def _wanted_route(facts: Facts) -> RouteKey | None:
-    """Return the wanted route that the kernel takes: of the file, of the transport, or learned."""
+    """Return the wanted route that the kernel takes: from the file, the transport, or BGP."""
     answer = facts.answer
     if answer is None or answer.prefix is None or answer.protocol != ROUTE_PROTOCOL:
         return None
@@ -160,7 +151,7 @@ def _wanted_route(facts: Facts) -> RouteKey | None:
 
 
 def _by_the_host(facts: Facts) -> Explanation:
-    """Explain what needs no fabric: a connected network, a route of the file, the host's own routes."""
+    """Explain an address outside the fabric: a connected network, a route of the file or of the host."""
     answer = facts.answer
     if answer is None:
         raise ValueError(f"the kernel does not say where {facts.target} goes")
@@ -169,14 +160,14 @@ def _by_the_host(facts: Facts) -> Explanation:
     if is_connected(answer):
         network = f"on {answer.prefix}, the network of {_link(facts)}"
         far_end = any(facts.tunnel_to(hop) is not None for hop in hops)
-        where = f"is {network}" + ("" if far_end else "; whether a host there has it is not known")
+        where = f"is {network}" + ("" if far_end else "; routerd does not know whether a host there has it")
         steps = [Step("ours", "ok", network)]
     elif key is not None:
         where = f"goes to {hops_text(facts, hops)}, by a route of the file or of the transport"
         steps = [Step("ours", "ok", f"behind {key.prefix}, a route of the file or of the transport")]
     else:
-        where = f"is no address of the fabric; the host's own routes lead to {hops_text(facts, hops)}"
-        steps = [Step("ours", "note", "no address of this router, its site or the fabric")]
+        where = f"is not an address of the fabric; the host's own routes lead to {hops_text(facts, hops)}"
+        steps = [Step("ours", "note", "not an address of this router, its site or the fabric")]
     steps.append(Step("kernel", "ok", answer_text(facts, answer)))
     steps += below(facts, hops)
     if blame := _blame(steps):
@@ -185,17 +176,17 @@ def _by_the_host(facts: Facts) -> Explanation:
 
 
 def _nowhere(facts: Facts) -> Explanation:
-    """Explain what nobody brought here: who should have, and why that did not happen."""
-    steps = [Step("ours", "note", "no address of this router or its site")]
+    """Explain an address without a route: the leaf that should announce it, and why it does not."""
+    steps = [Step("ours", "note", "not an address of this router or its site")]
     if not in_fabric(facts):
         text = answer_text(facts, facts.answer) if facts.answer is not None else facts.answer_error
         steps += [
-            Step("bgp", "note", "no address of the fabric: no policy lets it in"),
+            Step("bgp", "note", "not an address of the fabric: no policy accepts it"),
             Step("kernel", "bad", text),
         ]
         return _done(facts, steps, f"is not reachable: the kernel {text}", reachable=False)
     steps += [*claim_steps(facts), *bgp_steps(facts)]
-    blame = _caveat(steps) or "nobody announces it"
+    blame = _caveat(steps) or NOT_ANNOUNCED
     if facts.answer is not None:
-        steps.append(Step("kernel", "note", f"{answer_text(facts, facts.answer)}, which is not the fabric"))
+        steps.append(Step("kernel", "note", f"{answer_text(facts, facts.answer)}, outside the fabric"))
     return _done(facts, steps, f"is not reachable: {blame}", reachable=False)

@@ -1,4 +1,4 @@
-"""Who has an address, who announces it, and what was decided: claims and BGP. Pure."""
+"""The claim that has an address, the neighbours that announce it, and the best path. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 from routerd.model import import_policy
 from routerd.model.best_path import lost_at
+from routerd.model.moment import second_text
+from routerd.model.report.explanation import Step
+from routerd.model.report.phases import ClaimPhase
 from routerd.model.route import LearnedRoute
 from routerd.model.session import ImportPolicy
 from routerd.model.specs import (
@@ -17,15 +20,17 @@ from routerd.model.specs import (
     SAMTransportProfileSpec,
 )
 from routerd.reconcile.derive.routing import authorised
-from routerd.report.explain.facts import Facts, OwnerFacts, Step
+from routerd.report.explain.facts import Facts, OwnerFacts
 
-_ORDER = ("Approved", "Pending", "Revoked", "Expired", "Rejected", "Quarantined")
+_ORDER: tuple[ClaimPhase, ...] = ("Approved", "Pending", "Revoked", "Expired", "Rejected", "Quarantined")
 _SHOWN = 4
-"""Prefixes of a list that are named."""
+"""Number of prefixes of a list that a message names."""
+
+NOT_ANNOUNCED = "no neighbour announces it"
 
 
 def in_fabric(facts: Facts) -> bool:
-    """Say whether the fabric is to carry the address: somebody claims it, or it may be learned."""
+    """Say whether the fabric carries the address: a leaf claims it, or a policy accepts it."""
     if facts.owners or facts.rejected() or _policies(facts):
         return True
     return any(facts.target.subnet_of(each) for each in _pools(facts))
@@ -46,12 +51,12 @@ def _pools(facts: Facts) -> Iterator[IPv4Network]:
 
 
 def owner_of(facts: Facts) -> OwnerFacts | None:
-    """Return the claim that has the address; of several the one that holds."""
+    """Return the claim that has the address; of several, the one in force."""
     return min(facts.owners, key=lambda each: _ORDER.index(each.phase), default=None)
 
 
 def claim_steps(facts: Facts) -> Iterator[Step]:
-    """Yield whose claim has the address; nothing on a router that admits nobody."""
+    """Yield the claim that has the address; nothing on a router that does not admit leaves."""
     if not facts.admits:
         return
     owner = owner_of(facts)
@@ -84,14 +89,20 @@ def _claim_blame(owner: OwnerFacts, since: str) -> str:
 
 def _unclaimed(facts: Facts) -> Step:
     names = _policies(facts)
-    aside = f"; what {', '.join(facts.set_aside)} has, set aside, is not known" if facts.set_aside else ""
+    aside = (
+        f"; the addresses of {', '.join(facts.set_aside)} (quarantined) are not known"
+        if facts.set_aside
+        else ""
+    )
     if facts.paths:
         return Step("claim", "note", f"no leaf claims it{aside}")
     if names:
-        text = f"no leaf claims it{aside}; {', '.join(names)} would let one"
+        text = f"no leaf claims it{aside}; {', '.join(names)} would allow it"
         return Step("claim", "bad", text, "no leaf claims it")
-    blame = "no leaf claims it, and no policy lets one have it"
-    return Step("claim", "bad", f"no leaf claims it{aside}, and it lies in no policy's prefixes", blame)
+    blame = "no leaf claims it, and no policy allows it"
+    return Step(
+        "claim", "bad", f"no leaf claims it{aside}, and it is outside the prefixes of every policy", blame
+    )
 
 
 def _policies(facts: Facts) -> list[str]:
@@ -107,14 +118,14 @@ def _policies(facts: Facts) -> list[str]:
 
 
 def bgp_steps(facts: Facts) -> Iterator[Step]:
-    """Yield the sessions that matter, and every path that was announced, with what became of it."""
+    """Yield the sessions that matter, and every announced path with its fate."""
     if facts.inputs.intent.first(BGPRouterSpec) is None:
-        yield Step("bgp", "note", "this router speaks no BGP")
+        yield Step("bgp", "note", "this router does not run BGP")
         return
     yield from session_steps(facts, _expected(facts))
     if facts.inputs.learned is None:
         why = next((text for name, text in facts.waiting.items() if name.startswith("routing/")), "")
-        text = "the speaker has not said anything yet" + (f": {why}" if why else "")
+        text = "the BGP speaker has not answered yet" + (f": {why}" if why else "")
         yield Step("bgp", "bad", text, text)
         return
     best = next((each for each in facts.paths if each.best), None)
@@ -123,7 +134,7 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
         policy = facts.desired.table("bgp/import_policies").values.get(refused.neighbour)
         words = _words(refused.prefix, policy, refused.reason) if policy is not None else ""
         why = refused.reason + (f" ({words})" if words else "")
-        text = f"{facts.who(refused.neighbour)} announces {refused.prefix}, which is refused: {why}"
+        text = f"{facts.who(refused.neighbour)} announces {refused.prefix}, and the policy refuses it: {why}"
         yield Step("bgp", "note" if facts.paths else "bad", text, "" if facts.paths else text)
     if not facts.paths and not facts.rejected():
         yield _silence(facts)
@@ -146,21 +157,21 @@ def _expected(facts: Facts) -> list[IPv4Address]:
 
 
 def session_steps(facts: Facts, neighbours: list[IPv4Address]) -> Iterator[Step]:
-    """Yield how the sessions with some neighbours do."""
-    states = {state.neighbour: state for state in facts.live.sessions}
-    up = {each for each in neighbours if each in states and states[each].established}
+    """Yield the state of the sessions with some neighbours."""
+    live = facts.live
+    some_up = any(map(live.up, neighbours))
     carrying = {path.neighbour for path in facts.paths if path.best}
     for neighbour in neighbours:
-        state = states.get(neighbour)
+        state = live.session(neighbour)
         who = facts.who(neighbour)
-        if state is not None and state.established:
-            since = datetime.fromtimestamp(state.since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if state is not None and live.up(neighbour):
+            since = second_text(datetime.fromtimestamp(state.since, UTC))
             yield Step("session", "ok", f"with {who}: established since {since}")
             continue
         word = state.state if state is not None else "not there"
-        why = (state.last_error if state is not None else "") or "; ".join(facts.live.errors)
+        why = (state.last_error if state is not None else "") or "; ".join(live.errors)
         text = f"down, {word}{f' ({why})' if why else ''}"
-        to_blame = neighbour in carrying or not up
+        to_blame = neighbour in carrying or not some_up
         yield Step(
             "session", "bad", f"with {who}: {text}", f"the session with {who} is {text}" if to_blame else ""
         )
@@ -174,7 +185,7 @@ def session_steps(facts: Facts, neighbours: list[IPv4Address]) -> Iterator[Step]
 
 
 def _denials(facts: Facts, owner: OwnerFacts | None) -> Iterator[str]:
-    """Yield what derivation says of a leaf that gets no session, or of peers that are not known."""
+    """Yield the reasons why a leaf has no session, or why its peers are not known."""
     for conditions in facts.desired.conditions.values():
         for each in conditions:
             about = owner is None or owner.leaf in each.message
@@ -191,14 +202,14 @@ def _path(facts: Facts, path: LearnedRoute, best: LearnedRoute | None) -> Step:
     if not path.best:
         return Step("bgp", "note", f"{text}not best, {_why_not(path, best)}")
     if path.stale:
-        blame = "the path is stale: it is kept for a while although its session is lost"
+        blame = "the path is stale: its session is lost, and routerd keeps it for a while"
         return Step("bgp", "bad", f"{text}best, and stale", blame)
     return Step("bgp", "ok", f"{text}best")
 
 
 def _why_not(path: LearnedRoute, best: LearnedRoute | None) -> str:
     if best is None:
-        return "and no other one is"
+        return "and no other path is"
     if path.stale and not best.stale:
         return "because it is stale: its session is lost"
     match lost_at(path, best):
@@ -215,19 +226,19 @@ def _why_not(path: LearnedRoute, best: LearnedRoute | None) -> str:
 def _silence(facts: Facts) -> Step:
     owner = owner_of(facts)
     if facts.admits and owner is not None:
-        return Step("bgp", "bad", f"nobody announces it, leaf {owner.leaf} neither", _not_by(owner))
+        return Step("bgp", "bad", f"{NOT_ANNOUNCED}, and neither does leaf {owner.leaf}", _not_by(owner))
     policies = facts.desired.table("bgp/import_policies").values
     words = [
-        f"the import policy for {facts.who(neighbour)} would not let it in: {why}"
+        f"the import policy for {facts.who(neighbour)} would refuse it: {why}"
         for neighbour, policy in policies.items()
         if not facts.admits and (why := _words(facts.target, policy))
     ]
     if words:
-        return Step("bgp", "bad", f"nobody announces it, and {'; '.join(words)}", "; ".join(words))
+        return Step("bgp", "bad", f"{NOT_ANNOUNCED}, and {'; '.join(words)}", "; ".join(words))
     if facts.admits:
-        return Step("bgp", "bad", "nobody announces it", "nobody announces it")
-    text = "nobody announces it; our import policy would let it in, so ask a reflector whose it is"
-    return Step("bgp", "bad", text, "nobody announces it")
+        return Step("bgp", "bad", NOT_ANNOUNCED, NOT_ANNOUNCED)
+    text = f"{NOT_ANNOUNCED}; our import policy would accept it; ask a reflector which leaf has it"
+    return Step("bgp", "bad", text, NOT_ANNOUNCED)
 
 
 def _not_by(owner: OwnerFacts) -> str:
@@ -235,30 +246,30 @@ def _not_by(owner: OwnerFacts) -> str:
 
 
 def _words(prefix: IPv4Network, policy: ImportPolicy, reason: str = "") -> str:
-    """Return in words why a policy does not let a prefix in, or nothing when it does.
+    """Return why a policy refuses a prefix, or nothing when it accepts it.
 
-    `reason` is the code with which the speaker refused it; by its prefix it is judged here again.
+    `reason` is the code of the speaker's refusal; without it the prefix is judged here again.
     """
     if reason in (import_policy.MISSING_COMMUNITY, import_policy.FORBIDDEN_COMMUNITY):
         return communities(policy)
     match import_policy.refusal(prefix, policy, policy.required_communities):
         case import_policy.FORBIDDEN:
             forbidden = min(each for each in policy.forbidden if prefix.overlaps(each))
-            return f"nothing of {forbidden} ever comes in"
+            return f"prefixes in {forbidden} are always refused"
         case import_policy.OUTSIDE if any(prefix.subnet_of(each) for each in policy.within):
             low, high = policy.min_length, policy.max_length
-            return f"only prefixes of length {low}{f' to {high}' if high != low else ''} come in"
+            return f"only prefixes of length {low}{f' to {high}' if high != low else ''} are accepted"
         case import_policy.OUTSIDE:
-            return f"it lies outside of {', '.join(map(str, sorted(policy.within)))}"
+            return f"it is outside {', '.join(map(str, sorted(policy.within)))}"
         case import_policy.NOT_OWNED | import_policy.NOT_A_HOST:
             more = " and more" if len(policy.hosts) > _SHOWN else ""
             hosts = ", ".join(map(str, sorted(policy.hosts)[:_SHOWN])) + more
-            return f"only {hosts} may come in" if policy.hosts else "nothing may come in"
+            return f"the policy accepts only {hosts}" if policy.hosts else "the policy accepts no prefix"
     return ""
 
 
 def communities(policy: ImportPolicy) -> str:
-    """Return in words which communities a path needs, or nothing when any will do."""
+    """Return in words which communities a path needs, or nothing when it needs none."""
     required, forbidden = sorted(policy.required_communities), sorted(policy.forbidden_communities)
     words = [f"it must carry {' and '.join(required)}"] if required else []
     words += [f"it must not carry {' or '.join(forbidden)}"] if forbidden else []
@@ -269,7 +280,7 @@ def communities(policy: ImportPolicy) -> str:
 
 
 def decision_step(facts: Facts) -> Step:
-    """Return which of the paths are used; only for an address that was learned."""
+    """Return which paths are used; only for a learned address."""
     prefix = facts.paths[0].prefix
     hops = sorted({path.next_hop for path in facts.paths if path.best})
     if hops:

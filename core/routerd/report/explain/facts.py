@@ -1,17 +1,18 @@
-"""What an explanation is made of, and what it is: values, without I/O."""
+"""The facts that an explanation is made of: values, without I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import Literal
 
 import attrs
 
 from routerd.clouds.gate import Gate
-from routerd.clouds.words import action_document
+from routerd.clouds.words import outlook_of
 from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.claim import Claim
+from routerd.model.report.explanation import StepState
+from routerd.model.report.phases import ClaimPhase
 from routerd.model.route import LearnedRoute, NextHop, RejectedRoute
 from routerd.model.session import Session
 from routerd.model.specs import SAMEnrollmentPolicySpec
@@ -19,33 +20,7 @@ from routerd.reconcile.derive import Inputs, overlay
 from routerd.reconcile.derive.overlay import Adjacency
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import TableReport
-from routerd.report.status import Live
-
-State = Literal["ok", "bad", "note"]
-
-
-@attrs.frozen
-class Step:
-    """One thing that was looked at: what is known, and whether it is as it must be.
-
-    A `note` does not apply, or says nothing for or against. `blame` is a bad step as a clause of
-    the verdict; without it others are to blame.
-    """
-
-    title: str
-    state: State
-    text: str
-    blame: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class Explanation:
-    """Why an address goes where it goes; `reachable` as far as this router knows."""
-
-    address: str
-    steps: tuple[Step, ...]
-    verdict: str
-    reachable: bool
+from routerd.report.live import Live
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +32,7 @@ class OwnerFacts:
 
     name: str
     leaf: str
-    phase: str
+    phase: ClaimPhase
     policy: str = ""
     message: str = ""
     until: str = ""
@@ -66,10 +41,10 @@ class OwnerFacts:
 
 @attrs.frozen(kw_only=True)
 class Facts:
-    """Everything that an explanation may look at.
+    """Everything that an explanation may use.
 
-    `owners` are the claims that have the address, `set_aside` the names of those of which nobody
-    knows what they have; `memberships` are reasons why this leaf does not stand at its reflectors.
+    `owners` are the claims that have the address, `set_aside` the names of quarantined claims, whose
+    addresses are not known; `memberships` are reasons why reflectors do not hold this leaf's claim.
     """
 
     target: IPv4Network
@@ -125,7 +100,7 @@ class Facts:
         return self.desired.table("bgp/sessions").values
 
     def rejected(self) -> tuple[RejectedRoute, ...]:
-        """Return what was announced of the target and refused."""
+        """Return the announced prefixes of the target that the policy refused."""
         learned = self.inputs.learned
         found = (each for each in (learned.rejected if learned else ()) if self.target.subnet_of(each.prefix))
         return tuple(sorted(found, key=lambda each: (each.neighbour, each.prefix)))
@@ -138,17 +113,17 @@ class Facts:
         return f"{neighbour} ({name})" if name else str(neighbour)
 
     def tunnel_to(self, hop: NextHop) -> Adjacency | None:
-        """Return the adjacency that a next hop lies behind: by its gateway, else by its device."""
+        """Return the adjacency of a next hop: by its gateway, else by its device."""
         for each in self.adjacencies:
             if hop.gateway == each.neighbour or (hop.gateway is None and hop.link == each.tunnel.link):
                 return each
         return None
 
-    def entry(self, table: str, key: Hashable) -> tuple[State, str]:
-        """Return how one wanted entry of a table stood when it was last looked at."""
+    def entry(self, table: str, key: Hashable) -> tuple[StepState, str]:
+        """Return the state of a wanted entry of a table at the last reading."""
         report = self.reports.get(table)
         if report is None:
-            return "bad", "not looked at yet"
+            return "bad", "not read yet"
         if not report.readable:
             return "bad", f"cannot be read: {report.error}"
         if key in report.pending:
@@ -158,9 +133,9 @@ class Facts:
         planned = next((change for change in report.planned if change.key == key), None)
         if planned is not None:
             gate = self.gates.get(table)
-            return "bad", str(action_document(gate, planned)["text"]) if gate else "planned and not made"
+            return "bad", outlook_of(gate, planned).text if gate else "planned and not made"
         if report.in_sync < len(self.desired.table(table).values):
-            return "note", f"{report.in_sync} of {report.desired} were in sync at the last look"
+            return "note", f"{report.in_sync} of {report.desired} were in sync at the last reading"
         return "ok", "in sync"
 
 

@@ -1,4 +1,4 @@
-"""Where packets go: the kernel's route, the tunnel below it, WireGuard, the cloud. Pure."""
+"""The way of the packets: the kernel's route, the tunnel below it, WireGuard, the cloud. Pure."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from routerd.clouds.takeover import is_waiting
 from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.fabric import FabricRouteKey, RouteTableRef
+from routerd.model.report.explanation import Step
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.derive.overlay import Adjacency
-from routerd.report.explain.facts import Facts, Step, hops_text
-from routerd.report.status import HANDSHAKE_LIMIT
+from routerd.report.explain.facts import Facts, hops_text
+from routerd.report.live import alive
 
 _MAIN = 254
 _KERNEL = 2
@@ -24,7 +25,7 @@ _PROTOCOLS = {_KERNEL: "kernel", 3: "boot", 4: "static", 11: "zebra", 12: "bird"
 
 
 def route_steps(facts: Facts) -> Iterator[Step]:
-    """Yield the route that is wanted for a learned prefix, and what the kernel really does."""
+    """Yield the wanted route of a learned prefix, and the route that the kernel takes."""
     key = RouteKey(prefix=facts.paths[0].prefix)
     route: Route | None = facts.desired.table("routes").values.get(key)
     if route is None:
@@ -41,7 +42,7 @@ def route_steps(facts: Facts) -> Iterator[Step]:
 def _lookup(facts: Facts, key: RouteKey, route: Route) -> Step:
     answer = facts.answer
     if answer is None:
-        return Step("kernel", "note", f"it does not say: {facts.answer_error}")
+        return Step("kernel", "note", f"no answer: {facts.answer_error}")
     text = answer_text(facts, answer)
     why = _disagreement(answer, key, route)
     if not why:
@@ -50,7 +51,7 @@ def _lookup(facts: Facts, key: RouteKey, route: Route) -> Step:
 
 
 def _disagreement(answer: RouteAnswer, key: RouteKey, route: Route) -> str:
-    """Return in words why what the kernel does is not what is wanted, or nothing when it is."""
+    """Return why the kernel's route is not the wanted one, or nothing when it is."""
     if answer.prefix is None:
         return "our route is not there" if answer.kind == "none" else "a foreign route comes before ours"
     if answer.table not in (_MAIN, 255):
@@ -64,12 +65,12 @@ def _disagreement(answer: RouteAnswer, key: RouteKey, route: Route) -> str:
     if answer.protocol != ROUTE_PROTOCOL:
         return "a foreign route has the place of ours"
     if not _same_hops(route.next_hops, answer.next_hops):
-        return "not the next hops that are wanted"
+        return "its next hops are not the wanted ones"
     return ""
 
 
 def _same_hops(wanted: Sequence[NextHop], found: Sequence[NextHop]) -> bool:
-    """Say whether next hops are as wanted; a link that was left to the kernel may be any."""
+    """Say whether next hops are as wanted; a hop without a link matches any link."""
     loose = {hop.gateway for hop in wanted if hop.link is None}
     exact = {(hop.gateway, hop.link) for hop in wanted if hop.link is not None}
     have = {(hop.gateway, hop.link) for hop in found}
@@ -77,7 +78,7 @@ def _same_hops(wanted: Sequence[NextHop], found: Sequence[NextHop]) -> bool:
 
 
 def answer_text(facts: Facts, answer: RouteAnswer) -> str:
-    """Return what the kernel does, as a clause whose subject is the kernel."""
+    """Return the kernel's answer as a clause whose subject is the kernel."""
     if answer.prefix is None:
         return (
             "has no route to it" if answer.kind == "none" else f"refuses it by a route of type {answer.kind}"
@@ -110,7 +111,7 @@ def below(facts: Facts, hops: Sequence[NextHop]) -> Iterator[Step]:
         elif hop.link in facts.desired.table("tunnels/wireguard").values:
             yield wireguard_step(facts, hop.gateway or facts.target.network_address)
         elif hop.gateway is not None:
-            yield Step("tunnel", "note", f"{hop.gateway} lies behind no tunnel of ours")
+            yield Step("tunnel", "note", f"{hop.gateway} is not behind a tunnel of this router")
 
 
 def _tunnel(facts: Facts, adjacency: Adjacency) -> Step:
@@ -128,7 +129,7 @@ def _tunnel(facts: Facts, adjacency: Adjacency) -> Step:
 
 
 def wireguard_step(facts: Facts, address: IPv4Address) -> Step:
-    """Return how the WireGuard peer does behind which an address lies."""
+    """Return the state of the WireGuard peer that an address is behind."""
     peers = facts.desired.table("peers/wireguard").values
     key = next(
         (key for key, peer in peers.items() if any(address in each for each in peer.allowed_ips)), None
@@ -148,7 +149,7 @@ def wireguard_step(facts: Facts, address: IPv4Address) -> Step:
     age = round(facts.inputs.now.timestamp() - state.last_handshake)
     where = f" with {state.endpoint}" if state.endpoint else ""
     text = f"last handshake{where} {age} s ago"
-    if age < HANDSHAKE_LIMIT:
+    if alive(state, facts.inputs.now.timestamp()):
         return Step("wireguard", "ok", f"{name}: {text}")
     return Step(
         "wireguard", "bad", f"{name}: {text}, dead", f"the WireGuard peer to {address} is dead, {text}"
@@ -161,7 +162,7 @@ def wireguard_step(facts: Facts, address: IPv4Address) -> Step:
 def _covering(
     wanted: Collection[FabricRouteKey], table: RouteTableRef, prefix: IPv4Network
 ) -> FabricRouteKey | None:
-    """Return the key of the route by which a table is to lead to a prefix: its own, or an aggregate's."""
+    """Return the key of a table's wanted route to a prefix: its own, or that of an aggregate."""
     candidates = (FabricRouteKey(table=table, prefix=each) for each in _supernets(prefix))
     return next((key for key in candidates if key in wanted), None)
 
@@ -193,7 +194,7 @@ def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
         if not routes:
             continue
         if not instance.route_tables:
-            yield Step(title, "note", "no route table of it is to know the address")
+            yield Step(title, "note", "the profile has no route table for the address")
         for table in instance.route_tables:
             prefix = facts.paths[0].prefix
             key = _covering(facts.desired.table(f"routes/{profile.name}").values, table, prefix)
@@ -202,7 +203,7 @@ def cloud_steps(facts: Facts, *, routes: bool) -> Iterator[Step]:
                 continue
             if waits:
                 yield Step(
-                    title, "note", f"route to {key.prefix} in {table}: for the active router to change"
+                    title, "note", f"route to {key.prefix} in {table}: only the active router changes it"
                 )
                 continue
             state, how = facts.entry(f"routes/{profile.name}", key)

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network
-from typing import Protocol, cast
+from typing import Protocol
 
 from routerd.errors import ProviderError
 from routerd.kernel.routes.lookup import RouteAnswer, lookup
-from routerd.model.claim import prefix
+from routerd.model.audit import AuditEntry
+from routerd.model.moment import second_text
+from routerd.model.report.claims import ClaimReport
 from routerd.report.explain.facts import Facts, OwnerFacts
-from routerd.report.status import Live
+from routerd.report.live import Live
 from routerd.report.subject import Subject
-from routerd.spi import JSONValue
-
-Document = dict[str, JSONValue]
 
 _AUDITED = 50
-"""How many of a claim's latest decisions are looked through for its revocation."""
+"""Number of a claim's latest decisions that are searched for its revocation."""
 
 
 class Claims(Protocol):
-    """Who knows every claim and every decision."""
+    """The keeper of claims and decisions."""
 
-    async def claims(self) -> list[JSONValue]:
+    async def claims(self) -> Sequence[ClaimReport]:
         """Return every claim, by name."""
-        ...
 
-    async def audit(self, *, limit: int, claim: str | None = None) -> list[JSONValue]:
+    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
         """Return the latest decisions, oldest first."""
-        ...
 
 
 async def gather(
@@ -40,7 +37,7 @@ async def gather(
     claims: Claims | None,
     memberships: Sequence[str],
 ) -> Facts:
-    """Return what is known of an address; `claims` is none where nobody decides on any."""
+    """Return the facts about an address; `claims` is none on a router that does not admit leaves."""
     owners, set_aside = await owners_of(target, claims) if claims is not None else ((), ())
     answer: RouteAnswer | None = None
     error = ""
@@ -66,42 +63,29 @@ async def gather(
 
 
 async def owners_of(target: IPv4Network, claims: Claims) -> tuple[tuple[OwnerFacts, ...], tuple[str, ...]]:
-    """Return the claims that have an address, and the names of those of which nobody knows that."""
-    documents = cast("list[Document]", await claims.claims())
-    owners = [await _owner(each, claims) for each in documents if _has(each, target)]
-    aside = [_name(each) for each in documents if _status(each)["phase"] == "Quarantined"]
+    """Return the claims that have an address, and the names of quarantined claims."""
+    reports = await claims.claims()
+    owners = [await _owner(each, claims) for each in reports if _has(each, target)]
+    aside = [each.name for each in reports if each.status.phase == "Quarantined"]
     return tuple(owners), tuple(aside)
 
 
-def _has(document: Document, target: IPv4Network) -> bool:
-    spec = cast("Document", document["spec"])
-    mobility = cast("Document", spec.get("mobility") or {})
-    owned = cast("list[str]", mobility.get("ownedAddresses") or [])
-    return any(target.subnet_of(prefix(text.strip())) for text in owned)
+def _has(report: ClaimReport, target: IPv4Network) -> bool:
+    return report.claim is not None and any(target.subnet_of(each) for each in report.claim.owned)
 
 
-def _name(document: Document) -> str:
-    return str(cast("Document", document["metadata"])["name"])
-
-
-def _status(document: Document) -> Document:
-    return cast("Document", document["status"])
-
-
-async def _owner(document: Document, claims: Claims) -> OwnerFacts:
-    name, status = _name(document), _status(document)
-    phase = str(status["phase"])
-    decided_at = status.get("decidedAt")
-    if phase == "Revoked":
-        entries = cast("list[Document]", await claims.audit(limit=_AUDITED, claim=name))
-        moments = [each["at"] for each in entries if each["decision"] == "revoked"]
-        decided_at = moments[-1] if moments else None
+async def _owner(report: ClaimReport, claims: Claims) -> OwnerFacts:
+    status = report.status
+    decided_at = status.decided_at
+    if status.phase == "Revoked":
+        entries = await claims.audit(limit=_AUDITED, claim=report.name)
+        decided_at = next((each.at for each in reversed(entries) if each.decision == "revoked"), None)
     return OwnerFacts(
-        name=name,
-        leaf=str(status["leafID"]),
-        phase=phase,
-        policy=str(status["policy"]),
-        message=str(status.get("message") or ""),
-        until=str(status.get("expiresAt") or ""),
-        decided_at=str(decided_at or ""),
+        name=report.name,
+        leaf=status.leaf_id,
+        phase=status.phase,
+        policy=status.policy,
+        message=status.message,
+        until=second_text(status.expires_at) if status.expires_at else "",
+        decided_at=second_text(decided_at) if decided_at else "",
     )

@@ -1,4 +1,4 @@
-"""A claim's document as people want to see it. Fields that a daemon does not send are empty."""
+"""A claim in words."""
 
 from __future__ import annotations
 
@@ -6,82 +6,53 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from routerd.cli.share import times
-from routerd.control.client import Document
-
-PHASES = ("Pending", "Approved", "Rejected", "Revoked", "Expired", "Quarantined")
+from routerd.model.report.claims import ClaimReport
 
 
-def part(document: Document, key: str) -> Document:
-    """Return a nested document, an empty one when there is none."""
-    value = document.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def word(document: Document, key: str) -> str:
-    """Return a field as text, nothing when it is missing."""
-    value = document.get(key)
-    return "" if value is None else str(value)
-
-
-def name_of(claim: Document) -> str:
-    """Return the claim's name."""
-    return word(part(claim, "metadata"), "name")
-
-
-def phase_of(claim: Document) -> str:
-    """Return the claim's state, from a claim or from the answer to a decision."""
-    return word(part(claim, "status"), "phase") or word(claim, "phase")
-
-
-def leaf_of(claim: Document) -> str:
-    """Return the leaf's name."""
-    return word(part(claim, "status"), "leafID") or word(part(claim, "spec"), "leafID").strip()
-
-
-def policy_of(claim: Document) -> str:
+def policy_of(claim: ClaimReport) -> str:
     """Return the name of the policy."""
-    ref = word(part(claim, "status"), "policy") or word(part(claim, "spec"), "policyRef")
-    return ref.strip().rpartition("/")[2]
+    return claim.status.policy.rpartition("/")[2]
 
 
-def why_of(claim: Document) -> str:
+def why_of(claim: ClaimReport) -> str:
     """Return the reason code and the words of the last decision."""
-    status = part(claim, "status")
-    return ": ".join(text for text in (word(status, "reason"), word(status, "message")) if text)
+    return ": ".join(text for text in (claim.status.reason, claim.status.message) if text)
 
 
-def details(claim: Document, now: datetime) -> Iterator[tuple[str, str]]:
-    """Yield everything worth knowing of a claim, each with its label; empty values are left out."""
-    spec, status = part(claim, "spec"), part(claim, "status")
-    wireguard = part(spec, "wireGuard")
-    rows = (
-        ("leaf", leaf_of(claim)),
-        ("policy", policy_of(claim)),
-        ("reason", word(status, "reason")),
-        ("message", word(status, "message")),
-        ("owns", ", ".join(_texts(part(spec, "mobility").get("ownedAddresses")))),
-        ("tunnel address", word(spec, "tunnelAddress")),
-        ("endpoint", word(spec, "endpoint")),
-        ("WireGuard key", word(wireguard, "publicKey")),
-        ("WireGuard endpoint", word(wireguard, "endpoint")),
-        ("signed at", times.text(spec.get("joinTimestamp"))),
-        ("came from", word(status, "source")),
-        ("first seen", times.text(status.get("firstSeen"))),
-        ("admitted", times.text(status.get("admittedAt"))),
-        (_end_label(claim), _end(status.get("expiresAt"), now)),
-        ("decided", times.text(status.get("decidedAt"))),
-    )
+def details(report: ClaimReport, now: datetime) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a claim, each with its label; empty parts are left out."""
+    claim, status = report.claim, report.status
+    rows = [
+        ("leaf", status.leaf_id),
+        ("policy", policy_of(report)),
+        ("reason", status.reason),
+        ("message", status.message),
+    ]
+    if claim is not None:
+        rows += [
+            ("owns", ", ".join(claim.owned_addresses)),
+            ("tunnel address", claim.tunnel_address),
+            ("endpoint", claim.endpoint),
+            ("WireGuard key", claim.wireguard.public_key if claim.wireguard else ""),
+            ("WireGuard endpoint", claim.wireguard.endpoint if claim.wireguard else ""),
+            ("signed at", _signed(claim.join_timestamp)),
+        ]
+    end = ""
+    if status.expires_at is not None:
+        end = f"{times.text(status.expires_at)} ({times.left(status.expires_at, now)})"
+    rows += [
+        ("came from", status.source),
+        ("first seen", times.text(status.first_seen)),
+        ("admitted", times.text(status.admitted_at)),
+        ("ended" if status.phase in ("Expired", "Revoked") else "ends", end),
+        ("decided", times.text(status.decided_at)),
+    ]
     return ((label, value) for label, value in rows if value)
 
 
-def _end_label(claim: Document) -> str:
-    return "ended" if phase_of(claim) in ("Expired", "Revoked") else "ends"
-
-
-def _end(value: object, now: datetime) -> str:
-    text = times.text(value)
-    return f"{text} ({times.left(value, now)})" if text else ""
-
-
-def _texts(value: object) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list) else []
+def _signed(stamp: str) -> str:
+    """Return the time in a claim to the second; the leaf wrote it, so it may be any text."""
+    try:
+        return times.text(datetime.fromisoformat(stamp))
+    except ValueError:
+        return stamp

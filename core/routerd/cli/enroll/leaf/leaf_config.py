@@ -368,7 +368,7 @@ def _endpoint(answers: Answers, inner: IPv4Address) -> str | None:
 def _signature(answers: Answers) -> LeafSignature:
     return LeafSignature(
         nonce=answers.join_nonce or f"{answers.leaf_id}-0001",
-        timestamp=answers.join_timestamp or times.moment(SystemClock().now()),
+        timestamp=answers.join_timestamp or times.text(SystemClock().now()),
         hmac=answers.join_hmac or "",
     )
 

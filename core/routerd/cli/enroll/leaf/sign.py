@@ -7,17 +7,22 @@ import asyncio
 import click
 
 from routerd.cli.enroll.leaf.secret import Secret, with_secret
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.errors import ConfigError, PermanentError
 from routerd.leaf import signing as claims
+from routerd.model.report.claims import ClaimSignature
 
 
 @click.command("sign")
 @click.option("--claim", "name", metavar="NAME", help="The claim of the file; needed when it has several.")
 @click.option("--show-payload", is_flag=True, help="Also print the text that is signed, letter by letter.")
+@with_output
 @with_secret
 @with_settings
-def command(settings: Settings, *, name: str | None, show_payload: bool, secret: Secret | None) -> None:
+def command(
+    settings: Settings, *, name: str | None, show_payload: bool, secret: Secret | None, output: Output
+) -> None:
     """Print the joinHMAC of a claim of the file, made with its policy's join token.
 
     Without an option that names it, the token is joinTokenFrom of the SAMEnrollmentClient. The
@@ -43,6 +48,12 @@ def command(settings: Settings, *, name: str | None, show_payload: bool, secret:
             click.echo(f"warning: {filed.claim.ref} has no {field}: a route reflector refuses it", err=True)
     if show_payload and signature.payload is None:
         raise PermanentError("the join method of this file does not show what it signs")
-    click.echo(signature.claim.join_hmac)
-    if show_payload and signature.payload is not None:
-        click.echo(signature.payload.decode(errors="replace"))
+    payload = (
+        signature.payload.decode(errors="replace") if show_payload and signature.payload is not None else None
+    )
+    proof = ClaimSignature(claim=filed.claim.ref, join_hmac=signature.claim.join_hmac, payload=payload)
+    if output.wrote(proof):
+        return
+    click.echo(proof.join_hmac)
+    if payload is not None:
+        click.echo(payload)

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import click
 
 from routerd.cli.enroll.leaf.listener import Listener, with_listener, without_target
+from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.cli.share.times import moment
 from routerd.config import secrets
 from routerd.control.enroll_client import ClaimRejected, EnrollClient
 from routerd.errors import ConfigError, ProviderError
 from routerd.leaf import signing as claims
 from routerd.model.claim import Claim
+from routerd.model.moment import second_text
+from routerd.model.report.claims import Submission, SubmissionList
 from routerd.plugins.check import Prepared
 from routerd.process.clock import SystemClock
 
@@ -24,9 +26,10 @@ PENDING = "approval-pending"
 
 @click.command("submit")
 @click.option("--claim", "name", metavar="NAME", help="The claim of the file; needed when it has several.")
+@with_output
 @with_listener
 @with_settings
-def command(settings: Settings, *, name: str | None, listener: Listener) -> None:
+def command(settings: Settings, *, name: str | None, listener: Listener, output: Output) -> None:
     """Submit a claim of the file, once, and say what became of it.
 
     By default to every endpoint of the SAMEnrollmentClient that names the claim. A claim without
@@ -45,9 +48,10 @@ def command(settings: Settings, *, name: str | None, listener: Listener) -> None
         )
     claim = _signed(settings, prepared, filed)
     answers = asyncio.run(_submit_all(listener.connect(targets, client), targets, claim))
-    for target, (accepted, words) in zip(targets, answers, strict=True):
-        click.echo(f"{target}: {words}", err=not accepted)
-    if not all(accepted for accepted, _ in answers):
+    if not output.wrote(SubmissionList(claim=claim.ref, items=tuple(answers))):
+        for each in answers:
+            click.echo(f"{each.target}: {each.text}", err=not each.accepted)
+    if not all(each.accepted for each in answers):
         sys.exit(1)
 
 
@@ -60,23 +64,22 @@ def _signed(settings: Settings, prepared: Prepared, filed: claims.FiledClaim) ->
     return asyncio.run(signing).claim
 
 
-async def _submit_all(
-    client: EnrollClient, targets: Sequence[str], claim: Claim
-) -> Sequence[tuple[bool, str]]:
+async def _submit_all(client: EnrollClient, targets: Sequence[str], claim: Claim) -> Sequence[Submission]:
     return await asyncio.gather(*(_submit(client, target, claim) for target in targets))
 
 
-async def _submit(client: EnrollClient, target: str, claim: Claim) -> tuple[bool, str]:
-    """Return whether the claim was accepted, and the answer in words."""
+async def _submit(client: EnrollClient, target: str, claim: Claim) -> Submission:
     try:
         admission = await client.submit(target, claim)
     except ClaimRejected as error:
-        words = without_target(target, error)
+        text = f"refused: {without_target(target, error)}"
         if error.reason == PENDING:
-            return False, f"waits for approval: {words}"
-        return False, f"refused: {words}" + (f" (reason: {error.reason})" if error.reason else "")
+            text = f"waits for approval: {without_target(target, error)}"
+        elif error.reason:
+            text += f" (reason: {error.reason})"
+        return Submission(target=target, accepted=False, text=text, reason=error.reason)
     except ProviderError as error:
-        return False, f"no decision: {without_target(target, error)}"
-    if admission.expires_at is None:
-        return True, "accepted, without an end"
-    return True, f"accepted until {moment(admission.expires_at)}"
+        return Submission(target=target, accepted=False, text=f"no decision: {without_target(target, error)}")
+    end = admission.expires_at
+    text = f"accepted until {second_text(end)}" if end is not None else "accepted, without an end"
+    return Submission(target=target, accepted=True, text=text, expires_at=end)

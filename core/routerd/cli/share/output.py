@@ -1,0 +1,64 @@
+"""The option by which a command prints its report as a document instead of tables."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+import click
+
+from routerd.control.wire import Document, to_document
+
+Format = Literal["table", "json", "yaml"]
+
+
+@attrs.frozen
+class Output:
+    """The format that an operator asked for."""
+
+    format: Format = "table"
+
+    @property
+    def is_document(self) -> bool:
+        """Say whether the command prints a document."""
+        return self.format != "table"
+
+    def wrote(self, report: object) -> bool:
+        """Print a report as the document that was asked for; return whether one was."""
+        if self.is_document:
+            self.write(to_document(report))
+        return self.is_document
+
+    def write(self, document: Document) -> None:
+        """Print a document."""
+        if self.format == "json":
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            return
+        import yaml  # noqa: PLC0415 - most commands print tables
+
+        click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def with_output(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `-o` and its alias `--json` to a command, which gets an `Output` as `output`."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object, output: Format, as_json: bool, **values: object) -> None:
+        if as_json and output == "yaml":
+            raise click.UsageError("--json is -o json; give one format")
+        function(*arguments, output=Output("json" if as_json else output), **values)
+
+    made: Callable[..., None] = click.option("--json", "as_json", is_flag=True, help="The same as -o json.")(
+        wrapped
+    )
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json", "yaml"]),
+        default="table",
+        show_default=True,
+        help="The format; docs/output.md describes the documents.",
+    )(made)

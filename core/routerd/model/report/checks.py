@@ -1,0 +1,80 @@
+"""What commands find without a daemon: the installed plugins, the clouds of a file, the file itself."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+import attrs
+
+from routerd.model.fabric import Finding
+
+
+@attrs.frozen(kw_only=True)
+class PluginReport:
+    """An installed plugin; `api` is none for one that was not loaded."""
+
+    name: str
+    distribution: str
+    enabled: bool
+    api: str | None = None
+    summary: str = ""
+    provides: tuple[str, ...] = ()
+    fault: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class PluginList:
+    """Installed plugins, and the version of the contract that this routerd has."""
+
+    api: str
+    plugins: tuple[PluginReport, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class CheckedNic:
+    """A network interface of this instance; `forwarding` is none where it is not known."""
+
+    ref: str
+    address: IPv4Address
+    subnet: str = ""
+    primary: bool = False
+    forwarding: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CheckedProfile:
+    """What was found of one CloudProviderProfile; `routes` counts those that lead to this router."""
+
+    profile: str
+    provider: str
+    mode: str
+    healthy: bool
+    diagnosed: bool
+    instance: str | None = None
+    next_hop: str | None = None
+    nics: tuple[CheckedNic, ...] = ()
+    route_tables: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    routes: int | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class CloudCheckup:
+    """What was found of the clouds of a file."""
+
+    profiles: tuple[CheckedProfile, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Validation:
+    """Whether a file can be used, with what it has; `problems` are errors as text."""
+
+    file: str
+    valid: bool
+    node: str = ""
+    resources: int = 0
+    kinds: int = 0
+    plugins: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
