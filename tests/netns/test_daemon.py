@@ -260,13 +260,34 @@ assert "5 problems; nothing was changed" in done.stderr and "Traceback" not in d
 """)
 
 
+def test_what_a_real_daemon_says_fits_the_published_schema() -> None:
+    _on_a_host("""
+import json
+from tests.unit.cli.command_line import validated
+write(LAN, ROUTE, TUNNEL, plugins="transport_ipip")
+asked = {
+    "status": "Status", "peers": "PeerList", "routes": "RouteList", "get all": "ResourceList",
+    "get Interface/lan": "Interface", "explain 10.50.0.1": "Explanation", "plugins --all": "PluginList",
+    "validate": "Validation", "actions list": "ActionList",
+}
+for running in (True, False):
+    with daemon() if running else contextlib.nullcontext():
+        for command, kind in (asked if running else {"plan": "Plan", "actions list": "ActionList"}).items():
+            done = routerd(*command.split(), "-o", "json")
+            document = json.loads(done.stdout)
+            validated(document)
+            assert document["kind"] == kind, (command, document)
+""")
+
+
 def test_commands_without_a_daemon_say_so() -> None:
     _on_a_host("""
 write(LAN)
 for command in ("status", "routes", "peers", "get all", "reload"):
     done = routerd(*command.split())
     assert done.returncode == 1, (command, done)
-    assert "no routerd is running here" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "no daemon; the socket does not exist" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
 """)
 
 
@@ -292,6 +313,6 @@ with daemon():
         words = [*bare, *ROUTERD, command, "--config", str(CONFIG)]
         done = subprocess.run(words, capture_output=True, text=True)
         assert done.returncode == 1 and "Traceback" not in done.stderr, done
-        assert "root only" in done.stderr, done
+        assert "only root may open it" in done.stderr, done
     Path("/run/routerd").chmod(0o700)
 """)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +120,13 @@ class TestSign:
         done = routerd("enroll", "sign", "--config", file, "--claim", "leaf-a")
         assert done.out == HMACS["leaf-a", "false", "test-join-token"] + "\n"
 
+    def test_the_document_has_proof_and_payload(self, file: Path) -> None:
+        words = ("--claim", "leaf-a", "--secret", "secret", "--show-payload", "--json")
+        document = json.loads(routerd("enroll", "sign", "--config", file, *words).out)
+        assert document["kind"] == "ClaimSignature"
+        assert document["joinHMAC"] == HMACS["leaf-a", "false", "secret"]
+        assert len(document["payload"]) == 499
+
     def test_a_token_may_be_base64(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ENCODED", "c2VjcmV0")
         words = ("enroll", "sign", "--config", file, "--claim", "leaf-a", "--secret-base64")
@@ -214,6 +222,17 @@ class TestSubmit:
         assert done.status == 1
         assert f"{rr.url}: accepted until" in done.out
         assert done.err == "http://127.0.0.1:1: no decision: Connect call failed ('127.0.0.1', 1)\n"
+
+    async def test_the_document_has_the_answer_of_each_endpoint(
+        self, rr: Reflector, tmp_path: Path, token: Path
+    ) -> None:
+        both = f"{rr.url},http://127.0.0.1:1"
+        file = await self.leaf(rr, tmp_path, secret_file=str(token), **{"bootstrap-endpoint": both})
+        done = await self.submit("--config", file, "--json")
+        assert (done.status, done.err) == (1, "")
+        first, second = json.loads(done.out)["items"]
+        assert (first["target"], first["accepted"], second["accepted"]) == (rr.url, True, False)
+        assert second["text"].startswith("no decision: ")
 
     async def test_one_endpoint_can_be_named_with_its_token(
         self, rr: Reflector, tmp_path: Path, token: Path
