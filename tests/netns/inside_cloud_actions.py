@@ -7,6 +7,7 @@ the test's.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
