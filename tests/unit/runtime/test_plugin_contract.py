@@ -119,7 +119,8 @@ def test_a_breach_of_the_contract_names_the_plugin_and_the_breach(
     text = refused("p")
     assert "plugin p" in text
     assert words in text
-    gc.collect()  # would say that a coroutine was never awaited
+    if "async def" in code:
+        gc.collect()  # would say that a coroutine was never awaited
 
 
 def test_one_bad_plugin_does_not_keep_the_faults_of_another_secret(install: World) -> None:
