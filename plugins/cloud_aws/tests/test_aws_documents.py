@@ -42,7 +42,7 @@ def test_every_option_is_in_the_readme(option: str) -> None:
 
 def test_the_quota_has_its_code_and_its_assumption() -> None:
     assert quota.CODE in PAGE
-    assert f"Without them {quota.ASSUMED} is assumed" in PAGE
+    assert f"Without them routerd assumes {quota.ASSUMED}" in PAGE
 
 
 def test_the_ready_file_is_valid_with_the_options_of_this_plugin() -> None:
