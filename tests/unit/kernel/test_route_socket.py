@@ -1,4 +1,4 @@
-"""Dumps that are torn, and batches that are stopped, on a socket that only plays the kernel."""
+"""Interrupted dumps and stopped batches, on a socket that plays the kernel."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_an_interrupted_dump_is_repeated(kernel: PlayedKernel) -> None:
     assert kernel.dumps == 4
 
 
-async def test_a_dump_that_is_interrupted_for_ever_is_given_up(kernel: PlayedKernel) -> None:
+async def test_a_dump_that_is_interrupted_every_time_is_an_error(kernel: PlayedKernel) -> None:
     kernel.interruptions = 1000
     with pytest.raises(TransientError, match="interrupted 5 times"):
         await RouteTable().observe()
@@ -113,7 +113,7 @@ async def test_batches_fit_small_buffers(kernel: PlayedKernel) -> None:
     assert max(kernel.sent) * 1024 <= kernel.buffer
 
 
-async def test_a_cancelled_apply_ends_the_batch_that_has_begun_and_begins_no_other(
+async def test_a_cancelled_apply_finishes_its_batch_and_begins_no_other(
     kernel: PlayedKernel,
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
