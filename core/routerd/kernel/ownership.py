@@ -4,7 +4,7 @@ Links carry an alias (`routerd.spi.ALIAS_PREFIX`), routes a protocol number, pac
 comment or their own table, sysctls a recorded original value. A thing without such a mark is foreign:
 routerd neither replaces nor removes it.
 
-To see `proto routerd` instead of `proto 147` in `ip route`, write `RT_PROTOS_LINE` to
+To see `proto routerd` instead of `proto 147` in `ip route`, write `147 routerd` to
 `/etc/iproute2/rt_protos.d/routerd.conf`; routerd itself does not need it.
 """
 
@@ -17,8 +17,6 @@ FIREWALL_TABLE = "routerd"
 
 FIREWALL_COMMENT = "routerd"
 """Comment of each rule of ours; in nftables the key's text follows it."""
-
-RT_PROTOS_LINE = f"{ROUTE_PROTOCOL} routerd"
 
 
 def is_our_route(protocol: int) -> bool:

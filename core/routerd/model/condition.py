@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import attrs
@@ -22,18 +21,3 @@ class Condition:
     status: Status
     reason: str = ""
     message: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class ResourceStatus:
-    """Phase, conditions and observed facts of one resource.
-
-    `phase` is one of Pending, Ready, Up, Established, Derived, Installed, Degraded, Error, Backoff,
-    Down, Planned. `routerd status` prints `details` unchanged.
-    """
-
-    ref: str
-    phase: str
-    conditions: tuple[Condition, ...] = ()
-    details: tuple[tuple[str, str], ...] = ()
-    updated_at: datetime | None = None

@@ -106,3 +106,29 @@ def test_a_protocol_has_one_form_for_its_name_and_number(number: str, name: str)
 def test_an_impossible_rule_is_refused(key: FirewallKey) -> None:
     with pytest.raises(PermanentError, match="firewall rule"):
         check(key)
+
+
+def test_an_opening_in_the_words_of_each_program() -> None:
+    key = Accept(
+        chain="input",
+        protocol="udp",
+        port=51820,
+        in_link=LinkName("eth0"),
+        source=IPv4Network("192.0.2.0/24"),
+    )
+    described = "accept input source=192.0.2.0/24 in_link=eth0 protocol=udp port=51820"
+    assert describe(key) == described
+    assert nft_rule(key) == (
+        f'iifname "eth0" ip saddr 192.0.2.0/24 udp dport 51820 accept comment "routerd {described}"'
+    )
+    assert iptables_rule(key) == (
+        "-s 192.0.2.0/24 -i eth0 -p udp -m udp --dport 51820 -m comment --comment routerd -j ACCEPT"
+    )
+
+
+def test_an_opening_without_a_port_names_its_protocol() -> None:
+    key = Accept(chain="forward", protocol="47", out_link=LinkName("t1"))
+    assert nft_rule(key) == (
+        'oifname "t1" meta l4proto 47 accept comment "routerd accept forward out_link=t1 protocol=47"'
+    )
+    assert iptables_rule(key) == "-o t1 -p 47 -m comment --comment routerd -j ACCEPT"

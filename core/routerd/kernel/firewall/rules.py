@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from typing import Literal, cast
 
@@ -19,6 +19,21 @@ from routerd.model.names import LinkName
 _LINK = re.compile(r"[^\s\"'/;{}*+]{1,15}\Z")
 _PROTOCOL = re.compile(r"(tcp|udp|[0-9]{1,3})?\Z")
 _NAMED = {6: "tcp", 17: "udp"}
+_DESCRIPTION = {
+    name: f"{name}={{0.{name}}}" for name in ("source", "in_link", "out_link", "protocol", "port")
+}
+_NFT = {
+    "in_link": 'iifname "{0.in_link}"',
+    "out_link": 'oifname "{0.out_link}"',
+    "source": "ip saddr {0.source}",
+}
+_IPTABLES = {
+    "source": "-s {0.source}",
+    "in_link": "-i {0.in_link}",
+    "out_link": "-o {0.out_link}",
+    "protocol": "-p {0.protocol}",
+    "port": "-m {0.protocol} --dport {0.port}",
+}
 _OPTIONS = {"-s": "source", "-i": "in_link", "-o": "out_link", "-p": "protocol", "--dport": "port"}
 
 
@@ -42,12 +57,7 @@ def describe(key: FirewallKey) -> str:
     """Return the key in words that `parse_description` reads; they fit an nft comment."""
     if isinstance(key, MssClamp):
         return f"mss {key.link}"
-    words = ["accept", key.chain]
-    for name in ("source", "in_link", "out_link", "protocol", "port"):
-        value = getattr(key, name)
-        if value:
-            words.append(f"{name}={value}")
-    return " ".join(words)
+    return " ".join(["accept", key.chain, *_words(key, _DESCRIPTION)])
 
 
 def parse_description(comment: str) -> FirewallKey | None:
@@ -71,18 +81,8 @@ def nft_rule(key: FirewallKey) -> str:
         return (
             f'oifname "{key.link}" tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu {comment}'
         )
-    words = []
-    if key.in_link:
-        words.append(f'iifname "{key.in_link}"')
-    if key.out_link:
-        words.append(f'oifname "{key.out_link}"')
-    if key.source:
-        words.append(f"ip saddr {key.source}")
-    if key.port:
-        words.append(f"{key.protocol} dport {key.port}")
-    elif key.protocol:
-        words.append(f"meta l4proto {key.protocol}")
-    return " ".join([*words, "accept", comment])
+    last = {"port": "{0.protocol} dport {0.port}"} if key.port else {"protocol": "meta l4proto {0.protocol}"}
+    return " ".join([*_words(key, _NFT | last), "accept", comment])
 
 
 def iptables_place(key: FirewallKey) -> tuple[str, str]:
@@ -98,18 +98,12 @@ def iptables_rule(key: FirewallKey) -> str:
     if isinstance(key, MssClamp):
         flags = "-p tcp -m tcp --tcp-flags SYN,RST SYN"
         return f"-o {key.link} {flags} {comment} -j TCPMSS --clamp-mss-to-pmtu"
-    words = []
-    if key.source:
-        words.append(f"-s {key.source}")
-    if key.in_link:
-        words.append(f"-i {key.in_link}")
-    if key.out_link:
-        words.append(f"-o {key.out_link}")
-    if key.protocol:
-        words.append(f"-p {key.protocol}")
-    if key.port:
-        words.append(f"-m {key.protocol} --dport {key.port}")
-    return " ".join([*words, comment, "-j ACCEPT"])
+    return " ".join([*_words(key, _IPTABLES), comment, "-j ACCEPT"])
+
+
+def _words(key: Accept, forms: Mapping[str, str]) -> list[str]:
+    """Return the matches of a rule: the form of each field that has a value."""
+    return [form.format(key) for name, form in forms.items() if getattr(key, name)]
 
 
 @attrs.frozen(kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
@@ -87,6 +86,3 @@ class PeerSource:
     def takes(self, node: str) -> bool:
         """Say whether the source may give a node of this name."""
         return not self.node_refs or node.strip() in {name.strip() for name in self.node_refs}
-
-
-ZERO = timedelta()
