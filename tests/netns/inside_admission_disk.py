@@ -94,7 +94,7 @@ async def test_a_damaged_file_on_a_full_disk_stays_where_it_is(disk: Path) -> No
     damaged = b"\xff" * rr.path.stat().st_size
     rr.path.write_bytes(damaged)
     ballast = fill(disk)
-    with pytest.raises(StoreError, match="a new one cannot be made beside it"):
+    with pytest.raises(StoreError, match="cannot make a new one beside it"):
         open_store(rr.path, clock=rr.clock)
     assert rr.path.read_bytes() == damaged
     ballast.unlink()

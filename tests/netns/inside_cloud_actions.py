@@ -256,4 +256,5 @@ async def test_the_doctor_needs_no_daemon_and_names_what_does_not_answer() -> No
     shown = ask("doctor", "cloud", "files", status=1)
     assert "missing  metadata service or login: route file /run/cloud.json" in shown, shown
     assert json.loads(ask("doctor", "cloud", "--json", status=1))["profiles"][0]["healthy"] is False
-    assert "no CloudProviderProfile nothing; it has files" in ask("doctor", "cloud", "nothing", status=2)
+    refused = ask("doctor", "cloud", "nothing", status=2)
+    assert "no CloudProviderProfile nothing; the file has files" in refused
