@@ -17,7 +17,7 @@ import attrs
 from aiohttp import web
 
 from routerd.admission.desk import Desk
-from routerd.control.door import Doorkeeper
+from routerd.control.access import AccessRules
 from routerd.control.enrollment import enrollment_app, serve_enrollment
 from routerd.control.ports import (
     API_VERSION,
@@ -159,7 +159,7 @@ class _ConstantDesk:
 async def _listen(desk: AdmissionDesk, log: Log) -> int:
     clock = SystemClock()
     limit = RateLimit(clock=clock, rate=LIMIT, burst=LIMIT, total_rate=LIMIT, total_burst=LIMIT)
-    door = Doorkeeper(allow=(IPv4Network("127.0.0.0/8"),), limit=limit)
+    door = AccessRules(allow=(IPv4Network("127.0.0.0/8"),), limit=limit)
     app = enrollment_app(desk, door, clock=clock, log=log)
     listener = await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=0)
     port: int = listener.addresses[0][1]
@@ -188,7 +188,7 @@ async def _desk(place: Path, held: int) -> int:
         enrollment=TokenEnrollment(),
         clock=clock,
         log=log,
-        on_change=lambda: None,
+        on_change=lambda _: None,
         secret=lambda _: TOKEN,
     )
     return await _listen(desk, log)

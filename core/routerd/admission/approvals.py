@@ -1,4 +1,4 @@
-"""Approval: which claims somebody has to look at first, and what they decided. Memory alone."""
+"""Approval: which claims wait for an operator, and which ones a verdict covers. Memory only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from datetime import datetime
 
 import attrs
 
-from routerd.admission.memory import Register
-from routerd.admission.policies import Terms
+from routerd.admission.memory import Memory
+from routerd.admission.policies import ResolvedPolicy
 from routerd.control.ports import Source
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.intent import Named
+from routerd.model.specs import SAMEnrollmentPolicySpec
 from routerd.store.records import Forget, PendingClaim, Verdict, Write
 
 MOST_PENDING = 4096
@@ -19,25 +21,25 @@ MOST_PENDING = 4096
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """A claim on the desk, with the terms of its policy; `digest` is that of the claim as it came."""
+    """A claim on the desk with its resolved policy; `digest` is that of the claim as submitted."""
 
     claim: Claim
-    terms: Terms
+    resolved: ResolvedPolicy
     digest: str
     source: Source | None
     now: datetime
 
     @property
-    def policy(self) -> str:
-        """Return the reference to the claim's policy."""
-        return self.terms.policy.ref
+    def policy(self) -> Named[SAMEnrollmentPolicySpec]:
+        """Return the claim's policy."""
+        return self.resolved.policy
 
 
 class Approvals:
-    """What the register says of approval; `digest` identifies a claim. Changes are for others to write."""
+    """What the memory says of approval; `digest` identifies a claim. The caller writes changes."""
 
-    def __init__(self, register: Register, digest: Callable[[Claim], str]) -> None:
-        self._register = register
+    def __init__(self, memory: Memory, digest: Callable[[Claim], str]) -> None:
+        self._memory = memory
         self._digest = digest
 
     def substance(self, claim: Claim) -> str:
@@ -47,33 +49,33 @@ class Approvals:
         )
 
     def cover(self, case: Case, before: AdmittedClaim | None) -> bool:
-        """Say whether a claim may join unseen; refused when somebody has rejected it."""
+        """Say whether a claim may join without an operator; refused when an operator rejected it."""
         claim, substance = case.claim, self.substance(case.claim)
-        verdict = self._register.verdict(case.policy, claim.leaf_id.strip())
+        verdict = self._memory.verdict(case.policy.ref, claim.leaf_id)
         if verdict is not None and verdict.substance == substance:
             if not verdict.approved:
                 why = f" ({verdict.reason})" if verdict.reason else ""
                 raise EnrollmentRefused(
                     "claim-rejected",
-                    f"claim {claim.name}: somebody rejected it{why}; "
-                    f"routerd enroll approve {claim.name} on the route reflector lets it in",
+                    f"claim {claim.name}: rejected by an operator{why}; to admit it, run "
+                    f"routerd enroll approve {claim.name} on the route reflector",
                 )
             return True
-        # What holds already needs nobody's approval to go on as it is.
+        # A claim that holds needs no approval to go on as it is.
         return before is not None and before.active(case.now) and self.substance(before.claim) == substance
 
     def waits(self, case: Case, admitted: AdmittedClaim) -> list[Write]:
-        """Return what is to be written so that a claim waits; nothing when it waits already."""
+        """Return the writes that make a claim wait; none when it waits already."""
         claim, now = case.claim, case.now
-        known = self._register.pending(claim.name)
+        known = self._memory.pending(claim.name)
         if known is not None and known.digest == case.digest:
             return []
         if known is not None and not self._may_replace(known, case):
-            # What somebody is looking at must not turn into something else under their eyes.
+            # A claim must not change while an operator reads it.
             raise EnrollmentRefused(
                 "claim-name-pending",
-                f"claim {claim.name}: another claim of this name waits for approval; "
-                f"routerd enroll reject {claim.name} on the route reflector makes room for this one",
+                f"claim {claim.name}: not taken; another claim of this name waits for approval; "
+                f"to make room, run routerd enroll reject {claim.name} on the route reflector",
             )
         waiting = PendingClaim(
             claim=claim,
@@ -85,10 +87,10 @@ class Approvals:
         return [*(self._room(now) if known is None else []), waiting]
 
     def verdict(self, claim: Claim, policy: str, reason: str, now: datetime, *, approved: bool) -> Verdict:
-        """Return what somebody decides about the leaf of a claim."""
+        """Return an operator's verdict on the leaf of a claim."""
         return Verdict(
             policy=policy,
-            leaf_id=claim.leaf_id.strip(),
+            leaf_id=claim.leaf_id,
             name=claim.name,
             substance=self.substance(claim),
             approved=approved,
@@ -101,17 +103,20 @@ class Approvals:
         substance = self.substance(known.claim)
         if known.expires_at <= case.now or substance == self.substance(case.claim):
             return True
-        leaf = known.claim.leaf_id.strip()
-        verdict = self._register.verdict(known.claim.policy, leaf)
+        leaf = known.claim.leaf_id
+        verdict = self._memory.verdict(known.claim.policy, leaf)
         rejected = verdict is not None and not verdict.approved and verdict.substance == substance
-        return rejected and leaf == case.claim.leaf_id.strip()
+        return rejected and leaf == case.claim.leaf_id
 
     def _room(self, now: datetime) -> list[Write]:
-        """Return what is to be forgotten so that one more claim can wait."""
-        waiting = list(self._register.waiting())
+        """Return the writes that make room for one more claim that waits."""
+        waiting = list(self._memory.waiting())
         if len(waiting) < MOST_PENDING:
             return []
         stale: list[Write] = [Forget(name=each.claim.name) for each in waiting if each.expires_at <= now]
         if not stale:
-            raise EnrollmentRefused("too-many-pending", f"{MOST_PENDING} claims wait for approval already")
+            raise EnrollmentRefused(
+                "too-many-pending",
+                f"not taken: {MOST_PENDING} claims wait for approval; decide on some of them first",
+            )
         return stale

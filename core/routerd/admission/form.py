@@ -1,4 +1,4 @@
-"""The form of a claim, before anything is looked up: limits, characters, canonical addresses.
+"""The form of a claim: limits, characters, canonical addresses. Nothing here needs the configuration.
 
 A control character in a signed text would let two different claims have the same signed bytes.
 """
@@ -18,6 +18,7 @@ import attrs
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim, ClaimWireGuard, Placement, host, prefix
 from routerd.model.names import PublicKey
+from routerd.model.specs.claim_codec import places
 from routerd.model.specs.mobility import MAX_PRIORITY
 
 MAX_TEXT = 256
@@ -30,7 +31,7 @@ _PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
 
 
 def normalised(claim: Claim) -> Claim:
-    """Return the claim without parts that say nothing; programs in Go send such."""
+    """Return the claim without empty parts; programs in Go send such."""
     if claim.wireguard == ClaimWireGuard(public_key=PublicKey("")):
         claim = attrs.evolve(claim, wireguard=None)
     if claim.placement == Placement(group="", priority=0):
@@ -39,26 +40,26 @@ def normalised(claim: Claim) -> Claim:
 
 
 def check_form(claim: Claim) -> None:
-    """Raise `EnrollmentRefused` when a field has no proper form."""
+    """Raise `EnrollmentRefused` when the form of a field is wrong."""
     if not _NAME.match(claim.name):
         raise EnrollmentRefused(
             "claim-name-invalid",
-            f"metadata.name {_shown(claim.name)} must be of letters, digits, dots and dashes, "
-            "at most 253 of them",
+            f"metadata.name {_shown(claim.name)}: not a claim name; use at most 253 letters, digits, dots "
+            "and dashes",
         )
     if claim.revoked:
-        _refuse(claim, "claim-revoked", "a claim that says revoked: true cannot join")
+        _refuse(claim, "claim-revoked", "revoked: true; only a claim without it can join")
     _check_texts(claim)
     for field, value in (("policyRef", claim.policy_ref), ("leafID", claim.leaf_id)):
-        if not value.strip():
-            _refuse(claim, "field-required", f"{field} is required")
-    if not _NAME.match(claim.leaf_id.strip()):
-        # Letters of other alphabets look like ours, and two leaves would be told apart by nobody.
+        if not value:
+            _refuse(claim, "field-required", f"{field} is missing")
+    if not _NAME.match(claim.leaf_id):
+        # Letters of other alphabets look like ours: no operator could tell two such leaves apart.
         _refuse(
             claim,
             "leaf-id-invalid",
-            f"leafID {_shown(claim.leaf_id)} must be of letters, digits, dots and dashes, "
-            "at most 253 of them",
+            f"leafID {_shown(claim.leaf_id)} is not a leaf ID; use at most 253 letters, digits, dots "
+            "and dashes",
         )
     _check_host(claim, "tunnelAddress", claim.tunnel_address, required=True)
     _check_host(claim, "endpoint", claim.endpoint)
@@ -66,9 +67,9 @@ def check_form(claim: Claim) -> None:
     for text in claim.owned_addresses:
         _check_prefix(claim, "mobility.ownedAddresses", text, single=True)
     if len(claim.owned_addresses) > 1 and len(claim.owned) != len(claim.owned_addresses):
-        _refuse(claim, "owned-address-twice", "mobility.ownedAddresses has an address twice")
+        _refuse(claim, "owned-address-twice", "mobility.ownedAddresses lists an address twice")
     if not 0 <= claim.asn <= MAX_ASN:
-        _refuse(claim, "asn-invalid", f"bgp.asn {claim.asn} is no AS number")
+        _refuse(claim, "asn-invalid", f"bgp.asn {claim.asn} is not an AS number")
     if claim.placement is not None:
         _placement(claim, claim.placement)
     if claim.wireguard is not None:
@@ -79,14 +80,13 @@ def check_form(claim: Claim) -> None:
 
 def parse_time(claim: Claim, field: str, text: str, reason: str) -> datetime | None:
     """Return an RFC 3339 time, none when the field is empty; refused with `reason` otherwise."""
-    value = text.strip()
-    if not value:
+    if not text:
         return None
-    moment = _moment(value)
+    moment = _moment(text)
     if moment is not None:
         return moment
     raise EnrollmentRefused(
-        reason, f"claim {claim.name}: {field} {value} is no time such as 2026-06-28T00:00:00Z"
+        reason, f"claim {claim.name}: {field} {text} is not a time such as 2026-06-28T00:00:00Z"
     )
 
 
@@ -116,43 +116,33 @@ def _refuse_text(claim: Claim, texts: Iterable[tuple[str, str]]) -> None:
         if len(text) > MAX_TEXT:
             _refuse(claim, "claim-too-large", f"{field} is longer than {MAX_TEXT} characters")
         if not (text.isascii() and text.isprintable()):
-            _refuse(claim, "text-invalid", f"{field} has a character in it that is not printable ASCII")
+            _refuse(claim, "text-invalid", f"{field} holds a character that is not printable ASCII")
 
 
 def _shown(text: str) -> str:
     return text[:64].encode("unicode_escape").decode()
 
 
-def _texts(claim: Claim) -> Iterator[tuple[str, str]]:
-    yield from (
-        ("policyRef", claim.policy_ref),
-        ("rrSetRef", claim.rr_set_ref),
-        ("leafID", claim.leaf_id),
-        ("joinAudience", claim.join_audience),
-        ("joinNonce", claim.join_nonce),
-        ("joinTimestamp", claim.join_timestamp),
-        ("joinHMAC", claim.join_hmac),
-        ("tunnelAddress", claim.tunnel_address),
-        ("endpoint", claim.endpoint),
-        ("bgp.routerID", claim.router_id),
-        ("expiresAt", claim.expires_at),
-    )
-    if claim.placement is not None:
-        yield "placement.group", claim.placement.group
-    yield from (("mobility.ownedAddresses", text) for text in claim.owned_addresses)
-    if claim.wireguard is not None:
-        yield "wireGuard.publicKey", claim.wireguard.public_key
-        yield "wireGuard.endpoint", claim.wireguard.endpoint
-        yield from (("wireGuard.allowedIPs", text) for text in claim.wireguard.allowed_ips)
+def _texts(part: attrs.AttrsInstance, where: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text of a claim with the path of its field."""
+    for place in places(type(part)):
+        path = ".".join(filter(None, (where, place.section, place.key)))
+        value = getattr(part, place.name)
+        if isinstance(value, str):
+            yield path, value
+        elif isinstance(value, tuple):
+            yield from ((path, text) for text in value)
+        elif attrs.has(type(value)):
+            yield from _texts(value, path)
 
 
 def _placement(claim: Claim, placement: Placement) -> None:
-    if not _NAME.match(placement.group.strip()):
+    if not _NAME.match(placement.group):
         _refuse(
             claim,
             "placement-invalid",
-            f"placement.group {_shown(placement.group)} must be of letters, digits, dots and dashes, "
-            "at most 253 of them",
+            f"placement.group {_shown(placement.group)} is not a group name; use at most 253 letters, "
+            "digits, dots and dashes",
         )
     if not 1 <= placement.priority <= MAX_PRIORITY:
         _refuse(
@@ -162,24 +152,24 @@ def _placement(claim: Claim, placement: Placement) -> None:
         )
     if not claim.owned_addresses:
         # The leaves of a group find each other by the addresses that they share.
-        message = "a claim with placement must have addresses in mobility.ownedAddresses"
+        message = "placement needs addresses in mobility.ownedAddresses: those that the group shares"
         _refuse(claim, "placement-invalid", message)
 
 
 def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
-    key = wireguard.public_key.strip()
+    key = wireguard.public_key
     try:
         raw = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    # Written back, because two texts that decode alike would be two keys to a comparison of texts.
+    # Encoded again: two texts may decode to one key, and keys are compared as texts.
     if len(raw) != 32 or not any(raw) or base64.b64encode(raw).decode() != key:
         _refuse(
             claim,
             "wireguard-key-invalid",
-            "wireGuard.publicKey is no WireGuard key (44 characters of base64)",
+            "wireGuard.publicKey is not a WireGuard key (44 characters of base64)",
         )
-    endpoint = wireguard.endpoint.strip()
+    endpoint = wireguard.endpoint
     if endpoint:
         host, _, port = endpoint.rpartition(":")
         _check_host(claim, "wireGuard.endpoint", host, required=True, bare=True)
@@ -196,27 +186,26 @@ def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
 
 
 def _check_host(claim: Claim, field: str, text: str, *, required: bool = False, bare: bool = False) -> None:
-    value = text.strip()
-    if not value and not required:
+    if not text and not required:
         return
-    if not value:
-        _refuse(claim, "field-required", f"{field} is required")
-    plain = value if bare else value.removesuffix("/32")
+    if not text:
+        _refuse(claim, "field-required", f"{field} is missing")
+    plain = text if bare else text.removesuffix("/32")
     address = _address(plain)
     if address is None or not _usable(address):
-        _refuse(claim, "address-invalid", f"{field} {value} is no IPv4 address of a host")
+        _refuse(claim, "address-invalid", f"{field} {text} is not an IPv4 host address")
 
 
 def _check_prefix(claim: Claim, field: str, text: str, *, single: bool = False) -> None:
     network = _network(text)
     if network is None or not _usable(network.network_address):
-        _refuse(claim, "address-invalid", f"{field} {text} is no IPv4 prefix in its usual form")
+        _refuse(claim, "address-invalid", f"{field} {text} is not an IPv4 prefix in its usual form")
     elif single and network.prefixlen != 32:
-        _refuse(claim, "owned-address-not-host", f"{field} {text} is no /32")
+        _refuse(claim, "owned-address-not-host", f"{field} {text} is not a /32")
 
 
 def _network(text: str) -> IPv4Network | None:
-    """Return the prefix that is written in its usual form, or none."""
+    """Return the prefix, or none when it is not in its usual form."""
     try:
         network = prefix(text)
     except ValueError:
@@ -232,7 +221,7 @@ def _address(text: str) -> IPv4Address | None:
 
 
 def _usable(address: IPv4Address) -> bool:
-    """Say whether a host may have the address; 240.0.0.0/4 but its last counts, as some sites use it."""
+    """Say whether a host may have the address; 240.0.0.0/4 but its last counts, because some sites use it."""
     number = int(address)
     first = number >> 24
     return number not in (0, 0xFFFFFFFF) and first != 127 and not 224 <= first <= 239

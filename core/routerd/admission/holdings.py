@@ -1,7 +1,7 @@
-"""Who holds what on a route reflector: every known claim, indexed by all that must be unique.
+"""Which leaf holds what on a route reflector: every known claim, indexed by all that must be unique.
 
-Judging a claim costs the same however many others there are. The roster is memory alone; it is
-made from the store, and whoever changes it writes the same to the store.
+Judging a claim costs the same however many others there are. The index is memory only; a caller
+that changes it writes the same to the store.
 """
 
 from __future__ import annotations
@@ -14,59 +14,54 @@ from typing import TypeVar
 
 import attrs
 
-from routerd.admission.link_slots import Slot
-from routerd.admission.policies import Site, house
+from routerd.admission.policies import Site, rules_of
 from routerd.model.claim import AdmittedClaim, Claim, prefix
 from routerd.model.intent import Intent
 from routerd.model.names import LinkName
+from routerd.model.specs.link_slots import Slot
 
 K = TypeVar("K", bound=Hashable)
 
-Thing = tuple[str, Hashable]
+Item = tuple[str, Hashable]
 """What only one leaf may hold: its sort, and which one of that sort; addresses are numbers."""
 
 
 @attrs.frozen(kw_only=True)
-class Holdings:
-    """What a claim holds: things of which there is one, its /31s, and its AllowedIPs by device.
+class Held:
+    """What a claim holds: items that are unique, its /31s, and its AllowedIPs by device.
 
-    `addresses` are its leaf's: of its tunnel first, then those it owns. `shared` are things that the
-    leaves of its `site` may hold too.
+    `addresses` are those of its leaf: the tunnel's first, then those that it owns. The other leaves
+    of its `site` may hold the `shared` items too.
     """
 
-    things: tuple[Thing, ...]
+    items: tuple[Item, ...]
     addresses: tuple[IPv4Address, ...] = ()
     slots: tuple[Slot, ...] = ()
     routed: tuple[tuple[LinkName, IPv4Network], ...] = ()
     site: Site | None = None
-    shared: frozenset[Thing] = frozenset()
+    shared: frozenset[Item] = frozenset()
 
 
-class Roster:
+class Holdings:
     """The claims that were admitted on this router, ended ones too.
 
-    `intent` says which profile and which WireGuard device a claim's policy stands for, so a
-    roster is made anew when the configuration changes. `version` is another after each change.
+    The rules of `intent` say which profile and which WireGuard device the policy of a claim means, so
+    another configuration needs another index. Each change increases `version`.
     """
 
     def __init__(self, intent: Intent, admitted: Iterable[AdmittedClaim] = ()) -> None:
-        self.house = house(intent)
+        self.rules = rules_of(intent)
         self._claims: dict[str, AdmittedClaim] = {}
-        self._held: dict[str, Holdings] = {}
-        self._holders: dict[Thing, str] = {}
-        self._sharers: dict[Thing, list[str]] = {}
+        self._held: dict[str, Held] = {}
+        self._holders: dict[Item, str] = {}
+        self._sharers: dict[Item, list[str]] = {}
         self._members: dict[Site, list[str]] = {}
         self._networks: dict[LinkName, list[tuple[int, int, str]]] = {}
         self.version = 0
-        self._last: tuple[Claim | None, Holdings] = (None, Holdings(things=()))
-        # Oldest first: of two that claim one thing, the later one is who has it now.
+        self._last: tuple[Claim | None, Held] = (None, Held(items=()))
+        # Oldest first: of two that claim one item, the later one has it now.
         for each in sorted(admitted, key=lambda found: found.admitted_at):
             self.put(each)
-
-    @property
-    def intent(self) -> Intent:
-        """Return the configuration by which the claims are indexed."""
-        return self.house.intent
 
     def __iter__(self) -> Iterator[AdmittedClaim]:
         """Return the claims, ended ones too, in no order."""
@@ -92,12 +87,12 @@ class Roster:
         self.version += 1
         if admitted.claim.revoked or admitted.superseded:
             return
-        held = self._held[name] = self.holdings(admitted.claim)
-        for thing in held.things:
-            if thing in held.shared:
-                self._sharers.setdefault(thing, []).append(name)
+        held = self._held[name] = self.held(admitted.claim)
+        for item in held.items:
+            if item in held.shared:
+                self._sharers.setdefault(item, []).append(name)
             else:
-                self._holders[thing] = name
+                self._holders[item] = name
         if held.site is not None:
             self._members.setdefault(held.site, []).append(name)
         for device, network in held.routed:
@@ -110,11 +105,11 @@ class Roster:
         held = self._held.pop(name, None)
         if held is None:
             return
-        for thing in held.things:
-            if thing in held.shared:
-                _leave(self._sharers, thing, name)
-            elif self._holders.get(thing) == name:
-                del self._holders[thing]
+        for item in held.items:
+            if item in held.shared:
+                _leave(self._sharers, item, name)
+            elif self._holders.get(item) == name:
+                del self._holders[item]
         if held.site is not None:
             _leave(self._members, held.site, name)
         for device, network in held.routed:
@@ -125,22 +120,22 @@ class Roster:
                 del others[at]
 
     def holder(
-        self, thing: Thing, *, but: str, now: datetime, site: Site | None = None
+        self, item: Item, *, but: str, now: datetime, site: Site | None = None
     ) -> AdmittedClaim | None:
-        """Return the claim, other than `but`, that holds a thing at `now`.
+        """Return the claim, other than `but`, that holds an item at `now`.
 
-        One of the same `site` that shares the thing does not count.
+        One of the same `site` that shares the item does not count.
         """
-        for name in self._names(thing, site):
+        for name in self._names(item, site):
             found = self._claims[name]
             if name != but and found.active(now):
                 return found
         return None
 
-    def _names(self, thing: Thing, site: Site | None = None) -> Iterator[str]:
-        if (name := self._holders.get(thing)) is not None:
+    def _names(self, item: Item, site: Site | None = None) -> Iterator[str]:
+        if (name := self._holders.get(item)) is not None:
             yield name
-        for name in self._sharers.get(thing, ()):
+        for name in self._sharers.get(item, ()):
             if site is None or self._held[name].site != site:
                 yield name
 
@@ -151,9 +146,7 @@ class Roster:
             if name != but and found.active(now):
                 yield found
 
-    def overlapping(
-        self, held: Holdings, *, but: str, now: datetime
-    ) -> tuple[IPv4Network, AdmittedClaim] | None:
+    def overlapping(self, held: Held, *, but: str, now: datetime) -> tuple[IPv4Network, AdmittedClaim] | None:
         """Return an AllowedIPs that lies across another peer's of its device, and that claim."""
         for device, network in held.routed:
             first, last = _range(network)
@@ -180,55 +173,55 @@ class Roster:
 
     def displaced_by(self, claim: Claim, *, now: datetime) -> tuple[AdmittedClaim, ...]:
         """Return the claims that have ended and of which this one takes something."""
-        held = self.holdings(claim)
+        held = self.held(claim)
         names = {
             name
-            for thing in held.things
-            for name in self._names(thing, held.site if thing in held.shared else None)
+            for item in held.items
+            for name in self._names(item, held.site if item in held.shared else None)
         }
         found = (self._claims[name] for name in sorted(names - {claim.name}))
         return tuple(each for each in found if not each.active(now) and not each.claim.revoked)
 
     def slot_holder(self, network: IPv4Network, *, but: str, now: datetime) -> str | None:
         """Return which leaf, or node of the file, has a /31."""
-        if (node := self.house.slots.get(network)) is not None:
+        if (node := self.rules.slots.get(network)) is not None:
             return node
         found = self.holder(("slot", int(network.network_address)), but=but, now=now)
-        return found.claim.leaf_id.strip() if found is not None else None
+        return found.claim.leaf_id if found is not None else None
 
-    def holdings(self, claim: Claim) -> Holdings:
+    def held(self, claim: Claim) -> Held:
         """Return everything of a claim that only one leaf may hold."""
         # Judging asks first, then taking in: of the same claim, one after the other.
         if self._last[0] is not claim:
-            self._last = (claim, self._holdings(claim))
+            self._last = (claim, self._held_by(claim))
         return self._last[1]
 
-    def _holdings(self, claim: Claim) -> Holdings:
-        terms = self.house.find(claim)
-        things: list[Thing] = [("leaf", claim.leaf_id.strip())]
+    def _held_by(self, claim: Claim) -> Held:
+        resolved = self.rules.find(claim)
+        items: list[Item] = [("leaf", claim.leaf_id)]
         if (router_id := claim.router_host) is not None:
-            things.append(("router-id", int(router_id)))
-        if claim.wireguard is not None and (key := claim.wireguard.public_key.strip()):
-            things.append(("key", key))
+            items.append(("router-id", int(router_id)))
+        if claim.wireguard is not None and (key := claim.wireguard.public_key):
+            items.append(("key", key))
         owned = (prefix(text).network_address for text in claim.owned_addresses)
         addresses = (claim.tunnel_host, *owned)
         # As numbers, because an address is slow to hash.
-        things += [("address", int(address)) for address in addresses]
-        if terms is None:
-            return Holdings(things=tuple(things), addresses=addresses)
-        site = terms.site(claim)
-        shared: frozenset[Thing] = frozenset()
+        items += [("address", int(address)) for address in addresses]
+        if resolved is None:
+            return Held(items=tuple(items), addresses=addresses)
+        site = resolved.site(claim)
+        shared: frozenset[Item] = frozenset()
         if site is not None and claim.placement is not None:
-            things.append(("placement", (site, claim.placement.priority)))
+            items.append(("placement", (site, claim.placement.priority)))
             shared = frozenset(("address", int(each)) for each in addresses[1:] if each != addresses[0])
         # Two tunnels of one kind to one address are one tunnel to the kernel.
-        things.append(("endpoint", (terms.profile, int(claim.endpoint_host))))
-        slots = terms.slots(claim.leaf_id.strip())
-        things += [("slot", int(slot.network.network_address)) for slot in slots]
-        device = terms.device
-        networks = [(device, network) for network in routed(claim)] if device is not None else []
-        return Holdings(
-            things=tuple(things),
+        items.append(("endpoint", (resolved.profile, int(claim.endpoint_host))))
+        slots = resolved.slots(claim.leaf_id)
+        items += [("slot", int(slot.network.network_address)) for slot in slots]
+        device = resolved.device
+        networks = [(device, network) for network in sorted(claim.routed)] if device is not None else []
+        return Held(
+            items=tuple(items),
             addresses=addresses,
             slots=slots,
             routed=tuple(networks),
@@ -237,9 +230,9 @@ class Roster:
         )
 
 
-def told(thing: Thing) -> str:
-    """Return in words what a thing is."""
-    sort, which = thing
+def described(item: Item) -> str:
+    """Return the words for an item."""
+    sort, which = item
     if sort == "endpoint" and isinstance(which, tuple):
         return f"endpoint {IPv4Address(which[1])}"
     if sort == "placement" and isinstance(which, tuple):
@@ -249,13 +242,6 @@ def told(thing: Thing) -> str:
     if sort == "slot" and isinstance(which, int):
         return f"link {IPv4Address(which)}/31"
     return f"{sort} {which}"
-
-
-def routed(claim: Claim) -> tuple[IPv4Network, ...]:
-    """Return what WireGuard would route to the leaf; it gives an address to who asks last."""
-    if claim.wireguard is None:
-        return ()
-    return tuple(sorted({IPv4Network(claim.tunnel_host), *claim.wireguard.allowed}))
 
 
 def _leave(names: dict[K, list[str]], key: K, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The route reflector's door: the enrollment listener as the configuration asks for it."""
+"""The keeper of the enrollment listener: it opens, renews and closes it as the configuration says."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from routerd.admission import listener_files as credentials
+from routerd.admission import listener_files
 from routerd.admission.desk import Desk
-from routerd.admission.listener_files import Credentials
-from routerd.control.enrollment import Doorkeeper, enrollment_app, enrollment_for_root, serve_enrollment
+from routerd.admission.listener_files import ListenerFiles
+from routerd.control.enrollment import AccessRules, enrollment_app, enrollment_for_root, serve_enrollment
 from routerd.control.listener import Listener
 from routerd.control.rate_limit import ConnectionLimit, RateLimit
 from routerd.errors import ConfigError, ControlError
+from routerd.model.claim import AdmittedClaim
 from routerd.model.intent import Intent
 from routerd.model.specs import ControlAPISpec
 from routerd.spi import Clock, Enrollment, Logger
@@ -22,22 +23,22 @@ from routerd.store import Store
 
 RETRY_SECONDS = 5.0
 WATCH_SECONDS = 3.0
-"""How often, at most, it is looked whether a file of the listener has changed."""
+"""Minimum seconds between two looks at the files of the listener."""
 
 WARN_BEFORE = timedelta(days=14)
 
 MOST_CONNECTIONS = 2048
 STRANGERS = 64
-"""Connections from outside of allowCIDRs, which are told so; they take none of the others'."""
+"""Connections from outside of allowCIDRs. They get an answer, and take no place of the others."""
 
 
-class Admission:
-    """Keeps the listener open that the configuration asks for; `trouble` says why it is not.
+class ListenerKeeper:
+    """Keeps the configured listener open; `trouble` says why it is closed.
 
-    The port may be taken, the token file missing, when the daemon starts: that must not keep the
-    rest of the router from working, so it is tried again until it succeeds. When a file of an open
-    listener changes, what is in it counts for new connections; while it cannot be used, what was
-    there before does, and `trouble` says that.
+    The port may be taken, or the token file missing, when the daemon starts. The rest of the router
+    must work anyway, so the keeper retries until it succeeds. When a file of an open listener
+    changes, its content counts for new connections. While the content is unusable the earlier one
+    counts, and `trouble` says so.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class Admission:
         enrollment: Enrollment | None,
         clock: Clock,
         log: Logger,
-        on_change: Callable[[], None],
+        on_change: Callable[[tuple[AdmittedClaim, ...]], None],
     ) -> None:
         self._intent = intent
         self._clock = clock
@@ -65,23 +66,25 @@ class Admission:
 
     @property
     def listening(self) -> str:
-        """Return the address and port that are listened on, or nothing."""
+        """Return the address and port of the open listener, or an empty text."""
         spec = self._open.spec if self._open is not None else None
         return f"{spec.listen_address}:{spec.port}" if spec is not None else ""
 
     @property
     def desk(self) -> Desk:
-        """Return who decides on claims; `ControlError` when no plugin provides a join method."""
+        """Return the desk, which decides on claims; `ControlError` when no plugin provides a join method."""
         if self._desk is None:
-            raise ControlError("this router admits no claims: no plugin provides a join method")
+            raise ControlError(
+                "claims: not admitted here; no plugin provides a join method; add enrollment_token"
+            )
         return self._desk
 
     def for_root(self) -> web.Application | None:
-        """Return the routes of leaves for the admin socket, if anybody decides on claims."""
+        """Return the routes of leaves for the admin socket, if this router decides on claims."""
         return enrollment_for_root(self._desk, log=self._log) if self._desk is not None else None
 
     def notes(self) -> list[str]:
-        """Return what works and will not for long."""
+        """Return what works now and will soon fail."""
         end = self._end()
         return [*([end] if end else []), *(self._desk.warnings() if self._desk is not None else [])]
 
@@ -125,11 +128,11 @@ class Admission:
     async def _listen(self, spec: ControlAPISpec) -> _Open:
         if self._desk is None:
             raise ControlError(
-                "ControlAPI needs a plugin that provides a join method, such as enrollment_token"
+                "ControlAPI: not served; no plugin provides a join method; add enrollment_token"
             )
-        seen = credentials.stamp(spec)
-        used = credentials.read(spec)
-        doorkeeper = Doorkeeper(
+        seen = listener_files.stamp(spec)
+        used = listener_files.read(spec)
+        access = AccessRules(
             allow=spec.allow_cidrs,
             limit=RateLimit(clock=self._clock),
             token=used.token,
@@ -137,29 +140,30 @@ class Admission:
         )
         known, strangers = ConnectionLimit(total=_room()), ConnectionLimit(total=STRANGERS, each=4)
         listener = await serve_enrollment(
-            enrollment_app(self._desk, doorkeeper, clock=self._clock, log=self._log),
+            enrollment_app(self._desk, access, clock=self._clock, log=self._log),
             address=spec.listen_address,
             port=spec.port,
             tls=used.tls,
-            connections=lambda source: known if doorkeeper.source_allowed(source) else strangers,
+            connections=lambda source: known if access.source_allowed(source) else strangers,
         )
-        return _Open(spec, doorkeeper, listener, used, seen)
+        return _Open(spec, access, listener, used, seen)
 
     async def _watch(self, it: _Open) -> None:
         self._watched = self._clock.monotonic()
-        seen = credentials.stamp(it.spec)
+        seen = listener_files.stamp(it.spec)
         if seen == it.seen and not self.trouble:
             return
         try:
-            used = credentials.read(it.spec)
+            used = listener_files.read(it.spec)
             if used.tls is not None:
                 await it.listener.use(used.tls)
         except (ConfigError, ControlError) as error:
             self._complain(
-                "enrollment.files.unusable", f"{error}; what was read before is used until it is mended"
+                "enrollment.files.unusable",
+                f"{error}; routerd uses the earlier content until the file is right",
             )
             return
-        it.doorkeeper.token = used.token
+        it.access.token = used.token
         it.used, it.seen = used, seen
         self.trouble = ""
         self._log.info("enrollment.files.read", address=self.listening)
@@ -176,8 +180,8 @@ class Admission:
         if now < ends - WARN_BEFORE:
             return ""
         file, when = self._open.spec.tls.cert_file, f"{ends:%Y-%m-%dT%H:%M:%SZ}"
-        verb = "ends" if now < ends else "has ended, and leaves refuse it:"
-        return f"enrollment listener: the certificate {file} {verb} {when}; replace it, it is read by itself"
+        verb = "expires at" if now < ends else "expired, so leaves refuse it, at"
+        return f"enrollment listener: certificate {file} {verb} {when}; replace the file"
 
     async def _close(self) -> None:
         closing, self._open = self._open, None
@@ -186,27 +190,27 @@ class Admission:
 
 
 class _Open:
-    """A listener that serves, with what was read for it."""
+    """An open listener, with the content of its files."""
 
     def __init__(
         self,
         spec: ControlAPISpec,
-        doorkeeper: Doorkeeper,
+        access: AccessRules,
         listener: Listener,
-        used: Credentials,
-        seen: credentials.Stamp,
+        used: ListenerFiles,
+        seen: listener_files.Stamp,
     ) -> None:
         self.spec = spec
-        self.doorkeeper = doorkeeper
+        self.access = access
         self.listener = listener
         self.used = used
         self.seen = seen
 
 
 def _room() -> int:
-    """Return how many connections there may be, after asking the system for as many files.
+    """Return the limit of connections, after asking the system for as many files.
 
-    Half of the files are left for the rest of the router.
+    The rest of the router keeps half of the files.
     """
     wanted = 2 * MOST_CONNECTIONS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""What the enrollment listener shows and asks for, as its files are now: certificate, client CA, token."""
+"""The files of the enrollment listener as they are now: certificate, client CA, token."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from routerd.errors import ConfigError
 from routerd.model.specs import ControlAPISpec
 
 Stamp = tuple[tuple[int, ...] | None, ...]
-"""By file: which one it is and when it was written; none where there is no such file."""
+"""By file: its identity and the time of its last change; none for a file that does not exist."""
 
 
 @attrs.frozen(kw_only=True)
-class Credentials:
-    """Certificate and key, client CA and token of one moment; `ends` is the certificate's own end."""
+class ListenerFiles:
+    """Certificate and key, client CA and token of one moment; `ends` is when the certificate expires."""
 
     tls: ssl.SSLContext | None = None
     token: str | None = attrs.field(default=None, repr=False)
     ends: datetime | None = None
 
 
-def read(spec: ControlAPISpec) -> Credentials:
-    """Read the files that `spec` names; `ConfigError` or `ControlError` names one that cannot be used."""
-    return Credentials(
+def read(spec: ControlAPISpec) -> ListenerFiles:
+    """Read the files that `spec` names; `ConfigError` or `ControlError` names an unusable one."""
+    return ListenerFiles(
         tls=server_tls(spec.tls) if spec.tls is not None else None,
         token=secrets.resolve(spec.token_from) if spec.token_from is not None else None,
         ends=end_of(spec.tls.cert_file) if spec.tls is not None else None,
@@ -36,7 +36,7 @@ def read(spec: ControlAPISpec) -> Credentials:
 
 
 def stamp(spec: ControlAPISpec) -> Stamp:
-    """Return what changes when one of the files is written or replaced."""
+    """Return a value that changes when one of the files is written or replaced."""
     return tuple(_stamp(path) for path in _files(spec))
 
 
@@ -56,13 +56,11 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def end_of(file: Path) -> datetime:
-    """Return when the first certificate of a PEM file ends; `ConfigError` when it cannot be told."""
-    # The ssl module tells no end of one's own certificate.
+    """Return when the first certificate of a PEM file expires; `ConfigError` when it cannot be read."""
+    # The ssl module does not give the expiry of the own certificate.
     from cryptography import x509  # noqa: PLC0415 - most routers have no listener with TLS
 
     try:
         return x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc
     except (OSError, ValueError) as error:
-        raise ConfigError.single(
-            str(file), f"no end of the certificate can be read in it: {error}"
-        ) from error
+        raise ConfigError.single(str(file), f"its expiry cannot be read: {error}") from error

@@ -1,7 +1,7 @@
-"""The register of a route reflector: in memory, everything that was ever decided about claims.
+"""The memory of a route reflector: everything that was ever decided about claims.
 
-It is made from the store, and each change of it is one write to the store. A change can be taken
-back, for when the disk refuses the write.
+The store fills it, and each change of it is one write to the store. A change can be undone when the
+disk refuses the write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TypeVar
 import attrs
 
 from routerd.admission.form import check_form
-from routerd.admission.holdings import Roster, told
+from routerd.admission.holdings import Holdings, described
+from routerd.admission.policies import ReflectorRules
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
@@ -33,7 +34,7 @@ V = TypeVar("V")
 Undo = Callable[[], None]
 
 
-class Register:
+class Memory:
     """Claims by all that must be unique, claims that wait, verdicts and revocations."""
 
     def __init__(self, state: AdmissionState, intent: Intent, now: datetime) -> None:
@@ -44,38 +45,40 @@ class Register:
         self._revoked_keys: dict[str, dict[tuple[str, str, str], Revocation]] = {}
         for revocation in state.revocations:
             self._revoke(revocation)
-        self.roster = Roster(intent)
+        self.holdings = Holdings(intent)
         for admitted in sorted(state.admitted, key=lambda each: (each.admitted_at, each.claim.name)):
             self._take_in(self._as_revoked(admitted), now)
 
     # --- from the disk -----------------------------------------------------------------------------
 
     def _take_in(self, admitted: AdmittedClaim, now: datetime) -> None:
-        """Index a stored claim, or set it aside alone with the reason."""
+        """Index a stored claim, or quarantine it with the reason."""
         name = admitted.claim.name
         try:
             check_form(attrs.evolve(admitted.claim, revoked=False))
             if admitted.active(now):
-                for thing in self.roster.holdings(admitted.claim).things:
-                    other = self.roster.holder(thing, but=name, now=now)
+                for item in self.holdings.held(admitted.claim).items:
+                    other = self.holdings.holder(item, but=name, now=now)
                     if other is not None:
-                        words = f"{told(thing)} is held by claim {other.claim.name}"
+                        words = f"{described(item)} is held by claim {other.claim.name}"
                         raise ValueError(words)  # noqa: TRY301 - one way into quarantine
-            self.roster.put(admitted)
+            self.holdings.put(admitted)
         except (EnrollmentRefused, ValueError) as error:
             self.quarantined[name] = Quarantined(name=name, reason=str(error))
 
     def _as_revoked(self, admitted: AdmittedClaim) -> AdmittedClaim:
-        """Return the claim as its revocation says, of which the claim's own record may not know."""
+        """Return the claim as its revocation says; the claim's own record may lack it."""
         claim = admitted.claim
-        for found in self._revocations.get((claim.policy, claim.leaf_id.strip()), {}).values():
-            if found.lifted_at is None or found.nonce == claim.join_nonce.strip():
+        for found in self._revocations.get((claim.policy, claim.leaf_id), {}).values():
+            if found.lifted_at is None or found.nonce == claim.join_nonce:
                 return attrs.evolve(admitted, claim=attrs.evolve(claim, revoked=True))
         return admitted
 
-    def reindexed(self, intent: Intent) -> None:
-        """Index everything by another configuration."""
-        self.roster = Roster(intent, self.roster)
+    def rules(self, intent: Intent) -> ReflectorRules:
+        """Return the rules of a configuration; a new one indexes everything again."""
+        if intent is not self.holdings.rules.intent:
+            self.holdings = Holdings(intent, self.holdings)
+        return self.holdings.rules
 
     # --- looking -----------------------------------------------------------------------------------
 
@@ -89,23 +92,25 @@ class Register:
             yield found
 
     def verdict(self, policy: str, leaf: str) -> Verdict | None:
-        """Return what somebody decided about a leaf."""
+        """Return an operator's verdict on a leaf."""
         return self._verdicts.get((policy, leaf))
 
     def revocations(self, policy: str, claim: Claim) -> tuple[Revocation, ...]:
         """Return the revocations of the claim's leaf, and those of its WireGuard key."""
-        own = self._revocations.get((policy, claim.leaf_id.strip()), {}).values()
-        key = claim.wireguard.public_key.strip() if claim.wireguard is not None else ""
-        others = self._revoked_keys.get(key, {}).values() if key else ()
+        own = self._revocations.get((policy, claim.leaf_id), {}).values()
+        others = self._revoked_keys.get(claim.public_key, {}).values() if claim.public_key else ()
         return (*own, *(each for each in others if each not in own))
 
     # --- changing ----------------------------------------------------------------------------------
 
     def apply(self, write: Write) -> Undo:
-        """Take in what is about to be written; return what takes it back."""
+        """Take in what will be written; return what undoes it."""
         match write:
             case AdmittedClaim():
-                return self._admit(write)
+                name = write.claim.name
+                before, aside = self.holdings.named(name), self.quarantined.pop(name, None)
+                self.holdings.put(write)
+                return lambda: self._take_back(name, before, aside)
             case PendingClaim():
                 return _put(self._pending, write.claim.name, write)
             case Forget():
@@ -117,21 +122,14 @@ class Register:
             case _:
                 return _nothing
 
-    def _admit(self, admitted: AdmittedClaim) -> Undo:
-        name, roster = admitted.claim.name, self.roster
-        before, aside = roster.named(name), self.quarantined.pop(name, None)
-        roster.put(admitted)
-
-        def undo() -> None:
-            # The configuration may have changed since; the roster of now is the one to mend.
-            if before is None:
-                self.roster.drop(name)
-            else:
-                self.roster.put(before)
-            if aside is not None:
-                self.quarantined[name] = aside
-
-        return undo
+    def _take_back(self, name: str, before: AdmittedClaim | None, aside: Quarantined | None) -> None:
+        # The configuration may have changed since: mend the present index.
+        if before is None:
+            self.holdings.drop(name)
+        else:
+            self.holdings.put(before)
+        if aside is not None:
+            self.quarantined[name] = aside
 
     def _forget(self, write: Forget) -> Undo:
         undos = [_put(self._pending, write.name, None)]

@@ -1,8 +1,8 @@
-"""Whether a claim may join: the rules of admission, pure and in one order.
+"""The rules of admission: whether a claim may join, pure and in one order.
 
-The proof itself is the join method's; here is everything else. A refusal names what is wrong,
-with which value, and who holds it already. Rules that go beyond those of existing programs are
-marked; they only refuse what could not have worked, or what would have harmed another leaf.
+The join method checks the proof; everything else is here. A refusal names the field, its value and
+the present holder. A rule that existing programs lack is marked "ours"; such a rule only refuses
+what could not have worked, or what would have harmed another leaf.
 """
 
 from __future__ import annotations
@@ -14,31 +14,33 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import attrs
 
 from routerd.admission.form import parse_time
-from routerd.admission.holdings import Holdings, Roster
-from routerd.admission.policies import Terms
+from routerd.admission.holdings import Held, Holdings
+from routerd.admission.policies import ResolvedPolicy
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Named
+from routerd.model.names import Ref
 from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.model.specs.leaves import acceptor
 from routerd.store.records import Revocation, UsedNonce
 
 DEFAULT_LIFE = timedelta(minutes=5)
-"""How long a claim holds when neither it nor its policy says so."""
+"""Life of a claim when neither it nor its policy gives one."""
 
 
 LARGEST_SKEW = timedelta(minutes=15)
-"""How far a leaf's clock may be ahead of ours.
+"""Largest lead of a leaf's clock over ours.
 
 A signature of the far future would keep the leaf from ever replacing its claim.
 """
 
 
 @attrs.frozen(kw_only=True)
-class Ledger:
-    """What was decided before, as far as it concerns one claim.
+class History:
+    """Earlier decisions that concern one claim.
 
-    `nonce` is who used the claim's nonce; `revocations` are those of the claim's leaf under its
-    policy, and those of its WireGuard key.
+    `nonce` is the earlier use of the claim's nonce. `revocations` are those of the claim's leaf under
+    its policy, and those of its WireGuard key.
     """
 
     nonce: UsedNonce | None = None
@@ -47,8 +49,8 @@ class Ledger:
 
 def admit(
     claim: Claim,
-    roster: Roster,
-    ledger: Ledger,
+    holdings: Holdings,
+    history: History,
     *,
     fingerprint: str,
     now: datetime,
@@ -57,19 +59,19 @@ def admit(
 ) -> AdmittedClaim:
     """Return the claim as admitted, or raise `EnrollmentRefused`.
 
-    The claim has passed `check_form`. `fingerprint` identifies what was signed, proof included: the
-    same one again under the same name is the same claim, and is admitted again without a change.
+    The claim has passed `check_form`. `fingerprint` identifies the signed text and its proof. A claim
+    that repeats the fingerprint under the same name is the same claim: it is admitted unchanged.
     `digest` and `source` are kept with it.
     """
     candidate = _Candidate(
         claim=claim,
-        roster=roster,
-        terms=roster.house.terms(claim),
-        ledger=ledger,
+        holdings=holdings,
+        resolved=holdings.rules.policy(claim),
+        history=history,
         fingerprint=fingerprint,
         now=now,
         signed_at=parse_time(claim, "joinTimestamp", claim.join_timestamp, "join-timestamp-invalid"),
-        holdings=roster.holdings(claim),
+        held=holdings.held(claim),
     )
     candidate.check_policy()
     candidate = candidate.lasting()
@@ -88,37 +90,37 @@ def admit(
 
 @attrs.frozen(kw_only=True)
 class _Candidate:
-    """One claim with everything it is judged by."""
+    """One claim with everything that its judgement needs."""
 
     claim: Claim
-    roster: Roster
-    terms: Terms
-    ledger: Ledger
+    holdings: Holdings
+    resolved: ResolvedPolicy
+    history: History
     fingerprint: str
     now: datetime
     signed_at: datetime | None
-    holdings: Holdings
+    held: Held
 
     @property
     def policy(self) -> Named[SAMEnrollmentPolicySpec]:
         """Return the claim's policy."""
-        return self.terms.policy
+        return self.resolved.policy
 
     @property
     def previous(self) -> AdmittedClaim | None:
-        """Return what was admitted under the same name, also when it has ended."""
-        return self.roster.named(self.claim.name)
+        """Return the claim that was admitted under the same name, also when it has ended."""
+        return self.holdings.named(self.claim.name)
 
     def repeated(self) -> bool:
-        """Say whether this very claim was admitted under its name before."""
-        nonce, previous = self.ledger.nonce, self.previous
+        """Say whether the same claim was admitted under its name before."""
+        nonce, previous = self.history.nonce, self.previous
         if previous is None:
             return False
-        if self.claim.join_nonce.strip():
+        if self.claim.join_nonce:
             return (
                 nonce is not None
                 and nonce.fingerprint == self.fingerprint
-                and _nonce(previous) == self.claim.join_nonce.strip()
+                and previous.claim.join_nonce == self.claim.join_nonce
             )
         return attrs.evolve(previous.claim, expires_at="", revoked=False) == attrs.evolve(
             self.claim, expires_at=""
@@ -129,48 +131,54 @@ class _Candidate:
     def check_policy(self) -> None:
         """Check the claim against its policy."""
         claim, spec, ref = self.claim, self.policy.spec, self.policy.ref
-        leaf = claim.leaf_id.strip()
-        allowed = self.terms.leaf_ids
-        # Ours: the whole ID must match. Found anywhere in it, "leaf-a" would also let "not-leaf-ax" in.
+        leaf = claim.leaf_id
+        allowed = self.resolved.leaf_ids
+        # Ours: the whole ID must match. A search for "leaf-a" would also admit "not-leaf-ax".
         if allowed is not None and allowed.fullmatch(leaf) is None:
             self._refuse(
                 "leaf-id-not-allowed",
-                f"{ref} allows no leafID {leaf} (the whole of it must match {allowed.pattern})",
+                f"leafID {leaf} is not allowed by {ref}; the whole of it must match {allowed.pattern}",
             )
-        if spec.rr_set_ref is not None and _name(claim.rr_set_ref) != _name(spec.rr_set_ref):
-            got = claim.rr_set_ref.strip() or "empty"
-            self._refuse("rr-set-mismatch", f"rrSetRef is {got}, and {ref} serves {spec.rr_set_ref}")
+        if (
+            spec.rr_set_ref is not None
+            and Ref.parse(claim.rr_set_ref).name != Ref.parse(spec.rr_set_ref).name
+        ):
+            got = claim.rr_set_ref or "empty"
+            self._refuse("rr-set-mismatch", f"rrSetRef is {got}; {ref} serves {spec.rr_set_ref}")
         if spec.join_token_from is not None and spec.join_audience:
-            audience = claim.join_audience.strip()
+            audience = claim.join_audience
             if audience != spec.join_audience.strip():
                 self._refuse(
                     "join-audience-mismatch",
-                    f"joinAudience is {audience or 'empty'}, and {ref} expects {spec.join_audience.strip()}",
+                    f"joinAudience is {audience or 'empty'}; {ref} expects {spec.join_audience.strip()}",
                 )
         if claim.direct_mesh and spec.direct_mesh is None:
-            self._refuse("direct-mesh-not-allowed", f"{ref} has no directMesh.peerGroupRef")
+            self._refuse(
+                "direct-mesh-not-allowed",
+                f"directMesh is not allowed; {ref} has no directMesh.peerGroupRef",
+            )
         self._inside(
             "tunnel-address-outside", "tunnelAddress", claim.tunnel_host, spec.tunnel_address_prefixes
         )
-        if claim.endpoint.strip() and spec.endpoint_prefixes:
+        if claim.endpoint and spec.endpoint_prefixes:
             self._inside("endpoint-outside", "endpoint", claim.endpoint_host, spec.endpoint_prefixes)
-        for owned in self.holdings.addresses[1:]:
-            self._inside("owned-address-outside", "mobility.ownedAddresses", owned, self.terms.pools)
+        for owned in self.held.addresses[1:]:
+            self._inside("owned-address-outside", "mobility.ownedAddresses", owned, self.resolved.pools)
         if claim.placement is not None:
             self._check_group(claim.placement)
         self._check_wireguard()
 
     def _check_group(self, placement: Placement) -> None:
         """Check that the leaf belongs to the site whose addresses it wants to share (ours)."""
-        group, leaf = placement.group.strip(), self.claim.leaf_id.strip()
-        allowed = self.terms.groups.get(group)
+        group, leaf = placement.group, self.claim.leaf_id
+        allowed = self.resolved.groups.get(group)
         if allowed is None:
-            known = ", ".join(sorted(self.terms.groups)) or "none"
-            message = f"{self.policy.ref} has no placement group {group} (it has: {known})"
+            known = ", ".join(sorted(self.resolved.groups)) or "none"
+            message = f"placement.group {group} is not in {self.policy.ref}; it has {known}"
         elif allowed.fullmatch(leaf) is None:
             message = (
-                f"{self.policy.ref} allows no leafID {leaf} in placement group {group} "
-                f"(the whole of it must match {allowed.pattern})"
+                f"leafID {leaf} is not allowed in placement group {group} by {self.policy.ref}; "
+                f"the whole of it must match {allowed.pattern}"
             )
         else:
             return
@@ -179,18 +187,19 @@ class _Candidate:
     def _check_wireguard(self) -> None:
         spec, wireguard = self.policy.spec, self.claim.wireguard
         if wireguard is None:
-            if self.terms.encrypted:
+            if self.resolved.encrypted:
                 # Ours: without a key no tunnel of this profile can come up.
                 self._refuse(
-                    "wireguard-key-required", f"wireGuard.publicKey is required by {self.terms.encrypted}"
+                    "wireguard-key-required",
+                    f"wireGuard.publicKey is missing; {self.resolved.encrypted} requires it",
                 )
             return
-        terms = spec.wire_guard
+        limits = spec.wire_guard
         endpoint = wireguard.udp_endpoint
-        prefixes = (terms.endpoint_prefixes if terms else ()) or spec.endpoint_prefixes
+        prefixes = (limits.endpoint_prefixes if limits else ()) or spec.endpoint_prefixes
         if endpoint is not None and prefixes:
             self._inside("wireguard-endpoint-outside", "wireGuard.endpoint", endpoint.address, prefixes)
-        extra = terms.allowed_extra_ip_prefixes if terms else ()
+        extra = limits.allowed_extra_ip_prefixes if limits else ()
         for network in sorted(wireguard.allowed):
             if network != IPv4Network(self.claim.tunnel_host) and not any(
                 network.subnet_of(prefix) for prefix in extra
@@ -209,9 +218,9 @@ class _Candidate:
     # --- how long ----------------------------------------------------------------------------------
 
     def lasting(self) -> _Candidate:
-        """Return the claim with the later end of itself and of what was admitted with the same proof.
+        """Return the claim with the later end of its own and of the claim admitted with the same proof.
 
-        The end is not signed: whoever overheard a claim could send it again to cut it short.
+        The end is not signed: an eavesdropper could send a claim again to cut it short.
         """
         previous = self.previous
         if previous is None or not self.repeated():
@@ -220,23 +229,23 @@ class _Candidate:
         return earlier if earlier.true_end() > self.true_end() else self
 
     def end(self) -> datetime:
-        """Return when the claim really ends; refused when that is past."""
+        """Return the true end of the claim; refused when that is past."""
         asked, limit = self._asked(), self._limit()
         if asked is not None and limit is not None and self.signed_at is not None and asked > limit:
             self._refuse(
                 "expires-at-exceeds-ttl",
-                f"expiresAt {self.claim.expires_at.strip()} is later than joinTimestamp and the ttl of "
-                f"{self.policy.ref} allow ({limit.isoformat()})",
+                f"expiresAt {self.claim.expires_at} is too late; joinTimestamp and the ttl of "
+                f"{self.policy.ref} allow {limit.isoformat()} at the latest",
             )
         end = self.true_end()
         if end <= self.now:
             self._refuse(
-                "claim-expired", f"it ended at {end.isoformat()}; sign it again with a new joinTimestamp"
+                "claim-expired", f"ended at {end.isoformat()}; sign it again with a new joinTimestamp"
             )
         return end
 
     def check_clock(self) -> None:
-        """Check that the claim was signed at a time that can be believed (ours)."""
+        """Check that the time of signing is credible (ours)."""
         signed_at, window = self.signed_at, self.policy.spec.freshness_window
         if signed_at is None:
             return
@@ -244,19 +253,19 @@ class _Candidate:
         if ahead > (min(LARGEST_SKEW, window) if window is not None else LARGEST_SKEW):
             self._refuse(
                 "join-timestamp-in-future",
-                f"joinTimestamp {self.claim.join_timestamp.strip()} is ahead of this router's clock "
+                f"joinTimestamp {self.claim.join_timestamp} is ahead of this router's clock "
                 f"({self.now:%Y-%m-%dT%H:%M:%SZ}); set the clocks of both",
             )
         if window is not None and -ahead > window and not self.repeated():
             self._refuse(
                 "join-timestamp-not-fresh",
-                f"joinTimestamp {self.claim.join_timestamp.strip()} is older than the freshnessWindow of "
-                f"{self.policy.ref} ({window}) at {self.now:%Y-%m-%dT%H:%M:%SZ}; sign the claim again, and "
+                f"joinTimestamp {self.claim.join_timestamp} is older than the freshnessWindow of "
+                f"{self.policy.ref} ({window}) at {self.now:%Y-%m-%dT%H:%M:%SZ}; sign the claim again and "
                 "compare the clocks",
             )
 
     def true_end(self) -> datetime:
-        """Return the earlier of what the claim asks for and what its policy allows."""
+        """Return the earlier of the end that the claim asks for and the one that its policy allows."""
         ends = [moment for moment in (self._asked(), self._limit()) if moment is not None]
         return min(ends) if ends else self.now + DEFAULT_LIFE
 
@@ -276,94 +285,94 @@ class _Candidate:
     # --- what was before -----------------------------------------------------------------------------
 
     def check_history(self) -> None:
-        """Check the claim against its own past: revocation, replay, and who its name belongs to."""
+        """Check the claim against its past: revocations, the use of its nonce, the owner of its name."""
         claim, previous = self.claim, self.previous
-        nonce, signed_at = claim.join_nonce.strip(), self.signed_at
-        for revocation in self.ledger.revocations:
+        nonce, signed_at = claim.join_nonce, self.signed_at
+        for revocation in self.history.revocations:
             self._check_revocation(revocation, nonce, signed_at)
-        used = self.ledger.nonce
+        used = self.history.nonce
         if nonce and used is not None and not self.repeated():
             self._refuse(
                 "join-nonce-used",
-                f"joinNonce was used by leaf {used.leaf_id} before; sign the claim with a new nonce",
+                f"joinNonce was used before by leaf {used.leaf_id}; sign the claim with a new nonce",
             )
         if previous is not None and not self.repeated():
             self._check_replacement(previous, signed_at)
 
     def _check_revocation(self, revocation: Revocation, nonce: str, signed_at: datetime | None) -> None:
-        """Refuse what was revoked, and what a revoked leaf signs anew until somebody lets it (ours)."""
+        """Refuse a revoked claim, and new claims of a revoked leaf until an operator lets it join (ours)."""
         who = (
             f"leaf {revocation.leaf_id} was revoked at {revocation.revoked_at.isoformat(timespec='seconds')}"
         )
         why = f" ({revocation.reason})" if revocation.reason else ""
-        own = revocation.leaf_id == self.claim.leaf_id.strip()
+        own = revocation.leaf_id == self.claim.leaf_id
         # What was signed before the revocation cannot undo it, whatever its nonce.
         stale = revocation.nonce == nonce or signed_at is None or signed_at <= revocation.revoked_at
         if revocation.lifted_at is None:
-            held = "" if own else ", and the claim has its WireGuard key"
+            held = "" if own else "; the claim has its WireGuard key"
             self._refuse(
                 "claim-revoked",
-                f"{who}{why}{held}; routerd enroll approve {revocation.name or self.claim.name} "
-                "on the route reflector lets it join again",
+                f"{who}{why}{held}; to let it join again, run routerd enroll approve "
+                f"{revocation.name or self.claim.name} on the route reflector",
             )
         if own and stale:
             self._refuse("signed-before-revocation", f"{who}{why}; sign a new claim with a new nonce")
 
     def _check_replacement(self, previous: AdmittedClaim, signed_at: datetime | None) -> None:
         claim, old = self.claim, previous.claim
-        holder = old.leaf_id.strip()
-        if holder != claim.leaf_id.strip():
-            self._refuse("claim-name-taken", f"the name belongs to leaf {holder}; use another metadata.name")
+        holder = old.leaf_id
+        if holder != claim.leaf_id:
+            self._refuse("claim-name-taken", f"metadata.name belongs to leaf {holder}; use another name")
         before = parse_time(old, "joinTimestamp", old.join_timestamp, "join-timestamp-invalid")
         if before is not None and (signed_at is None or signed_at <= before):
             self._refuse(
                 "join-timestamp-not-newer",
-                f"joinTimestamp {claim.join_timestamp.strip() or 'is empty and'} is not newer than "
-                f"{old.join_timestamp.strip()} of the claim it would replace",
+                f"joinTimestamp {claim.join_timestamp or 'is empty and'} is not newer than "
+                f"{old.join_timestamp} of the claim it would replace",
             )
-        # Ours: where nothing is signed, the key is all that tells a leaf from an impostor.
-        if signed_at is None and previous.active(self.now) and _key(old) and _key(old) != _key(claim):
+        # Ours: without a signature, only the key distinguishes a leaf from an impostor.
+        if signed_at is None and previous.active(self.now) and old.public_key not in ("", claim.public_key):
             self._refuse(
                 "wireguard-key-changed",
-                "a claim without joinTimestamp cannot change its WireGuard key while the old one holds",
+                "wireGuard.publicKey differs from that of the claim that holds; sign with a joinTimestamp",
             )
 
     # --- what others hold -----------------------------------------------------------------------------
 
     def check_holders(self) -> None:
-        """Check that nobody else holds what the claim asks for, under any policy."""
+        """Check that no other leaf holds what the claim asks for, under any policy."""
         claim = self.claim
         self._check_own()
-        for thing in self.holdings.things:
-            sort, which = thing
+        for item in self.held.items:
+            sort, which = item
             if sort == "slot":
                 continue
-            site = self.holdings.site if thing in self.holdings.shared else None
-            other = self.roster.holder(thing, but=claim.name, now=self.now, site=site)
+            site = self.held.site if item in self.held.shared else None
+            other = self.holdings.holder(item, but=claim.name, now=self.now, site=site)
             if other is not None:
                 self._taken(*self._name_of(sort, which, other.claim), other.claim, by_name=sort == "leaf")
         # Ours: WireGuard gives an address to the last peer that asks for it.
-        crossing = self.roster.overlapping(self.holdings, but=claim.name, now=self.now)
+        crossing = self.holdings.overlapping(self.held, but=claim.name, now=self.now)
         if crossing is not None:
             network, other = crossing
             self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {network}", other.claim)
         self._check_site()
 
     def _check_site(self) -> None:
-        """Check that the leaves of a site share something: it is by this that they know of each other."""
-        site, owned = self.holdings.site, self.claim.owned
+        """Check that the leaves of a site share an address: they find each other by it."""
+        site, owned = self.held.site, self.claim.owned
         if site is None:
             return
-        for other in self.roster.members(site, but=self.claim.name, now=self.now):
+        for other in self.holdings.members(site, but=self.claim.name, now=self.now):
             if owned.isdisjoint(other.claim.owned):
                 self._refuse(
                     "placement-nothing-shared",
-                    f"mobility.ownedAddresses has no address of leaf {other.claim.leaf_id.strip()} "
-                    f"(claim {other.claim.name}), which is in placement group {site.group} too",
+                    f"mobility.ownedAddresses has no address of leaf {other.claim.leaf_id} (claim "
+                    f"{other.claim.name}) of placement group {site.group}; claim an address that both share",
                 )
 
     def _name_of(self, sort: str, which: Hashable, other: Claim) -> tuple[str, str]:
-        """Return the reason code and the name of what is taken already."""
+        """Return the reason code and the name of what another leaf holds."""
         claim = self.claim
         match sort:
             case "leaf":
@@ -374,83 +383,71 @@ class _Candidate:
                 return "wireguard-key-taken", f"wireGuard.publicKey {which}"
             case "placement":
                 placed = claim.placement
-                what = f"priority {placed.priority} of group {placed.group.strip()}" if placed else ""
+                what = f"priority {placed.priority} of group {placed.group}" if placed else ""
                 return "placement-priority-taken", f"placement: {what}"
             case "endpoint":
                 return "endpoint-taken", f"endpoint {claim.endpoint_host}"
             case _ if which == int(claim.tunnel_host):
                 return "tunnel-address-taken", f"tunnelAddress {claim.tunnel_host}"
             case _:
-                address = next(each for each in self.holdings.addresses if int(each) == which)
+                address = next(each for each in self.held.addresses if int(each) == which)
                 kind = " (its tunnelAddress)" if address == other.tunnel_host else ""
                 return "owned-address-taken", f"mobility.ownedAddresses {address}{kind}"
 
     def _check_own(self) -> None:
-        """Check that the claim asks for nothing that is this router's own (ours)."""
-        claim, house = self.claim, self.roster.house
+        """Check that the claim asks for nothing that belongs to this router (ours)."""
+        claim, rules = self.claim, self.holdings.rules
         router_id = claim.router_host
-        if router_id is not None and (ref := house.router_ids.get(router_id)) is not None:
-            self._refuse("router-id-taken", f"bgp.routerID {router_id} is {ref}'s")
-        for address in self.holdings.addresses:
-            if (ref := house.addresses.get(address)) is not None:
+        if router_id is not None and (ref := rules.router_ids.get(router_id)) is not None:
+            self._refuse("router-id-taken", f"bgp.routerID {router_id} belongs to {ref}")
+        for address in self.held.addresses:
+            if (ref := rules.addresses.get(address)) is not None:
                 what = "tunnelAddress" if address == claim.tunnel_host else "mobility.ownedAddresses"
-                self._refuse("address-is-reflectors", f"{what} {address} is {ref} of this router")
-        for _, network in self.holdings.routed:
-            for address, ref in house.addresses.items():
+                self._refuse("address-is-reflectors", f"{what} {address} belongs to {ref} of this router")
+        for _, network in self.held.routed:
+            for address, ref in rules.addresses.items():
                 if address in network:
                     self._refuse(
                         "address-is-reflectors",
-                        f"wireGuard.allowedIPs {network} holds {ref} of this router ({address})",
+                        f"wireGuard.allowedIPs {network} covers {address} of {ref} of this router",
                     )
 
     def check_speaker(self) -> None:
-        """Check that the claim's BGP speaker can get a session here (ours)."""
+        """Check that the BGP speaker of the claim can get a session here (ours)."""
         claim = self.claim
         if not claim.asn:
             return
-        inner = (slot.network.network_address for slot in self.holdings.slots)
-        accepting = self.roster.house.acceptor((claim.tunnel_host, *inner))
-        if accepting is not None and accepting.asn != claim.asn:
+        inner = (slot.network.network_address for slot in self.held.slots)
+        peer = acceptor(self.holdings.rules.dynamic_peers, (claim.tunnel_host, *inner))
+        if peer is not None and peer.spec.peer_asn != claim.asn:
             self._refuse(
                 "asn-not-allowed",
-                f"bgp.asn is {claim.asn}, and {accepting.ref} takes sessions of AS {accepting.asn} alone",
+                f"bgp.asn is {claim.asn}; {peer.ref} takes sessions of AS {peer.spec.peer_asn} only",
             )
 
     def check_slots(self) -> None:
         """Check that the leaf's /31 is free in every transport profile that its policy feeds."""
-        leaf = self.claim.leaf_id.strip()
-        for slot in self.holdings.slots:
+        leaf = self.claim.leaf_id
+        for slot in self.held.slots:
             if leaf == slot.own:
                 self._refuse("leaf-id-taken", f"leafID {leaf} is the name of this router in {slot.profile}")
-            holder = self.roster.slot_holder(slot.network, but=self.claim.name, now=self.now)
+            holder = self.holdings.slot_holder(slot.network, but=self.claim.name, now=self.now)
             if holder is not None and holder != leaf:
                 self._refuse(
                     "slot-collision",
-                    f"leaf {leaf} and {holder} would share the link {slot.network} of {slot.profile}; "
+                    f"leaf {leaf} would share the link {slot.network} of {slot.profile} with {holder}; "
                     "choose another leafID, or a shorter innerPrefix on every router of the profile",
                 )
 
     # --- refusing ------------------------------------------------------------------------------------
 
     def _taken(self, reason: str, what: str, holder: Claim, *, by_name: bool = False) -> None:
-        who = f"claim {holder.name}" if by_name else f"leaf {holder.leaf_id.strip()} (claim {holder.name})"
-        self._refuse(reason, f"{what} is held by {who} of {holder.policy_ref.strip()}")
+        who = f"claim {holder.name}" if by_name else f"leaf {holder.leaf_id} (claim {holder.name})"
+        self._refuse(reason, f"{what} is held by {who} of {holder.policy_ref}")
 
     def _refuse(self, reason: str, message: str) -> None:
         raise EnrollmentRefused(reason, f"claim {self.claim.name}: {message}")
 
 
-def _name(ref: str) -> str:
-    return ref.strip().rpartition("/")[2]
-
-
-def _key(claim: Claim) -> str:
-    return claim.wireguard.public_key.strip() if claim.wireguard is not None else ""
-
-
-def _nonce(admitted: AdmittedClaim) -> str:
-    return admitted.claim.join_nonce.strip()
-
-
 def _listed(prefixes: tuple[IPv4Network, ...]) -> str:
-    return ", ".join(str(prefix) for prefix in prefixes) or "no prefix at all"
+    return ", ".join(str(prefix) for prefix in prefixes) or "no prefix"

@@ -11,6 +11,7 @@ from routerd.errors import ConfigError, ProviderError
 from routerd.model import specs
 from routerd.model.fabric import FabricRoute, Finding, Forwarding, InstanceFacts
 from routerd.model.intent import Named
+from routerd.model.names import Ref
 from routerd.plugins.check import Prepared
 from routerd.plugins.providers import alone
 from routerd.process.log import Log
@@ -48,7 +49,7 @@ class Checkup:
 def chosen(prepared: Prepared, name: str | None) -> list[Named[specs.CloudProviderProfileSpec]]:
     """Return the profile of that name, or all; `ConfigError` when the file has none."""
     profiles = list(prepared.intent.of(specs.CloudProviderProfileSpec))
-    wanted = None if name is None else name.strip().rpartition("/")[2]
+    wanted = None if name is None else Ref.parse(name).name
     found = [each for each in profiles if wanted in (None, each.name)]
     if found:
         return found

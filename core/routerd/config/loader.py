@@ -17,7 +17,7 @@ from routerd.config.kinds import BUILTIN, RETIRED, RETIRED_FIELDS, without_effec
 from routerd.config.rules.validate import validate
 from routerd.config.structure import INVALID, Structurer
 from routerd.errors import ConfigError, Problem
-from routerd.model.names import NodeName
+from routerd.model.names import NodeName, Ref
 from routerd.model.resource import Resource, ResourceId, ResourceKind, SourceLocation
 
 ROUTER_API = "routerd.net/v1alpha1"
@@ -158,7 +158,7 @@ class _Reader:
             resource = self._resource(each, f"spec.resources[{index}]")
             if resource is None:
                 # Its own problem is in the report; references to it count as valid.
-                self._broken.add(s.resource.rpartition("/")[2])
+                self._broken.add(Ref.parse(s.resource).name)
             s.resource = ""
             if resource is None:
                 continue

@@ -18,8 +18,8 @@ import attrs
 import yaml
 
 from routerd.config.credentials import is_credential
-from routerd.config.structure import fields_of
 from routerd.model.resource import Resource
+from routerd.model.specs.keys import fields_of
 
 MASK = "***"
 

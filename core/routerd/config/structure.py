@@ -13,7 +13,6 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_interface
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
@@ -23,6 +22,7 @@ import yaml
 
 from routerd.config.document import describe, is_null, line_of, plain, repeated_keys
 from routerd.errors import Problem
+from routerd.model.specs.keys import fields_of
 
 T = TypeVar("T")
 
@@ -266,23 +266,6 @@ _SCALARS: dict[type[Any], tuple[Callable[[yaml.ScalarNode], Any], str]] = {
     IPv6Address: (_from_text(IPv6Address), "an IPv6 address"),
     IPv6Network: (_from_text(IPv6Network), "an IPv6 prefix"),
 }
-
-
-@cache
-def fields_of(cls: type[Any]) -> dict[str, tuple[attrs.Attribute[Any], Any]]:
-    """Return the fields of an `attrs` class by their key in the file, each with its resolved type."""
-    hints = typing.get_type_hints(cls)
-    return {
-        field.metadata.get("key", camel_case(field.name)): (field, hints[field.name])
-        for field in attrs.fields(cls)
-        if field.init
-    }
-
-
-def camel_case(name: str) -> str:
-    """Return `snake_case` as `camelCase`."""
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
 
 
 def structure_options(

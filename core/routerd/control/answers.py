@@ -1,4 +1,4 @@
-"""The enrollment listener's answers: JSON of the described shapes, and what becomes of an exception."""
+"""The answers of the enrollment listener: JSON of the described shapes, and exceptions as refusals."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _HEADERS = {"Content-Type": f"{JSON_TYPE}; charset=utf-8"}
 
 
 def answer(shape: Shape, fields: Mapping[str, JSONValue]) -> web.Response:
-    """Return the answer of that shape; what is constant in it needs not be given."""
+    """Return the answer of that shape; `fields` may leave out its constants."""
     return web.Response(body=_encoded({**shape.constants, **fields}), headers=_HEADERS)
 
 
 def refusal(
     kind: Refusal, message: str, headers: Mapping[str, str] | None = None, *, reason: str = ""
 ) -> web.Response:
-    """Return the answer of a refusal; `reason` is for those that come without a code."""
+    """Return the answer of a refusal; `reason` is for a kind without a code of its own."""
     error: JSONValue = {"message": message, "reason": kind.reason or reason}
     return web.Response(
         body=_encoded({**ERROR.constants, "error": error}),
@@ -46,7 +46,7 @@ def refusal(
 
 
 def errors(log: Logger) -> Middleware:
-    """Return what answers for handlers that raise."""
+    """Return the middleware that answers for handlers that raise."""
     complain = log.error
 
     @web.middleware
@@ -63,15 +63,17 @@ def errors(log: Logger) -> Middleware:
         except web.HTTPNotFound:
             return refusal(NOT_FOUND, _what(request))
         except (StoreError, ProviderError) as error:
-            # What is wrong with our disk or our plugin is for our log, not for a leaf.
+            # Faults of our disk or our plugin belong in our log, not in the answer to a leaf.
             complain("enrollment.failed", error=str(error))
-            return refusal(INTERNAL, "the route reflector could not decide; try again later")
+            return refusal(
+                INTERNAL, "not decided: the route reflector has an internal fault; try again later"
+            )
 
     return answered
 
 
 def library_log(log: Logger, *, clock: Clock) -> logging.Logger:
-    """Return what aiohttp may log to: a stack for each malformed request would fill the disk."""
+    """Return the log of aiohttp; a stack trace for each malformed request would fill the disk."""
     found = logging.Logger("routerd.enrollment")  # noqa: LOG001 - one of its own, that nothing configures
     found.addHandler(_Complaints(log, RateLimit(clock=clock, total_rate=1 / 60, total_burst=10)))
     return found
@@ -93,7 +95,7 @@ class _Complaints(logging.Handler):
 
 
 def _what(request: web.Request) -> str:
-    return f"{request.method} {request.path[:200]}: this is not served here"
+    return f"{request.method} {request.path[:200]}: not served here"
 
 
 def _encoded(document: Mapping[str, JSONValue]) -> bytes:

@@ -1,7 +1,7 @@
 """The leaf's side of enrollment: submit a claim to a route reflector and fetch who the reflectors are.
 
-A target is an `http(s)://` URL or `unix:<path>`. Every failure names the target and says why;
-whether trying again can help is in its type.
+A target is an `http(s)://` URL or `unix:<path>`. Every failure names the target and the cause; its
+type says whether a retry can help.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import attrs
 from routerd.control.ports import API_VERSION, PREFIX, Revoked
 from routerd.errors import ControlError, PermanentError, ProviderError, TransientError
 from routerd.model.claim import Claim, Reflector
+from routerd.model.names import Ref
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.model.specs.mobility import ClientTLSSpec
 from routerd.model.specs.rr_set import reflectors
@@ -45,8 +46,8 @@ class ClaimRejected(PermanentError):
 
 
 @attrs.frozen(kw_only=True)
-class Admission:
-    """What a route reflector answered to a claim; both times are by its clock."""
+class ClaimAccepted:
+    """A route reflector accepted a claim; both times are by its clock."""
 
     observed_at: datetime
     expires_at: datetime | None
@@ -85,7 +86,7 @@ def client_tls(spec: ClientTLSSpec | None) -> ssl.SSLContext:
 
 
 class EnrollClient:
-    """Asks route reflectors. It keeps nothing open between two requests."""
+    """Sends requests to route reflectors. It keeps nothing open between two of them."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class EnrollClient:
         self._server_name = server_name
         self._deadline = deadline
 
-    async def submit(self, target: str, claim: Claim) -> Admission:
+    async def submit(self, target: str, claim: Claim) -> ClaimAccepted:
         """Submit a claim, once.
 
         Raises `ClaimRejected` when the reflector refuses it, else another `ProviderError`.
@@ -114,21 +115,21 @@ class EnrollClient:
         }
         answer = await self._ask("POST", target, "/sam-enrollment-claims", body=body)
         if answer.get("kind") != "SAMEnrollmentClaimSubmitResult" or answer.get("accepted") is not True:
-            raise PermanentError(f"{target}: it answered a claim with {_shown(answer.get('kind'))}")
+            raise PermanentError(f"{target}: unexpected answer to a claim: {_shown(answer.get('kind'))}")
         observed, expires = answer.get("observedAt"), answer.get("expiresAt")
         try:
-            return Admission(
+            return ClaimAccepted(
                 observed_at=_time(observed), expires_at=_time(expires) if expires is not None else None
             )
         except ValueError as error:
-            raise PermanentError(f"{target}: its answer has a time that is none: {error}") from error
+            raise PermanentError(f"{target}: the answer has a wrong time: {error}") from error
 
     async def fetch(self, target: str, rr_set: str, *, claim: Claim, digest: str) -> Fetched:
         """Fetch the reflectors of a set, in whichever dialect the server speaks.
 
         Raises `ClaimRejected` when the reflector knows no such claim, else another `ProviderError`.
         """
-        name = rr_set.strip().rpartition("/")[2]
+        name = Ref.parse(rr_set).name
         query = {"claim": claim.ref, "claimDigest": digest}
         try:
             answer = await self._get(target, f"/sam-enrollment-topologies/{quote(name, safe='')}", query)
@@ -138,7 +139,7 @@ class EnrollClient:
         try:
             found = reflectors(answer.get("rrSet"))
         except ValueError as error:
-            raise PermanentError(f"{target}: SAMRRSet/{name} cannot be understood: {error}") from error
+            raise PermanentError(f"{target}: SAMRRSet/{name} is not valid: {error}") from error
         given = answer.get("claimDigest")
         return Fetched(reflectors=found, claim_digest=given if isinstance(given, str) else "")
 
@@ -154,12 +155,12 @@ class EnrollClient:
             body={"name": name, "reason": reason},
         )
         if answer.get("kind") != "SAMEnrollmentClaimRevokeResult" or answer.get("revoked") is not True:
-            raise PermanentError(f"{target}: it answered a revocation with {_shown(answer.get('kind'))}")
+            raise PermanentError(f"{target}: unexpected answer to a revocation: {_shown(answer.get('kind'))}")
         given = answer.get("reason")
         try:
             observed = _time(answer.get("observedAt"))
         except ValueError as error:
-            raise PermanentError(f"{target}: its answer has a time that is none: {error}") from error
+            raise PermanentError(f"{target}: the answer has a wrong time: {error}") from error
         return Revoked(
             claim_ref=f"SAMEnrollmentClaim/{name}",
             observed_at=observed,
@@ -205,7 +206,7 @@ class EnrollClient:
                     f"{base}{PREFIX}{path}",
                     params=query,
                     json=body,
-                    # A redirect could carry the claim and the token to anybody.
+                    # A redirect could carry the claim and the token to a stranger.
                     allow_redirects=False,
                     server_hostname=self._server_name if target.startswith("https:") else None,
                 ) as response,
@@ -228,11 +229,11 @@ class EnrollClient:
 
 
 class _NobodyThere(TransientError):
-    """Nothing listens there at this moment; a server that restarts looks like this."""
+    """Nothing listens at the target now; a server that restarts looks like this."""
 
 
 class _NotServed(PermanentError):
-    """The server has no such path; its program is older or newer."""
+    """The server does not have the path; its program is older or newer."""
 
 
 async def _limited(response: aiohttp.ClientResponse, limit: int, target: str) -> bytes:
@@ -240,7 +241,7 @@ async def _limited(response: aiohttp.ClientResponse, limit: int, target: str) ->
     async for chunk in response.content.iter_chunked(65536):
         content += chunk
         if len(content) > limit:
-            raise PermanentError(f"{target}: its answer is larger than {limit} bytes")
+            raise PermanentError(f"{target}: the answer is larger than {limit} bytes")
     return bytes(content)
 
 
@@ -279,16 +280,16 @@ def _object(target: str, content: bytes) -> Mapping[str, JSONValue]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise PermanentError(f"{target}: its answer is not JSON; is it a route reflector?") from error
+        raise PermanentError(f"{target}: the answer is not JSON; is it a route reflector?") from error
     if not isinstance(found, dict):
-        raise PermanentError(f"{target}: its answer is not a JSON object; is it a route reflector?")
+        raise PermanentError(f"{target}: the answer is not a JSON object; is it a route reflector?")
     return cast("Mapping[str, JSONValue]", found)
 
 
 def _time(value: JSONValue) -> datetime:
     if not isinstance(value, str):
-        raise ValueError(f"{_shown(value)} is no text")  # noqa: TRY004 - one error type for bad input
+        raise ValueError(f"{_shown(value)} is not text")  # noqa: TRY004 - one error type for bad input
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
-        raise ValueError(f"{_shown(value)} has no zone")
+        raise ValueError(f"{_shown(value)} lacks a time zone")
     return moment

@@ -1,12 +1,13 @@
 """The enrollment listener: JSON over HTTP on its own TCP port, and nothing but enrollment on it.
 
-What it serves is described in `enrollment_api`, who may ask is decided at the `door`. Whoever is
-too slow or too large is cut off.
+`enrollment_api` describes what it serves, `access` decides which requests it accepts. A client that is
+too slow or sends too much is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
 from routerd.control import enrollment_api as api
+from routerd.control.access import AccessRules, Address, access_check, source_of
 from routerd.control.answers import answer, errors, library_log, refusal
-from routerd.control.door import Address, Doorkeeper, door, source_of
 from routerd.control.enrollment_api import MAX_BODY
 from routerd.control.listener import SLOW_SECONDS, Listener
 from routerd.control.openapi import JSON_TYPE, Route, Shape
@@ -30,7 +31,7 @@ from routerd.spi import Clock, JSONValue, Logger
 
 __all__ = [
     "MAX_BODY",
-    "Doorkeeper",
+    "AccessRules",
     "enrollment_app",
     "enrollment_for_root",
     "serve_enrollment",
@@ -41,27 +42,27 @@ Fields = Mapping[str, JSONValue]
 
 
 def enrollment_app(
-    desk: AdmissionDesk, doorkeeper: Doorkeeper, *, clock: Clock, log: Logger, slow: float = SLOW_SECONDS
+    desk: AdmissionDesk, access: AccessRules, *, clock: Clock, log: Logger, slow: float = SLOW_SECONDS
 ) -> web.Application:
-    """Return the application; it has no route but those of enrollment."""
+    """Return the application; its only routes are those of enrollment."""
     app = web.Application(
-        middlewares=[errors(log), door(doorkeeper, clock=clock, log=log)],
+        middlewares=[errors(log), access_check(access, clock=clock, log=log)],
         client_max_size=MAX_BODY,
         handler_args={"logger": library_log(log, clock=clock)},
     )
     routes = _Routes(
         desk,
-        known=doorkeeper.authenticates,
+        known=access.authenticates,
         slow=slow,
-        token=doorkeeper.token is not None,
-        certificates=doorkeeper.client_certificates,
+        token=access.token is not None,
+        certificates=access.client_certificates,
     )
-    routes.add_to(app, PREFIX, welcome=doorkeeper.source_allowed)
+    routes.add_to(app, PREFIX, welcome=access.source_allowed)
     return app
 
 
 def enrollment_for_root(desk: AdmissionDesk, *, log: Logger) -> web.Application:
-    """Return the same routes, without PREFIX, for the admin socket: who may open it needs no other proof."""
+    """Return the same routes, without PREFIX, for the admin socket; opening it is proof enough."""
     app = web.Application(middlewares=[errors(log)])
     _Routes(desk, known=True, slow=SLOW_SECONDS).add_to(app, "", welcome=lambda _: True)
     return app
@@ -76,9 +77,9 @@ async def serve_enrollment(
     slow: float = SLOW_SECONDS,
     connections: Callable[[Address | None], ConnectionLimit] | None = None,
 ) -> Listener:
-    """Serve `app` until `cleanup`; `ControlError` when the port cannot be had.
+    """Serve `app` until `cleanup`; `ControlError` when the port is not available.
 
-    `connections` names the limit that the connections of a source count towards.
+    `connections` returns the limit for the connections of a source.
     """
     limit = ConnectionLimit()
     listener = Listener(app, connections or (lambda _: limit), slow=slow)
@@ -91,24 +92,22 @@ def server_tls(spec: ControlTLSSpec) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        # No daemon can be asked for a key's passphrase; without this OpenSSL would wait for one.
+        # A daemon cannot type a passphrase; without this OpenSSL would wait for one.
         context.load_cert_chain(spec.cert_file, spec.key_file, password=bytes)
     except OSError as error:
-        raise ControlError(
-            f"TLS files {spec.cert_file} and {spec.key_file} cannot be used: {error}"
-        ) from error
+        raise ControlError(f"TLS files {spec.cert_file} and {spec.key_file}: unusable; {error}") from error
     if spec.client_ca_file is not None:
         try:
             context.load_verify_locations(spec.client_ca_file)
         except OSError as error:
-            raise ControlError(f"TLS file {spec.client_ca_file} cannot be used: {error}") from error
+            raise ControlError(f"TLS file {spec.client_ca_file}: unusable; {error}") from error
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
 @attrs.frozen(kw_only=True)
 class _Asked:
-    """A request that is as its route describes it."""
+    """A request that matches the description of its route."""
 
     path: Mapping[str, str]
     query: Mapping[str, str]
@@ -144,7 +143,7 @@ class _Routes:
         )
 
     def add_to(self, app: web.Application, prefix: str, *, welcome: Callable[[Address | None], bool]) -> None:
-        """Serve the routes; only who is `welcome` is told to go on with a body."""
+        """Serve the routes; only a `welcome` source gets `100 Continue` before its body."""
 
         async def expected(request: web.Request) -> None:
             if request.headers[hdrs.EXPECT].lower() == "100-continue" and welcome(source_of(request)):
@@ -159,8 +158,8 @@ class _Routes:
     def _served(self, route: Route, handle: Handle) -> Handler:
         async def served(request: web.Request) -> web.StreamResponse:
             if route.known and not self._known:
-                # Without it every neighbour in allowCIDRs could end every other leaf.
-                return refusal(api.NOT_KNOWN, "revoking needs tokenFrom or tls.clientCAFile of ControlAPI")
+                # Without it every neighbour in allowCIDRs could revoke every leaf.
+                return refusal(api.NOT_KNOWN, "revoking is off; set tokenFrom or clientCAFile of ControlAPI")
             path: Mapping[str, str] = request.match_info
             query: Mapping[str, str] = {}
             if route.texts:
@@ -177,13 +176,15 @@ class _Routes:
 
     async def _body(self, request: web.Request, shape: Shape) -> Mapping[str, JSONValue] | web.Response:
         if not _is_json(request.headers):
-            return refusal(api.WRONG_TYPE, f"the body must be {JSON_TYPE}, and nothing packed")
+            return refusal(api.WRONG_TYPE, f"the body must be {JSON_TYPE}, not compressed")
         if (request.content_length or 0) > MAX_BODY:
             raise web.HTTPRequestEntityTooLarge(MAX_BODY, request.content_length or 0)
         try:
-            content = await self._content(request)
+            # A small body is here already; a timeout for it would cost more than reading it.
+            async with contextlib.nullcontext() if request.content.is_eof() else asyncio.timeout(self._slow):
+                content = await request.read()
         except TimeoutError:
-            return refusal(api.TOO_SLOW, f"the body did not come within {self._slow:g} s")
+            return refusal(api.TOO_SLOW, f"the body did not arrive within {self._slow:g} s")
         try:
             document = parse(content)
         except ValueError as error:
@@ -192,12 +193,6 @@ class _Routes:
         if wrong or not isinstance(document, dict):
             raise _invalid(wrong)
         return document
-
-    async def _content(self, request: web.Request) -> bytes:
-        if request.content.is_eof():
-            return await request.read()
-        async with asyncio.timeout(self._slow):
-            return await request.read()
 
     async def submit(self, asked: _Asked) -> Fields:
         done = await self._desk.submit(asked.body["claim"], asked.source)
@@ -244,7 +239,7 @@ class _Routes:
 
 
 def _is_json(headers: Mapping[str, str]) -> bool:
-    # No type at all is let by: an earlier program, or somebody with a simple tool.
+    # A request without a type passes: earlier programs and simple tools send none.
     return (
         headers.get(hdrs.CONTENT_TYPE, JSON_TYPE).partition(";")[0].strip().lower() == JSON_TYPE
         and headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"

@@ -1,11 +1,13 @@
-"""What the enrollment listener serves, described: routes, shapes, and every answer that is no success.
+"""The description of the enrollment listener: its routes, their shapes, every refusal.
 
 The paths and shapes are those of existing SAM programs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+import attrs
 
 from routerd.control.openapi import (
     JSON_TYPE,
@@ -19,7 +21,9 @@ from routerd.control.openapi import (
     openapi,
 )
 from routerd.control.ports import API_VERSION, PREFIX
+from routerd.model.claim import Claim
 from routerd.model.specs import claim_codec
+from routerd.spi import JSONValue
 
 MAX_BODY = 1 << 20
 
@@ -42,46 +46,47 @@ def _shape(kind: str, *optional: str, **fields: Schema) -> Shape:
     return Shape(name=kind, fields=head | fields, optional=frozenset(optional))
 
 
-def _object(*required: str, **fields: Schema) -> Schema:
+def _schema(cls: type[attrs.AttrsInstance]) -> dict[str, JSONValue]:
+    """Return the schema of a claim's spec, or of a part of it."""
+    fields: dict[str, JSONValue] = {}
+    sections: dict[str, dict[str, JSONValue]] = {"": fields}
+    for place in claim_codec.places(cls):
+        schema = _schema(place.kind) if attrs.has(place.kind) else dict(_KINDS[place.kind])
+        sections.setdefault(place.section, {})[place.key] = schema
+    fields |= {name: _object(part) for name, part in sections.items() if name}
+    return _object(fields)
+
+
+def _object(fields: dict[str, JSONValue], *required: str) -> dict[str, JSONValue]:
     return {
         "type": "object",
         "required": list(required),
-        "properties": {name: dict(schema) for name, schema in fields.items()},
+        "properties": fields,
         "additionalProperties": False,
     }
 
 
-_TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
-_WHOLE: Schema = {"type": "integer"}
-_FLAG: Schema = {"type": "boolean"}
+_KINDS: Mapping[object, Schema] = {
+    str: _TEXT,
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    tuple[str, ...]: {"type": "array", "items": {"type": "string"}},
+}
 
 CLAIM: Schema = _object(
+    {
+        "apiVersion": {"const": claim_codec.API_VERSION},
+        "kind": {"const": claim_codec.KIND},
+        "metadata": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+        "spec": {
+            **_schema(Claim),
+            "required": [place.key for place in claim_codec.places(Claim) if place.required],
+        },
+        "status": dict(_OBJECT),
+    },
     *("apiVersion", "kind", "metadata", "spec"),
-    apiVersion={"const": claim_codec.API_VERSION},
-    kind={"const": claim_codec.KIND},
-    metadata={"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
-    spec=_object(
-        *("policyRef", "leafID", "tunnelAddress"),
-        policyRef=_TEXT,
-        rrSetRef=_TEXT,
-        leafID=_TEXT,
-        joinAudience=_TEXT,
-        joinNonce=_TEXT,
-        joinTimestamp=_TEXT,
-        joinHMAC=_TEXT,
-        tunnelAddress=_TEXT,
-        endpoint=_TEXT,
-        directMesh=_FLAG,
-        placement=_object(group=_TEXT, priority=_WHOLE),
-        mobility=_object(ownedAddresses=_TEXTS),
-        bgp=_object(asn=_WHOLE, routerID=_TEXT),
-        wireGuard=_object(publicKey=_TEXT, endpoint=_TEXT, allowedIPs=_TEXTS, persistentKeepalive=_WHOLE),
-        expiresAt=_TEXT,
-        revoked=_FLAG,
-    ),
-    status=_OBJECT,
 )
-"""A claim, as `claim_codec` reads it; what may stand in its fields is said where it is refused."""
+"""A claim as `claim_codec` reads it; the refusal of a value says what the field may hold."""
 
 ERROR = _shape(
     "Error",
@@ -95,13 +100,13 @@ ERROR = _shape(
 REQUEST_INVALID = Refusal(
     status=400,
     reason="request-invalid",
-    what="The request is not as described here.",
+    what="The request does not match this description.",
 )
 DECIDED = Refusal(
     status=400,
     what="The route reflector refused; the code is stable, the message is for people.",
 )
-MALFORMED = Refusal(status=400, media=(TEXT_TYPE,), what="It is not HTTP, or has too many headers.")
+MALFORMED = Refusal(status=400, media=(TEXT_TYPE,), what="The request is not HTTP, or has too many headers.")
 NO_TOKEN = Refusal(
     status=401,
     reason="bearer-token-required",
@@ -114,31 +119,31 @@ STRANGER = Refusal(
 NOT_KNOWN = Refusal(
     status=403,
     reason="revoke-not-authenticated",
-    what="The listener asks for no token and no client certificate, so nobody may revoke.",
+    what="Revoking needs tokenFrom or tls.clientCAFile of ControlAPI; the listener has neither.",
 )
 NOT_FOUND = Refusal(status=404, reason="not-found", what="There is no such path.")
 WRONG_METHOD = Refusal(
     status=405,
     reason="method-not-allowed",
-    what="The path has other methods.",
-    headers={"Allow": "The methods that it has."},
+    what="The path does not have this method.",
+    headers={"Allow": "The methods of the path."},
 )
-TOO_SLOW = Refusal(status=408, reason="request-timeout", what="The body took too long to come.")
+TOO_SLOW = Refusal(status=408, reason="request-timeout", what="The body did not arrive in time.")
 TOO_LARGE = Refusal(status=413, reason="request-too-large", what=f"The body is larger than {MAX_BODY} bytes.")
 WRONG_TYPE = Refusal(
-    status=415, reason="media-type-unsupported", what=f"The body is not {JSON_TYPE} as it is."
+    status=415, reason="media-type-unsupported", what=f"The body is not {JSON_TYPE}, or it is compressed."
 )
 TOO_OFTEN = Refusal(
     status=429,
     reason="rate-limited",
-    what="The source, or all sources together, asked too often.",
+    what="The source, or all sources together, sent too many requests.",
     headers={"Retry-After": "Seconds after which to try again."},
 )
 INTERNAL = Refusal(
     status=500,
     reason="internal",
     media=(JSON_TYPE, TEXT_TYPE),
-    what="Nothing was decided; the log of the route reflector says why.",
+    what="Nothing was decided; read the log of the route reflector.",
 )
 
 _ALWAYS = (
@@ -182,7 +187,7 @@ RR_SET = Route(
     name="getRRSet",
     method="GET",
     path="/sam-rrsets/{name}",
-    what="Fetch the set of route reflectors for an admitted claim, as earlier programs do.",
+    what="Fetch the set of route reflectors for an admitted claim, in the earlier form.",
     texts=(NAME, _CLAIM, _DIGEST),
     answer=_shape("SAMRRSetGetResult", metadata=_OBJECT, rrSet=_OBJECT),
     refusals=(*_ALWAYS, DECIDED),

@@ -1,4 +1,4 @@
-"""The TCP port of enrollment: connections counted as they come, TLS that can be replaced while it serves."""
+"""The TCP port of enrollment: it limits connections, and can replace TLS while it serves."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 from aiohttp import web
 
-from routerd.control.door import Address, address_of
+from routerd.control.access import Address, address_of
 from routerd.control.rate_limit import ConnectionLimit
 from routerd.errors import ControlError
 
 MAX_HEADERS = 64
 SLOW_SECONDS = 10.0
-"""How long a client may take for its TLS handshake, then for its headers, and then for its body."""
+"""Seconds that a client has for its TLS handshake, then for its headers, and then for its body."""
 
 DEAF_SECONDS = 30
-"""How long a client may leave unread what was sent to it."""
+"""Seconds that a client may leave an answer unread."""
 
 BACKLOG = 512
 REFUSED_AT_ONCE = 64
@@ -29,13 +29,13 @@ REFUSED_AT_ONCE = 64
 _RESET = struct.pack("ii", 1, 0)
 
 Gate = Callable[[Address | None], ConnectionLimit]
-"""Which limit the connections of a source count towards."""
+"""Returns the limit for the connections of a source."""
 
 
 class Listener(web.AppRunner):
     """Serves an application on one port; `cleanup` ends it.
 
-    A connection over the limit of its source is reset before anything is read from it.
+    A connection over the limit of its source is reset before anything of it is read.
     """
 
     def __init__(self, app: web.Application, gate: Gate, *, slow: float = SLOW_SECONDS) -> None:
@@ -56,7 +56,7 @@ class Listener(web.AppRunner):
         self._socket: socket.socket | None = None
 
     async def open(self, address: Address, port: int, tls: ssl.SSLContext | None) -> None:
-        """Listen; `ControlError` when the port cannot be had."""
+        """Listen; `ControlError` when the port is not available."""
         await self.setup()
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self._socket = _Listening(family, self._gate)
@@ -71,16 +71,16 @@ class Listener(web.AppRunner):
             ) from error
 
     async def use(self, tls: ssl.SSLContext | None) -> None:
-        """Serve new connections with `tls`; those that are there go on as they are."""
+        """Serve new connections with `tls`; present connections stay as they are."""
         if self._socket is None:
-            raise ControlError("enrollment listener: it is not open")
+            raise ControlError("enrollment listener: not open")
         before = self.sites
         await _Site(self, self._socket.dup(), tls, slow=self._slow).start()
         for site in before:
             await site.stop()
 
     async def cleanup(self) -> None:
-        """Listen no more, and end what is being served."""
+        """Stop listening, and end present connections."""
         await super().cleanup()
         if self._socket is not None:
             self._socket.close()
@@ -101,7 +101,7 @@ class _Site(web.BaseSite):
     async def start(self) -> None:
         await super().start()
         if self._runner.server is None:
-            raise ControlError("enrollment listener: it is closed")
+            raise ControlError("enrollment listener: closed")
         self._server = await asyncio.get_running_loop().create_server(
             self._runner.server,
             sock=self._listening,
@@ -120,7 +120,7 @@ class _Listening(socket.socket):
         if fileno is None:
             self.setblocking(False)
             self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # Accepted sockets inherit it; without it who never reads would hold a connection for ever.
+            # Accepted sockets inherit it; without it a client that never reads would keep its connection.
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAF_SECONDS * 1000)
             if family == socket.AF_INET6:
                 self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -139,7 +139,7 @@ class _Listening(socket.socket):
                 return _Counted(connection, partial(limit.leave, source)), peer
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             connection.close()
-        # asyncio comes back for the rest when it has served others.
+        # asyncio returns for the rest after it has served others.
         raise BlockingIOError
 
 
@@ -158,6 +158,6 @@ class _Counted(socket.socket):
             closed()
 
     def __del__(self) -> None:
-        # Also when asyncio has let it go without closing it: what is not counted down is lost for ever.
+        # Also when asyncio drops the socket without closing it: the count would never go down.
         if self._when_closed is not None:
             self.close()

@@ -1,6 +1,7 @@
-"""An HTTP API described once: what is served is checked by these values, and its document made from them.
+"""An HTTP API described once: these values check each request and make the OpenAPI document.
 
-The document is OpenAPI 3.1. Nothing here knows what the routes are about.
+The listener serves the document, and a test lets a fuzzer send what the document allows and forbids.
+Nothing here depends on what the routes are about.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ class Text:
     required: bool = True
 
     def problem(self, values: Sequence[str]) -> str:
-        """Say what is wrong with the values that were given for it; empty when nothing is."""
+        """Say what is wrong with the given values; empty when they are right."""
         if not values:
             return f"{self.name} is missing" if self.required else ""
         if len(values) > 1:
             return f"{self.name} is given twice"
-        return "" if re.fullmatch(self.pattern, values[0]) else f"{self.name} is not as it must be"
+        return "" if re.fullmatch(self.pattern, values[0]) else f"{self.name} does not match {self.pattern}"
 
     def document(self) -> Document:
-        """Return it as OpenAPI has it."""
+        """Return the parameter as OpenAPI has it."""
         return {
             "name": self.name,
             "in": self.where,
@@ -68,7 +69,7 @@ class Shape:
         return {name: schema["const"] for name, schema in self.fields.items() if "const" in schema}
 
     def problem(self, body: JSONValue) -> str:
-        """Say what is wrong with an object that should be of this shape; empty when nothing is."""
+        """Say what is wrong with an object of this shape; empty when it is right."""
         if not isinstance(body, dict):
             return "the body is not a JSON object"
         for name, schema in self.fields.items():
@@ -80,7 +81,7 @@ class Shape:
         return ""
 
     def document(self) -> Document:
-        """Return it as JSON Schema has it."""
+        """Return the shape as JSON Schema has it."""
         return {
             "type": "object",
             "required": [name for name in self.fields if name not in self.optional],
@@ -96,15 +97,15 @@ def _wrong(value: JSONValue, schema: Schema) -> str:
         return f"must be of type {kind}"
     pattern = schema.get("pattern")
     if isinstance(pattern, str) and isinstance(value, str) and not re.search(pattern, value):
-        return "is not as it must be"
+        return f"does not match {pattern}"
     return ""
 
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """An answer that is no success: JSON with a reason code, plain text, or either.
+    """A refusal: JSON with a reason code, plain text, or either.
 
-    Without `reason` the code comes from whoever decided.
+    Without `reason` the code comes with the refusal of the desk.
     """
 
     status: int
@@ -116,9 +117,9 @@ class Refusal:
 
 @attrs.frozen(kw_only=True)
 class Route:
-    """One method of one path, and everything that it takes and answers.
+    """One method of one path, with its parameters and its answers.
 
-    `known` means that it is served only to clients that have proven who they are.
+    `known` routes serve only clients that have proven their identity.
     """
 
     name: str
@@ -132,7 +133,7 @@ class Route:
     refusals: tuple[Refusal, ...] = ()
 
     def problem(self, path: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> str:
-        """Say what is wrong with the parameters of a request; empty when nothing is."""
+        """Say what is wrong with the parameters of a request; empty when they are right."""
         for text in self.texts:
             if text.where == "path":
                 values: Sequence[str] = (path[text.name],)

@@ -16,7 +16,7 @@ API_VERSION = "control.routerd.net/v1alpha1"
 PREFIX = f"/api/{API_VERSION}"
 
 Source = IPv4Address | IPv6Address
-"""Where a request came from; none when it came by a Unix socket."""
+"""The address that a request came from; none for a Unix socket."""
 
 
 Decision = Literal["approve", "reject", "revoke"]
@@ -60,22 +60,22 @@ class Revoked:
 class AdmissionDesk(Protocol):
     """Decides on claims. Every method raises `EnrollmentRefused` with a reason code.
 
-    `StoreError` means that nothing was decided, because it could not be written down.
+    `StoreError` means that nothing was decided, because the store did not take the decision.
     """
 
     async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
         """Judge the claim in a JSON document; it is on the disk when this returns.
 
-        A claim that waits for somebody's approval is refused with `approval-pending` until then.
+        A claim that waits for approval is refused with `approval-pending` until an operator decides.
         """
 
     async def topology(
         self, rr_set: str, claim_ref: str, *, digest: str, source: Source | None
     ) -> ServedTopology:
-        """Return the route reflectors of a set to who proves to be the leaf of an admitted claim.
+        """Return the route reflectors of a set to a client that proves it holds an admitted claim.
 
-        `digest` is the claim's as the leaf computed it, empty when it sent none; without it the
-        proof is to come from the address that submitted the claim.
+        `digest` is that of the claim as the leaf computed it, empty when the leaf sent none. Without
+        it the request must come from the address that submitted the claim.
         """
 
     async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:

@@ -1,4 +1,4 @@
-"""How often strangers may ask, and how many connections they may hold."""
+"""Limits for strangers: requests per second, and connections."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Address = IPv4Address | IPv6Address
 
 
 class RateLimit:
-    """Allows each source `burst` requests at once and `rate` per second from then on; and so for all.
+    """Allows each source `burst` requests at once and `rate` per second after that; likewise for all.
 
-    A source that asks too often is refused by its own limit and takes nothing from what all have.
-    The limits of all let a fabric of 2,000 leaves come at once, with two requests each, when a
-    reflector is back, and ask six times as often as they do from then on.
+    A source over its own limit takes nothing from the limit of all. The limit of all lets 2,000
+    leaves send two requests each at the same moment, when a reflector returns, and afterwards six
+    times as many as leaves normally send.
 
-    At most `sources` are remembered; the one that was quiet longest is forgotten first. IPv6
-    sources count by their /64, which one host can fill alone.
+    The limit remembers at most `sources` sources and forgets the quietest first. IPv6 sources count
+    by their /64, because one host can fill it.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RateLimit:
         self._total = (self._total_burst, clock.monotonic())
 
     def wait(self, source: Address) -> int:
-        """Count one request of a source and return 0, or after how many seconds it may ask again."""
+        """Count one request of a source; return 0, or the seconds until its next one is allowed."""
         key = _key(source)
         now = self._clock.monotonic()
         tokens, seen = self._buckets.pop(key, (self._burst, now))
@@ -54,7 +54,7 @@ class RateLimit:
         return 0 if allowed else _seconds(tokens, self._rate)
 
     def wait_for_all(self) -> int:
-        """Count one request of anybody and return 0, or after how many seconds to ask again."""
+        """Count one request of any source; return 0, or the seconds until the next one is allowed."""
         now = self._clock.monotonic()
         tokens, seen = self._total
         tokens = min(self._total_burst, tokens + (now - seen) * self._total_rate)

@@ -1,4 +1,4 @@
-"""JSON from strangers: what two readers could understand differently, or what costs too much, is refused."""
+"""JSON from strangers: refuses what two readers could understand differently, or what costs too much."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ DEEPEST = 32
 """Levels of lists and objects; a claim has five."""
 
 LARGEST = 2**63 - 1
-"""The largest whole number; what is larger fits in no database."""
+"""The largest whole number; a database does not hold a larger one."""
 
 
 def parse(content: bytes) -> JSONValue:
-    """Return the document in UTF-8 that `content` holds; `ValueError` says why it is none.
+    """Return the document in UTF-8 that `content` holds; `ValueError` says what is wrong.
 
-    Keys that come twice, NaN and infinity, numbers that are too large, halves of characters
-    and nesting without end are refused.
+    Refused are repeated keys, NaN and infinity, numbers that are too large, halves of characters
+    and deep nesting.
     """
     try:
         value: JSONValue = _DECODER.decode(content.decode())
@@ -27,7 +27,7 @@ def parse(content: bytes) -> JSONValue:
     if content.count(b"[") + content.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
         raise ValueError("it is nested too deeply")
     if b"\\u" in content:
-        # An escape can name half of a character, which no file and no answer could hold later.
+        # An escape can name half of a character, which neither a file nor an answer can hold.
         json.dumps(value, ensure_ascii=False).encode()
     return value
 
@@ -37,16 +37,16 @@ def _once(pairs: list[tuple[str, JSONValue]]) -> dict[str, JSONValue]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice[:40]!a} stands twice in one object")
+        raise ValueError(f"{twice[:40]!a} is a repeated key")
     return found
 
 
 def _constant(text: str) -> JSONValue:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _whole(text: str) -> int:
-    # The text is looked at first: making a number of very many digits takes long.
+    # The length first: converting very many digits takes long.
     value = int(text) if len(text) <= len(str(-LARGEST)) else LARGEST + 1
     if abs(value) > LARGEST:
         raise ValueError("a number is too large")

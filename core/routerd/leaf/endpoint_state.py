@@ -1,4 +1,4 @@
-"""What one route reflector thinks of our claim, and when to ask it again; pure."""
+"""The state of our claim at one route reflector, and when to ask it again; pure."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from routerd.spi import Clock
 from routerd.spi.backoff import doubled
 
 CHECK_SECONDS = 60.0
-"""How often an accepting reflector is asked whether it still knows us."""
+"""Seconds between two checks whether an accepting reflector still knows us."""
 
 LONGEST_UNREACHABLE = 60.0
-"""The longest pause in seconds, before chance, towards a reflector that does not answer.
+"""Largest pause in seconds, before jitter, towards a reflector that does not answer.
 
-To be refused again can wait for `retryBackoff.max`; a reflector that is back should not.
+A retry after a refusal can wait for `retryBackoff.max`; a reflector that returns should not wait.
 """
 
 APPROVAL_SECONDS = 30.0
-"""How often a claim that waits for approval is submitted again, at the latest."""
+"""Largest pause in seconds before a claim that waits for approval is submitted again."""
 
 PENDING = "approval-pending"
 
 JITTER = 0.25
-"""The part of a pause that is left to chance, so that leaves do not come all at once."""
+"""Fraction of a pause that is random, so that leaves do not come at the same moment."""
 
 
 @attrs.frozen(kw_only=True)
-class Acceptance:
+class EndpointState:
     """The state of one endpoint. Times named `at` are seconds of the monotonic clock.
 
-    `digest` is that of the claim it accepted, empty when it accepted none. `until` is the end of
-    the claim by our wall clock, for people.
+    `digest` is that of the accepted claim, empty when the endpoint has not accepted one. `until` is
+    the end of the claim by our wall clock, for people.
     """
 
     target: str
@@ -51,29 +51,29 @@ class Acceptance:
         return bool(self.digest) and self.digest == digest
 
     def must_submit(self, digest: str, now: float) -> bool:
-        """Say whether the claim is to be submitted here now."""
+        """Say whether the leaf must submit the claim here now."""
         if now < self.ask_at and self.failures:
             return False
         return not self.holds(digest) or (self.renew_at is not None and now >= self.renew_at)
 
     def must_check(self, now: float) -> bool:
-        """Say whether to look whether the endpoint still knows the claim."""
+        """Say whether to check that the endpoint still knows the claim."""
         return now >= self.ask_at
 
     def next_at(self, digest: str) -> float:
-        """Return when there is something to do here."""
+        """Return when the next submission or check is due."""
         if self.failures or not self.holds(digest):
             return self.ask_at
         return min(self.ask_at, self.renew_at if self.renew_at is not None else self.ask_at)
 
     def accepted(
         self, digest: str, life: timedelta | None, *, clock: Clock, before: timedelta, least: timedelta
-    ) -> Acceptance:
+    ) -> EndpointState:
         """Return the state after an acceptance for `life`; renewal is due `before` its end.
 
-        It is due after two thirds of `life` if that is earlier: a reflector that is down for an
-        hour must not cost a membership. Of a short life half is used; two renewals are never closer
-        than `least`. Failures count on until the endpoint also answers a check.
+        Renewal is due after two thirds of `life` if that is earlier: a reflector that is down for an
+        hour must not cost a membership. A short life is renewed at half. `least` is the minimum
+        between two renewals. Failures count on until the endpoint also answers a check.
         """
         now = clock.monotonic()
         renew_at = None
@@ -89,18 +89,18 @@ class Acceptance:
             ask_at=now + CHECK_SECONDS,
         )
 
-    def checked(self, *, clock: Clock) -> Acceptance:
-        """Return the state after the endpoint said that it knows us."""
+    def checked(self, *, clock: Clock) -> EndpointState:
+        """Return the state after the endpoint confirmed that it knows us."""
         return attrs.evolve(self, ask_at=clock.monotonic() + CHECK_SECONDS, failures=0, error="", reason="")
 
-    def forgotten(self) -> Acceptance:
-        """Return the state when the endpoint knows us no more: it is to be asked at once."""
+    def forgotten(self) -> EndpointState:
+        """Return the state when the endpoint has forgotten us: a submission is due at once."""
         return attrs.evolve(self, digest="", until=None, renew_at=None, ask_at=0.0)
 
     def failed(
         self, error: ProviderError, reason: str, *, clock: Clock, backoff: RetryBackoffSpec, chance: float
-    ) -> Acceptance:
-        """Return the state after a failure; `chance` is from 0 to 1."""
+    ) -> EndpointState:
+        """Return the state after a failure; `chance` is a random number from 0 to 1."""
         failures = self.failures + 1
         pause = doubled(failures, first=backoff.min.total_seconds(), ceiling=backoff.max.total_seconds())
         if error.retryable:

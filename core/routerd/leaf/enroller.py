@@ -1,8 +1,8 @@
-"""The leaf's enrollment: keep every route reflector accepting our claim, and know who they are.
+"""The leaf's enrollment: keep every route reflector accepting our claim, and learn the reflectors.
 
-Each reflector is followed on its own, because one that was down, or lost its state, must get the
-claim as soon as it is back. What was fetched once stays until something newer was fetched: a leaf
-forwards without any reflector's API.
+The enroller follows each reflector on its own, because one that was down, or lost its state, must
+get the claim as soon as it returns. A fetched set stays until a newer one is fetched: a leaf
+forwards without the API of any reflector.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Protocol
 import attrs
 
 from routerd.config import secrets
-from routerd.control.enroll_client import Admission, ClaimRejected, EnrollClient, Fetched, client_tls
+from routerd.control.enroll_client import ClaimAccepted, ClaimRejected, EnrollClient, Fetched, client_tls
 from routerd.errors import ConfigError, ControlError, PermanentError, ProviderError, StoreError
-from routerd.leaf.endpoint_state import PENDING, Acceptance
+from routerd.leaf.endpoint_state import PENDING, EndpointState
 from routerd.model.claim import Claim, Topology
 from routerd.model.intent import Named
 from routerd.model.moment import exact_text, second_text
+from routerd.model.names import Ref
 from routerd.model.report.phases import MembershipPhase
 from routerd.model.report.status import Membership, MembershipEndpoint
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
@@ -34,22 +35,22 @@ SIGN_AGAIN = (
     *("claim-expired", "join-nonce-used", "join-timestamp-not-newer"),
     *("join-timestamp-not-fresh", "join-timestamp-in-future", "signed-before-revocation"),
 )
-"""Refusals that a claim signed anew can mend. A revocation is not among them: that is a decision."""
+"""Refusals that a newly signed claim can mend. A revocation is not among them: it is a decision."""
 
 LAST_PART = 6
-"""A leaf that renews itself is late when less than this part of its claim's life is left."""
+"""Denominator of the part of a claim's life; with less left, a leaf that renews itself is late."""
 
 LAST_PART_UNSIGNED = 4
-"""The same where somebody has to sign the claim: they need more time."""
+"""The same for a claim that an operator must sign, which takes longer."""
 
 SIGN_DEADLINE = 5.0
 LONGEST_PAUSE = 60.0
 
 
 class ReflectorClient(Protocol):
-    """Asks route reflectors; `EnrollClient` outside of tests."""
+    """Sends requests to route reflectors; `EnrollClient` outside of tests."""
 
-    async def submit(self, target: str, claim: Claim) -> Admission:
+    async def submit(self, target: str, claim: Claim) -> ClaimAccepted:
         """Submit a claim."""
         ...
 
@@ -61,8 +62,8 @@ class ReflectorClient(Protocol):
 class Enroller:
     """Runs one `SAMEnrollmentClient`. `run` never ends; `status` may be read at any time.
 
-    `claim` is the claim as the file has it. `on_claim` is called with the claim as it is signed
-    now, whenever that changes; `on_change` after anything else that others should look at.
+    `claim` is the claim as the file has it. `on_claim` gets the signed claim whenever it changes;
+    `on_change` is called after every other change of the status or the reflectors.
     """
 
     def __init__(
@@ -104,17 +105,17 @@ class Enroller:
         self._troubles = 0
         self._last_success: datetime | None = None
         self._next_at: float | None = None
-        self._hurry = asyncio.Event()
+        self._retry = asyncio.Event()
         socket = (f"unix:{self._spec.rr_socket}",) if self._spec.rr_socket is not None else ()
         targets = dict.fromkeys((*socket, *self._spec.bootstrap_endpoints))
-        self._endpoints = {target: Acceptance(target=target) for target in targets}
+        self._endpoints = {target: EndpointState(target=target) for target in targets}
         self._shown: Membership | None = None
 
     # --- what others see ---------------------------------------------------------------------------
 
     @property
     def status(self) -> Membership:
-        """Return how the enrollment stands."""
+        """Return the state of the enrollment."""
         phase, reason, message = self._judgement()
         return Membership(
             name=self._name,
@@ -143,25 +144,25 @@ class Enroller:
 
     @property
     def claim(self) -> Claim | None:
-        """Return the claim as it is signed now, or none before the first time."""
+        """Return the claim as signed now, or none before the first signature."""
         return self._signed
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Forget all pauses and ask again at once."""
         for target, endpoint in self._endpoints.items():
             self._endpoints[target] = attrs.evolve(endpoint, ask_at=0.0)
-        self._hurry.set()
+        self._retry.set()
 
     async def run(self) -> None:
         """Enroll, and stay enrolled."""
         await self._recall()
         while True:
-            self._hurry.clear()
+            self._retry.clear()
             await self.step()
             await self._pause()
 
     async def step(self) -> None:
-        """Do what is due now, once; troubles end up in the status."""
+        """Do what is due now, once; the status shows failures."""
         try:
             await self._sign()
             client = await asyncio.to_thread(self._connect)
@@ -176,7 +177,7 @@ class Enroller:
     # --- the claim -----------------------------------------------------------------------------------
 
     async def _recall(self) -> None:
-        """Take up what an earlier run left in the store."""
+        """Load what an earlier run left in the store."""
         topologies = await asyncio.to_thread(self._store.topologies)
         self._topology = topologies.get(self._rr_set)
         if self._signs:
@@ -186,15 +187,15 @@ class Enroller:
 
     @property
     def _rr_set(self) -> str:
-        return self._claim.rr_set_ref.strip().rpartition("/")[2]
+        return Ref.parse(self._claim.rr_set_ref).name
 
     @property
     def _signs(self) -> bool:
         """Say whether this leaf signs its claim itself."""
-        return not self._claim.join_hmac.strip() and self._spec.join_token_from is not None
+        return not self._claim.join_hmac and self._spec.join_token_from is not None
 
     async def _sign(self) -> None:
-        """Make sure that there is a claim to submit, signed by the token as it is now."""
+        """Make sure that a claim to submit exists, signed by the present token."""
         source = self._spec.join_token_from
         if not self._signs or source is None:
             if self._signed != self._claim:
@@ -212,8 +213,8 @@ class Enroller:
             join_timestamp=_stamp(self._clock.now(), earlier),
         )
         signed = await self._sealed(fresh, token)
-        # On the disk before its first use: a crash must not leave a reflector with a claim of ours
-        # that we do not know, and a nonce is used once.
+        # On the disk before its first use: after a crash we must know every claim that a reflector
+        # has of ours, and a nonce is used once.
         await asyncio.to_thread(self._store.keep_own_claim, signed)
         self._sign_again = False
         self._log.info("claim.signed", claim=signed.name, timestamp=signed.join_timestamp)
@@ -232,7 +233,7 @@ class Enroller:
                 return await self._enrollment.sign(claim, token)
         except TimeoutError as error:
             raise PermanentError(
-                f"{claim.ref}: the join method did not sign in {SIGN_DEADLINE:g} s"
+                f"{claim.ref}: not signed; the join method did not answer within {SIGN_DEADLINE:g} s"
             ) from error
 
     def _use(self, claim: Claim) -> None:
@@ -276,7 +277,7 @@ class Enroller:
                 )
             except ClaimRejected as error:
                 if not submits and not again:
-                    # It lost its state, or the claim has ended there: it gets the claim again.
+                    # The reflector lost its state, or the claim has ended there: submit it again.
                     self._log.warning("claim.forgotten", target=target, error=str(error))
                     self._endpoints[target] = endpoint.forgotten()
                     continue
@@ -369,7 +370,7 @@ class Enroller:
         seconds = min(max((self._next_at or now) - now, 0.05), LONGEST_PAUSE)
         waits = [
             asyncio.ensure_future(self._clock.sleep(seconds)),
-            asyncio.ensure_future(self._hurry.wait()),
+            asyncio.ensure_future(self._retry.wait()),
         ]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -384,7 +385,7 @@ class Enroller:
         return self._clock.now() + timedelta(seconds=max(0.0, at - self._clock.monotonic()))
 
     def _tell(self) -> None:
-        """Wake whoever looks when the status says something else than before."""
+        """Report a change of the status."""
         status = self.status
         known = self._shown
         self._shown = status
@@ -398,21 +399,21 @@ class Enroller:
         return min((end for end in ends if end is not None), default=None)
 
     def _warning(self) -> str:
-        """Return in words that the claim ends before anybody renews it, or nothing."""
+        """Return a warning when the claim ends before its renewal, else an empty text."""
         end, claim, now = self._ends(), self._signed, self._clock.now()
-        if end is None or claim is None or not claim.join_timestamp.strip():
+        if end is None or claim is None or not claim.join_timestamp:
             return ""
         try:
-            life = end - datetime.fromisoformat(claim.join_timestamp.strip())
+            life = end - datetime.fromisoformat(claim.join_timestamp)
         except (ValueError, TypeError):
             return ""
         left = end - now
         if left * (LAST_PART if self._signs else LAST_PART_UNSIGNED) >= life:
             return ""
         remedy = (
-            "its renewal is late; the status of each endpoint says why"
+            "its renewal is late; read the status of each endpoint"
             if self._signs
-            else "nothing here can renew it: sign it again with a new joinNonce and joinTimestamp "
+            else "this leaf cannot renew it; sign it again with a new joinNonce and joinTimestamp "
             "(routerd enroll sign), or give this client joinTokenFrom"
         )
         return f"{claim.ref} ends at {second_text(end)}: {remedy}"
@@ -431,7 +432,11 @@ class Enroller:
             words = "; ".join(endpoint.error for endpoint in failing)
             return "Degraded" if held else "Backoff", failing[0].reason, words
         if not accepted:
-            return "Pending", "not-asked-yet", "no route reflector has been asked yet"
+            return (
+                "Pending",
+                "not-asked-yet",
+                "no route reflector has been asked yet",
+            )
         return "Ready", "rrset-current", f"accepted by {len(accepted)} of {len(endpoints)} route reflectors"
 
 
@@ -444,7 +449,7 @@ def _same(one: Topology, other: Topology) -> bool:
 
 
 def _stamp(now: datetime, earlier: Claim | None) -> str:
-    """Return the time of signing, later than that of the claim before even if the clock went back."""
+    """Return the time of signing, later than that of the earlier claim even if the clock went back."""
     moment = now.astimezone(UTC)
     if earlier is not None and earlier.join_timestamp:
         last = datetime.fromisoformat(earlier.join_timestamp)

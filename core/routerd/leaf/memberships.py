@@ -1,4 +1,4 @@
-"""The leaf's memberships: one enroller for each `SAMEnrollmentClient`, kept as the configuration says."""
+"""The leaf's memberships: one enroller for each `SAMEnrollmentClient` of the configuration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from routerd.store import Store
 PATIENCE = 10.0
 """Seconds that an enroller has to end."""
 
-_STUCK = "what ran for it before does not end, and nothing runs beside it; restart routerd if that stays so"
+_STUCK = "waiting; its earlier enroller does not end; routerd cancels it again, else restart routerd"
 
 
 @attrs.frozen(kw_only=True)
@@ -33,8 +33,8 @@ class _Member:
 class Memberships:
     """Starts, replaces and ends enrollers.
 
-    One that does not end within `patience` seconds (a join method that ignores cancellation) is
-    told so again and again, and its successor begins when it has ended: two would contradict each
+    An enroller that does not end within `patience` seconds (a join method that ignores cancellation)
+    is cancelled again and again. Its successor starts when it has ended: two would contradict each
     other before the reflectors.
     """
 
@@ -64,7 +64,7 @@ class Memberships:
         self._turn = asyncio.Lock()
 
     async def follow(self, intent: Intent) -> None:
-        """Run exactly the enrollers that `intent` asks for; one that did not change goes on."""
+        """Run exactly the enrollers that `intent` asks for; an unchanged one goes on."""
         async with self._turn:
             self._intent = intent
             wanted = dict(_wanted(intent)) if self._enrollment is not None else {}
@@ -83,7 +83,7 @@ class Memberships:
             self._supervisor.spawn(f"end of {_task(name)}", self._outlast(name))
 
     async def _outlast(self, name: str) -> None:
-        """Start what is wanted by then as soon as an enroller that would not end has ended."""
+        """Wait for an enroller that does not end, then start what the present configuration wants."""
         while self._supervisor.running(_task(name)):
             await self._supervisor.cancel(_task(name), self._patience)
         self._stuck.discard(name)
@@ -111,13 +111,13 @@ class Memberships:
         self._members[name] = _Member(client=client, claim=claim, enroller=enroller)
         self._supervisor.keep(_task(name), enroller.run)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Ask every reflector again at once."""
         for member in self._members.values():
-            member.enroller.hurry()
+            member.enroller.retry_now()
 
     def reasons(self) -> list[str]:
-        """Return in words why a membership does not stand."""
+        """Return why memberships are not Ready, as messages."""
         return [f"{_ref(name)}: {_STUCK}" for name in sorted(self._stuck)] + [
             f"{member.client.ref}: {status.message}"
             for member in self._members.values()
@@ -125,7 +125,7 @@ class Memberships:
         ]
 
     def warnings(self) -> list[str]:
-        """Return in words which memberships end although nobody wants that."""
+        """Return which memberships will end unintentionally, as messages."""
         return [
             f"{member.client.ref}: {status.warning}"
             for member in self._members.values()

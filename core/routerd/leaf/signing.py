@@ -1,4 +1,4 @@
-"""The claim of a file as a command handles it: found, stamped, signed by hand. No daemon needed."""
+"""The claim of a file as a command handles it: found, stamped, signed by hand, without a daemon."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import cast
 import attrs
 
 from routerd.errors import ConfigError, PluginError
-from routerd.model.claim import Claim, bare_name
+from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.moment import exact_text
+from routerd.model.names import Ref
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.plugins.check import Prepared
@@ -22,7 +23,7 @@ from routerd.spi import Capability, PayloadEnrollment
 
 @attrs.frozen(kw_only=True)
 class FiledClaim:
-    """A claim of the file, and the client that submits it, if one does."""
+    """A claim of the file, and the client that submits it, if there is one."""
 
     claim: Claim
     client: Named[SAMEnrollmentClientSpec] | None
@@ -30,24 +31,26 @@ class FiledClaim:
 
 @attrs.frozen(kw_only=True)
 class Signature:
-    """A claim with its proof; `payload` is what was signed, none when the method does not show it."""
+    """A claim with its proof; `payload` is the signed text, none when the method does not show it."""
 
     claim: Claim
     payload: bytes | None
 
 
 def filed_claim(prepared: Prepared, name: str | None) -> FiledClaim:
-    """Return the claim of that name, or the only one; `ConfigError` names those that there are."""
+    """Return the claim of that name, or the only one; `ConfigError` lists the claims of the file."""
     intent = prepared.intent
     found = {each.name: each for each in intent.of(SAMEnrollmentClaimSpec)}
     known = ", ".join(found) or "none"
-    wanted = bare_name(name) if name else next(iter(found)) if len(found) == 1 else ""
+    wanted = Ref.parse(name).name if name else next(iter(found)) if len(found) == 1 else ""
     if not wanted:
         raise ConfigError.single(
-            prepared.configuration.file, f"which claim is meant? it has {known}", hint="name it with --claim"
+            prepared.configuration.file,
+            f"which claim? it has {known}",
+            hint="name it with --claim",
         )
     if wanted not in found:
-        raise ConfigError.single(prepared.configuration.file, f"it has no claim {wanted}; it has {known}")
+        raise ConfigError.single(prepared.configuration.file, f"no claim {wanted}; it has {known}")
     return FiledClaim(
         claim=claim_from_spec(wanted, found[wanted].spec), client=_client_of(intent, found[wanted].ref)
     )
@@ -57,8 +60,8 @@ def stamped(claim: Claim, now: datetime) -> Claim:
     """Return the claim with the nonce and the time of signing that it lacks."""
     return attrs.evolve(
         claim,
-        join_nonce=claim.join_nonce.strip() or token_hex(16),
-        join_timestamp=claim.join_timestamp.strip() or exact_text(now),
+        join_nonce=claim.join_nonce or token_hex(16),
+        join_timestamp=claim.join_timestamp or exact_text(now),
     )
 
 
@@ -68,7 +71,7 @@ async def sign(prepared: Prepared, claim: Claim, secret: str, log: Log) -> Signa
     if "token" not in methods:
         enabled = ", ".join(plugin.info.name for plugin in prepared.host.plugins) or "none"
         raise PluginError(
-            f"no enabled plugin provides the join method token (enabled: {enabled}); "
+            f"join method token: not provided by an enabled plugin (enabled: {enabled}); "
             "add one, such as enrollment_token, to plugins: or to --plugins"
         )
     plugin, provider = methods["token"]
@@ -87,6 +90,6 @@ async def sign(prepared: Prepared, claim: Claim, secret: str, log: Log) -> Signa
 
 def _client_of(intent: Intent, ref: str) -> Named[SAMEnrollmentClientSpec] | None:
     for client in intent.of(SAMEnrollmentClientSpec):
-        if client.spec.claim_ref in (ref, bare_name(ref)):
+        if client.spec.claim_ref in (ref, Ref.parse(ref).name):
             return client
     return None

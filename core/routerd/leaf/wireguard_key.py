@@ -13,14 +13,14 @@ from routerd.spi import Capability, EncryptingTransport
 
 
 async def public_key(private_key_file: Path, *, plugin: str, make: bool, log: Log) -> str:
-    """Return the public key of a file; with `make` a missing file is made first (0600).
+    """Return the public key of a file; `make` makes a missing file first (0600).
 
     `plugin` provides WireGuard. Raises `ConfigError` when there is no such file.
     """
     host = PluginHost.load([plugin])
     found = host.transports().get("wireguard")
     if found is None or Capability.ENCRYPTS not in found[1].capabilities:
-        raise PluginError(f"plugin {plugin} provides no WireGuard")
+        raise PluginError(f"plugin {plugin} does not provide WireGuard")
     loaded, provider = found
     with alone(loaded, provider, loaded.info.config(), node="", log=log, read_only=not make) as transport:
         try:
@@ -28,6 +28,6 @@ async def public_key(private_key_file: Path, *, plugin: str, make: bool, log: Lo
         except TransientError as error:
             raise ConfigError.single(
                 str(private_key_file),
-                "the WireGuard key is not here, so its public half is not known",
+                "this file does not exist, so its public key is not known",
                 hint="on the leaf add --wireguard-make-key, elsewhere give --wireguard-public-key",
             ) from error

@@ -1,12 +1,14 @@
 """A leaf's claim to join the fabric, and what a route reflector made of it.
 
-The fields are those of the `SAMEnrollmentClaim` resource. Scalars keep the very text that was
-signed where the signature covers text (nonce, timestamp, addresses): normalising "10.0.0.1" to
-"10.0.0.1/32" would change the signature. Typed views are given beside them.
+The fields are those of the `SAMEnrollmentClaim` resource; `at` gives the place of each in the
+resource, so that the JSON form, its schema and the checks of its form read one list. Texts stay
+texts where the signature covers them: normalising "10.0.0.1" to "10.0.0.1/32" would change it.
+White space around a text is not signed, and a claim does not hold it. Typed views are beside.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -14,50 +16,58 @@ from socket import AF_INET, inet_pton
 
 import attrs
 
-from routerd.model.names import PublicKey
+from routerd.model.names import PublicKey, Ref
 from routerd.model.tunnel import Endpoint
 
 
-# A claim is asked for its addresses again and again while it is judged and derived from, and its
-# fields keep the signed text; parsing that text anew each time was a third of the cost of a claim.
+# Judging and derivation ask for a claim's addresses many times. Parsing the text each time took a
+# third of the time of a claim.
 @lru_cache(maxsize=8192)
 def host(text: str) -> IPv4Address:
-    """Return the address that `text` is, in its one usual spelling; `ValueError` when it is none."""
+    """Return the address that `text` is, in its usual spelling; `ValueError` otherwise."""
     try:
         return IPv4Address(inet_pton(AF_INET, text))
     except OSError as error:
-        raise ValueError(f"{text} is no IPv4 address") from error
+        raise ValueError(f"{text} is not an IPv4 address") from error
 
 
 @lru_cache(maxsize=8192)
 def prefix(text: str) -> IPv4Network:
-    """Return the prefix that `text` is; `ValueError` when it is none."""
+    """Return the prefix that `text` is; `ValueError` otherwise."""
     address, slash, length = text.partition("/")
     if slash and length != "32":
         return IPv4Network(text)
     return IPv4Network((int(host(address)), 32))
 
 
-def bare_name(ref: str) -> str:
-    """Return the name in `SAMEnrollmentClaim/x`, which people also write alone."""
-    return ref.strip().removeprefix("SAMEnrollmentClaim/")
+def at(path: str) -> Mapping[str, str]:
+    """Return the metadata of a field that is at `path` of a resource's spec, such as `bgp.asn`."""
+    return {"at": path}
+
+
+def _trimmed(text: str) -> str:
+    return text.strip()
+
+
+def _trimmed_key(key: PublicKey) -> PublicKey:
+    return PublicKey(key.strip())
 
 
 @attrs.frozen(kw_only=True)
 class ClaimWireGuard:
-    """WireGuard identity in a claim; every field is the signed text."""
+    """WireGuard identity in a claim."""
 
-    public_key: PublicKey
-    endpoint: str = ""
-    allowed_ips: tuple[str, ...] = ()
-    persistent_keepalive: int = 0
+    public_key: PublicKey = attrs.field(converter=_trimmed_key, metadata=at("publicKey"))
+    endpoint: str = attrs.field(default="", converter=_trimmed, metadata=at("endpoint"))
+    allowed_ips: tuple[str, ...] = attrs.field(default=(), metadata=at("allowedIPs"))
+    persistent_keepalive: int = attrs.field(default=0, metadata=at("persistentKeepalive"))
 
     @property
     def udp_endpoint(self) -> Endpoint | None:
         """Return the endpoint, or none when the leaf gave none (it is behind NAT)."""
         if not self.endpoint:
             return None
-        address, _, port = self.endpoint.strip().rpartition(":")
+        address, _, port = self.endpoint.rpartition(":")
         return Endpoint(address=host(address), port=int(port))
 
     @property
@@ -70,12 +80,12 @@ class ClaimWireGuard:
 class Placement:
     """Which one of a site's routers a leaf is.
 
-    The leaves of a `group` may claim the same addresses; of those that are there, the one with the
-    lowest `priority` is active.
+    The leaves of a `group` may claim the same addresses. Of those that are present, the leaf with
+    the lowest `priority` is active.
     """
 
-    group: str
-    priority: int
+    group: str = attrs.field(converter=_trimmed, metadata=at("group"))
+    priority: int = attrs.field(metadata=at("priority"))
 
 
 @attrs.frozen(kw_only=True)
@@ -83,23 +93,23 @@ class Claim:
     """A claim under its resource name, as signed by the leaf."""
 
     name: str
-    policy_ref: str
-    leaf_id: str
-    tunnel_address: str
-    rr_set_ref: str = ""
-    join_audience: str = ""
-    join_nonce: str = ""
-    join_timestamp: str = ""
-    join_hmac: str = attrs.field(default="", repr=False)
-    endpoint: str = ""
-    owned_addresses: tuple[str, ...] = ()
-    asn: int = 0
-    router_id: str = ""
-    wireguard: ClaimWireGuard | None = None
-    direct_mesh: bool = False
-    placement: Placement | None = None
-    expires_at: str = ""
-    revoked: bool = False
+    policy_ref: str = attrs.field(converter=_trimmed, metadata=at("policyRef"))
+    rr_set_ref: str = attrs.field(default="", converter=_trimmed, metadata=at("rrSetRef"))
+    leaf_id: str = attrs.field(converter=_trimmed, metadata=at("leafID"))
+    join_audience: str = attrs.field(default="", converter=_trimmed, metadata=at("joinAudience"))
+    join_nonce: str = attrs.field(default="", converter=_trimmed, metadata=at("joinNonce"))
+    join_timestamp: str = attrs.field(default="", converter=_trimmed, metadata=at("joinTimestamp"))
+    join_hmac: str = attrs.field(default="", converter=_trimmed, repr=False, metadata=at("joinHMAC"))
+    tunnel_address: str = attrs.field(converter=_trimmed, metadata=at("tunnelAddress"))
+    endpoint: str = attrs.field(default="", converter=_trimmed, metadata=at("endpoint"))
+    direct_mesh: bool = attrs.field(default=False, metadata=at("directMesh"))
+    owned_addresses: tuple[str, ...] = attrs.field(default=(), metadata=at("mobility.ownedAddresses"))
+    asn: int = attrs.field(default=0, metadata=at("bgp.asn"))
+    router_id: str = attrs.field(default="", converter=_trimmed, metadata=at("bgp.routerID"))
+    expires_at: str = attrs.field(default="", converter=_trimmed, metadata=at("expiresAt"))
+    revoked: bool = attrs.field(default=False, metadata=at("revoked"))
+    wireguard: ClaimWireGuard | None = attrs.field(default=None, metadata=at("wireGuard"))
+    placement: Placement | None = attrs.field(default=None, metadata=at("placement"))
 
     @property
     def ref(self) -> str:
@@ -109,30 +119,43 @@ class Claim:
     @property
     def policy(self) -> str:
         """Return the reference to its policy in one spelling, `SAMEnrollmentPolicy/<name>`."""
-        kind, _, name = self.policy_ref.strip().rpartition("/")
-        return f"{kind or 'SAMEnrollmentPolicy'}/{name}"
+        found = Ref.parse(self.policy_ref)
+        return f"{found.kind or 'SAMEnrollmentPolicy'}/{found.name}"
+
+    @property
+    def public_key(self) -> str:
+        """Return the WireGuard key, empty when the claim has none."""
+        return self.wireguard.public_key if self.wireguard is not None else ""
 
     @property
     def tunnel_host(self) -> IPv4Address:
         """Return the tunnel address without its /32."""
-        return host(self.tunnel_address.strip().removesuffix("/32"))
+        return host(self.tunnel_address.removesuffix("/32"))
 
     @property
     def endpoint_host(self) -> IPv4Address:
         """Return the outer address of the leaf's tunnel: the endpoint, else the tunnel address."""
-        text = self.endpoint.strip().removesuffix("/32")
-        return host(text) if text else self.tunnel_host
+        return host(self.endpoint.removesuffix("/32")) if self.endpoint else self.tunnel_host
 
     @property
     def router_host(self) -> IPv4Address | None:
         """Return the BGP router ID, or none when the leaf names none."""
-        text = self.router_id.strip().removesuffix("/32")
-        return host(text) if text else None
+        return host(self.router_id.removesuffix("/32")) if self.router_id else None
 
     @property
     def owned(self) -> frozenset[IPv4Network]:
         """Return the host prefixes that the leaf claims."""
         return frozenset(prefix(text.strip()) for text in self.owned_addresses)
+
+    @property
+    def routed(self) -> frozenset[IPv4Network]:
+        """Return the prefixes that WireGuard sends to the leaf: its tunnel address and AllowedIPs.
+
+        WireGuard gives an address to the last peer that asks for it.
+        """
+        if self.wireguard is None:
+            return frozenset()
+        return frozenset({IPv4Network(self.tunnel_host), *self.wireguard.allowed})
 
 
 @attrs.frozen(kw_only=True)
@@ -140,9 +163,9 @@ class AdmittedClaim:
     """A claim that a route reflector accepted and stored; it survives restarts.
 
     `expires_at` is the true end: the earlier of the claim's own and join time plus policy TTL.
-    `digest` is that of the claim as its leaf submitted it, by which the leaf proves itself later;
-    `source` is where it came from, none for a Unix socket. A claim that had ended when another
-    leaf got something of it is `superseded`: no clock that is set back makes it hold again.
+    `digest` is that of the claim as its leaf submitted it; the leaf proves itself by it later.
+    `source` is the address that submitted it, none for a Unix socket. A claim that had ended when
+    another leaf got something of it is `superseded`: it stays ended even if the clock is set back.
     """
 
     claim: Claim

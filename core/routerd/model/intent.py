@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from routerd.model.names import NodeName
+from routerd.model.names import NodeName, Ref
 from routerd.model.resource import Resource
 
 S = TypeVar("S")
@@ -37,7 +37,7 @@ class Intent:
 
     def get(self, ref: str, spec: type[S]) -> Named[S] | None:
         """Return the resource `Kind/name` (or its bare name), or none."""
-        name = ref.strip().rpartition("/")[2]
+        name = Ref.parse(ref).name
         return next((found for found in self.of(spec) if found.name == name), None)
 
     def first(self, spec: type[S]) -> Named[S] | None:

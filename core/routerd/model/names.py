@@ -11,6 +11,8 @@ import re
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import NewType
 
+import attrs
+
 NodeName = NewType("NodeName", str)
 """Name of a router in the fabric: `metadata.name` of its `Router`, or a leaf's `leafID`."""
 
@@ -21,6 +23,25 @@ PublicKey = NewType("PublicKey", str)
 """WireGuard public key: 32 bytes in standard base64, 44 characters."""
 
 MAX_LINK_NAME = 15
+
+
+@attrs.frozen
+class Ref:
+    """How a resource names another one: `Kind/name`, or the bare name, whose `kind` is empty."""
+
+    kind: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Ref:
+        """Return the reference that `text` is; any text is one."""
+        kind, _, name = text.strip().rpartition("/")
+        return cls(kind, name)
+
+    def may_be(self, kind: str) -> bool:
+        """Say whether it names a resource of that kind, or leaves the kind open."""
+        return self.kind in ("", kind) and bool(self.name)
+
 
 _FNV64_OFFSET = 0xCBF29CE484222325
 _FNV64_PRIME = 0x100000001B3
@@ -83,11 +104,16 @@ def edge_slot(nodes: tuple[str, ...], one: str, other: str) -> int:
     return low * count - low * (low + 1) // 2 + (high - low - 1)
 
 
+def slot_network(inner_prefix: IPv4Network, slot: int) -> IPv4Network:
+    """Return the /31 of a slot; one beyond the last of `inner_prefix` is outside of it."""
+    return IPv4Network((int(inner_prefix.network_address) + 2 * slot, 31))
+
+
 def slot_addresses(
     inner_prefix: IPv4Network, slot: int, self_node: str, peer_node: str
 ) -> tuple[IPv4Interface, IPv4Address]:
     """Return our own /31 address and the peer's address; the bytewise lower name gets the even one."""
-    base = int(inner_prefix.network_address) + 2 * slot
+    base = int(slot_network(inner_prefix, slot).network_address)
     ours_is_low = self_node.strip().encode() < peer_node.strip().encode()
     ours, theirs = (base, base + 1) if ours_is_low else (base + 1, base)
     return IPv4Interface((ours, 31)), IPv4Address(theirs)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
+from routerd.model.names import Ref
 from routerd.model.report.claims import ClaimReport
 from routerd.model.report.status import SessionStatus, Status
 from routerd.model.tunnel import TunnelState
@@ -78,7 +79,7 @@ class _Measured:
         accepted: list[tuple[tuple[str, ...], float]] = []
         remaining: list[tuple[tuple[str, ...], float]] = []
         for client in self.status.enrollment:
-            name = client.name.rpartition("/")[2]
+            name = Ref.parse(client.name).name
             accepted += [((name, each.target), float(each.accepted)) for each in client.endpoints]
             ends = [self._left(each.until) for each in client.endpoints if each.accepted]
             remaining.append(((name,), min(ends, default=0.0)))
@@ -214,7 +215,7 @@ def _info(name: str, words: str, values: dict[str, str]) -> Metric:
 
 
 def _policy(claim: ClaimReport) -> str:
-    return claim.status.policy.rpartition("/")[2]
+    return Ref.parse(claim.status.policy).name
 
 
 def _neighbour(session: SessionStatus) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from routerd.admission.listener import Admission
+from routerd.admission.listener import ListenerKeeper
 from routerd.control.ports import Decision
 from routerd.errors import ConfigError, ControlError
 from routerd.leaf.memberships import Memberships
@@ -41,7 +41,7 @@ class View:
     def __init__(
         self,
         assembly: Assembly,
-        admission: Admission,
+        admission: ListenerKeeper,
         memberships: Memberships,
         *,
         reload: Callable[[], Awaitable[None]],
@@ -135,7 +135,7 @@ class View:
 
     async def hurry(self) -> None:
         """Drop all pauses and retry everything at once."""
-        self._memberships.hurry()
+        self._memberships.retry_now()
         self._router.loop.retry_now()
 
     async def claims(self) -> Sequence[ClaimReport]:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 
-from routerd.admission.listener import Admission
+from routerd.admission.listener import ListenerKeeper
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
@@ -57,16 +57,17 @@ class _Daemon:
             on_change=self._router.refresh,
             on_claim=self._router.own_claim,
         )
-        self._admission = Admission(
+        self._admission = ListenerKeeper(
             store=assembly.store,
             intent=lambda: self._router.prepared.intent,
             enrollment=enrollment,
             clock=assembly.clock,
             log=self._log,
-            on_change=self._router.refresh,
+            on_change=self._router.admit,
         )
         if enrollment is not None:
-            self._router.follow_claims(self._admission.desk.admitted)
+            # A claim that the desk has quarantined counts as absent; the store still has it.
+            self._router.admit(self._admission.desk.admitted())
         self._events = KernelEvents(
             lambda: self._router.wake("host"),
             clock=assembly.clock,

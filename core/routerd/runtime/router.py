@@ -92,12 +92,11 @@ class Router:
     ) -> None:
         self.prepared = prepared
         self.made = made
-        self.knowledge = Knowledge()
+        self.knowledge = Knowledge(claims=store.admitted())
         self._store = store
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
-        self._admitted: Callable[[], tuple[AdmittedClaim, ...]] = store.admitted
         self._runs_lanes = True
         self._holds_down = True
         self._recovering = store.salvaged is not None
@@ -190,15 +189,16 @@ class Router:
         return dry
 
     def refresh(self) -> None:
-        """Read the claims and topologies, and wake the loop."""
-        self.knowledge.claims = self._admitted()
+        """Take over topologies as they are now, and wake the loop."""
         self.knowledge.topologies = self._store.topologies()
         if "host" in self.loop.lanes:
             self.loop.wake()
 
-    def follow_claims(self, admitted: Callable[[], tuple[AdmittedClaim, ...]]) -> None:
-        """Read admitted claims from the memory of `admission` instead of the disk."""
-        self._admitted = admitted
+    def admit(self, claims: tuple[AdmittedClaim, ...]) -> None:
+        """Take over all admitted claims as they are now, and wake the loop."""
+        self.knowledge.claims = claims
+        if "host" in self.loop.lanes:
+            self.loop.wake()
 
     def own_claim(self, claim: Claim) -> None:
         """Use a claim of ours as it was last signed."""
@@ -209,7 +209,7 @@ class Router:
     # --- derivation --------------------------------------------------------------------------------
 
     def derive(self, prepared: Prepared | None = None) -> Desired:
-        """Return the desired state by the facts of the moment, for `prepared` or the present intent."""
+        """Return the desired state of `prepared`, or of the present configuration."""
         inputs = self.inputs(prepared)
         desired = self.site.noted(derive(inputs), inputs.intent)
         return desired.deleting_nothing() if self._recovering else desired

@@ -28,7 +28,7 @@ class TokenEnrollment:
         policy asks for a proof; without a secret this method refuses every claim.
         """
         claim = submission.claim
-        who = f"claim {claim.name} of leaf {claim.leaf_id.strip()}"
+        who = f"claim {claim.name} of leaf {claim.leaf_id}"
         for value, reason, field in (
             (claim.join_nonce, "join-nonce-required", "joinNonce"),
             (claim.join_timestamp, "join-timestamp-required", "joinTimestamp"),
@@ -36,17 +36,17 @@ class TokenEnrollment:
         ):
             if not value.strip():
                 raise EnrollmentRefused(
-                    reason, f"{who}: {field} is required because {claim.policy_ref.strip()} has a join token"
+                    reason, f"{who}: {field} is required because {claim.policy_ref} has a join token"
                 )
         if not submission.secret:
             raise EnrollmentRefused(
                 "join-token-missing", f"{who}: there is no join token to check the proof; set joinTokenFrom"
             )
         expected = payload.proof(claim, submission.secret)
-        if not hmac.compare_digest(claim.join_hmac.strip().encode(), expected.encode()):
+        if not hmac.compare_digest(claim.join_hmac.encode(), expected.encode()):
             raise EnrollmentRefused(
                 "join-hmac-mismatch",
-                f"{who}: joinHMAC does not match the join token of {claim.policy_ref.strip()}; "
+                f"{who}: joinHMAC does not match the join token of {claim.policy_ref}; "
                 "sign it again with the policy's token, after every change of the claim",
             )
 

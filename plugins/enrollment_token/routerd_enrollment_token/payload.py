@@ -34,36 +34,36 @@ def proof(claim: Claim, secret: str) -> str:
 def digest(claim: Claim) -> str:
     """Return `sha256:<hex>` over the signed text, the proof, the end and the revocation."""
     tail = (
-        f"\njoinHMAC={claim.join_hmac.strip()}"
-        f"\nexpiresAt={claim.expires_at.strip()}"
+        f"\njoinHMAC={claim.join_hmac}"
+        f"\nexpiresAt={claim.expires_at}"
         f"\nrevoked={'true' if claim.revoked else 'false'}"
     )
     return "sha256:" + hashlib.sha256(canonical(claim) + tail.encode()).hexdigest()
 
 
 def _lines(claim: Claim) -> Iterator[str]:
-    yield f"policyRef={claim.policy_ref.strip()}"
-    yield f"rrSetRef={claim.rr_set_ref.strip()}"
-    yield f"leafID={claim.leaf_id.strip()}"
-    yield f"joinAudience={claim.join_audience.strip()}"
-    yield f"joinNonce={claim.join_nonce.strip()}"
-    yield f"joinTimestamp={claim.join_timestamp.strip()}"
-    yield f"tunnelAddress={claim.tunnel_address.strip()}"
-    yield f"endpoint={claim.endpoint.strip()}"
+    yield f"policyRef={claim.policy_ref}"
+    yield f"rrSetRef={claim.rr_set_ref}"
+    yield f"leafID={claim.leaf_id}"
+    yield f"joinAudience={claim.join_audience}"
+    yield f"joinNonce={claim.join_nonce}"
+    yield f"joinTimestamp={claim.join_timestamp}"
+    yield f"tunnelAddress={claim.tunnel_address}"
+    yield f"endpoint={claim.endpoint}"
     if claim.direct_mesh:
         # Older programs do not know the field, so claims without it must sign as before.
         yield "directMesh=true"
     yield f"mobility.ownedAddresses={_joined(claim.owned_addresses)}"
     yield f"bgp.asn={claim.asn}"
-    yield f"bgp.routerID={claim.router_id.strip()}"
+    yield f"bgp.routerID={claim.router_id}"
     wireguard = claim.wireguard
-    yield f"wireGuard.publicKey={wireguard.public_key.strip() if wireguard else ''}"
-    yield f"wireGuard.endpoint={wireguard.endpoint.strip() if wireguard else ''}"
+    yield f"wireGuard.publicKey={wireguard.public_key if wireguard else ''}"
+    yield f"wireGuard.endpoint={wireguard.endpoint if wireguard else ''}"
     yield f"wireGuard.allowedIPs={_joined(wireguard.allowed_ips if wireguard else ())}"
     yield f"wireGuard.persistentKeepalive={wireguard.persistent_keepalive if wireguard else 0}"
     if claim.placement is not None:
         # As with directMesh: claims without it must sign as before.
-        yield f"placement.group={claim.placement.group.strip()}"
+        yield f"placement.group={claim.placement.group}"
         yield f"placement.priority={claim.placement.priority}"
 
 

@@ -140,8 +140,8 @@ class TestSign:
     @pytest.mark.parametrize(
         ("words", "said"),
         [
-            ((), "which claim is meant? it has leaf-a, leaf-b; name it with --claim"),
-            (("--claim", "leaf-c"), "it has no claim leaf-c; it has leaf-a, leaf-b"),
+            ((), "which claim? it has leaf-a, leaf-b; name it with --claim"),
+            (("--claim", "leaf-c"), "no claim leaf-c; it has leaf-a, leaf-b"),
             (
                 ("--claim", "leaf-b"),
                 "no SAMEnrollmentClient has a joinTokenFrom for SAMEnrollmentClaim/leaf-b",
@@ -264,7 +264,7 @@ class TestSubmit:
         ("words", "said"),
         [
             (("--socket", "/x", "--rr-url", "http://x"), "give one of --socket and --rr-url"),
-            (("--rr-url", "rr:1"), "--rr-url rr:1 is no http or https URL"),
+            (("--rr-url", "rr:1"), "--rr-url rr:1 is not an http or https URL"),
             (("--rr-token-file", "/x", "--rr-token-env", "X"), "give one of --rr-token-file"),
             (("--rr-client-cert-file", "/x"), "go together"),
         ],
@@ -285,7 +285,7 @@ class TestRevoke:
         words = ("enroll", "revoke", "leaf1", "--reason", "lost", "--rr-url", rr.url)
         refused = await asyncio.to_thread(routerd, *words)
         assert refused.status == 1
-        assert refused.err.startswith(f"routerd: {rr.url}: the bearer token is missing or wrong")
+        assert refused.err.startswith(f"routerd: {rr.url}: bearer token missing or wrong")
         done = await asyncio.to_thread(routerd, *words, "--rr-token-env", "BEARER")
         assert (done.status, done.out) == (0, f"leaf1: Revoked at {rr.url}\n")
         again = await TestSubmit().submit("--config", file)

@@ -137,7 +137,7 @@ def test_every_option_ends_up_in_the_file() -> None:
     words = ("--control-api-insecure-skip-verify", "--mobility-prefix", "10.81.0.0/16", "--on-loopback")
     made = leaf_config(*words, **options)
     assert made.status == 0
-    assert made.err == "warning: routerd makes no direct tunnels between leaves, whatever the file says\n"
+    assert made.err == "warning: direct tunnels: routerd does not make them, whatever the file says\n"
     found = parts(made.out)
     assert found["Interface/wan"]["ifname"] == "eth0"
     assert found["IPv4StaticAddress/owned-service-ip"] == {
@@ -220,14 +220,14 @@ def test_a_file_is_private_and_never_replaced_without_a_word(tmp_path: Path) -> 
     file.chmod(0o644)
     refused = leaf_config("-o", file, secret_file=TOKEN)
     assert (refused.status, file.read_text()) == (1, "mine")
-    assert refused.err == f"routerd: {file} is there already and stays; --force replaces it\n"
+    assert refused.err == f"routerd: {file}: exists, not changed; to replace it, use --force\n"
     assert leaf_config("-o", file, "--force", secret_file=TOKEN).status == 0
     assert file.read_text().startswith("# The router leaf1")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert list(tmp_path.iterdir()) == [file]
     lost = leaf_config("-o", tmp_path / "none" / "leaf.yaml", secret_file=TOKEN)
     assert lost.status == 1
-    assert "cannot be written: No such file or directory" in lost.err
+    assert "not written; No such file or directory" in lost.err
 
 
 @pytest.mark.parametrize("name", list(OPTIONS))
@@ -248,9 +248,9 @@ def test_what_must_be_given_is_named(name: str) -> None:
         ({"bootstrap-endpoint": ","}, "it is empty"),
         ({"retry-min": "1h"}, "spec.retryBackoff.max: is smaller than min"),
         ({"leaf-id": "leaf one"}, "letters, digits, dots and dashes"),
-        ({"join-audience": "a\x07b"}, "joinAudience has a"),
-        ({"tunnel-address": "127.0.0.1"}, "is no IPv4 address of a host"),
-        ({**WIREGUARD, "wireguard-public-key": "abc="}, "no WireGuard key"),
+        ({"join-audience": "a\x07b"}, "joinAudience holds a"),
+        ({"tunnel-address": "127.0.0.1"}, "is not an IPv4 host address"),
+        ({**WIREGUARD, "wireguard-public-key": "abc="}, "not a WireGuard key"),
         ({**WIREGUARD, "wireguard-ifname": "a-name-that-is-too-long"}, "15"),
         ({"secret-file": TOKEN, "secret-env": "X"}, "give one of --secret-file"),
         ({"secret-file": TOKEN, "join-hmac": "ab"}, "leave the secret out"),
@@ -270,7 +270,7 @@ def test_what_cannot_be_is_said_in_words(changed: dict[str, str | None], words: 
     [
         ({"endpoint-prefix": "10.1.0.0/16"}, "endpoint 203.0.113.11 is outside of 10.1.0.0/16"),
         ({"owned-address": "10.99.0.1"}, "owned address 10.99.0.1 is outside of every mobility prefix"),
-        ({"control-api-token-env": "X"}, "the bearer token goes over the wire in the clear"),
+        ({"control-api-token-env": "X"}, "the bearer token is sent in the clear"),
     ],
 )
 def test_what_may_fail_later_is_a_warning(changed: dict[str, str | None], words: str) -> None:

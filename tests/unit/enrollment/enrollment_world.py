@@ -14,7 +14,7 @@ import attrs
 from aiohttp import web
 
 from routerd.admission.desk import Desk
-from routerd.control.enrollment import Doorkeeper, enrollment_app, serve_enrollment
+from routerd.control.enrollment import AccessRules, enrollment_app, serve_enrollment
 from routerd.control.ports import AdmissionDesk
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import EnrollmentRefused
@@ -190,7 +190,7 @@ class Reflector:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def changed(self) -> None:
+    def changed(self, _: object) -> None:
         self.changes += 1
 
     def desk(self, store: Store, *, secret: Callable[[SecretSource], str] | None = None) -> Desk:
@@ -208,7 +208,7 @@ class Reflector:
     async def up(self) -> AsyncIterator[Store]:
         store = open_store(self.path, clock=self.clock)
         desk = self._open = self.desk(store)
-        door = Doorkeeper(
+        door = AccessRules(
             allow=LOOPBACK, limit=RateLimit(clock=self.clock, burst=self.limit), token=self.bearer
         )
         app = enrollment_app(desk, door, clock=self.clock, log=self.log)
@@ -224,7 +224,7 @@ class Reflector:
 
 @asynccontextmanager
 async def listening(
-    desk: AdmissionDesk, door: Doorkeeper, clock: FakeClock, log: RecordingLogger, *, slow: float = 10.0
+    desk: AdmissionDesk, door: AccessRules, clock: FakeClock, log: RecordingLogger, *, slow: float = 10.0
 ) -> AsyncIterator[str]:
     app = enrollment_app(desk, door, clock=clock, log=log, slow=slow)
     runner = await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=0, slow=slow)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network
 import aiohttp
 import attrs
 
-from routerd.control.door import Doorkeeper
+from routerd.control.access import AccessRules
 from routerd.control.enrollment import enrollment_app, serve_enrollment
 from routerd.control.listener import Gate, Listener
 from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology, Source
@@ -105,12 +105,12 @@ class Served:
 async def served(
     clock: FakeClock, *, slow: float = 10.0, gate: Gate | None = None, **changed: object
 ) -> AsyncIterator[Served]:
-    """Serve until the end of the block; `changed` are fields of the doorkeeper."""
+    """Serve until the end of the block; `changed` are fields of the access."""
     fields: dict[str, object] = {
         "allow": (IPv4Network("127.0.0.0/8"),),
         "limit": RateLimit(clock=clock, burst=100),
     }
-    door = Doorkeeper(**(fields | changed))  # type: ignore[arg-type]  # by the caller
+    door = AccessRules(**(fields | changed))  # type: ignore[arg-type]  # by the caller
     desk, log = FakeDesk(), RecordingLogger()
     listener = await serve_enrollment(
         enrollment_app(desk, door, clock=clock, log=log, slow=slow),

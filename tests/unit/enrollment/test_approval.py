@@ -111,7 +111,7 @@ class TestApproval:
             await rr.clock.advance(timedelta(hours=25).total_seconds())
             assert await phases(desk) == {"leaf-a": ["Expired"]}
             done = await desk.decide("leaf-a", "approve", "")
-            assert "signed anew" in done.message
+            assert "signs a new claim" in done.message
             await submit(desk, await signed(claim(), minutes=25 * 60))
 
     async def test_what_cannot_be_decided_says_why(self, rr: Reflector) -> None:

@@ -200,7 +200,7 @@ class TestQuarantine:
                 "leaf-d": ["Quarantined"],
             }
             words = "\n".join(desk.warnings())
-            assert "leaf-b is set aside" in words
+            assert "claim leaf-b: quarantined" in words
             assert "10.77.60.3x" in words
             assert "held by claim leaf-a" in words
             assert "damaged" in words
@@ -295,7 +295,7 @@ class TestClock:
             await clock.advance(timedelta(hours=18, minutes=30).total_seconds())
             await enroller.step()
             assert enroller.status.phase == "Ready"
-            assert "ends at 2026-06-29T12:00:00Z: nothing here can renew it" in enroller.status.warning
+            assert "ends at 2026-06-29T12:00:00Z: this leaf cannot renew it" in enroller.status.warning
             assert "claim.ends" in leaf.log.events("warning")
 
 

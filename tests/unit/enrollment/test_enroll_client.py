@@ -111,7 +111,7 @@ def _refused() -> web.Response:
         (lambda: web.Response(text="[1]"), PermanentError, "not a JSON object"),
         (lambda: web.Response(text="[" * 100_000), PermanentError, "not JSON"),
         (lambda: web.json_response({"kind": "Other"}), PermanentError, "Other"),
-        (lambda: web.json_response({**RESULT, "accepted": False}), PermanentError, "answered"),
+        (lambda: web.json_response({**RESULT, "accepted": False}), PermanentError, "unexpected answer"),
         (lambda: web.json_response({**RESULT, "expiresAt": "soon"}), PermanentError, "time"),
         (lambda: web.json_response({**RESULT, "observedAt": 7}), PermanentError, "time"),
         (lambda: web.json_response({**RESULT, "expiresAt": "2026-06-28T13:00:00"}), PermanentError, "zone"),
@@ -149,7 +149,7 @@ async def test_a_servers_wish_to_wait_is_heard(header: str, seconds: int | None)
 async def test_a_set_that_is_none_is_refused(spec: object) -> None:
     document = {"rrSet": {"kind": "SAMRRSet", "spec": spec}}
     async with serving(server(lambda _: web.json_response(document))) as url:
-        with pytest.raises(PermanentError, match="SAMRRSet/rrs cannot be understood"):
+        with pytest.raises(PermanentError, match="SAMRRSet/rrs is not valid"):
             await client().fetch(url, "rrs", claim=MADE, digest="")
 
 

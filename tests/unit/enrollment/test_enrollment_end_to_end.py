@@ -114,7 +114,7 @@ class TestLeaf:
             enroller = leaf.enroller(rr.url)
             await enroller.step()
             before = (rr.changes, leaf.changes, len(leaf.claims))
-            enroller.hurry()
+            enroller.retry_now()
             await enroller.step()
             assert (rr.changes, leaf.changes, len(leaf.claims)) == before
 
@@ -267,7 +267,7 @@ class TestLeaf:
         enroller = leaf.enroller(rr.url)
         await enroller.step()
         async with rr.up() as store:
-            enroller.hurry()
+            enroller.retry_now()
             await enroller.step()
             assert len(store.admitted()) == 1
 
@@ -523,7 +523,7 @@ class TestDurability:
             await enroller.step()
         async with rr.up() as store:
             assert [each.claim for each in store.admitted()] == [enroller.claim]
-            enroller.hurry()
+            enroller.retry_now()
             await enroller.step()
         assert enroller.status.phase == "Ready"
         assert rr.changes == 1

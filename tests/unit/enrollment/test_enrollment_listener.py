@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from tests.unit.enrollment.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, Served, served
 
-from routerd.control.door import Doorkeeper
+from routerd.control.access import AccessRules
 from routerd.control.enrollment import MAX_BODY, enrollment_app, serve_enrollment, server_tls
 from routerd.control.ports import API_VERSION, PREFIX
 from routerd.control.rate_limit import RateLimit
@@ -208,7 +208,7 @@ class TestDoor:
         assert listener.desk.asked == []
 
     def test_families_do_not_mix(self, fake_clock: FakeClock) -> None:
-        door = Doorkeeper(allow=(IPv6Network("::/1"), *LOOPBACK), limit=RateLimit(clock=fake_clock))
+        door = AccessRules(allow=(IPv6Network("::/1"), *LOOPBACK), limit=RateLimit(clock=fake_clock))
         assert door.source_allowed(IPv4Address("127.1.1.1"))
         assert not door.source_allowed(IPv4Address("10.0.0.1"))
         assert door.source_allowed(IPv6Address("::1"))
@@ -216,7 +216,7 @@ class TestDoor:
 
     def test_the_token_is_not_shown(self, fake_clock: FakeClock) -> None:
         assert "hidden" not in repr(
-            Doorkeeper(allow=(), limit=RateLimit(clock=fake_clock), token="hidden-token")
+            AccessRules(allow=(), limit=RateLimit(clock=fake_clock), token="hidden-token")
         )
 
 
@@ -243,7 +243,7 @@ class TestTLS:
         cert, key = certificate
         tls = server_tls(ControlTLSSpec(cert_file=cert, key_file=key, client_ca_file=cert))
         desk = FakeDesk()
-        door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock), client_certificates=True)
+        door = AccessRules(allow=LOOPBACK, limit=RateLimit(clock=fake_clock), client_certificates=True)
         app = enrollment_app(desk, door, clock=fake_clock, log=RecordingLogger())
         runner = await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=0, tls=tls)
         url = f"https://127.0.0.1:{runner.addresses[0][1]}{CLAIMS}"
@@ -268,7 +268,7 @@ class TestTLS:
 
 async def test_a_port_that_is_taken_is_named(start: Start, fake_clock: FakeClock) -> None:
     port = (await start()).port
-    door = Doorkeeper(allow=LOOPBACK, limit=RateLimit(clock=fake_clock))
+    door = AccessRules(allow=LOOPBACK, limit=RateLimit(clock=fake_clock))
     app = enrollment_app(FakeDesk(), door, clock=fake_clock, log=RecordingLogger())
     with pytest.raises(ControlError, match=rf"127\.0\.0\.1:{port}.*listenAddress and port"):
         await serve_enrollment(app, address=IPv4Address("127.0.0.1"), port=port)

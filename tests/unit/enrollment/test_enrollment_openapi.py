@@ -19,7 +19,7 @@ from tests.unit.enrollment import enrollment_world as world
 from tests.unit.enrollment.listener_world import FakeDesk, served
 
 from routerd.control import enrollment_api as api
-from routerd.control.door import Doorkeeper, address_of
+from routerd.control.access import AccessRules, address_of
 from routerd.control.enrollment import enrollment_app, serve_enrollment
 from routerd.control.openapi import Refusal, Route
 from routerd.control.ports import PREFIX
@@ -54,7 +54,7 @@ class TestDocument:
         assert got["Content-Type"].startswith("application/json")
 
     def test_every_route_that_is_served_is_in_it_and_no_other(self, fake_clock: FakeClock) -> None:
-        door = Doorkeeper(allow=(), limit=RateLimit(clock=fake_clock))
+        door = AccessRules(allow=(), limit=RateLimit(clock=fake_clock))
         app = enrollment_app(FakeDesk(), door, clock=fake_clock, log=RecordingLogger())
         served = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource}
         paths = described()["paths"]
@@ -106,7 +106,7 @@ async def reflector(directory: Path, log: RecordingLogger) -> AsyncIterator[str]
     store = open_store(directory / "state.db", clock=clock)
     desk = world.Reflector(directory / "state.db", clock, log=log).desk(store)
     limit = RateLimit(clock=clock, burst=10**9, total_burst=10**9)
-    door = Doorkeeper(allow=world.LOOPBACK, limit=limit, token="t")
+    door = AccessRules(allow=world.LOOPBACK, limit=limit, token="t")
     listener = await serve_enrollment(
         enrollment_app(desk, door, clock=clock, log=log), address=IPv4Address("127.0.0.1"), port=0
     )

@@ -11,8 +11,8 @@ import pytest
 from tests.unit.enrollment.enrollment_world import NOW, claim, intent, policy
 
 from routerd.admission.form import check_form, normalised
-from routerd.admission.holdings import Roster
-from routerd.admission.rules import Ledger, admit
+from routerd.admission.holdings import Holdings
+from routerd.admission.rules import History, admit
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Intent
@@ -38,23 +38,23 @@ def member(leaf: str, priority: int, *, site: str = "site", **changed: object) -
 A, B, C = member("leaf-a", 10), member("leaf-b", 20), member("leaf-c", 30)
 
 
-def join(roster: Roster, made: Claim) -> AdmittedClaim:
+def join(holdings: Holdings, made: Claim) -> AdmittedClaim:
     check_form(made)
-    admitted = admit(made, roster, Ledger(), fingerprint=repr(made), now=NOW)
-    roster.put(admitted)
+    admitted = admit(made, holdings, History(), fingerprint=repr(made), now=NOW)
+    holdings.put(admitted)
     return admitted
 
 
-def joined(*made: Claim, world: Intent = WORLD) -> Roster:
-    roster = Roster(world)
+def joined(*made: Claim, world: Intent = WORLD) -> Holdings:
+    holdings = Holdings(world)
     for each in made:
-        join(roster, each)
-    return roster
+        join(holdings, each)
+    return holdings
 
 
-def refused(roster: Roster, made: Claim) -> tuple[str, str]:
+def refused(holdings: Holdings, made: Claim) -> tuple[str, str]:
     with pytest.raises(EnrollmentRefused) as refusal:
-        join(roster, made)
+        join(holdings, made)
     return refusal.value.reason, str(refusal.value)
 
 
@@ -65,16 +65,16 @@ def test_the_leaves_of_a_group_share_their_addresses_in_any_order(order: tuple[C
 
 @pytest.mark.parametrize("order", list(permutations((A, B))))
 def test_nobody_else_gets_a_shared_address(order: tuple[Claim, ...]) -> None:
-    roster = joined(*order)
+    holdings = joined(*order)
     alone = claim("leaf-z", 9, owned_addresses=(SHARED,))
-    assert refused(roster, alone)[0] == "owned-address-taken"
+    assert refused(holdings, alone)[0] == "owned-address-taken"
     stranger = member("leaf-d", 10, site="other")
-    assert refused(roster, stranger)[0] == "owned-address-taken"
+    assert refused(holdings, stranger)[0] == "owned-address-taken"
 
 
 def test_an_address_that_somebody_has_alone_is_taken_for_a_group_too() -> None:
-    roster = joined(claim("leaf-z", 9, owned_addresses=(SHARED,)))
-    assert refused(roster, A)[0] == "owned-address-taken"
+    holdings = joined(claim("leaf-z", 9, owned_addresses=(SHARED,)))
+    assert refused(holdings, A)[0] == "owned-address-taken"
 
 
 def test_another_members_tunnel_address_is_not_shared() -> None:
@@ -116,15 +116,18 @@ def test_leaves_that_share_nothing_are_no_group(order: tuple[Claim, ...]) -> Non
 
 def test_a_member_may_have_addresses_of_its_own_too() -> None:
     own = "10.77.60.9/32"
-    roster = joined(A, member("leaf-b", 20, owned_addresses=(SHARED, own)))
-    assert refused(roster, claim("leaf-z", 9, owned_addresses=(own,)))[0] == "owned-address-taken"
+    holdings = joined(A, member("leaf-b", 20, owned_addresses=(SHARED, own)))
+    assert refused(holdings, claim("leaf-z", 9, owned_addresses=(own,)))[0] == "owned-address-taken"
 
 
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (member("leaf-a", 10, site="nowhere"), "no placement group nowhere (it has: other, site)"),
-        (member("leaf-d", 10), "allows no leafID leaf-d in placement group site"),
+        (
+            member("leaf-a", 10, site="nowhere"),
+            "placement.group nowhere is not in SAMEnrollmentPolicy/p; it has other, site",
+        ),
+        (member("leaf-d", 10), "leafID leaf-d is not allowed in placement group site"),
         (member("leaf-aa", 10), "the whole of it must match leaf-[abc]"),
     ],
 )
@@ -138,37 +141,37 @@ def test_who_does_not_belong_to_a_group_is_refused(made: Claim, words: str) -> N
 def test_what_ends_one_member_leaves_the_others(gone: str) -> None:
     """The address stays theirs, and the priority of the one that has gone is free."""
     for order in permutations((A, B, C)):
-        roster = joined(*order)
-        former = roster.named(B.name)
+        holdings = joined(*order)
+        former = holdings.named(B.name)
         assert former is not None
         if gone == "expired":
-            roster.put(attrs.evolve(former, expires_at=NOW - timedelta(1)))
+            holdings.put(attrs.evolve(former, expires_at=NOW - timedelta(1)))
         elif gone == "revoked":
-            roster.put(attrs.evolve(former, claim=attrs.evolve(former.claim, revoked=True)))
+            holdings.put(attrs.evolve(former, claim=attrs.evolve(former.claim, revoked=True)))
         else:
-            roster.drop(B.name)
-        assert refused(roster, claim("leaf-z", 9, owned_addresses=(SHARED,)))[0] == "owned-address-taken"
-        assert roster.displaced_by(A, now=NOW) == ()
+            holdings.drop(B.name)
+        assert refused(holdings, claim("leaf-z", 9, owned_addresses=(SHARED,)))[0] == "owned-address-taken"
+        assert holdings.displaced_by(A, now=NOW) == ()
         for other in (A, C):
-            found = roster.named(other.name)
+            found = holdings.named(other.name)
             assert found is not None
             assert found.active(NOW)
-        roster.drop(C.name)
-        join(roster, member("leaf-c", B.placement.priority if B.placement else 0))
+        holdings.drop(C.name)
+        join(holdings, member("leaf-c", B.placement.priority if B.placement else 0))
 
 
 def test_who_takes_the_address_of_a_group_that_has_ended_displaces_all_of_it() -> None:
-    roster = joined(A, B)
-    for each in roster.all():
-        roster.put(attrs.evolve(each, expires_at=NOW - timedelta(1)))
+    holdings = joined(A, B)
+    for each in holdings.all():
+        holdings.put(attrs.evolve(each, expires_at=NOW - timedelta(1)))
     alone = claim("leaf-z", 9, owned_addresses=(SHARED,))
-    assert {each.claim.name for each in roster.displaced_by(alone, now=NOW)} == {A.name, B.name}
-    join(roster, alone)
-    assert refused(roster, A)[0] == "owned-address-taken"
+    assert {each.claim.name for each in holdings.displaced_by(alone, now=NOW)} == {A.name, B.name}
+    join(holdings, alone)
+    assert refused(holdings, A)[0] == "owned-address-taken"
 
 
 def test_a_roster_that_is_read_again_knows_all_of_them() -> None:
-    again = Roster(WORLD, joined(A, B, C).all())
+    again = Holdings(WORLD, joined(A, B, C).all())
     assert refused(again, member("leaf-a", 20, name="second"))[0] == "leaf-id-taken"
     again.drop(A.name)
     assert refused(again, member("leaf-a", 20))[0] == "placement-priority-taken"

@@ -188,9 +188,10 @@ def claim(**more: object) -> Claim:
     return Claim(**(fields | more))  # type: ignore[arg-type]
 
 
-def test_signed_texts_stay_as_they_are_and_have_typed_views() -> None:
+def test_a_claim_holds_its_texts_as_signed_without_white_space_around_and_has_typed_views() -> None:
     made = claim(tunnel_address=" 10.0.0.1/32 ", owned_addresses=("10.1.0.1", "10.1.0.2/32"))
-    assert made.tunnel_address == " 10.0.0.1/32 "
+    assert made.tunnel_address == "10.0.0.1/32"
+    assert made.owned_addresses == ("10.1.0.1", "10.1.0.2/32")
     assert made.tunnel_host == made.endpoint_host == IPv4Address("10.0.0.1")
     assert made.owned == {IPv4Network("10.1.0.1/32"), IPv4Network("10.1.0.2/32")}
     assert claim(endpoint="192.0.2.1/32").endpoint_host == IPv4Address("192.0.2.1")

@@ -9,11 +9,11 @@ from pathlib import Path
 import attrs
 
 from routerd import config
-from routerd.admission.holdings import Roster
-from routerd.admission.link_slots import slot_spaces
+from routerd.admission.holdings import Holdings
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.model.specs.link_slots import slot_spaces
 from routerd.reconcile.derive import Inputs, derive
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -60,21 +60,21 @@ def test_it_is_the_slot_that_derivation_uses() -> None:
     assert tunnel.addresses[0].network == SLOT
 
 
-def roster(*claims: Claim) -> Roster:
+def holdings(*claims: Claim) -> Holdings:
     now = datetime(2026, 6, 29, tzinfo=UTC)
     held = (AdmittedClaim(claim=each, admitted_at=now, expires_at=None) for each in claims)
-    return Roster(intent(), held)
+    return Holdings(intent(), held)
 
 
 def test_an_admitted_leaf_holds_its_slot() -> None:
     now = datetime(2026, 6, 29, tzinfo=UTC)
-    assert roster(claim(" aws-leaf ")).slot_holder(SLOT, but="", now=now) == "aws-leaf"
-    assert roster(claim("aws-leaf")).slot_holder(SLOT, but="aws-leaf", now=now) is None
+    assert holdings(claim(" aws-leaf ")).slot_holder(SLOT, but="", now=now) == "aws-leaf"
+    assert holdings(claim("aws-leaf")).slot_holder(SLOT, but="aws-leaf", now=now) is None
 
 
 def test_a_claim_under_a_policy_of_another_router_holds_nothing() -> None:
     other = attrs.evolve(claim("aws-leaf"), policy_ref="SAMEnrollmentPolicy/elsewhere")
-    assert roster(other).slot_holder(SLOT, but="", now=datetime(2026, 6, 29, tzinfo=UTC)) is None
+    assert holdings(other).slot_holder(SLOT, but="", now=datetime(2026, 6, 29, tzinfo=UTC)) is None
 
 
 def test_edges_have_no_slots_of_their_own() -> None:

@@ -18,7 +18,7 @@ import attrs
 import pytest
 
 from routerd.admission import listener_files as credentials
-from routerd.admission.listener import STRANGERS, WATCH_SECONDS, Admission, _room
+from routerd.admission.listener import STRANGERS, WATCH_SECONDS, ListenerKeeper, _room
 from routerd.control.ports import PREFIX
 from routerd.model.intent import Intent
 from routerd.model.names import NodeName
@@ -56,13 +56,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path
 
 @attrs.define
 class Door:
-    """An `Admission` that listens on a free port of loopback, with its files in `directory`."""
+    """An `ListenerKeeper` that listens on a free port of loopback, with its files in `directory`."""
 
     directory: Path
     clock: FakeClock
     spec: ControlAPISpec
     log: RecordingLogger = attrs.field(factory=RecordingLogger)
-    admission: Admission = attrs.field(init=False)
+    admission: ListenerKeeper = attrs.field(init=False)
     running: asyncio.Task[None] = attrs.field(init=False)
 
     @property
@@ -101,19 +101,19 @@ class Door:
 
 @asynccontextmanager
 async def opened(directory: Path, clock: FakeClock, spec: ControlAPISpec) -> AsyncIterator[Door]:
-    """Run an `Admission` with that `ControlAPI` until the end of the block."""
+    """Run an `ListenerKeeper` with that `ControlAPI` until the end of the block."""
     it = Door(directory, clock, spec)
     intent = Intent(
         node=NodeName("rr"), resources=[Resource(id=ResourceId("x", "ControlAPI", "c"), spec=spec)]
     )
     with closing(open_store(directory / "state.db", clock=clock)) as store:
-        it.admission = Admission(
+        it.admission = ListenerKeeper(
             store=store,
             intent=lambda: intent,
             enrollment=FakeEnrollment(),
             clock=clock,
             log=it.log,
-            on_change=lambda: None,
+            on_change=lambda _: None,
         )
         it.running = asyncio.create_task(it.admission.run())
         try:
@@ -242,7 +242,7 @@ class TestUnusable:
         door.write(name, content)
         await door.until(lambda: door.admission.trouble != "")
         assert str(door.directory / name) in door.admission.trouble
-        assert "used until it is mended" in door.admission.trouble
+        assert "routerd uses the earlier content" in door.admission.trouble
         assert await door.shown(client=made["client"]) == der(made["one"])
         for _ in range(4):
             await door.clock.advance(WATCHED)
@@ -289,10 +289,10 @@ class TestEnd:
         door.clock.jump(timedelta(days=1, hours=1))
         await door.clock.advance(5)
         (note,) = door.admission.notes()
-        assert f"cert.pem ends {ends:%Y-%m-%dT%H:%M:%SZ}" in note
+        assert f"cert.pem expires at {ends:%Y-%m-%dT%H:%M:%SZ}" in note
         door.clock.jump(timedelta(days=14))
         await door.clock.advance(5)
-        assert "has ended" in door.admission.notes()[0]
+        assert "expired" in door.admission.notes()[0]
         assert door.log.events("warning") == ["enrollment.certificate.ends"] * 2
 
     def test_the_end_is_that_of_the_first_certificate(

@@ -78,7 +78,7 @@ class FakeEnroller:
                 if not self.stubborn:
                     raise
 
-    def hurry(self) -> None: ...
+    def retry_now(self) -> None: ...
 
 
 class Scene:

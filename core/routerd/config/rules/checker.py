@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import attrs
 
-from routerd.config.structure import camel_case
 from routerd.errors import Problem
 from routerd.model import specs
 from routerd.model.community import canonical
-from routerd.model.names import MAX_LINK_NAME
+from routerd.model.names import MAX_LINK_NAME, Ref
 from routerd.model.resource import Resource
 from routerd.model.specs.common import PeerSource, PolicySpec, SecretSource
+from routerd.model.specs.keys import camel_case
 
 S = TypeVar("S")
 
@@ -68,7 +68,8 @@ class Checker:
         """Check that `Kind/name` (or a bare name) names a resource of one of `kinds`."""
         if ref is None:
             return None
-        kind, _, name = ref.strip().rpartition("/")
+        wanted = Ref.parse(ref)
+        kind, name = wanted.kind, wanted.name
         if kind and kind not in kinds:
             self.report(resource, path, f'"{ref}" must refer to {" or ".join(kinds)}')
             return None
@@ -205,7 +206,8 @@ def secret(c: Checker, r: AnyResource, path: str, source: SecretSource | None) -
 def peers_source(c: Checker, r: AnyResource, where: str, source: PeerSource) -> None:
     """Check a source of peers; a set of route reflectors may be one that a leaf fetches."""
     ref, path = source.resource, f"{where}.resource"
-    kind, _, name = ref.rpartition("/")
+    wanted = Ref.parse(ref)
+    kind, name = wanted.kind, wanted.name
     if source.direct:
         c.report(r, f"{where}.direct", "routerd makes no direct tunnels between leaves", "remove the source")
         if kind == "SAMPeerGroup":
@@ -214,10 +216,10 @@ def peers_source(c: Checker, r: AnyResource, where: str, source: PeerSource) -> 
         c.report(r, path, f'expected Kind/name such as SAMRRSet/rrs, got "{ref}"')
         return
     if kind == "SAMRRSet":
-        fetched = {claim.spec.rr_set_ref.rpartition("/")[2] for claim in c.of(specs.SAMEnrollmentClaimSpec)}
+        fetched = {Ref.parse(claim.spec.rr_set_ref).name for claim in c.of(specs.SAMEnrollmentClaimSpec)}
         static = {found.name for found in c.of(specs.SAMRRSetSpec)}
         claims_unread = any(
-            client.spec.claim_ref.rpartition("/")[2] in c.broken
+            Ref.parse(client.spec.claim_ref).name in c.broken
             for client in c.of(specs.SAMEnrollmentClientSpec)
         )
         if name not in fetched | static | c.broken and not claims_unread:

@@ -19,6 +19,7 @@ from routerd.config.rules.checker import (
     unique,
 )
 from routerd.model import specs
+from routerd.model.names import Ref
 from routerd.model.resource import Resource
 from routerd.model.specs.mobility import MAX_PRIORITY, ClaimWireGuardSpec
 
@@ -29,7 +30,7 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     """Check a leaf's claim; the route reflector decides whether it fits the policy."""
     s = r.spec
     policies = {found.name for found in c.of(specs.SAMEnrollmentPolicySpec)} | c.broken
-    clients = {found.spec.claim_ref.rpartition("/")[2] for found in c.of(specs.SAMEnrollmentClientSpec)}
+    clients = {Ref.parse(found.spec.claim_ref).name for found in c.of(specs.SAMEnrollmentClientSpec)}
     policy_name = s.policy_ref.strip().removeprefix("SAMEnrollmentPolicy/")
     if not policy_name or "/" in policy_name:
         c.report(r, "spec.policyRef", f'"{s.policy_ref}" must refer to SAMEnrollmentPolicy')
@@ -141,7 +142,7 @@ def takeover(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:
 
 def _placed(c: Checker) -> list[Resource[specs.SAMEnrollmentClaimSpec]]:
     """Return the claims with placement that this router submits."""
-    submitted = {found.spec.claim_ref.rpartition("/")[2] for found in c.of(specs.SAMEnrollmentClientSpec)}
+    submitted = {Ref.parse(found.spec.claim_ref).name for found in c.of(specs.SAMEnrollmentClientSpec)}
     return [
         found
         for found in c.of(specs.SAMEnrollmentClaimSpec)

@@ -23,6 +23,7 @@ from routerd.config.rules.checker import (
     unused_policy,
 )
 from routerd.model import specs
+from routerd.model.names import Ref
 from routerd.model.resource import Resource
 from routerd.model.specs.mobility import (
     NodeSpec,
@@ -161,7 +162,7 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
         c.report(r, "spec.rrSetRef", "is required with rrNodeSetRef")
     if s.rr_set_ref is not None and not s.rr_set_ref.startswith("SAMRRSet/"):
         c.report(r, "spec.rrSetRef", f'"{s.rr_set_ref}" must refer to SAMRRSet')
-    elif s.rr_set_ref is not None and not re.fullmatch(_PATH_NAME, s.rr_set_ref.rpartition("/")[2]):
+    elif s.rr_set_ref is not None and not re.fullmatch(_PATH_NAME, Ref.parse(s.rr_set_ref).name):
         message = f'"{s.rr_set_ref}" has a name that no leaf could ask for'
         c.report(r, "spec.rrSetRef", message, "use letters, digits and . _ : @ + -")
     secret(c, r, "spec.joinTokenFrom", s.join_token_from)

@@ -12,7 +12,7 @@ from typing import Any
 
 from routerd.model.claim import Reflector, ReflectorWireGuard
 from routerd.model.intent import Intent
-from routerd.model.names import PublicKey
+from routerd.model.names import PublicKey, Ref
 from routerd.model.specs.mobility import (
     MemberSpec,
     NodeSpec,
@@ -40,7 +40,7 @@ def topology_document(intent: Intent, policy: SAMEnrollmentPolicySpec) -> Docume
     """Return the set that leaves of `policy` fetch: static, or projected from its node set."""
     if policy.rr_set_ref is None:
         return None
-    name = policy.rr_set_ref.rpartition("/")[2]
+    name = Ref.parse(policy.rr_set_ref).name
     nodes = intent.get(policy.rr_node_set_ref, SAMNodeSetSpec) if policy.rr_node_set_ref else None
     if nodes is not None:
         refs = [found for found in intent.of(SAMEnrollmentPolicySpec) if found.spec == policy]

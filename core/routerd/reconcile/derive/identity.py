@@ -12,6 +12,7 @@ from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.session import Session
 from routerd.model.specs import BGPDynamicPeerSpec, BGPPeerSpec, BGPRouterSpec
+from routerd.model.specs.leaves import acceptor
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
 
@@ -20,21 +21,15 @@ def held_to(session: Session, claim: Claim) -> Session | None:
     """Return the session bound to the speaker of a claim; none when the two contradict."""
     if claim.asn not in (0, session.peer_asn):
         return None
-    text = claim.router_id.strip().removesuffix("/32")
-    router_id = IPv4Address(text) if text else None
-    return attrs.evolve(session, peer_router_id=router_id, leaf=claim.leaf_id, claim=claim.ref)
+    return attrs.evolve(session, peer_router_id=claim.router_host, leaf=claim.leaf_id, claim=claim.ref)
 
 
-def acceptor(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec] | None:
+def accepting(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec] | None:
     """Return the dynamic peer whose source prefixes hold the neighbour or the claim's address."""
     candidates = [adjacency.neighbour]
     if adjacency.claim is not None:
         candidates.append(adjacency.claim.tunnel_host)
-    for found in inputs.intent.of(BGPDynamicPeerSpec):
-        prefixes = found.spec.listen.source_prefixes
-        if any(address in prefix for prefix in prefixes for address in candidates):
-            return found
-    return None
+    return acceptor(inputs.intent.of(BGPDynamicPeerSpec), candidates)
 
 
 def leaves_among(
@@ -42,10 +37,10 @@ def leaves_among(
 ) -> dict[IPv4Address, Claim]:
     """Return the static neighbours that are the speaker of an admitted leaf, with its claim.
 
-    Whoever a claim says is behind the leaf is another speaker than the leaf's.
+    A router that a claim places behind the leaf is another speaker than the leaf's.
     """
     inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
-    claims = [admitted.claim for admitted in inputs.active_claims()]
+    claims = [admitted.claim for admitted in inputs.active]
     found: dict[IPv4Address, Claim] = {}
     for neighbour in neighbours:
         claim = inner.get(neighbour) or next((each for each in claims if is_own(each, neighbour)), None)
@@ -84,9 +79,9 @@ def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition,
     for adjacency in links:
         if adjacency.claim is None:
             continue
-        accepting = acceptor(inputs, adjacency)
-        if accepting is not None:
-            judge(adjacency.neighbour, adjacency.claim, accepting.ref, accepting.spec.peer_asn)
+        dynamic = accepting(inputs, adjacency)
+        if dynamic is not None:
+            judge(adjacency.neighbour, adjacency.claim, dynamic.ref, dynamic.spec.peer_asn)
             continue
         message = f"{adjacency.peer}: no BGPDynamicPeer has {adjacency.neighbour} in its sourcePrefixes"
         note = _no_session("NoDynamicPeer", message)

@@ -10,11 +10,10 @@ import attrs
 from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
 from routerd.model.fabric import InstanceFacts
 from routerd.model.intent import Intent, Named
-from routerd.model.names import LinkName, PublicKey
+from routerd.model.names import LinkName, PublicKey, Ref
 from routerd.model.route import RouteSet
 from routerd.model.specs import (
     InterfaceSpec,
-    SAMEnrollmentClaimSpec,
     SAMEnrollmentClientSpec,
     SAMEnrollmentPolicySpec,
     WireGuardInterfaceSpec,
@@ -35,7 +34,8 @@ def builtin_overhead(tunnel: Tunnel) -> int:
 class Inputs:
     """The intent and the facts of the moment.
 
-    `own_claims` are the leaf's claims as signed, by name. `reflectors` gives, for an `SAMRRSet`
+    `active` are the admitted `claims` that hold at `now`, the oldest first. `own_claims` are the leaf's
+    claims as signed, by name. `reflectors` gives, for an `SAMRRSet`
     that is static, what it says; `topologies` what was fetched for one that is not. `learned` is
     none until the routing has spoken once. `instances` are the clouds that have answered, by the
     name of their profile; `public_keys` the keys of our own WireGuard devices by resource name.
@@ -51,9 +51,10 @@ class Inputs:
     instances: Mapping[str, InstanceFacts] = attrs.field(factory=dict)
     public_keys: Mapping[str, PublicKey] = attrs.field(factory=dict)
     overhead: Callable[[Tunnel], int] = builtin_overhead
+    active: tuple[AdmittedClaim, ...] = attrs.field(init=False, eq=False, repr=False)
 
-    def active_claims(self) -> tuple[AdmittedClaim, ...]:
-        """Return the admitted claims that are active, oldest first."""
+    @active.default
+    def _active(self) -> tuple[AdmittedClaim, ...]:
         active = (admitted for admitted in self.claims if admitted.active(self.now))
         return tuple(sorted(active, key=lambda admitted: (admitted.admitted_at, admitted.claim.name)))
 
@@ -63,14 +64,12 @@ class Inputs:
 
     def own_claim_list(self) -> tuple[Claim, ...]:
         """Return the claims by which this leaf joins: those that an enrollment client names."""
-        names = [
-            client.spec.claim_ref.rpartition("/")[2] for client in self.intent.of(SAMEnrollmentClientSpec)
-        ]
+        names = [Ref.parse(client.spec.claim_ref).name for client in self.intent.of(SAMEnrollmentClientSpec)]
         return tuple(self.own_claims[name] for name in names if name in self.own_claims)
 
     def reflectors(self, rr_set: str) -> tuple[Reflector, ...] | None:
         """Return the route reflectors of `SAMRRSet/<rr_set>`; none before the first fetch."""
-        name = rr_set.rpartition("/")[2]
+        name = Ref.parse(rr_set).name
         if name in self.topologies:
             return self.topologies[name].reflectors
         return self.static_reflectors.get(name)
@@ -105,7 +104,3 @@ class Inputs:
             return tunnel.spec.mtu
         plain = self.intent.get(interface, InterfaceSpec)
         return plain.spec.mtu or 1500 if plain is not None else 1500
-
-    def own_claim_specs(self) -> dict[str, SAMEnrollmentClaimSpec]:
-        """Return the claims of the file by name."""
-        return {found.name: found.spec for found in self.intent.of(SAMEnrollmentClaimSpec)}

@@ -12,6 +12,7 @@ from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.names import (
     LinkName,
+    Ref,
     conservative_name,
     edge_slot,
     pair_slot,
@@ -20,13 +21,13 @@ from routerd.model.names import (
 )
 from routerd.model.specs import (
     PeerSource,
-    SAMEnrollmentPolicySpec,
-    SAMNodeSetSpec,
     SAMTransportProfileSpec,
     TunnelInterfaceSpec,
 )
+from routerd.model.specs.leaves import self_node
 from routerd.model.tunnel import Tunnel, UdpEncapsulation
 from routerd.reconcile.derive.inputs import Inputs
+from routerd.reconcile.derive.peers import Peer, peers_of
 from routerd.reconcile.desired import DesiredTable
 
 TUNNEL_MODES = ("ipip", "fou", "gre", "gue")
@@ -61,14 +62,6 @@ class Adjacencies:
         return iter(self.items)
 
 
-@attrs.frozen(kw_only=True)
-class _Peer:
-    node: str
-    endpoint: IPv4Address
-    claim: Claim | None = None
-    reflector: Reflector | None = None
-
-
 def adjacencies(inputs: Inputs) -> Adjacencies:
     """Return the adjacency of this router with each peer of each transport profile."""
     items: list[Adjacency] = []
@@ -81,7 +74,7 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
         if local is None:
             notes.append(_pending("LocalEndpointPending", "the local endpoint is not known yet"))
             complete = False
-        peers, missing = _peers(inputs, profile)
+        peers, missing = peers_of(inputs, profile)
         for source in missing:
             notes.append(_pending("PeersFromPending", f"{source} has not been fetched yet"))
             complete = False
@@ -173,86 +166,19 @@ def _local_endpoint(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> 
     source = profile.spec.local_endpoint_from
     if source is None:
         return None
-    name = source.resource.rpartition("/")[2]
-    facts = inputs.instances.get(name)
+    facts = inputs.instances.get(Ref.parse(source.resource).name)
     return facts.nics[0].address if facts is not None and facts.nics else None
-
-
-def _peers(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> tuple[list[_Peer], list[str]]:
-    """Return the peers of a profile, the first source winning, and the required sources that miss."""
-    peers: dict[str, _Peer] = {}
-    missing: list[str] = []
-    own = self_node(inputs, profile)
-    for source in profile.spec.peers_from:
-        found = _from_source(inputs, profile, source)
-        if found is None:
-            if not source.optional:
-                missing.append(source.resource)
-            continue
-        for peer in found:
-            if peer.node != own and source.takes(peer.node):
-                peers.setdefault(peer.node, peer)
-    return list(peers.values()), missing
-
-
-def self_node(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> str:
-    """Return the name of this router in a profile."""
-    return (profile.spec.self_node_ref or inputs.intent.node).strip()
-
-
-def _from_source(
-    inputs: Inputs, profile: Named[SAMTransportProfileSpec], source: PeerSource
-) -> list[_Peer] | None:
-    kind, _, name = source.resource.rpartition("/")
-    if kind == "SAMEnrollmentPolicy":
-        policy = inputs.intent.get(name, SAMEnrollmentPolicySpec)
-        if policy is None:
-            return None
-        return [
-            _Peer(node=claim.leaf_id.strip(), endpoint=claim.endpoint_host, claim=claim)
-            for claim in (admitted.claim for admitted in inputs.active_claims())
-            if inputs.policy_of(claim) == policy
-        ]
-    if kind == "SAMRRSet":
-        reflectors = inputs.reflectors(name)
-        if reflectors is None:
-            return None
-        return [
-            _Peer(
-                node=reflector.node,
-                endpoint=reflector.transport_address
-                if profile.spec.encrypted
-                else reflector.endpoint or reflector.transport_address,
-                reflector=reflector,
-            )
-            for reflector in reflectors
-        ]
-    if kind == "SAMNodeSet":
-        node_set = inputs.intent.get(name, SAMNodeSetSpec)
-        return None if node_set is None else list(_nodes(profile, node_set.spec))
-    return None
-
-
-def _nodes(profile: Named[SAMTransportProfileSpec], spec: SAMNodeSetSpec) -> Iterator[_Peer]:
-    for node in spec.nodes:
-        endpoint: IPv4Address | None = None
-        if profile.spec.encrypted:
-            endpoint = node.wire_guard.transport_endpoint if node.wire_guard else None
-        elif node.sam_endpoint:
-            endpoint = IPv4Address(node.sam_endpoint.partition("/")[0].strip())
-        if endpoint is not None:
-            yield _Peer(node=node.node_ref.strip(), endpoint=endpoint)
 
 
 def _adjacency(
     inputs: Inputs,
     profile: Named[SAMTransportProfileSpec],
-    peer: _Peer,
+    peer: Peer,
     local: IPv4Address | None,
-    peers: Sequence[_Peer],
+    peers: Sequence[Peer],
 ) -> Adjacency:
     spec = profile.spec
-    own = self_node(inputs, profile)
+    own = self_node(inputs.intent, spec)
     if spec.addressing_mode == "pair-stable":
         slot = pair_slot(spec.inner_prefix, own, peer.node)
     else:
@@ -277,8 +203,8 @@ def _adjacency(
         tunnel=attrs.evolve(tunnel, mtu=mtu),
         local=address.ip,
         neighbour=neighbour,
-        claim=peer.claim,
-        reflector=peer.reflector,
+        claim=peer.member.claim,
+        reflector=peer.member.reflector,
     )
 
 

@@ -16,10 +16,10 @@ from routerd.model.specs import (
     IPv4StaticRouteSpec,
     MobilityPoolSpec,
     PolicySpec,
-    SAMEnrollmentPolicySpec,
     SAMTransportProfileSpec,
 )
-from routerd.reconcile.derive.identity import acceptor, held_to, is_own, leaves_among
+from routerd.model.specs.leaves import pools
+from routerd.reconcile.derive.identity import accepting, held_to, is_own, leaves_among
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
 from routerd.reconcile.desired import DesiredTable
@@ -104,13 +104,13 @@ def _add_leaf(
 ) -> None:
     """Add the passive session of an admitted leaf, which may announce only its claim's /32s."""
     claim = adjacency.claim
-    accepting = acceptor(inputs, adjacency)
-    if claim is None or accepting is None:
+    dynamic = accepting(inputs, adjacency)
+    if claim is None or dynamic is None:
         return
-    spec = accepting.spec
+    spec = dynamic.spec
     session = Session(
         peer_asn=spec.peer_asn,
-        owner=accepting.ref,
+        owner=dynamic.ref,
         source=adjacency.local,
         passive=True,
         route_reflector_client=spec.route_reflector_client,
@@ -133,7 +133,7 @@ def _claimed(
     A leaf must not announce an address of another leaf, whatever the file says of the session.
     """
     inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
-    claims = [admitted.claim for admitted in inputs.active_claims()]
+    claims = [admitted.claim for admitted in inputs.active]
     result: dict[IPv4Address, ImportPolicy] = {}
     for found in inputs.intent.of(BGPPeerSpec):
         bounds = found.spec.import_policy or router.spec.import_policy
@@ -146,21 +146,19 @@ def _claimed(
 
 def _holds(claim: Claim, address: IPv4Address) -> bool:
     """Say whether packets to an address go to the leaf of a claim, or to a host behind it."""
-    return is_own(claim, address) or (
-        claim.wireguard is not None and any(address in prefix for prefix in claim.wireguard.allowed)
-    )
+    return is_own(claim, address) or any(address in prefix for prefix in claim.routed)
 
 
 def _hosts(inputs: Inputs, claim: Claim, within: PolicySpec | None) -> ImportPolicy:
     """Return the filter that admits the /32s of a claim that the policies allow."""
     policy = inputs.policy_of(claim)
-    pools = authorised(inputs, policy.spec) if policy is not None else ()
+    allowed = pools(inputs.intent, policy.spec) if policy is not None else ()
     bounds = within.allowed_prefixes if within is not None else ()
     return ImportPolicy(
         hosts=frozenset(
             prefix
             for prefix in claim.owned
-            if _inside(prefix, pools) and (not bounds or _inside(prefix, bounds))
+            if _inside(prefix, allowed) and (not bounds or _inside(prefix, bounds))
         ),
         forbidden=_forbidden(inputs, links_own=False),
         local_preference=REFLECTOR_PREFERENCE,
@@ -223,14 +221,8 @@ def _pool_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
     return frozenset(pool.spec.prefix for pool in inputs.intent.of(MobilityPoolSpec))
 
 
-def authorised(inputs: Inputs, policy: SAMEnrollmentPolicySpec) -> tuple[IPv4Network, ...]:
-    """Return the prefixes in which a policy lets leaves own addresses."""
-    pools = (inputs.intent.get(ref, MobilityPoolSpec) for ref in policy.mobility_pool_refs)
-    return tuple(pool.spec.prefix for pool in pools if pool is not None) + policy.mobility_prefixes
-
-
-def _inside(prefix: IPv4Network, pools: tuple[IPv4Network, ...] | frozenset[IPv4Network]) -> bool:
-    return any(prefix.subnet_of(pool) for pool in pools)
+def _inside(prefix: IPv4Network, bounds: tuple[IPv4Network, ...] | frozenset[IPv4Network]) -> bool:
+    return any(prefix.subnet_of(bound) for bound in bounds)
 
 
 def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPv4Network]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-import attrs
-
 from routerd.model.claim import Claim, Reflector
 from routerd.model.condition import Condition
-from routerd.model.intent import Named
-from routerd.model.names import LinkName
+from routerd.model.names import LinkName, PublicKey
 from routerd.model.route import ROUTE_METRIC, Address, AddressKey, NextHop, Route, RouteKey
 from routerd.model.specs import (
     IPv4RouteSpec,
@@ -19,11 +16,9 @@ from routerd.model.specs import (
     NodeSpec,
     PeerSource,
     SAMEnrollmentPolicySpec,
-    SAMNodeSetSpec,
-    WireGuardInterfaceSpec,
     WireGuardPeerSpec,
 )
-from routerd.model.specs.devices import wireguard_device
+from routerd.model.specs.leaves import members
 from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, without_peers
@@ -60,7 +55,7 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
         missing = [
             source.resource
             for source in found.spec.peers_from
-            if not source.optional and _source_peers(inputs, found, source) is None
+            if not source.optional and members(source, inputs) is None
         ]
         notes = list(without_peers(found.spec.peers_from))
         if found.name not in inputs.public_keys:
@@ -100,19 +95,28 @@ def _addresses_on(inputs: Inputs, link: LinkName) -> tuple[IPv4Interface, ...]:
 
 
 def _peers(inputs: Inputs) -> tuple[dict[PeerKey, WireGuardPeer], bool]:
+    """Return the peers of every device, and whether every required source of them is known."""
     peers: dict[PeerKey, WireGuardPeer] = {}
     complete = True
-    for link, found in inputs.wireguard_devices().items():
-        for source in found.spec.peers_from:
-            derived = _source_peers(inputs, found, source)
-            if derived is None:
+    for link, device in inputs.wireguard_devices().items():
+        own = (device.spec.self_node_ref or inputs.intent.node).strip()
+        for source in device.spec.peers_from:
+            found = members(source, inputs)
+            if found is None:
                 complete = complete and source.optional
                 continue
-            for key, peer in derived:
-                # A set of routers may contain this one, and a device refuses its own key as a peer.
-                if key.public_key == inputs.public_keys.get(found.name):
-                    continue
-                peers.setdefault(attrs.evolve(key, link=link), peer)
+            keepalive = _keepalive(inputs, link, source)
+            for member in found:
+                peer = None
+                if member.claim is not None:
+                    peer = _claim_peer(member.claim, keepalive)
+                elif member.reflector is not None:
+                    peer = _reflector_peer(member.reflector)
+                elif member.listed is not None and member.node != own:
+                    peer = _node_peer(member.listed)
+                # A set of routers may list this one too, and no device takes its own key for a peer.
+                if peer is not None and peer[0] != inputs.public_keys.get(device.name):
+                    peers.setdefault(PeerKey(link=link, public_key=peer[0]), peer[1])
         for static in inputs.intent.of(WireGuardPeerSpec):
             if inputs.device(static.spec.interface) == link:
                 peers[PeerKey(link=link, public_key=static.spec.public_key)] = _static_peer(static.spec)
@@ -134,79 +138,44 @@ def parse_endpoint(text: str) -> Endpoint:
     return Endpoint(address=IPv4Address(host), port=int(port))
 
 
-def _source_peers(
-    inputs: Inputs, device: Named[WireGuardInterfaceSpec], source: PeerSource
-) -> list[tuple[PeerKey, WireGuardPeer]] | None:
-    """Return the peers of a source; none before it has answered."""
-    kind, _, name = source.resource.rpartition("/")
-    link = wireguard_device(device.name, device.spec)
-    if kind == "SAMEnrollmentPolicy":
-        policy = inputs.intent.get(name, SAMEnrollmentPolicySpec)
-        if policy is None:
-            return None
-        wireguard = policy.spec.wire_guard
-        if wireguard is None or inputs.device(wireguard.interface) != link:
-            return []
-        return [
-            peer
-            for admitted in inputs.active_claims()
-            if inputs.policy_of(admitted.claim) == policy and source.takes(admitted.claim.leaf_id)
-            for peer in _claim_peer(link, admitted.claim, wireguard.persistent_keepalive)
-        ]
-    if kind == "SAMRRSet":
-        reflectors = inputs.reflectors(name)
-        if reflectors is None:
-            return None
-        members = (reflector for reflector in reflectors if source.takes(reflector.node))
-        return [peer for reflector in members for peer in _reflector_peer(link, reflector)]
-    if kind == "SAMNodeSet":
-        node_set = inputs.intent.get(name, SAMNodeSetSpec)
-        own = (device.spec.self_node_ref or inputs.intent.node).strip()
-        if node_set is None:
-            return None
-        nodes = (node for node in node_set.spec.nodes if node.node_ref.strip() != own)
-        return [peer for node in nodes if source.takes(node.node_ref) for peer in _node_peer(link, node)]
-    return None
+def _keepalive(inputs: Inputs, link: LinkName, source: PeerSource) -> int | None:
+    """Return the keepalive of a policy's leaves in seconds; none when their device is another one."""
+    policy = inputs.intent.get(source.resource, SAMEnrollmentPolicySpec)
+    leaves = policy.spec.wire_guard if policy is not None else None
+    return leaves.persistent_keepalive if leaves and inputs.device(leaves.interface) == link else None
 
 
-def _claim_peer(link: LinkName, claim: Claim, keepalive: int) -> Iterator[tuple[PeerKey, WireGuardPeer]]:
-    if claim.wireguard is None or not claim.wireguard.public_key:
-        return
-    yield (
-        PeerKey(link=link, public_key=claim.wireguard.public_key),
-        WireGuardPeer(
-            allowed_ips=frozenset({IPv4Network(claim.tunnel_host), *claim.wireguard.allowed}),
-            endpoint=claim.wireguard.udp_endpoint,
-            keepalive=claim.wireguard.persistent_keepalive or keepalive,
-        ),
+def _claim_peer(claim: Claim, keepalive: int | None) -> tuple[PublicKey, WireGuardPeer] | None:
+    wireguard = claim.wireguard
+    if keepalive is None or wireguard is None or not wireguard.public_key:
+        return None
+    return wireguard.public_key, WireGuardPeer(
+        allowed_ips=claim.routed,
+        endpoint=wireguard.udp_endpoint,
+        keepalive=wireguard.persistent_keepalive or keepalive,
     )
 
 
-def _reflector_peer(link: LinkName, reflector: Reflector) -> Iterator[tuple[PeerKey, WireGuardPeer]]:
-    if reflector.wireguard is None:
-        return
-    yield (
-        PeerKey(link=link, public_key=reflector.wireguard.public_key),
-        WireGuardPeer(
-            allowed_ips=frozenset(reflector.wireguard.allowed_ips),
-            endpoint=reflector.wireguard.endpoint,
-            keepalive=reflector.wireguard.persistent_keepalive,
-        ),
+def _reflector_peer(reflector: Reflector) -> tuple[PublicKey, WireGuardPeer] | None:
+    wireguard = reflector.wireguard
+    if wireguard is None:
+        return None
+    return wireguard.public_key, WireGuardPeer(
+        allowed_ips=frozenset(wireguard.allowed_ips),
+        endpoint=wireguard.endpoint,
+        keepalive=wireguard.persistent_keepalive,
     )
 
 
-def _node_peer(link: LinkName, node: NodeSpec) -> Iterator[tuple[PeerKey, WireGuardPeer]]:
+def _node_peer(node: NodeSpec) -> tuple[PublicKey, WireGuardPeer] | None:
     wireguard = node.wire_guard
     if wireguard is None:
-        return
+        return None
     inner = wireguard.transport_endpoint
-    yield (
-        PeerKey(link=link, public_key=wireguard.public_key),
-        WireGuardPeer(
-            allowed_ips=frozenset(wireguard.allowed_ips) | ({IPv4Network(inner)} if inner else set()),
-            endpoint=parse_endpoint(wireguard.endpoint) if wireguard.endpoint else None,
-            keepalive=wireguard.persistent_keepalive,
-        ),
+    return wireguard.public_key, WireGuardPeer(
+        allowed_ips=frozenset(wireguard.allowed_ips) | ({IPv4Network(inner)} if inner else set()),
+        endpoint=parse_endpoint(wireguard.endpoint) if wireguard.endpoint else None,
+        keepalive=wireguard.persistent_keepalive,
     )
 
 

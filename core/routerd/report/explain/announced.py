@@ -19,7 +19,7 @@ from routerd.model.specs import (
     SAMEnrollmentPolicySpec,
     SAMTransportProfileSpec,
 )
-from routerd.reconcile.derive.routing import authorised
+from routerd.model.specs.leaves import pools
 from routerd.report.explain.facts import Facts, OwnerFacts
 
 _ORDER: tuple[ClaimPhase, ...] = ("Approved", "Pending", "Revoked", "Expired", "Rejected", "Quarantined")
@@ -110,7 +110,7 @@ def _policies(facts: Facts) -> list[str]:
     return [
         policy.ref
         for policy in facts.inputs.intent.of(SAMEnrollmentPolicySpec)
-        if any(facts.target.subnet_of(each) for each in authorised(facts.inputs, policy.spec))
+        if any(facts.target.subnet_of(each) for each in pools(facts.inputs.intent, policy.spec))
     ]
 
 

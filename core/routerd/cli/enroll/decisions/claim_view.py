@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from routerd.cli.share import times
+from routerd.model.names import Ref
 from routerd.model.report.claims import ClaimReport
 
 
 def policy_of(claim: ClaimReport) -> str:
     """Return the name of the policy."""
-    return claim.status.policy.rpartition("/")[2]
+    return Ref.parse(claim.status.policy).name
 
 
 def why_of(claim: ClaimReport) -> str:

@@ -9,13 +9,13 @@ import click
 from routerd.cli.share.ask import ask
 from routerd.cli.share.settings import Settings
 from routerd.control.ports import Decision
-from routerd.model.claim import bare_name
+from routerd.model.names import Ref
 from routerd.model.report.claims import ClaimDecision
 
 
 def decide(settings: Settings, verb: Decision, name: str, reason: str) -> None:
     """Have the daemon decide, and say what became of the claim."""
-    wanted = bare_name(name)
+    wanted = Ref.parse(name).name
     path = f"/v1/claims/{quote(wanted, safe='')}/{verb}"
     answer = ask(settings, path, ClaimDecision, "POST", body={"reason": reason})
     words = answer.message if answer.message != reason else ""

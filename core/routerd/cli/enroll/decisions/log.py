@@ -17,7 +17,7 @@ from routerd.control.ports import AUDIT_LIMIT, AUDIT_MOST
 from routerd.control.wire import to_document
 from routerd.errors import ControlError
 from routerd.model.audit import AuditEntry
-from routerd.model.claim import bare_name
+from routerd.model.names import Ref
 from routerd.model.report.claims import DecisionList
 
 FOLLOW_SECONDS = 1.0
@@ -103,7 +103,7 @@ def _follow(settings: Settings, entries: Sequence[AuditEntry], name: str | None,
 
 
 def _ask(settings: Settings, limit: int, name: str | None) -> Sequence[AuditEntry]:
-    query = {"limit": str(limit), **({"claim": bare_name(name)} if name else {})}
+    query = {"limit": str(limit), **({"claim": Ref.parse(name).name} if name else {})}
     return ask(settings, f"/v1/enrollment-log?{urlencode(query)}", DecisionList).items
 
 

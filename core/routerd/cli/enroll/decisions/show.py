@@ -14,7 +14,7 @@ from routerd.cli.share.ask import ask
 from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.cli.share.show import cell, console
-from routerd.model.claim import bare_name
+from routerd.model.names import Ref
 from routerd.model.report.claims import ClaimReport, DecisionList
 from routerd.process.clock import SystemClock
 
@@ -27,7 +27,7 @@ LATEST = 10
 @with_settings
 def command(settings: Settings, *, name: str, output: Output) -> None:
     """Show one claim: what it asks for, what became of it, and what was decided lately."""
-    wanted = quote(bare_name(name), safe="")
+    wanted = quote(Ref.parse(name).name, safe="")
     claim = ask(settings, f"/v1/claims/{wanted}", ClaimReport)
     if output.wrote(claim):
         return

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import binascii
 import os
-import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -22,18 +21,42 @@ from routerd.cli.enroll.leaf.secret import Secret, with_secret
 from routerd.cli.enroll.leaf.values import DURATION, HOST, INTERFACE, NETWORK, Many, joined
 from routerd.cli.share import times
 from routerd.cli.share.settings import Settings, with_settings
-from routerd.config.leaf_file import LeafFile, LeafSignature, LeafWireGuard, render
+from routerd.config.leaf_file import Part, render
 from routerd.errors import ConfigError, ControlError, EnrollmentRefused
 from routerd.leaf import signing as claims
 from routerd.leaf.wireguard_key import public_key
-from routerd.model.specs import SAMEnrollmentClaimSpec, SecretSource
+from routerd.model.specs import (
+    BGPRouterSpec,
+    InterfaceSpec,
+    IPv4StaticAddressSpec,
+    PeerSource,
+    SAMEnrollmentClaimSpec,
+    SAMEnrollmentClientSpec,
+    SAMTransportProfileSpec,
+    SecretSource,
+    WireGuardInterfaceSpec,
+)
 from routerd.model.specs.claim_codec import claim_from_spec
-from routerd.model.specs.mobility import MAX_PRIORITY, ClientTLSSpec, PlacementSpec, RetryBackoffSpec
+from routerd.model.specs.common import PolicySpec, TimersSpec
+from routerd.model.specs.mobility import (
+    MAX_PRIORITY,
+    ClaimBGPSpec,
+    ClaimMobilitySpec,
+    ClaimWireGuardSpec,
+    ClientTLSSpec,
+    PlacementSpec,
+    ProfileBGPSpec,
+    RetryBackoffSpec,
+)
 from routerd.plugins.check import prepare_text
 from routerd.process.clock import SystemClock
 
 WIREGUARD_PLUGIN = "transport_wireguard"
 PLUGINS = ("transport_ipip", "bgp_ryu", "enrollment_token")
+DEFAULT_PREFERENCE = 100
+KEEPALIVE = 25
+"""Seconds: NAT boxes forget a UDP flow after thirty, and a leaf may be behind one."""
+
 KEY_FILE = "/var/lib/routerd/secrets/{}.key"
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -94,13 +117,23 @@ class Answers:
 
 _REQUIRED = (
     click.option("--leaf-id", required=True, metavar="NAME", help="The leaf's name in the fabric."),
-    click.option("--underlay-ifname", required=True, metavar="DEVICE", help="The device that leads out."),
-    click.option("--underlay-address", required=True, type=INTERFACE, help="Its address with its length."),
+    click.option(
+        "--underlay-ifname",
+        required=True,
+        metavar="DEVICE",
+        help="The device with the way to the reflectors.",
+    ),
+    click.option(
+        "--underlay-address",
+        required=True,
+        type=INTERFACE,
+        help="The address of the device, with prefix length.",
+    ),
     click.option(
         "--local-endpoint",
         required=True,
         type=HOST,
-        help="The address of this leaf that reflectors send tunnels to; with WireGuard the one they dial.",
+        help="Address of this leaf for the tunnels of reflectors; with WireGuard the one they dial.",
     ),
     click.option(
         "--endpoint-prefix",
@@ -108,9 +141,11 @@ _REQUIRED = (
         multiple=True,
         type=Many(NETWORK),
         callback=joined,
-        help="endpointPrefixes of the policy, to warn of an endpoint outside of them.",
+        help="endpointPrefixes of the policy; the command warns of an endpoint outside of them.",
     ),
-    click.option("--inner-prefix", required=True, type=NETWORK, help="innerPrefix, as on every router."),
+    click.option(
+        "--inner-prefix", required=True, type=NETWORK, help="innerPrefix, the same on every router."
+    ),
     click.option("--tunnel-address", required=True, type=HOST, help="The leaf's own address in the fabric."),
     click.option(
         "--mobility-prefix",
@@ -118,7 +153,7 @@ _REQUIRED = (
         multiple=True,
         type=Many(NETWORK),
         callback=joined,
-        help="Where the addresses of the fabric lie.",
+        help="Prefixes of the fabric's addresses.",
     ),
     click.option("--rr-set", required=True, metavar="NAME", help="rrSetRef of the policy."),
     click.option("--policy", required=True, metavar="NAME", help="The policy at the route reflector."),
@@ -153,11 +188,15 @@ _CLAIM = (
     click.option(
         "--placement-priority",
         type=click.IntRange(1, MAX_PRIORITY),
-        help="Which of them this one is; the lowest number is active.",
+        help="Priority of this leaf; the leaf with the lowest one is active.",
     ),
-    click.option("--direct-peer-group", metavar="NAME", help="Kept for files; direct tunnels are not made."),
+    click.option(
+        "--direct-peer-group",
+        metavar="NAME",
+        help="For existing files; routerd does not make direct tunnels.",
+    ),
     click.option("--join-nonce", metavar="TEXT", help="For a claim signed once.  [default: LEAF-0001]"),
-    click.option("--join-timestamp", metavar="TIME", help="When it was signed.  [default: now]"),
+    click.option("--join-timestamp", metavar="TIME", help="Time of the signature.  [default: now]"),
     click.option("--join-hmac", metavar="HEX", help="A signature that was made elsewhere."),
 )
 _TUNNEL = (
@@ -169,11 +208,13 @@ _TUNNEL = (
         type=click.Choice(["none", "wireguard"]),
         default="none",
         show_default=True,
-        help="What the tunnels run inside of.",
+        help="The encryption around the tunnels.",
     ),
     click.option("--encap-sport", type=_PORT, default=5555, show_default=True, help="fou: source port."),
     click.option("--encap-dport", type=_PORT, default=5555, show_default=True, help="fou: port."),
-    click.option("--underlay-name", default="private-wan", show_default=True, help="Its name in the file."),
+    click.option(
+        "--underlay-name", default="private-wan", show_default=True, help="Name of the device in the file."
+    ),
     click.option("--wireguard-ifname", default="wg-sam", show_default=True, help="WireGuard's device."),
     click.option(
         "--wireguard-address", type=HOST, help="Our address inside WireGuard.  [default: --local-endpoint]"
@@ -188,10 +229,8 @@ _TUNNEL = (
     click.option(
         "--wireguard-private-key-file", type=_FILE, help=f"[default: {KEY_FILE.format('WIREGUARD-IFNAME')}]"
     ),
-    click.option(
-        "--wireguard-public-key", metavar="KEY", help="Its public half, where the file is not here."
-    ),
-    click.option("--wireguard-make-key", is_flag=True, help="Make the key file if it is not there yet."),
+    click.option("--wireguard-public-key", metavar="KEY", help="The public key, when the file is elsewhere."),
+    click.option("--wireguard-make-key", is_flag=True, help="Make the key file if it does not exist."),
 )
 _ROUTING = (
     click.option("--bgp-asn", type=click.IntRange(1, 2**32 - 1), default=64577, show_default=True),
@@ -202,7 +241,7 @@ _ROUTING = (
         type=click.IntRange(0),
         default=200,
         show_default=True,
-        help="Kept for scripts; direct tunnels are not made.",
+        help="For existing scripts; routerd does not make direct tunnels.",
     ),
 )
 _CLIENT = (
@@ -211,21 +250,21 @@ _CLIENT = (
         type=DURATION,
         default="10m",
         show_default=True,
-        help="How long before its end the claim is renewed.",
+        help="Time before its end at which the claim is renewed.",
     ),
     click.option("--retry-min", type=DURATION, default="10s", show_default=True, help="Shortest pause."),
     click.option("--retry-max", type=DURATION, default="15m", show_default=True, help="Longest pause."),
     click.option("--control-api-token-file", type=_FILE, help="Bearer token of the listeners."),
-    click.option("--control-api-token-env", metavar="NAME", help="The variable that holds it."),
+    click.option("--control-api-token-env", metavar="NAME", help="The environment variable that holds it."),
     click.option("--control-api-ca-file", type=_FILE, help="Authority of the listeners' certificates."),
     click.option("--control-api-client-cert-file", type=_FILE, help="Our certificate."),
     click.option("--control-api-client-key-file", type=_FILE, help="Its key."),
     click.option("--control-api-server-name", metavar="NAME", help="The name in their certificates."),
-    click.option("--control-api-insecure-skip-verify", is_flag=True, help="Check no certificate."),
+    click.option("--control-api-insecure-skip-verify", is_flag=True, help="Do not check certificates."),
 )
 _OUTPUT = (
     click.option("-o", "--output", type=_FILE, help="Write this file (mode 0600) instead of printing."),
-    click.option("--force", is_flag=True, help="With -o: replace a file that is there."),
+    click.option("--force", is_flag=True, help="With -o: replace an existing file."),
 )
 
 
@@ -252,13 +291,15 @@ def command(
     Options that may be repeated also take a list with commas.
     """
     answers = Answers(**options)  # type: ignore[arg-type]  # click has converted each to its type
-    leaf = _leaf(settings, answers, secret)
-    text = render(leaf)
-    if leaf.signature is not None and not leaf.signature.hmac and secret is not None:
-        leaf = _signed(settings, leaf, text, secret)
-        text = render(leaf)
+    _check_answers(answers, secret)
+    claim = _claim(settings, answers, secret)
+    text = _render(settings, answers, claim, secret)
+    if claim.join_nonce and not claim.join_hmac and secret is not None:
+        _check(text)
+        claim = _signed(settings, claim, text, secret)
+        text = _render(settings, answers, claim, secret)
     _check(text)
-    for warning in _warnings(answers, leaf):
+    for warning in _warnings(answers, claim):
         click.echo(f"warning: {warning}", err=True)
     if output is None:
         click.echo(text, nl=False)
@@ -270,11 +311,11 @@ def command(
 # --- from answers to the file -------------------------------------------------------------------------
 
 
-def _leaf(settings: Settings, answers: Answers, secret: Secret | None) -> LeafFile:
+def _check_answers(answers: Answers, secret: Secret | None) -> None:
     if answers.join_hmac is not None and secret is not None:
         raise click.UsageError("--join-hmac is a signature already; leave the secret out")
-    joins_itself = secret is not None and secret.source is not None
-    if joins_itself and (answers.join_nonce is not None or answers.join_timestamp is not None):
+    once = answers.join_nonce is not None or answers.join_timestamp is not None
+    if secret is not None and secret.source is not None and once:
         raise click.UsageError(
             "--join-nonce and --join-timestamp are for a claim that is signed once; with --secret-file or "
             "--secret-env the leaf signs its claim itself"
@@ -285,55 +326,180 @@ def _leaf(settings: Settings, answers: Answers, secret: Secret | None) -> LeafFi
         raise click.UsageError(
             "--placement-group needs --owned-address: the addresses that the site's leaves share"
         )
-    encrypted = answers.encryption == "wireguard"
+
+
+def _render(
+    settings: Settings, answers: Answers, claim: SAMEnrollmentClaimSpec, secret: Secret | None
+) -> str:
+    """Return the file of the leaf that submits `claim`."""
+    leaf, encrypted = answers.leaf_id, answers.encryption == "wireguard"
     plugins = (PLUGINS[0], WIREGUARD_PLUGIN, *PLUGINS[1:]) if encrypted else PLUGINS
-    return LeafFile(
-        leaf_id=answers.leaf_id,
-        plugins=settings.plugins if settings.plugins is not None else plugins,
-        underlay_name=answers.underlay_name,
-        underlay_ifname=answers.underlay_ifname,
-        underlay_address=answers.underlay_address,
-        local_endpoint=answers.local_endpoint,
-        inner_prefix=answers.inner_prefix,
-        tunnel_address=answers.tunnel_address,
-        mobility_prefixes=answers.mobility_prefix,
-        owned_addresses=answers.owned_address,
-        on_loopback=answers.on_loopback,
-        placement=PlacementSpec(group=answers.placement_group, priority=answers.placement_priority)
-        if answers.placement_group is not None and answers.placement_priority is not None
-        else None,
-        rr_set=_bare(answers.rr_set, "SAMRRSet"),
-        policy=_bare(answers.policy, "SAMEnrollmentPolicy"),
-        join_audience=answers.join_audience,
-        endpoints=answers.bootstrap_endpoint,
+    about = f"The router {leaf}, a leaf of the fabric of {claim.rr_set_ref} under {claim.policy_ref}."
+    parts = [
+        Part(
+            comment="The device with the way to the route reflectors.",
+            specs={
+                answers.underlay_name: InterfaceSpec(ifname=answers.underlay_ifname),
+                f"{answers.underlay_name}-ipv4": _address(answers.underlay_name, answers.underlay_address),
+            },
+        ),
+        *(_wireguard(answers) if encrypted else ()),
+        *(_loopback(answers) if answers.on_loopback else ()),
+        Part(
+            comment="Tunnels and routing. innerPrefix is the same on every router of the fabric; each "
+            "tunnel takes a /31 of it. importPolicy limits what this leaf learns.",
+            specs={leaf: _profile(answers, encrypted=encrypted), "mobility-bgp": _speaker(answers)},
+        ),
+        Part(comment=_about_claim(claim, secret), specs={leaf: claim}),
+        Part(comment="The route reflectors that the leaf asks.", specs={leaf: _client(answers, secret)}),
+    ]
+    return render(about, leaf, settings.plugins if settings.plugins is not None else plugins, parts)
+
+
+def _address(interface: str, address: IPv4Interface | IPv4Address) -> IPv4StaticAddressSpec:
+    return IPv4StaticAddressSpec(interface=interface, address=IPv4Interface(address))
+
+
+def _wireguard(answers: Answers) -> Iterator[Part]:
+    yield Part(
+        comment="WireGuard towards the route reflectors. A missing key file is made at the first start; the "
+        "claim below carries its public half.",
+        specs={
+            answers.wireguard_ifname: WireGuardInterfaceSpec(
+                private_key_file=_key_file(answers),
+                listen_port=answers.wireguard_listen_port,
+                peers_from=(PeerSource(resource=_ref(answers.rr_set, "SAMRRSet")),),
+            ),
+            f"{answers.wireguard_ifname}-ipv4": _address(answers.wireguard_ifname, _inner(answers)),
+        },
+    )
+
+
+def _loopback(answers: Answers) -> Iterator[Part]:
+    yield Part(
+        comment="Addresses of the fabric that this host itself answers to.",
+        specs={
+            "lo-mobility": InterfaceSpec(ifname="lo"),
+            **{
+                "owned-service-ip" + (f"-{number}" if number > 1 else ""): _address("lo-mobility", owned)
+                for number, owned in enumerate(answers.owned_address, 1)
+            },
+        },
+    )
+
+
+def _profile(answers: Answers, *, encrypted: bool) -> SAMTransportProfileSpec:
+    encapsulated = answers.mode == "fou"
+    sources = [PeerSource(resource=_ref(answers.rr_set, "SAMRRSet"))]
+    if answers.direct_peer_group:
+        group = _ref(answers.direct_peer_group, "SAMPeerGroup")
+        sources.append(PeerSource(resource=group, optional=True))
+    preference = answers.rr_local_preference
+    return SAMTransportProfileSpec(
         mode=answers.mode,
-        encap_sport=answers.encap_sport,
-        encap_dport=answers.encap_dport,
+        inner_prefix=answers.inner_prefix,
+        encryption="wireguard" if encrypted else "none",
+        addressing_mode="pair-stable",
+        underlay_interface=answers.wireguard_ifname if encrypted else answers.underlay_name,
+        local_endpoint=_inner(answers),
+        encap_sport=answers.encap_sport if encapsulated else None,
+        encap_dport=answers.encap_dport if encapsulated else None,
+        peers_from=tuple(sources),
+        bgp=ProfileBGPSpec(
+            router_ref="BGPRouter/mobility-bgp",
+            peer_asn=answers.bgp_asn,
+            timers_preset="fast",
+            import_policy=PolicySpec(
+                allowed_prefixes=answers.mobility_prefix,
+                allowed_prefix_length_min=32,
+                allowed_prefix_length_max=32,
+                local_preference=preference if preference != DEFAULT_PREFERENCE else None,
+            ),
+        ),
+    )
+
+
+def _speaker(answers: Answers) -> BGPRouterSpec:
+    return BGPRouterSpec(
         asn=answers.bgp_asn,
         router_id=answers.bgp_router_id or answers.tunnel_address,
-        rr_local_preference=answers.rr_local_preference,
-        peer_group=_bare(answers.direct_peer_group, "SAMPeerGroup") if answers.direct_peer_group else None,
-        wireguard=_wireguard(settings, answers) if encrypted else None,
-        join_token=_absolute(secret.source) if secret is not None and secret.source is not None else None,
-        signature=None if joins_itself else _signature(answers),
-        refresh_before=answers.state_ttl_refresh_before,
-        retry=RetryBackoffSpec(min=answers.retry_min, max=answers.retry_max),
-        control_token=_control_token(answers),
-        control_tls=_control_tls(answers),
+        convergence_profile="fast",
+        timers=TimersSpec(profile="fast"),
     )
 
 
-def _wireguard(settings: Settings, answers: Answers) -> LeafWireGuard:
-    file = answers.wireguard_private_key_file or Path(KEY_FILE.format(answers.wireguard_ifname))
-    address = answers.wireguard_address or answers.local_endpoint
-    return LeafWireGuard(
-        ifname=answers.wireguard_ifname,
-        address=address,
-        listen_port=answers.wireguard_listen_port,
-        private_key_file=file.absolute(),
-        public_key=_public_key(settings, answers, file.absolute()),
-        endpoint=_endpoint(answers, address),
+def _claim(settings: Settings, answers: Answers, secret: Secret | None) -> SAMEnrollmentClaimSpec:
+    """Return the claim; one that its leaf does not sign gets the nonce and the time of its signature."""
+    once = secret is None or secret.source is None
+    group, priority = answers.placement_group, answers.placement_priority
+    wireguard = None
+    if answers.encryption == "wireguard":
+        wireguard = ClaimWireGuardSpec(
+            public_key=_public_key(settings, answers, _key_file(answers)),
+            endpoint=_endpoint(answers, _inner(answers)) or "",
+            allowed_ips=(f"{_inner(answers)}/32",),
+            persistent_keepalive=KEEPALIVE,
+        )
+    return SAMEnrollmentClaimSpec(
+        policy_ref=_ref(answers.policy, "SAMEnrollmentPolicy"),
+        rr_set_ref=_ref(answers.rr_set, "SAMRRSet"),
+        leaf_id=answers.leaf_id,
+        join_audience=answers.join_audience,
+        join_nonce=(answers.join_nonce or f"{answers.leaf_id}-0001") if once else "",
+        join_timestamp=(answers.join_timestamp or times.text(SystemClock().now())) if once else "",
+        join_hmac=answers.join_hmac or "",
+        tunnel_address=f"{answers.tunnel_address}/32",
+        endpoint=str(_inner(answers)),
+        wire_guard=wireguard,
+        direct_mesh=bool(answers.direct_peer_group),
+        placement=PlacementSpec(group=group, priority=priority) if group and priority else None,
+        mobility=ClaimMobilitySpec(owned_addresses=tuple(f"{each}/32" for each in answers.owned_address)),
+        bgp=ClaimBGPSpec(asn=answers.bgp_asn, router_id=str(answers.bgp_router_id or answers.tunnel_address)),
     )
+
+
+def _about_claim(claim: SAMEnrollmentClaimSpec, secret: Secret | None) -> str:
+    words = ["What this leaf asks for."]
+    if claim.join_nonce and not claim.join_hmac:
+        words.append(
+            "Not signed yet: `routerd enroll sign --config THIS-FILE --secret-file FILE` prints the "
+            "joinHMAC to add here. Every later change of the claim needs a new signature."
+        )
+    elif secret is not None and secret.source is not None:
+        words.append("The leaf signs the claim itself, and renews it before it ends.")
+    if not claim.mobility.owned_addresses:
+        words.append(
+            "Addresses behind this leaf that the whole fabric may reach go here as "
+            "mobility: {ownedAddresses: [ADDRESS/32]}."
+        )
+    if claim.wire_guard is not None and not claim.wire_guard.endpoint:
+        words.append("wireGuard has no endpoint: this site is behind NAT, so the leaf dials.")
+    return " ".join(words)
+
+
+def _client(answers: Answers, secret: Secret | None) -> SAMEnrollmentClientSpec:
+    return SAMEnrollmentClientSpec(
+        claim_ref=f"SAMEnrollmentClaim/{answers.leaf_id}",
+        bootstrap_endpoints=answers.bootstrap_endpoint,
+        control_api_token_from=_control_token(answers),
+        control_api_tls=_control_tls(answers),
+        state_ttl_refresh_before=answers.state_ttl_refresh_before,
+        retry_backoff=RetryBackoffSpec(min=answers.retry_min, max=answers.retry_max),
+        join_token_from=_absolute(secret.source)
+        if secret is not None and secret.source is not None
+        else None,
+    )
+
+
+def _key_file(answers: Answers) -> Path:
+    return (answers.wireguard_private_key_file or Path(KEY_FILE.format(answers.wireguard_ifname))).absolute()
+
+
+def _inner(answers: Answers) -> IPv4Address:
+    """Return the end of the tunnels at this leaf: with WireGuard its address inside of it."""
+    return (
+        answers.wireguard_address if answers.encryption == "wireguard" else None
+    ) or answers.local_endpoint
 
 
 def _public_key(settings: Settings, answers: Answers, file: Path) -> str:
@@ -350,7 +516,7 @@ def _public_key(settings: Settings, answers: Answers, file: Path) -> str:
     except binascii.Error:
         right = False
     if not right:
-        raise click.UsageError("--wireguard-public-key is no WireGuard key (44 characters of base64)")
+        raise click.UsageError("--wireguard-public-key is not a WireGuard key (44 characters of base64)")
     return given
 
 
@@ -365,24 +531,14 @@ def _endpoint(answers: Answers, inner: IPv4Address) -> str | None:
     return given if ":" in given else f"{given}:{answers.wireguard_listen_port}"
 
 
-def _signature(answers: Answers) -> LeafSignature:
-    return LeafSignature(
-        nonce=answers.join_nonce or f"{answers.leaf_id}-0001",
-        timestamp=answers.join_timestamp or times.text(SystemClock().now()),
-        hmac=answers.join_hmac or "",
-    )
-
-
-def _signed(settings: Settings, leaf: LeafFile, text: str, secret: Secret) -> LeafFile:
-    """Return the leaf with the signature of its claim, by the join method of its own plugins."""
-    _check(text)
+def _signed(
+    settings: Settings, claim: SAMEnrollmentClaimSpec, text: str, secret: Secret
+) -> SAMEnrollmentClaimSpec:
+    """Return the claim with its signature, by the join method of the leaf's own plugins."""
     prepared = prepare_text(text, file="leaf-config")
-    filed = claims.filed_claim(prepared, leaf.leaf_id)
+    filed = claims.filed_claim(prepared, claim.leaf_id)
     signing = claims.sign(prepared, filed.claim, secret.resolve(), settings.quiet_log())
-    hmac = asyncio.run(signing).claim.join_hmac
-    return attrs.evolve(
-        leaf, signature=attrs.evolve(leaf.signature, hmac=hmac) if leaf.signature is not None else None
-    )
+    return attrs.evolve(claim, join_hmac=asyncio.run(signing).claim.join_hmac)
 
 
 def _control_token(answers: Answers) -> SecretSource | None:
@@ -403,8 +559,8 @@ def _control_tls(answers: Answers) -> ClientTLSSpec | None:
     return made if made != ClientTLSSpec() else None
 
 
-def _bare(ref: str, kind: str) -> str:
-    return ref.strip().removeprefix(f"{kind}/")
+def _ref(name: str, kind: str) -> str:
+    return f"{kind}/{name.strip().removeprefix(f'{kind}/')}"
 
 
 def _whole(file: Path | None) -> Path | None:
@@ -420,7 +576,7 @@ def _absolute(source: SecretSource) -> SecretSource:
 
 
 def _check(text: str) -> None:
-    """Raise what a route reflector or `routerd validate` would say of the file, in terms of its fields."""
+    """Raise the error that a route reflector or `routerd validate` would raise for the file."""
     try:
         configuration = config.load_text(text, file="leaf-config")
     except ConfigError as error:
@@ -432,23 +588,23 @@ def _check(text: str) -> None:
             raise ConfigError.single("leaf-config", str(error)) from error
 
 
-def _warnings(answers: Answers, leaf: LeafFile) -> Iterator[str]:
-    inner = leaf.wireguard.address if leaf.wireguard is not None else leaf.local_endpoint
+def _warnings(answers: Answers, claim: SAMEnrollmentClaimSpec) -> Iterator[str]:
+    inner = _inner(answers)
     if not any(inner in prefix for prefix in answers.endpoint_prefix):
         listed = ", ".join(map(str, answers.endpoint_prefix))
-        yield f"endpoint {inner} is outside of {listed}: the route reflector will refuse it"
-    for owned in leaf.owned_addresses:
-        if not any(owned in prefix for prefix in leaf.mobility_prefixes):
-            yield f"owned address {owned} is outside of every mobility prefix: the reflector may refuse it"
-    if leaf.peer_group is not None or answers.direct_local_preference != 200:
-        yield "routerd makes no direct tunnels between leaves, whatever the file says"
-    if leaf.signature is not None and not leaf.signature.hmac:
-        yield "the claim is not signed: give a secret, or sign it with `routerd enroll sign`"
-    if leaf.on_loopback and not leaf.owned_addresses:
-        yield "--on-loopback has nothing to put there: no --owned-address was given"
-    for url in leaf.endpoints:
-        if re.match("http://", url) and leaf.control_token is not None:
-            yield f"{url}: the bearer token goes over the wire in the clear"
+        yield f"endpoint {inner} is outside of {listed}; the route reflector will refuse it"
+    for owned in answers.owned_address:
+        if not any(owned in prefix for prefix in answers.mobility_prefix):
+            yield f"owned address {owned} is outside of every mobility prefix; the reflector may refuse it"
+    if claim.direct_mesh or answers.direct_local_preference != 200:
+        yield "direct tunnels: routerd does not make them, whatever the file says"
+    if claim.join_nonce and not claim.join_hmac:
+        yield "the claim is not signed; give a secret, or run `routerd enroll sign`"
+    if answers.on_loopback and not answers.owned_address:
+        yield "--on-loopback has no address to add; give --owned-address"
+    for url in answers.bootstrap_endpoint:
+        if url.startswith("http://") and (answers.control_api_token_file or answers.control_api_token_env):
+            yield f"{url}: the bearer token is sent in the clear; use https"
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:
@@ -460,6 +616,6 @@ def _write(path: Path, text: str, *, force: bool) -> None:
         if force:
             draft.replace(path)
     except FileExistsError as error:
-        raise ControlError(f"{path} is there already and stays; --force replaces it") from error
+        raise ControlError(f"{path}: exists, not changed; to replace it, use --force") from error
     except OSError as error:
-        raise ControlError(f"{path} cannot be written: {error.strerror}") from error
+        raise ControlError(f"{path}: not written; {error.strerror}") from error

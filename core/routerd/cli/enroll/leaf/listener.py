@@ -1,4 +1,4 @@
-"""The options that say at which route reflector, and how, an enrollment listener is asked."""
+"""The options that name a listener, its token and its certificates."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _NAMES = (
 
 @attrs.frozen(kw_only=True)
 class Listener:
-    """Where to ask and how, as far as the command line says."""
+    """The listener that the command line names, if it does."""
 
     target: str | None = None
     token: SecretSource | None = None
     tls: ClientTLSSpec | None = None
 
     def targets(self, client: SAMEnrollmentClientSpec | None) -> tuple[str, ...]:
-        """Return the one that was named, else those of the file's client."""
+        """Return the named target, else those of the client in the file."""
         if self.target is not None:
             return (self.target,)
         if client is None:
@@ -54,7 +54,7 @@ class Listener:
     def connect(
         self, targets: tuple[str, ...], client: SAMEnrollmentClientSpec | None = None
     ) -> EnrollClient:
-        """Return who asks; what the command line leaves open is as the file's client has it."""
+        """Return the client; the client in the file gives what the command line leaves open."""
         token = self.token or (client.control_api_token_from if client is not None else None)
         tls = self.tls or (client.control_api_tls if client is not None else None)
         needs_tls = any(target.startswith("https:") for target in targets)
@@ -91,7 +91,7 @@ def _listener(given: dict[str, Any]) -> Listener:  # Any: click has converted an
     if (cert is None) != (key is None):
         raise click.UsageError("--rr-client-cert-file and --rr-client-key-file go together")
     if url is not None and not url.startswith(("http://", "https://")):
-        raise click.UsageError(f"--rr-url {url} is no http or https URL")
+        raise click.UsageError(f"--rr-url {url} is not an http or https URL")
     return Listener(
         target=f"unix:{socket.absolute()}" if socket is not None else url,
         token=SecretSource(file=token_file, env=token_env) if token_file or token_env else None,

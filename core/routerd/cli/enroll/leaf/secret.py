@@ -15,14 +15,14 @@ from routerd.model.specs import SecretSource
 
 @attrs.frozen(kw_only=True)
 class Secret:
-    """A join token as it was named on the command line: by reference, or by itself."""
+    """A join token of the command line: a reference to it, or the token itself."""
 
     source: SecretSource | None = None
     text: str | None = attrs.field(default=None, repr=False)
     base64: bool = False
 
     def resolve(self) -> str:
-        """Return the token; `ConfigError` says why it cannot be had, never what it is."""
+        """Return the token; `ConfigError` says why it is not available, and never shows it."""
         if self.source is not None:
             return secrets.resolve(self.source)
         return secrets.decoded("--secret", self.text or "", base64=self.base64)
@@ -36,7 +36,7 @@ _OPTIONS = (
     ),
     click.option("--secret-env", metavar="NAME", help="The environment variable that holds it."),
     click.option("--secret", "secret_text", metavar="TEXT", help="The token itself; it shows in `ps`."),
-    click.option("--secret-base64", is_flag=True, help="What is there is base64."),
+    click.option("--secret-base64", is_flag=True, help="The token is in base64."),
 )
 
 

@@ -16,7 +16,7 @@ from routerd.model.report.claims import ClaimSignature
 
 @click.command("sign")
 @click.option("--claim", "name", metavar="NAME", help="The claim of the file; needed when it has several.")
-@click.option("--show-payload", is_flag=True, help="Also print the text that is signed, letter by letter.")
+@click.option("--show-payload", is_flag=True, help="Also print the signed text.")
 @with_output
 @with_secret
 @with_settings

@@ -1,4 +1,4 @@
-"""`routerd enroll submit`: a claim brought to route reflectors once, and what each of them said."""
+"""`routerd enroll submit`: submit a claim to route reflectors once, and print each answer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PENDING = "approval-pending"
 @with_listener
 @with_settings
 def command(settings: Settings, *, name: str | None, listener: Listener, output: Output) -> None:
-    """Submit a claim of the file, once, and say what became of it.
+    """Submit a claim of the file once, and print each answer.
 
     By default to every endpoint of the SAMEnrollmentClient that names the claim. A claim without
     joinHMAC is signed with the client's joinTokenFrom. A leaf's daemon does all this by itself;
@@ -57,7 +57,7 @@ def command(settings: Settings, *, name: str | None, listener: Listener, output:
 
 def _signed(settings: Settings, prepared: Prepared, filed: claims.FiledClaim) -> Claim:
     source = filed.client.spec.join_token_from if filed.client is not None else None
-    if filed.claim.join_hmac.strip() or source is None:
+    if filed.claim.join_hmac or source is None:
         return filed.claim
     stamped = claims.stamped(filed.claim, SystemClock().now())
     signing = claims.sign(prepared, stamped, secrets.resolve(source), settings.quiet_log())

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Value(click.ParamType, Generic[T]):  # type: ignore[type-arg]  # generic in newer click only
-    """A value that a function makes from text; what it cannot make is named with an example."""
+    """A value that a function makes from text; the error shows an example."""
 
     def __init__(self, name: str, make: Callable[[str], T], example: str) -> None:
         self.name = name
@@ -23,7 +23,7 @@ class Value(click.ParamType, Generic[T]):  # type: ignore[type-arg]  # generic i
         self._example = example
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> T:
-        """Return the value; a default passes as it is."""
+        """Return the value; a default passes unchanged."""
         if not isinstance(value, str):
             return value  # type: ignore[return-value]  # a default of the very type
         try:

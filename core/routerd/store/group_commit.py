@@ -1,4 +1,4 @@
-"""Writes that share the way to the disk: whoever comes while one batch is written is in the next."""
+"""Writes that share the way to the disk: those that arrive during one batch form the next."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ class _Item:
 
 
 class GroupCommit:
-    """Puts writes on the disk in the order in which they came, as many at once as there are.
+    """Puts writes on the disk in their order, as many at once as there are.
 
-    What was decided after a write that fails was decided on top of it: with the batch that
-    fails everything behind it fails too, and all of it is taken back, the last first.
-    `on_begin` is called before a batch is written, `on_done` when it is on the disk, `on_fail` when
-    everything that was not yet there has been taken back.
+    A decision builds on the decisions before it. When a batch fails, everything behind it fails too,
+    and all of it is undone, the last first. `on_begin` is called before a batch is written,
+    `on_done` when it is on the disk, `on_fail` when everything that failed has been undone.
     """
 
     def __init__(
@@ -46,14 +45,14 @@ class GroupCommit:
         self._on_fail = on_fail
         self._waiting: list[_Item] = []
         self._task: asyncio.Task[None] | None = None
-        # One thread of its own: the loop's are shared with whatever else may block.
+        # A thread of its own: other blocking work shares the threads of the loop.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
 
     def put(self, writes: Sequence[Write], undos: Sequence[Undo] = ()) -> asyncio.Future[None]:
         """Queue writes that belong together; the future is done when they are on the disk.
 
-        It carries a `StoreError` when they are not, and `undos` have been called by then. Who stops
-        waiting for it changes nothing.
+        It carries a `StoreError` when they are not; `undos` have then been called. The write goes on
+        when the caller stops waiting.
         """
         item = _Item(writes, undos, asyncio.get_running_loop().create_future())
         self._waiting.append(item)
@@ -62,12 +61,12 @@ class GroupCommit:
         return item.done
 
     async def settled(self) -> None:
-        """Return when everything that was queued before is on the disk; a `StoreError` when it is not."""
+        """Return when everything queued before is on the disk; a `StoreError` when it is not."""
         if self._task is not None and not self._task.done():
             await self.put(())
 
     async def aclose(self) -> None:
-        """Wait for what is queued."""
+        """Wait for the queued writes."""
         if self._task is not None:
             await asyncio.wait([self._task])
         self._thread.shutdown(wait=False)
@@ -92,7 +91,7 @@ class GroupCommit:
                     item.done.set_result(None)
 
     async def _gather(self) -> None:
-        """Let those join that are about to: as long as each turn of the loop brings more."""
+        """Wait for more writes, as long as each turn of the loop brings some."""
         known = 0
         while known < len(self._waiting) < MOST_AT_ONCE:
             known = len(self._waiting)
@@ -107,5 +106,5 @@ class GroupCommit:
         for item in items:
             if not item.done.done():
                 item.done.set_exception(error)
-                # Nobody may be waiting any more: the client went away.
+                # The client may have gone away, so that nothing reads the exception.
                 item.done.exception()

@@ -1,7 +1,7 @@
-"""The enrollment listener's door: who may ask, from where, with which token, and how often.
+"""Access to the enrollment listener: allowed sources, bearer token, rates.
 
-It is checked in this order: source address (403), rate of the source (429), bearer token (401),
-rate of all (429). What a header says about the source never counts.
+The order of the checks: source address (403), rate of the source (429), bearer token (401), rate
+of all sources (429). A header never changes the source.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="routerd-control-api"'}
 
 
 @attrs.define(kw_only=True)
-class Doorkeeper:
-    """Who may ask: from where, with which token, and how often.
+class AccessRules:
+    """Which requests the listener accepts.
 
-    `client_certificates` says that TLS has checked one already. The token may be replaced while
-    the door is open; whether there is one may not.
+    `client_certificates` says that TLS has checked one already. The token may change while the
+    listener is open; its presence may not.
     """
 
     allow: tuple[Network, ...] = attrs.field(on_setattr=attrs.setters.frozen)
@@ -55,13 +55,13 @@ class Doorkeeper:
 
     @property
     def authenticates(self) -> bool:
-        """Say whether the listener knows its clients at all."""
+        """Say whether the listener identifies its clients."""
         return self.token is not None or self.client_certificates
 
 
-def door(doorkeeper: Doorkeeper, *, clock: Clock, log: Logger) -> Middleware:
-    """Return what lets a request in or answers it. Who is refused is logged once a minute."""
-    limit = doorkeeper.limit
+def access_check(access: AccessRules, *, clock: Clock, log: Logger) -> Middleware:
+    """Return the middleware that refuses requests; a source is logged once a minute."""
+    limit = access.limit
     said = RateLimit(clock=clock, rate=1 / 60, burst=1, total_rate=1, total_burst=60)
     guesses = RateLimit(clock=clock, total_rate=20, total_burst=200)
 
@@ -78,19 +78,19 @@ def door(doorkeeper: Doorkeeper, *, clock: Clock, log: Logger) -> Middleware:
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
         source = source_of(request)
-        if source is None or not doorkeeper.source_allowed(source):
+        if source is None or not access.source_allowed(source):
             if source is not None:
                 say("enrollment.source.refused", source)
             return _turn_away(source)
         if seconds := limit.wait(source):
             return too_often(source, seconds)
         given = request.headers.getall(hdrs.AUTHORIZATION, ())
-        if not doorkeeper.token_holds(given[0] if len(given) == 1 else ""):
-            # Counted apart, so that who guesses takes nothing from those that have the token.
+        if not access.token_holds(given[0] if len(given) == 1 else ""):
+            # A rate of their own: guesses take nothing from clients that have the token.
             if seconds := guesses.wait_for_all():
                 return too_often(source, seconds)
             say("enrollment.token.refused", source)
-            message = "the bearer token is missing or wrong; see controlAPITokenFrom of SAMEnrollmentClient"
+            message = "bearer token missing or wrong; set controlAPITokenFrom of SAMEnrollmentClient"
             return refusal(NO_TOKEN, message, CHALLENGE)
         if seconds := limit.wait_for_all():
             return too_often(source, seconds)
@@ -107,9 +107,9 @@ def source_of(request: web.Request) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def address_of(host: str) -> Address | None:
-    """Return the address of a socket's peer, an IPv4 one also where it stands in an IPv6 one.
+    """Return the address of a socket's peer; an IPv4-mapped address becomes IPv4.
 
-    It is asked thrice for each request, and reading an address anew costs more than all else here.
+    Each request asks three times, and parsing an address costs more than everything else here.
     """
     try:
         address = ip_address(host.partition("%")[0])
