@@ -2,8 +2,8 @@
 
 - none: YAML and JSON are read; commands must say one of the next two.
 - `<!-- run: on=HOST in=FOLDER exit=N until background -->`: executed on that host, by default in the root
-  of the repository and with exit status 0; `until` repeats it until it succeeds, `background` does not
-  wait for its end.
+  of the repository and with exit status 0. `until` repeats it until it does what the page says;
+  `background` does not wait for its end.
 - `<!-- shown: REASON -->`: commands that are not executed, for this reason.
 - `<!-- output -->`: a `text` block that is the output of the block before.
 - `<!-- given: on=HOST` with lines of commands up to `-->`: commands that a reader does not need.

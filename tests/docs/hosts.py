@@ -77,47 +77,52 @@ class Run:
 
     def execute(self, block: Block) -> None:
         """Run a block; raises `AssertionError` with its output when it did not do what the page says."""
-        host = self.host(block.host)
+        host, end = self.host(block.host), time.monotonic() + PATIENCE
         if "background" in block.options:
             log = Path(f"/tmp/{host.name}.log").open("ab")  # noqa: SIM115 - the process keeps it
             self._left.append(
                 subprocess.Popen(host.command("exec " + block.text.strip()), stdout=log, stderr=log)
             )
-        elif block.language == "console":
-            self._converse(host, block)
-        else:
-            host.output = self._run(host, block, block.text)
+            return
+        while fault := self._fault(host, block):
+            if "until" not in block.options or time.monotonic() > end:
+                raise AssertionError(_report(block, fault, host.output))
+            time.sleep(0.3)
 
     def compare(self, block: Block, host: str) -> None:
-        """Compare what a page says is put out with what was."""
+        """Compare the output that a page states with the real one."""
         missing = unlike(block.text, self.host(host).output)
         assert not missing, _report(block, f"missing: {missing}", self.host(host).output)
 
-    def _converse(self, host: Host, block: Block) -> None:
+    def _fault(self, host: Host, block: Block) -> str:
+        """Run the commands of a block and return what is wrong with the first that is not as stated."""
+        if block.language != "console":
+            return self._run(host, block, block.text)
         parts = block.text.split("$ ")[1:] if block.text.startswith("$ ") else []
         assert parts, f"{block}: a console block begins with a prompt"
         for part in parts:
             command, _, stated = part.partition("\n")
-            host.output = self._run(host, block, command)
-            missing = unlike(stated, host.output)
-            assert not missing, _report(block, f"missing: {missing}", host.output)
+            fault = self._run(host, block, command)
+            if not fault and (missing := unlike(stated, host.output)):
+                fault = f"missing: {missing}"
+            if fault:
+                return f"{command}: {fault}"
+        return ""
 
-    def _run(self, host: Host, block: Block, text: str) -> str:
-        wanted, end = int(block.options.get("exit", "0")), time.monotonic() + PATIENCE
-        while True:
-            done = subprocess.run(
-                host.command(f"cd {block.options['in']}\n{text}" if "in" in block.options else text),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-                timeout=PATIENCE,
-            )
-            if done.returncode == wanted:
-                return done.stdout
-            if "until" not in block.options or time.monotonic() > end:
-                raise AssertionError(_report(block, f"exit status {done.returncode}", done.stdout))
-            time.sleep(0.3)
+    @staticmethod
+    def _run(host: Host, block: Block, text: str) -> str:
+        text = f"cd {block.options['in']}\n{text}" if "in" in block.options else text
+        done = subprocess.run(
+            host.command(text),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        host.output = done.stdout
+        wanted = int(block.options.get("exit", "0"))
+        return "" if done.returncode == wanted else f"exit status {done.returncode}"
 
     def end(self) -> None:
         """Ask what runs in the background to end."""
