@@ -19,35 +19,20 @@ import re
 import uuid
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 from aiohttp import web
 
 from routerd_lab.clouds.azure_access import NETWORK
+from routerd_lab.clouds.azure_state import ARM, LIMITS, AzureState, Json
 from routerd_lab.clouds.state import Failure
-from routerd_lab.clouds.trouble import Dialect
-
-if TYPE_CHECKING:
-    from routerd_lab.clouds.azure import AzureSubscription
-
-ARM = "https://management.azure.com"
-
-LIMITS = {
-    "VirtualNetworks": ("Virtual Networks", 1000),
-    "NetworkInterfaces": ("Network Interfaces", 65536),
-    "RouteTables": ("Route Tables", 600),
-    "RoutesPerRouteTable": ("Routes per Route Table", 1000),
-}
-"""Names, words and limits of a subscription as "Usages - List" says them ("Azure subscription and service
-limits", as of spring 2026)."""
+from routerd_lab.clouds.trouble import Dialect, Troubles
 
 _PAGE = 2
 _HOPS = ("VirtualAppliance", "Internet", "None", "VnetLocal", "VirtualNetworkGateway")
 _SERVICE_TAG = r"[A-Z][A-Za-z]+(\.[A-Za-z0-9]+)?"
 _VERBS = {"GET": "read", "PUT": "write", "PATCH": "write", "DELETE": "delete"}
 _READ_ONLY = ("subnets", "provisioningState", "resourceGuid", "hasBgpOverride")
-
-Json = dict[str, Any]  # Any: JSON of the API, whose fields the emulator mostly passes on
 
 
 class ApiError(Exception):
@@ -94,13 +79,13 @@ DIALECT = Dialect(
 class Arm:
     """The API of one subscription."""
 
-    def __init__(self, cloud: AzureSubscription) -> None:
-        self._cloud = cloud
+    def __init__(self, state: AzureState) -> None:
+        self._state = state
         self._operations: dict[str, tuple[str, int]] = {}
 
-    def app(self) -> web.Application:
-        """Return the application."""
-        app = web.Application(middlewares=[self._cloud.troubles.middleware])
+    def app(self, troubles: Troubles) -> web.Application:
+        """Return the application, whose answers `troubles` may spoil."""
+        app = web.Application(middlewares=[troubles.middleware])
         app.router.add_route("*", "/{path:.*}", self._handle)
         return app
 
@@ -118,11 +103,11 @@ class Arm:
             return self._poll(parts[-1])
         if action == "Microsoft.Authorization/permissions/read":
             ref = ref.rpartition("/providers/")[0]
-        if not self._cloud.access.allows(action, ref):
-            _refuse(403, "AuthorizationFailed", self._cloud.access.refusal(action, ref))
+        if not self._state.access.allows(action, ref):
+            _refuse(403, "AuthorizationFailed", self._state.access.refusal(action, ref))
         match request.method, action.removeprefix(f"{NETWORK}/").rpartition("/")[0].lower():
             case "GET", "microsoft.authorization/permissions":
-                return self._page(request, self._cloud.access.listed(ref))
+                return self._page(request, self._state.access.listed(ref))
             case "GET", "locations/usages":
                 return self._page(request, self._usages(ref))
             case "GET", _ if len(parts) % 2:
@@ -143,15 +128,15 @@ class Arm:
     def _admit(self, request: web.Request) -> None:
         """Refuse who has no token, and what has no version or is of another subscription."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer" or not self._cloud.opens(token):
+        if scheme != "Bearer" or not self._state.opens(token):
             _refuse(401, "InvalidAuthenticationToken", "The access token is invalid.")
         if "api-version" not in request.query:
             _refuse(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
-        if not request.path.lower().startswith(f"/subscriptions/{self._cloud.subscription}/"):
+        if not request.path.lower().startswith(f"/subscriptions/{self._state.subscription}/"):
             _refuse(404, "SubscriptionNotFound", f"The subscription of {request.path} could not be found.")
 
     def _find(self, ref: str) -> Json:
-        body = self._cloud.resources.get(ref.lower())
+        body = self._state.resources.get(ref.lower())
         if body is None:
             name = ref.rsplit("/providers/", maxsplit=1)[-1]
             _refuse(404, "ResourceNotFound", f"The Resource '{name}' was not found.")
@@ -159,11 +144,11 @@ class Arm:
 
     def _shown(self, body: Json) -> Json:
         shown = copy.deepcopy(body)
-        if body["id"].lower() == self._cloud.route_table.lower():
-            shown["properties"]["routes"] = [copy.deepcopy(route) for route in self._cloud.routes_of_table()]
+        if body["id"].lower() == self._state.route_table.lower():
+            shown["properties"]["routes"] = [copy.deepcopy(route) for route in self._state.routes_of_table()]
             users = [
                 {"id": each["id"]}
-                for each in self._cloud.resources.values()
+                for each in self._state.resources.values()
                 if each["properties"].get("routeTable", {}).get("id", "").lower() == body["id"].lower()
             ]
             if users:
@@ -181,7 +166,7 @@ class Arm:
         start = f"{ref.lower()}/"
         found = [
             self._shown(body)
-            for each, body in self._cloud.resources.items()
+            for each, body in self._state.resources.items()
             if each.startswith(start) and "/" not in each[len(start) :]
         ]
         return self._page(request, found)
@@ -205,7 +190,7 @@ class Arm:
                 "limit": limit,
                 "name": {"value": name, "localizedValue": LIMITS[name][0]},
             }
-            for name, limit in self._cloud.limits.items()
+            for name, limit in self._state.limits.items()
         ]
 
     # --- asynchronous operations --------------------------------------------------------------------
@@ -213,17 +198,17 @@ class Arm:
     def _begun(self, request: web.Request, ref: str) -> dict[str, str]:
         """Begin an asynchronous operation and return the headers by which it is followed."""
         number = str(uuid.uuid4())
-        self._operations[number] = (ref.lower().partition("/routes/")[0], self._cloud.polls)
+        self._operations[number] = (ref.lower().partition("/routes/")[0], self._state.polls)
         version = request.query["api-version"]
         where = (
-            f"/subscriptions/{self._cloud.subscription}/providers/{NETWORK}/locations/{self._cloud.location}"
+            f"/subscriptions/{self._state.subscription}/providers/{NETWORK}/locations/{self._state.location}"
         )
         headers = {
             "Azure-AsyncOperation": f"{ARM}{where}/operations/{number}?api-version={version}",
             "x-ms-request-id": str(uuid.uuid4()),
         }
-        if self._cloud.retry_after is not None:
-            headers["Retry-After"] = str(self._cloud.retry_after)
+        if self._state.retry_after is not None:
+            headers["Retry-After"] = str(self._state.retry_after)
         return headers
 
     def _poll(self, number: str) -> web.StreamResponse:
@@ -232,18 +217,18 @@ class Arm:
         ref, left = self._operations[number]
         self._operations[number] = ref, left - 1
         if left > 0:
-            wait = self._cloud.retry_after
+            wait = self._state.retry_after
             headers = {} if wait is None else {"Retry-After": str(wait)}
             return web.json_response({"status": "InProgress"}, headers=headers)
-        if self._cloud.failing:
-            code, message = self._cloud.failing.pop(0)
+        if self._state.failing:
+            code, message = self._state.failing.pop(0)
             return web.json_response({"status": "Failed", "error": {"code": code, "message": message}})
         return web.json_response({"status": "Succeeded"})
 
     def _written(self, body: Json, request: web.Request, status: int) -> web.StreamResponse:
         body["properties"]["provisioningState"] = "Succeeded"
-        self._cloud.touch(body)
-        self._cloud.on_change()
+        self._state.touch(body)
+        self._state.on_change()
         shown = self._shown(body)
         shown["properties"]["provisioningState"] = "Updating"
         return web.json_response(shown, status=status, headers=self._begun(request, body["id"]))
@@ -251,7 +236,7 @@ class Arm:
     def _alone(self, table: Json) -> None:
         """Refuse a write while another one is at work on a table."""
         at_work = (ref for ref, left in self._operations.values() if left >= 0)
-        if self._cloud.exclusive and table["id"].lower() in at_work:
+        if self._state.exclusive and table["id"].lower() in at_work:
             text = f"Operation PutRouteOperation is updating resource {table['id']}."
             raise ApiError(
                 Failure(
@@ -265,10 +250,10 @@ class Arm:
     def _update_interface(self, ref: str, request: web.Request, asked: Json) -> web.StreamResponse:
         """Replace an interface; what a request leaves out is reset, as ARM does it."""
         body = self._find(ref)
-        missing = self._cloud.access.unlinked(asked)
+        missing = self._state.access.unlinked(asked)
         if missing is not None:
             action = f"{NETWORK}/networkInterfaces/write"
-            text = self._cloud.access.linked_refusal(action, ref, missing)
+            text = self._state.access.linked_refusal(action, ref, missing)
             _refuse(403, "LinkedAuthorizationFailed", text)
         _match(body, request)
         properties = asked.get("properties")
@@ -297,10 +282,10 @@ class Arm:
             _refuse(400, "InvalidRequestFormat", "Cannot parse the request: location or properties.")
         routes = [(each.get("name", ""), each.get("properties", {})) for each in properties.get("routes", [])]
         self._judge(routes)
-        for each in self._cloud.routes_of_table():
-            del self._cloud.resources[each["id"].lower()]
+        for each in self._state.routes_of_table():
+            del self._state.resources[each["id"].lower()]
         for name, route in routes:
-            self._cloud.put(f"{table['id']}/routes/{name}", _writable(route))
+            self._state.put(f"{table['id']}/routes/{name}", _writable(route))
         table["properties"] = {"disableBgpRoutePropagation": False} | _writable(properties) | {"routes": []}
         table["tags"] = asked.get("tags", {})
         return self._written(table, request, 200)
@@ -308,15 +293,15 @@ class Arm:
     def _write_route(self, ref: str, request: web.Request, asked: Json) -> web.StreamResponse:
         table, present = (
             self._find(ref[: ref.lower().rindex("/routes/")]),
-            self._cloud.resources.get(ref.lower()),
+            self._state.resources.get(ref.lower()),
         )
         if present is not None:
             _match(present, request)
         self._alone(table)
         name, properties = ref.rpartition("/")[2], asked.get("properties", {})
-        others = [route for route in self._cloud.routes_of_table() if route["id"].lower() != ref.lower()]
+        others = [route for route in self._state.routes_of_table() if route["id"].lower() != ref.lower()]
         self._judge([*((route["name"], route["properties"]) for route in others), (name, properties)])
-        body = self._cloud.put(f"{table['id']}/routes/{name}", _writable(properties))
+        body = self._state.put(f"{table['id']}/routes/{name}", _writable(properties))
         return self._written(body, request, 201 if present is None else 200)
 
     def _judge(self, routes: Sequence[tuple[str, Json]]) -> None:
@@ -328,20 +313,20 @@ class Arm:
                 text = f"Route: {name} conflicts with Route: {names[prefix]}."
                 _refuse(400, "RouteConflict", f"{text} Routes cannot have the same AddressPrefix.")
             names[prefix] = name
-        limit = self._cloud.limits["RoutesPerRouteTable"]
+        limit = self._state.limits["RoutesPerRouteTable"]
         if len(routes) > limit:
             _refuse(400, "RouteLimitReached", f"A route table cannot have more than {limit} routes.")
 
     def _delete_route(self, ref: str, request: web.Request) -> web.StreamResponse:
-        present = self._cloud.resources.get(ref.lower())
+        present = self._state.resources.get(ref.lower())
         if present is None:
             return web.Response(status=204)
         table = self._find(ref[: ref.lower().rindex("/routes/")])
         _match(present, request)
         self._alone(table)
-        del self._cloud.resources[ref.lower()]
-        self._cloud.touch(table)
-        self._cloud.on_change()
+        del self._state.resources[ref.lower()]
+        self._state.touch(table)
+        self._state.on_change()
         headers = self._begun(request, table["id"])
         headers["Location"] = headers["Azure-AsyncOperation"].replace("/operations/", "/operationResults/")
         return web.Response(status=202, headers=headers)
