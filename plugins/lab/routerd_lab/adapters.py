@@ -1,4 +1,4 @@
-"""Each emulated cloud as the lab needs it: its API, its metadata service, and what it enforces."""
+"""Adapters from each emulated cloud to the lab: its API, its metadata service, and what it enforces."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ OCI_KEY = "nrt"
 
 
 class Cloud(Protocol):
-    """One site's cloud. `controls` is asked after each change."""
+    """One site's cloud. The fabric asks `controls` after each change."""
 
     def api(self) -> web.Application:
         """Return the API, served over TLS."""
         ...
 
     def metadata(self, node: Node) -> web.Application | None:
-        """Return what the metadata service says to one router, or none where there is no service."""
+        """Return the metadata service of one router, or none if the cloud has no such service."""
         ...
 
     def controls(self) -> Controls | None:
@@ -37,7 +37,7 @@ class Cloud(Protocol):
 
 
 class _Network(Protocol):
-    """What the emulators of clouds with a route table have in common."""
+    """The common part of the emulators whose cloud has a route table."""
 
     def app(self) -> web.Application: ...
 
@@ -90,7 +90,7 @@ class ProxmoxHost:
         """Return nothing: Proxmox VE has no metadata service."""
 
     def controls(self) -> None:
-        """Return nothing: what counts is inside the guests."""
+        """Return nothing: the routes are inside the guests."""
 
 
 @attrs.frozen
@@ -128,7 +128,7 @@ def _machines(site: Site) -> tuple[CloudMachine, ...]:
     )
 
 
-# Each emulator is imported in the process that is it: they bring libraries of their own.
+# Only the process of a cloud imports its emulator, which brings libraries of its own.
 
 
 def _aws(site: Site, changed: Callable[[], None]) -> Cloud:

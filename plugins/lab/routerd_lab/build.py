@@ -27,14 +27,14 @@ from routerd_lab.underlay import (
 
 @attrs.frozen(kw_only=True)
 class NodeFiles:
-    """What a node finds on its disk beyond the host's files."""
+    """The files on a node's disk that the host does not have."""
 
     files: Mapping[Path, str] = attrs.field(factory=dict)
     binds: Mapping[Path, Path] = attrs.field(factory=dict)
 
 
 def make_machines(topology: Topology, disks: Mapping[str, NodeFiles]) -> dict[str, Machine]:
-    """Make every machine, unconnected; call this before the process has a second thread."""
+    """Make every machine without connections; call this before the process starts a second thread."""
     machines = {INTERNET: make_machine(MachineSpec(name=INTERNET, sysctls=FABRIC_SYSCTLS))}
     for site in topology.sites:
         machines[site.fabric] = make_machine(MachineSpec(name=site.fabric, sysctls=FABRIC_SYSCTLS))

@@ -43,7 +43,7 @@ class Authority:
         )
 
     def write_certificate(self, path: Path) -> None:
-        """Write the authority's own certificate, for those who shall trust it."""
+        """Write the authority's own certificate, for the programs that must trust it."""
         path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
     def write_server(self, path: Path, names: Iterable[str], address: IPv4Address) -> None:

@@ -34,19 +34,19 @@ _PATIENCE = click.option(
     metavar="FACTOR",
     callback=lambda _context, _option, factor: os.environ.update({patience.VARIABLE: str(factor)}),
     expose_value=False,
-    help="Multiply every deadline, on a slow machine.",
+    help="Multiply every deadline by this factor, for a slow machine.",
 )
 _AS_ROOT = click.option(
     "--as-root",
     is_flag=True,
-    help="Make no user namespace. Only so does the kernel, not a program, carry fou.",
+    help="Make no user namespace; only then the kernel itself can carry fou tunnels.",
 )
 _TOPOLOGY = click.argument("topology", type=click.Choice(sorted(TOPOLOGIES)), default="fullmesh")
 
 
 @click.group()
 def lab() -> None:
-    """Build a whole fabric on this machine and prove it; no root needed, nothing left behind."""
+    """Build a whole fabric on this machine and check it; needs no root and leaves nothing behind."""
 
 
 @lab.command()
@@ -81,7 +81,7 @@ def up(topology: str, run_dir: Path | None, *, as_root: bool, as_json: bool) -> 
 @_PATIENCE
 @_JSON
 def status(run_dir: Path | None, *, as_json: bool) -> None:
-    """Judge a running fabric again: sessions, routes, clouds, pairs."""
+    """Check a running fabric again: sessions, routes, clouds, pairs."""
     place = run_dir or launch.standing_run_dir()
     sys.exit(_follow(_guarded(launch.ask(place)), as_json=as_json, run_dir=place))
 
@@ -93,7 +93,7 @@ def status(run_dir: Path | None, *, as_json: bool) -> None:
 def exec_(run_dir: Path | None, node: str, command: tuple[str, ...]) -> None:
     """Run COMMAND in a machine of a running fabric, such as `exec aws-leaf -- ip route`.
 
-    It trusts the fabric's clouds: curl and `routerd doctor cloud` reach them by their real names.
+    COMMAND trusts the fabric's clouds: curl and `routerd doctor cloud` reach them by their real names.
     """
     place = run_dir or launch.standing_run_dir()
     try:
@@ -131,13 +131,13 @@ def _refuse_running(place: Path) -> None:
         launch.find(place)
     except RouterdError:
         return
-    raise click.ClickException(f"a lab is running already in {place}: end it with `routerd lab down`")
+    raise click.ClickException(f"{place}: a lab is running already; end it with `routerd lab down`")
 
 
 def _start(topology: str, run_dir: Path, *, hold: bool, as_root: bool, as_json: bool) -> None:
     """Start a lab, show it, and exit with its verdict."""
     if as_root and os.geteuid():
-        raise click.ClickException("--as-root: you are not root")
+        raise click.ClickException("--as-root: you are not root; run routerd as root or leave the option out")
     if lacking := missing():
         raise click.ClickException("; ".join(lacking))
     try:
@@ -164,7 +164,7 @@ def _guarded(events: Iterable[Event]) -> Iterable[Event]:
 
 
 def _follow(events: Iterable[Event], *, as_json: bool, run_dir: Path) -> int:
-    """Show events to the end; return 0 only for a verdict that everything passed."""
+    """Show all events; return 0 only if the verdict says that every assertion passed."""
     console = Console(stderr=False)
     shown: screen.Screen | None = None
     verdict: Verdict | None = None
@@ -179,5 +179,5 @@ def _follow(events: Iterable[Event], *, as_json: bool, run_dir: Path) -> int:
         if shown is not None:
             shown.finish(verdict)
     if verdict is None:
-        raise click.ClickException(f"the lab ended without a verdict; see {run_dir / 'lab.log'}")
+        raise click.ClickException(f"{run_dir}: the lab ended without a verdict; read {run_dir / 'lab.log'}")
     return 0 if verdict.passed else 1

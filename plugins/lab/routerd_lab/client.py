@@ -1,4 +1,4 @@
-"""A client machine: an ordinary host with an SSH server, that knows nothing of routerd.
+"""A client machine: an ordinary host with an SSH server and without routerd.
 
 Inside the lab's user namespace only one user exists, so OpenSSH's privilege separation cannot
 change to another. The server therefore runs as an ordinary user of a user namespace of its own:
@@ -70,7 +70,7 @@ class SshKeys:
 
 
 def client_disk(keys: Path) -> NodeFiles:
-    """Return what a client finds on its disk."""
+    """Return the files on a client's disk."""
     return NodeFiles(
         files={Path("/etc/passwd"): _PASSWD, Path("/etc/group"): _GROUP, _HOME / ".hushlogin": ""},
         binds={_KEYS: keys},
@@ -78,7 +78,7 @@ def client_disk(keys: Path) -> NodeFiles:
 
 
 async def start_sshd(machine: Machine, log: Path) -> asyncio.subprocess.Process:
-    """Start the SSH server and return once it accepts; `LabError` with its log otherwise."""
+    """Start the SSH server and return once it accepts; raises `LabError` with its log otherwise."""
     user = ("unshare", "-U", f"--map-user={_USER_ID}", f"--map-group={_USER_ID}")
     sshd = ("/usr/sbin/sshd", "-D", "-e", "-f", f"{_KEYS}/sshd_config")
     with log.open("wb") as out:
@@ -92,7 +92,7 @@ async def start_sshd(machine: Machine, log: Path) -> asyncio.subprocess.Process:
     async with asyncio.timeout(patient(20)):
         while ":22" not in await machine.run("ss", "-tlnH", "sport", "=", ":22"):
             if process.returncode is not None:
-                raise LabError(f"{machine.name}: sshd ended: {log.read_text(errors='replace').strip()}")
+                raise LabError(f"{machine.name}: sshd ended; {log.read_text(errors='replace').strip()}")
             await asyncio.sleep(0.1)
     return process
 

@@ -25,7 +25,7 @@ _API_PORTS = {"pve": 8006}
 
 
 async def serve(site: Site, run_dir: Path, guests: dict[int, int]) -> None:
-    """Serve until the process is ended."""
+    """Serve until somebody ends the process."""
     changed = asyncio.Event()
     changed.set()
     token = pve_token_file(run_dir).read_text(encoding="ascii").strip()
@@ -45,7 +45,7 @@ async def serve(site: Site, run_dir: Path, guests: dict[int, int]) -> None:
 
 
 async def _follow(cloud: Cloud, enforcer: Enforcer, site: Site, run_dir: Path) -> None:
-    """Enforce what the cloud holds now, then write it down."""
+    """Enforce what the cloud holds now, then write it to the state file."""
     controls = cloud.controls()
     if controls is not None:
         await enforcer.apply(controls)
@@ -53,7 +53,7 @@ async def _follow(cloud: Cloud, enforcer: Enforcer, site: Site, run_dir: Path) -
 
 
 async def _serve_metadata(cloud: Cloud, site: Site) -> None:
-    """Serve each router its own metadata: the fabric knows by the wire who asks."""
+    """Serve each router its own metadata; the fabric knows the router by its wire."""
     rules = []
     for index, node in enumerate(site.nodes):
         app = cloud.metadata(node) if node.is_router else None

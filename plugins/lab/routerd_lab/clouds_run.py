@@ -33,7 +33,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 
 @attrs.frozen(kw_only=True)
 class CloudFiles:
-    """What clouds and routers share: names, the lab's certificate authority, the token for Proxmox VE."""
+    """The files that clouds and routers share: names, the certificate authority, the token for Proxmox VE."""
 
     topology: Topology
     run_dir: Path
@@ -52,7 +52,7 @@ class CloudFiles:
         token.write_text(self.pve_token, encoding="ascii")
 
     def hosts(self) -> str:
-        """Return everybody's /etc/hosts: the clouds' real names lead to their emulators."""
+        """Return the /etc/hosts of every machine; the clouds' real names lead to their emulators."""
         lines = ["127.0.0.1 localhost"]
         lines += [f"{site.api} {' '.join(_NAMES[site.name])}" for site in self.topology.sites]
         return "\n".join(lines) + "\n"
@@ -64,7 +64,7 @@ class CloudFiles:
 
 
 def trust(run_dir: Path) -> Mapping[str, str]:
-    """Return the variables by which the SDKs, and people's own tools, trust a lab's clouds."""
+    """Return the variables by which the SDKs and common tools trust a lab's clouds."""
     names = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
     return dict.fromkeys(names, str(_authority(run_dir)))
 
@@ -74,19 +74,19 @@ def _authority(run_dir: Path) -> Path:
 
 
 def server_certificate(run_dir: Path, site: Site) -> Path:
-    """Return where the certificate and key of a site's API are."""
+    """Return the path of the certificate and key of a site's API."""
     return run_dir / "tls" / f"{site.name}.pem"
 
 
 def pve_token_file(run_dir: Path) -> Path:
-    """Return where the API token of the Proxmox VE host is, for its emulator."""
+    """Return the path of the Proxmox VE host's API token, for its emulator."""
     return run_dir / "tls" / "pve-token"
 
 
 async def start_cloud(
     site: Site, machines: Mapping[str, Machine], files: CloudFiles
 ) -> asyncio.subprocess.Process:
-    """Start a site's cloud and return once it enforces and answers; `LabError` otherwise."""
+    """Start a site's cloud and return once it enforces and answers; raises `LabError` otherwise."""
     fabric = machines[site.fabric]
     log_path = files.run_dir / "logs" / f"{site.fabric}.log"
     guests = [f"{node.vmid}={machines[node.name].pid}" for node in site.nodes if node.vmid]

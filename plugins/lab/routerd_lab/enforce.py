@@ -1,4 +1,4 @@
-"""What a cloud's fabric lets through, computed from what its API holds, and put into the kernel.
+"""The packets that a cloud's fabric lets through, computed from its API's state and put into the kernel.
 
 Two rules, as in every cloud: a NIC may send only from its own address and receive only what is
 addressed to it, unless forwarding is switched on for it; and a packet from a subnet goes where
@@ -27,7 +27,7 @@ _SECONDS = 10.0
 
 @attrs.frozen(kw_only=True)
 class Port:
-    """A NIC as the fabric sees it: behind which device, with which address, checked or not."""
+    """A NIC as the fabric sees it: its device, its address, and whether the fabric checks addresses."""
 
     device: str
     address: IPv4Address
@@ -61,13 +61,13 @@ class Plan:
 
 
 def plan(controls: Controls, upstream: IPv4Address) -> Plan:
-    """Return what the kernel must hold for these controls; `upstream` is the way to the internet."""
+    """Return what the kernel must hold for these controls; `upstream` leads to the internet."""
     by_address = {port.address: port for port in controls.ports}
     numbers = {name: _FIRST_TABLE + index for index, name in enumerate(sorted(controls.tables))}
     routes: dict[str, str] = {}
     for name, table in controls.tables.items():
         number = numbers[name]
-        # What no route matches ends here and not in the fabric's own main table.
+        # A packet without a route ends here and not in the fabric's own main table.
         routes[f"default metric 4294967295 table {number}"] = "blackhole"
         for port in controls.ports:
             routes[f"{port.address}/32 table {number}"] = f"unicast dev {port.device}"
@@ -78,7 +78,7 @@ def plan(controls: Controls, upstream: IPv4Address) -> Plan:
             elif next_hop in by_address:
                 routes[key] = f"unicast via {next_hop} dev {by_address[next_hop].device} onlink"
             else:
-                # A next hop that is gone: clouds keep the route and drop the packets.
+                # The next hop is gone: clouds keep the route and drop the packets.
                 routes[key] = "blackhole"
     rules = tuple(
         f"pref {_FIRST_PREFERENCE + index} iif {port.device} lookup {numbers[port.subnet]}"
@@ -114,10 +114,10 @@ table ip lab_fabric {{
 
 
 class Feed(Protocol):
-    """Runs a command with `text` as its input in the fabric's namespace, or raises `LabError`."""
+    """Runs a command with `text` as its input in the fabric's namespace; raises `LabError` if it fails."""
 
     async def __call__(self, *command: str, text: str) -> object:
-        """Run it to its end."""
+        """Run the command to its end."""
         ...
 
 
@@ -161,4 +161,4 @@ async def feed_here(*command: str, text: str) -> None:
     async with asyncio.timeout(patient(_SECONDS)):
         _, err = await process.communicate(text.encode())
     if process.returncode:
-        raise LabError(f"fabric: {' '.join(command)}: {err.decode(errors='replace').strip()}")
+        raise LabError(f"fabric: {' '.join(command)} failed; {err.decode(errors='replace').strip()}")

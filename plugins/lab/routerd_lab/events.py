@@ -1,4 +1,4 @@
-"""What the lab tells while it works: one JSON object a line, through a pipe, to whoever shows it.
+"""The lab's progress as events: one JSON object a line, through a pipe, to the screen.
 
 The lab itself runs inside a sandbox; the screen and the terminal stay outside.
 """
@@ -32,7 +32,7 @@ class Stage:
 
 @attrs.frozen(kw_only=True)
 class Count:
-    """How far something has come, such as routes in one leaf's kernel."""
+    """The progress of one count, such as the routes in one leaf's kernel."""
 
     name: str
     have: int
@@ -41,7 +41,7 @@ class Count:
 
 @attrs.frozen(kw_only=True)
 class Check:
-    """One assertion of the gate, with what to look at when it failed."""
+    """One assertion of the gate, with a hint if it failed."""
 
     name: str
     passed: bool
@@ -50,7 +50,7 @@ class Check:
 
 @attrs.frozen(kw_only=True)
 class Verdict:
-    """The end of a run; `error` is set when it did not come to its assertions."""
+    """The end of a run; `error` is set if the run ended before its assertions."""
 
     passed: bool
     seconds: float
@@ -68,14 +68,14 @@ _TYPES: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (Stage, Cou
 
 
 class Reporter:
-    """Tells events by `write`, and remembers how long the stages took."""
+    """Sends events through `write`, and remembers how long each stage took."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write
         self.stages: dict[str, float] = {}
 
     def send(self, event: Event) -> None:
-        """Tell one event."""
+        """Send one event."""
         line = json.dumps({type(event).__name__: cattrs.unstructure(event)}) + "\n"
         self._write(line.encode())
 
@@ -94,13 +94,13 @@ class Reporter:
 
 
 class Pipe:
-    """The writing end of a pipe; a reader that has gone away is no reason to stop."""
+    """The writing end of a pipe; it goes on when its reader has gone away."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def write(self, data: bytes) -> None:
-        """Write all of `data`, unless nobody reads any more."""
+        """Write all of `data`, unless the reader has gone."""
         view = memoryview(data)
         try:
             while view:

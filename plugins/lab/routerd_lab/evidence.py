@@ -33,7 +33,7 @@ class Bundle:
 
 
 def check_boundary(topology: Topology, disks: Disks) -> Check:
-    """Check that no route reflector's file names a leaf, and write down what was counted."""
+    """Check that no route reflector's file names a leaf, and record the counts."""
     evidence = disks.run_dir / "evidence"
     lines = []
     offences = []
@@ -66,10 +66,10 @@ _MEANING = {
     "IPv4StaticAddress": "the router's address inside WireGuard, the outer end of its tunnels",
     "SAMTransportProfile": "one tunnel, of the mode that it names, for each peer that the source yields",
     "BGPRouter": "the BGP speaker",
-    "BGPDynamicPeer": "passive sessions with whatever leaf is admitted, as route-reflector clients",
+    "BGPDynamicPeer": "passive sessions with every admitted leaf, as route-reflector clients",
     "SAMNodeSet": "the route reflectors as leaves learn of them",
-    "SAMEnrollmentPolicy": "who may join, with which addresses, proven by which token",
-    "SAMEnrollmentClaim": "what this leaf asks for: its tunnel address, its key, its client's address",
+    "SAMEnrollmentPolicy": "the leaves that may join, their addresses, and the token that proves them",
+    "SAMEnrollmentClaim": "the claim of this leaf: its tunnel address, its key, its client's address",
     "SAMEnrollmentClient": "where this leaf enrolls, and the token by which it signs",
     "ControlAPI": "the enrollment listener, for the addresses from which leaves come",
     "CloudProviderProfile": "the cloud in which this router sets its forwarding switch and routes",
@@ -86,8 +86,8 @@ def _explain(topology: Topology, disks: Disks) -> str:
         parts.append(f"## {node.name} ({node.role}, {site.name})\n\n{where}\n")
         if not node.is_router:
             parts.append(
-                "No routerd and no configuration: an ordinary host, "
-                f"which the fabric carries as {node.owned}/32.\n"
+                "An ordinary host without routerd and without configuration. "
+                f"The fabric carries it as {node.owned}/32.\n"
             )
             continue
         kinds = _kinds(disks.config(node))
@@ -110,7 +110,7 @@ async def collect(
     pairs: Iterable[Pair],
     error: str,
 ) -> Bundle:
-    """Write everything that is known now and pack it."""
+    """Write down the present state and pack it."""
     evidence = disks.run_dir / "evidence"
     _write(evidence / "client-matrix.txt", (_pair_line(pair) for pair in pairs))
     lines = [f"{'PASS' if check.passed else 'FAIL'} {check.name} {check.detail}".rstrip() for check in checks]
@@ -141,7 +141,7 @@ async def _convergence(topology: Topology, machines: Mapping[str, Machine], disk
 
 
 async def _links(topology: Topology, machines: Mapping[str, Machine]) -> list[str]:
-    """Return every device of every router by the kind that the kernel gives it: `tun` is a program's."""
+    """Return every device of every router by its kind in the kernel; `tun` belongs to a program."""
     lines = []
     for node in topology.routers:
         text = await machines[node.name].run("ip", "-d", "-j", "link", "show")
@@ -172,7 +172,7 @@ async def _provider_summary(topology: Topology, machines: Mapping[str, Machine],
 
 
 async def _status(machine: Machine, node: Node) -> str:
-    """Return the daemon's own status: part of the record, no part of the verdict."""
+    """Return the daemon's own status, for the record; the verdict does not use it."""
     command = routerd_command("status", "--json", "--run-dir", str(RUN_DIR))
     try:
         result = await machine.execute(*command, seconds=_STATUS_SECONDS)

@@ -14,7 +14,7 @@ from routerd_lab.world import World
 
 
 def counts(topology: Topology, world: World) -> Iterator[Count]:
-    """Yield how far the fabric has come: sessions, then routes in kernels and in clouds."""
+    """Yield the progress of the fabric: sessions, then routes in kernels and in clouds."""
     yield Count(name="BGP sessions", have=len(_sessions(topology, world)), want=len(topology.leaves))
     for site in topology.sites:
         wanted = topology.remote_prefixes(site)
@@ -53,7 +53,7 @@ def check_pairs(topology: Topology, pairs: Iterable[Pair]) -> Check:
 
 
 def explained(topology: Topology, pairs: Iterable[Pair], world: World) -> tuple[Pair, ...]:
-    """Return the pairs, failing ones with what they probably lack."""
+    """Return the pairs, each failing one with its probable cause."""
     return tuple(
         pair
         if pair.passed
@@ -65,7 +65,7 @@ def explained(topology: Topology, pairs: Iterable[Pair], world: World) -> tuple[
 
 
 def suspects(topology: Topology, pair: Pair, world: World) -> Iterator[str]:
-    """Yield which controls a failing pair lacks, on the way there and on the way back."""
+    """Yield the controls that a failing pair lacks in either direction."""
     ends = (topology.site_of(pair.source), topology.site_of(pair.target))
     for near, far in (ends, ends[::-1]):
         prefix = IPv4Network(far.client.primary.address.ip if far.client.owned is None else far.client.owned)
@@ -108,7 +108,7 @@ def _check_sessions(topology: Topology, world: World) -> Check:
 
 
 def _check_accepted(topology: Topology, world: World) -> Check:
-    """Judge acceptance by its effect: what a reflector accepts it hands on to every other leaf."""
+    """Judge acceptance by its effect: a reflector passes an accepted route on to every other leaf."""
     refused = []
     for site in topology.sites:
         prefix = IPv4Network(site.client.primary.address.ip if not site.client.owned else site.client.owned)

@@ -46,7 +46,7 @@ class _Box:
 
     @property
     def fabric_y(self) -> int:
-        """Return the middle of the fabric's bar, on the side of the internet."""
+        """Return the middle of the fabric's bar, on the internet's side."""
         return self.top + (_SITE_HEIGHT - 24 if self.above else 24)
 
     def card(self, index: int) -> tuple[int, int]:

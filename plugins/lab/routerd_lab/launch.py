@@ -27,18 +27,18 @@ _SHADOWED = ("/run", "/etc", "/var/lib", "/proc", "/sys")
 
 
 def default_run_dir(topology: str) -> Path:
-    """Return where a single run leaves its files."""
+    """Return the directory for the files of a single run."""
     return Path(f"/tmp/routerd-{topology}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")  # noqa: S108 - the seed's place
 
 
 def standing_run_dir() -> Path:
-    """Return where the user's one standing lab has its files, so that later commands find it."""
+    """Return the directory of the user's one background lab, where later commands find it."""
     return Path(f"/tmp/routerd-lab-{os.getuid()}")  # noqa: S108 - found by name, owned by the user
 
 
 @attrs.frozen(kw_only=True)
 class Keeper:
-    """The processes of a running lab as seen from outside: who holds it, and its process 1.
+    """The processes of a running lab as seen from outside: its keeper and its process 1.
 
     `started` is the keeper's start time in clock ticks since boot, because numbers are reused.
     """
@@ -64,26 +64,28 @@ def _start_time(pid: int) -> int:
 
 
 def find(run_dir: Path) -> Keeper:
-    """Return the lab that runs in `run_dir`; `LabError` when there is none."""
+    """Return the lab that runs in `run_dir`; raises `LabError` if there is none."""
     path = run_dir / KEEPER_FILE
     if not path.exists():
-        raise LabError(f"no lab is running in {run_dir}: start one with `routerd lab up`")
+        raise LabError(f"{run_dir}: no lab is running there; start one with `routerd lab up`")
     keeper = Keeper(**json.loads(path.read_text(encoding="ascii")))
     if not keeper.alive:
-        raise LabError(f"the lab in {run_dir} has ended; see {run_dir / 'logs'}, then `routerd lab up`")
+        raise LabError(
+            f"{run_dir}: the lab has ended; read {run_dir / 'logs'}, then start one with `routerd lab up`"
+        )
     return keeper
 
 
 def prepare(run_dir: Path) -> None:
-    """Make the run directory; `LabError` when it is in use or where machines would not see it."""
+    """Make the run directory; raises `LabError` if it is in use or hidden from the machines."""
     resolved = run_dir.resolve()
     if any(resolved.is_relative_to(taken) for taken in _SHADOWED):
-        raise LabError(f"{run_dir}: machines of the lab have directories of their own there; use one in /tmp")
+        raise LabError(f"{run_dir}: the machines of the lab would not see it; choose a directory in /tmp")
     if run_dir.exists() and any(run_dir.iterdir()):
-        raise LabError(f"{run_dir} is not empty: name another run directory with --run-dir")
+        raise LabError(f"{run_dir}: is not empty; choose another run directory with --run-dir")
     run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if run_dir.is_symlink() or run_dir.stat().st_uid != os.getuid():
-        raise LabError(f"{run_dir} belongs to somebody else: name another run directory with --run-dir")
+        raise LabError(f"{run_dir}: belongs to another user; choose another run directory with --run-dir")
 
 
 class Running:
@@ -102,7 +104,7 @@ class Running:
         self._pipe: BinaryIO = os.fdopen(read_end, "rb")
 
     def events(self) -> Iterator[Event]:
-        """Yield events; ends after the verdict when the lab is to stay, else when it has ended."""
+        """Yield events; stops after the verdict if the lab stays, otherwise at the lab's end."""
         for event in read_events(self._pipe):
             yield event
             if isinstance(event, Verdict) and self._hold:
@@ -119,9 +121,9 @@ class Running:
 
 
 def _keep(plan: supervisor.Plan, pipe: int) -> int:
-    """Be the keeper: leave the terminal, then run the sandbox."""
+    """Act as the keeper: leave the terminal, then run the sandbox."""
     caller = os.getppid()
-    # Taken now: inside the sandbox /proc is another one, in which we do not exist.
+    # Read now, since the sandbox has a /proc of its own in which we do not exist.
     own_start = _start_time(os.getpid())
     os.setsid()
     log = os.open(plan.run_dir / _LAB_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -159,9 +161,9 @@ def _keep(plan: supervisor.Plan, pipe: int) -> int:
 
 
 def ask(run_dir: Path) -> Iterator[Event]:
-    """Yield the events of a fresh judgement by a lab that runs."""
+    """Ask a running lab for a fresh check and yield its events."""
     find(run_dir)
-    # By way of a descriptor, because a socket's path may have 108 bytes only (unix(7)).
+    # Through a descriptor, because a socket's path may have only 108 bytes (unix(7)).
     directory = os.open(run_dir, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -169,7 +171,7 @@ def ask(run_dir: Path) -> Iterator[Event]:
             with sock.makefile("rb") as stream:
                 yield from read_events(stream)
     except OSError as exc:
-        raise LabError(f"the lab in {run_dir} does not answer yet: {exc.strerror}") from exc
+        raise LabError(f"{run_dir}: the lab does not answer yet; {exc.strerror}; try again later") from exc
     finally:
         os.close(directory)
 
@@ -179,8 +181,8 @@ def enter_argv(run_dir: Path, machine: str, command: tuple[str, ...]) -> list[st
     keeper = find(run_dir)
     machines: dict[str, int] = json.loads((run_dir / supervisor.MACHINES_FILE).read_text(encoding="ascii"))
     if machine not in machines:
-        raise LabError(f"no machine is called {machine}: there are {', '.join(sorted(machines))}")
-    # Nobody may enter the user namespace that it is in.
+        raise LabError(f"{machine}: no machine has this name; choose one of {', '.join(sorted(machines))}")
+    # A process cannot enter the user namespace that it is already in.
     ours, its = (Path(f"/proc/{pid}/ns/user").stat().st_ino for pid in ("self", keeper.init))
     user = [] if ours == its else ["-U", "--preserve-credentials"]
     outer = ["nsenter", "-t", str(keeper.init), *user, "-m", "-p", "--"]

@@ -1,4 +1,4 @@
-"""The four system calls that Python 3.11's `os` lacks. Each raises `OSError` that says what failed."""
+"""The four system calls that Python 3.11's `os` lacks. Each raises an `OSError` with the failed step."""
 
 from __future__ import annotations
 

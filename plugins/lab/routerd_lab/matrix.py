@@ -15,7 +15,7 @@ from routerd_lab.topology import Node, Topology
 
 @attrs.frozen(kw_only=True)
 class Pair:
-    """What one client saw of another. `detail` says what went wrong, or is empty."""
+    """The result of one client's attempts to reach another. `detail` says what failed, or is empty."""
 
     source: str
     target: str
@@ -39,7 +39,7 @@ async def measure(
 ) -> tuple[Pair, ...]:
     """Try every directed pair in parallel and return the results in the topology's order.
 
-    A ping is given `seconds` to be answered once. Without `ssh` only pings are sent and SSH
+    Each ping has `seconds` for one answer. Without `ssh` only pings are sent and SSH
     counts as the ping does.
     """
 
@@ -62,7 +62,7 @@ async def _measure_pair(machine: Machine, source: Node, target: Node, *, seconds
         return Pair(source=source.name, target=target.name, ping=False, ssh=False, detail=detail)
     if not ssh:
         return Pair(source=source.name, target=target.name, ping=True, ssh=True)
-    # The far end says its own name and whom it sees: the source address must have been preserved.
+    # The far end prints its own name and its peer's address: the fabric must preserve the source address.
     command = ssh_command(address, "uname -n; echo $SSH_CONNECTION", seconds=seconds)
     session = await machine.execute(*command, seconds=4 * seconds)
     name, _, connection = session.out.partition("\n")

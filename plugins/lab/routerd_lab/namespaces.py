@@ -26,7 +26,7 @@ _COMMAND_SECONDS = 20.0
 
 
 class LabError(RouterdError):
-    """The lab cannot be built or kept up; the text names the machine and the step."""
+    """The lab cannot be built or kept running; the text names the machine and the step."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +46,7 @@ class MachineSpec:
 
 @attrs.frozen(kw_only=True)
 class Result:
-    """How a command ended and what it said."""
+    """How a command ended, and its output."""
 
     status: int
     out: str
@@ -65,11 +65,11 @@ class Machine:
         return ["nsenter", "-t", str(self.pid), "-n", "-m", "-u", "--", *command]
 
     def path(self, path: str) -> Path:
-        """Return where a file of the machine can be opened from outside it."""
+        """Return the path by which a process outside the machine opens one of its files."""
         return Path(f"/proc/{self.pid}/root{path}")
 
     async def execute(self, *command: str, text: str = "", seconds: float = _COMMAND_SECONDS) -> Result:
-        """Run a short command with `text` as its input; `LabError` when it takes too long."""
+        """Run a short command with `text` as its input; raises `LabError` if it takes too long."""
         process = await asyncio.create_subprocess_exec(
             *self.argv(*command),
             stdin=subprocess.PIPE,
@@ -81,7 +81,7 @@ class Machine:
             async with asyncio.timeout(allowed):
                 out, err = await process.communicate(text.encode())
         except TimeoutError as exc:
-            raise LabError(f"{self.name}: {' '.join(command)}: no end after {allowed:.0f} s") from exc
+            raise LabError(f"{self.name}: {' '.join(command)}: did not end within {allowed:.0f} s") from exc
         finally:
             if process.returncode is None:
                 process.kill()
@@ -93,11 +93,11 @@ class Machine:
         )
 
     async def run(self, *command: str, text: str = "") -> str:
-        """Run a short command and return its output; `LabError` with its words when it fails."""
+        """Run a short command and return its output; raises `LabError` with the error output if it fails."""
         result = await self.execute(*command, text=text)
         if result.status:
             said = result.err.strip() or result.out.strip()
-            raise LabError(f"{self.name}: {' '.join(command)}: exit status {result.status}: {said}")
+            raise LabError(f"{self.name}: {' '.join(command)}: exit status {result.status}; {said}")
         return result.out
 
 
@@ -113,12 +113,12 @@ def make_machine(spec: MachineSpec) -> Machine:
         said = pipe.read()
     if said != b"ready":
         os.waitpid(child, 0)
-        raise LabError(f"{spec.name}: cannot make the machine: {said.decode(errors='replace')}")
+        raise LabError(f"{spec.name}: cannot make the machine; {said.decode(errors='replace')}")
     return Machine(name=spec.name, pid=child)
 
 
 def _hold(spec: MachineSpec, pipe: int) -> None:
-    """Furnish the namespaces in the forked process, then sleep in them for ever."""
+    """Set the namespaces up in the forked process, then sleep in them until the process is killed."""
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
@@ -129,7 +129,7 @@ def _hold(spec: MachineSpec, pipe: int) -> None:
         _furnish(spec)
         for name, value in spec.sysctls.items():
             setting = Path("/proc/sys", name)
-            if setting.exists():  # a kernel without IPv6 needs none of its settings
+            if setting.exists():  # a kernel without IPv6 does not need its settings
                 setting.write_text(value, encoding="ascii")
         os.write(pipe, b"ready")
         os.set_inheritable(pipe, False)
@@ -145,7 +145,7 @@ def _furnish(spec: MachineSpec) -> None:
     linux.mount("tmpfs", Path("/run"), "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "mode=755")
     for name in ("lock", "netns", "sshd"):
         Path("/run", name).mkdir()
-    # Refused where the caller's own /sys is partly masked; nothing of ours reads /sys/class/net.
+    # The kernel refuses it where the caller's own /sys is partly masked; the lab does not need it.
     with contextlib.suppress(OSError):
         linux.mount("sysfs", Path("/sys"), "sysfs", linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC)
     shadowed: set[Path] = set()

@@ -1,4 +1,4 @@
-"""How long the lab waits before it calls something broken. A slow machine gets more."""
+"""The deadlines of the lab; a slow machine gets longer ones."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ VARIABLE = "ROUTERD_LAB_PATIENCE"
 
 
 def patient(seconds: float) -> float:
-    """Return a deadline that holds on a usual machine, for this one. Only failures take that long."""
+    """Scale a deadline from a usual machine to this one; only a failure takes that long."""
     return seconds * float(os.environ.get(VARIABLE) or 1)

@@ -1,4 +1,4 @@
-"""What a machine must have before a lab can be built on it, each with what to do about it."""
+"""The requirements of a lab on its machine, each with its remedy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing() -> list[str]:
-    """Return what is lacking, one sentence each; nothing when a lab can be built."""
+    """Return one sentence for each unmet requirement; nothing if a lab can be built."""
     path = f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
     packages = {package for program, package in _PROGRAMS.items() if shutil.which(program, path=path) is None}
     if not _SSHD.exists():
@@ -32,10 +32,9 @@ def missing() -> list[str]:
     found = [f"install {' '.join(sorted(packages))} (apt-get install, as root)"] if packages else []
     if not os.access(_TUN, os.R_OK | os.W_OK):
         found.append(
-            f"{_TUN} cannot be opened by this user: run `chmod 0666 {_TUN}` as root once, "
-            "or run the lab as root"
+            f"{_TUN}: this user cannot open it; run `chmod 0666 {_TUN}` as root once, or run the lab as root"
         )
     limit = Path("/proc/sys/user/max_user_namespaces")
     if limit.exists() and limit.read_text(encoding="ascii").strip() == "0":
-        found.append(f"user namespaces are switched off: write 10000 into {limit} as root")
+        found.append(f"{limit}: user namespaces are off; write 10000 into it as root")
     return found

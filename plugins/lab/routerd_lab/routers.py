@@ -47,7 +47,7 @@ def make_keys() -> Keys:
 
 
 def example(topology: Topology, node: Node) -> str:
-    """Return the text of the example that a node is configured by."""
+    """Return the text of the example that configures a node."""
     site = topology.site_of(node.name)
     usual = "fullmesh-rr.yaml" if node.role == "rr" else f"fullmesh-leaf-{site.name}.yaml"
     name = topology.configs.get(node.name, usual)
@@ -56,22 +56,22 @@ def example(topology: Topology, node: Node) -> str:
 
 @attrs.frozen(kw_only=True)
 class Disks:
-    """Where the routers' files are in the run directory; `hosts` is everybody's /etc/hosts."""
+    """The paths of the routers' files in the run directory; `hosts` is the /etc/hosts of every machine."""
 
     run_dir: Path
     hosts: str
     environment: Mapping[str, str]
 
     def config(self, node: Node) -> Path:
-        """Return where the node's configuration file is."""
+        """Return the path of the node's configuration file."""
         return self.run_dir / "configs" / f"{node.name}.yaml"
 
     def log(self, node: Node) -> Path:
-        """Return where the daemon of the node writes its log."""
+        """Return the path of the log of the node's daemon."""
         return self.run_dir / "logs" / f"{node.name}.log"
 
     def disk(self, node: Node) -> NodeFiles:
-        """Return what the node finds on its disk."""
+        """Return the files on the node's disk."""
         own = self.run_dir / "nodes" / node.name
         return NodeFiles(
             files={Path("/etc/hosts"): self.hosts, Path("/etc/resolv.conf"): ""},

@@ -1,4 +1,4 @@
-"""One user, PID, mount and network namespace around the whole lab, so that nothing can stay behind.
+"""One user, PID, mount and network namespace around the whole lab, so that the lab leaves nothing behind.
 
 Three processes: the *keeper* outside makes the namespaces and waits; *init* is process 1 inside,
 reaps orphans and passes signals on; *main* does the work. When init ends the kernel kills
@@ -26,7 +26,7 @@ _FORWARDED = (signal.SIGTERM, signal.SIGHUP)
 
 
 def enter(main: Callable[[], int], *, started: Callable[[int], None], as_root: bool = False) -> int:
-    """Run `main` in a sandbox of its own and return its exit status; the caller has one thread.
+    """Run `main` in a sandbox of its own and return its exit status; the caller must have one thread.
 
     With `as_root` the caller, who must be root, keeps its user namespace: a few things, such as
     the kernel's foo-over-UDP listeners, are refused to the root of any other.
@@ -46,7 +46,7 @@ def enter(main: Callable[[], int], *, started: Callable[[int], None], as_root: b
             Path("/proc/self/gid_map").write_text(f"0 {gid} 1", encoding="ascii")
     except OSError as exc:
         raise UnsupportedError(
-            f"lab: {exc.strerror}: user namespaces are needed; see user.max_user_namespaces and "
+            f"lab: user namespaces are needed; {exc.strerror}; check user.max_user_namespaces and "
             "kernel.apparmor_restrict_unprivileged_userns, or run as root"
         ) from exc
     keeper = os.getpid()
@@ -68,7 +68,7 @@ def enter(main: Callable[[], int], *, started: Callable[[int], None], as_root: b
 
 
 def _init(main: Callable[[], int], ready: int) -> int:
-    """Be process 1 of the PID namespace until `main` ends."""
+    """Act as process 1 of the PID namespace until `main` ends."""
     linux.die_with_parent(signal.SIGKILL)
     linux.mount("none", Path("/"), flags=linux.MS_REC | linux.MS_PRIVATE)
     flags = linux.MS_NOSUID | linux.MS_NODEV | linux.MS_NOEXEC
@@ -86,7 +86,7 @@ def _init(main: Callable[[], int], ready: int) -> int:
 
 
 def _forward_to(child: int) -> None:
-    """Pass the signals that ask for an end on to `child`."""
+    """Pass the terminating signals on to `child`."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         os.kill(child, number)
@@ -96,7 +96,7 @@ def _forward_to(child: int) -> None:
 
 
 def _wait_for(child: int) -> int:
-    """Reap everything until `child` ends; return its exit status as a shell would."""
+    """Reap every process until `child` ends; return its exit status as a shell would."""
     while True:
         try:
             pid, status = os.wait()

@@ -1,4 +1,4 @@
-"""What a person sees while the lab works: live on a terminal, plain lines elsewhere."""
+"""The lab's output for people: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _MARKS = {"running": ("…", "yellow"), "done": ("✓", "green"), "failed": ("�
 
 
 class Screen(Protocol):
-    """Shows events; `finish` is called once, with the verdict or with none after a crash."""
+    """Shows events; the lab calls `finish` once, with the verdict or with none after a crash."""
 
     def show(self, event: Event) -> None:
-        """Take notice of an event."""
+        """Take an event."""
         ...
 
     def finish(self, verdict: Verdict | None) -> None:
-        """Show the end."""
+        """Show the verdict."""
         ...
 
 
 class PlainScreen:
-    """One line for each thing that happened, for logs and pipes."""
+    """Prints one line for each event, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._counts: dict[str, Count] = {}
 
     def show(self, event: Event) -> None:
-        """Print the event when it is news."""
+        """Print the event if it is new."""
         match event:
             case Stage(name=name, state="running"):
                 self._say(f"{name} ...")
@@ -61,7 +61,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """A table of stages and counters that is redrawn in place."""
+    """Redraws a table of stages and counters in place."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -72,7 +72,7 @@ class LiveScreen:
         self._live.start()
 
     def show(self, event: Event) -> None:
-        """Keep what is to be drawn."""
+        """Keep the event for the next drawing."""
         match event:
             case Stage():
                 self._stages[event.name] = event
@@ -129,7 +129,7 @@ def _cell(pair: Pair | None, *, same: bool) -> Text:
 
 
 def print_verdict(console: Console, verdict: Verdict) -> None:
-    """Print everything that a person needs at the end of a run."""
+    """Print the summary at the end of a run."""
     if verdict.pairs:
         console.print(matrix_table(verdict.pairs))
     for check in verdict.checks:
@@ -167,13 +167,13 @@ def _print_check(console: Console, check: Check) -> None:
 
 
 class JsonScreen:
-    """Nothing but the verdict, as JSON on standard output."""
+    """Prints only the verdict, as JSON on standard output."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def show(self, event: Event) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def finish(self, verdict: Verdict | None) -> None:
         """Print the verdict."""
@@ -182,7 +182,7 @@ class JsonScreen:
 
 
 def choose(console: Console, *, as_json: bool) -> Screen:
-    """Return the screen that fits where the output goes."""
+    """Return the screen that fits the kind of output."""
     if as_json:
         return JsonScreen(console)
     return LiveScreen(console) if console.is_terminal else PlainScreen(console)

@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: builds the lab, starts everything, proves it, and holds it while wanted."""
+"""Runs inside the sandbox: builds the lab, starts everything, checks it, and keeps it up on request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What to do: `hold` keeps the lab up afterwards, `as_root` makes no user namespace for it."""
+    """The request: `hold` keeps the lab up afterwards, `as_root` makes no user namespace for it."""
 
     topology: Topology
     run_dir: Path
@@ -46,10 +46,10 @@ class Plan:
 
 
 def run(plan: Plan, reporter: Reporter) -> int:
-    """Be the sandbox's main process; return the exit status."""
+    """Act as the sandbox's main process; return the exit status."""
     begun = time.monotonic()
     os.umask(0o077)
-    # Programs for administrators are not in everybody's path.
+    # Programs for administrators are not on every user's path.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
     for name in _DIRECTORIES:
         (plan.run_dir / name).mkdir()
@@ -97,7 +97,7 @@ class Lab:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def main(self, begun: float, boundary: Check) -> int:
-        """Bring the lab up, judge it, and stay for as long as it is wanted."""
+        """Bring the lab up, check it, and stay until the user ends it."""
         ending = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -176,7 +176,7 @@ class Lab:
         self._processes[name] = await start
 
     async def _converge(self) -> None:
-        """Look at the world until everything is there; `LabError` when a process ends before that."""
+        """Read the world until it is complete; raises `LabError` if a process ends before that."""
         deadline = time.monotonic() + patient(_CONVERGE_SECONDS)
         with self._reporter.stage("sessions and routes"):
             while True:
@@ -199,7 +199,7 @@ class Lab:
                 )
 
     async def _judge(self, pairs: tuple[Pair, ...]) -> tuple[tuple[Check, ...], tuple[Pair, ...]]:
-        """Return every assertion, and the pairs with what failing ones probably lack."""
+        """Return every assertion, and the pairs, each failing one with its probable cause."""
         world = await self._look()
         checks = (*gate.checks(self._topology, world), gate.check_pairs(self._topology, pairs))
         return checks, gate.explained(self._topology, pairs, world)
@@ -208,7 +208,7 @@ class Lab:
         return await look(self._topology, self._machines, self._plan.run_dir / "sites")
 
     async def _serve(self) -> asyncio.Server:
-        """Answer each connection to the lab's socket with a fresh judgement, as events."""
+        """Answer each connection to the lab's socket with a fresh check, as events."""
 
         async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             begun = time.monotonic()

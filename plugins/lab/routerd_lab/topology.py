@@ -15,7 +15,7 @@ from typing import Literal
 import attrs
 
 METADATA_ADDRESS = IPv4Address("169.254.169.254")
-"""Where every cloud answers questions about the instance that asks."""
+"""The address at which every cloud answers an instance's questions about itself."""
 
 INTERNET = "internet"
 """Name of the namespace between the sites."""
@@ -24,7 +24,7 @@ UPLINK = "uplink"
 """Name of a fabric's device towards the internet."""
 
 PUBLIC_RANGES = tuple(IPv4Network(text) for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24"))
-"""What the emulated internet carries; anything else is dropped there, private addresses above all."""
+"""The prefixes that the emulated internet carries; it drops anything else, private addresses above all."""
 
 Role = Literal["rr", "leaf", "client"]
 Cloud = Literal["aws", "azure", "oci", "pve"]
@@ -48,7 +48,7 @@ class Nic:
 
 @attrs.frozen(kw_only=True)
 class Node:
-    """A machine: a router that runs routerd, or a client that knows nothing about it.
+    """A machine: a router that runs routerd, or a client without routerd.
 
     `owned` is the address that the fabric carries for it (clients only). `vmid` is the guest's
     number where the site is a Proxmox VE host.
@@ -121,7 +121,7 @@ class Wan:
 
 @attrs.frozen(kw_only=True)
 class Topology:
-    """All sites. The order of the sites is the order in which they are shown.
+    """All sites, in the order in which the screen shows them.
 
     `configs` names the example that a router is configured by, where it is not that of the
     fabric `fullmesh`.
@@ -160,7 +160,7 @@ class Topology:
         return tuple(permutations(self.clients, 2))
 
     def site_of(self, node: str) -> Site:
-        """Return the site that a node is in; `KeyError` when there is no such node."""
+        """Return the site of a node; raises `KeyError` if the node does not exist."""
         for site, member in self.nodes():
             if member.name == node:
                 return site

@@ -1,6 +1,6 @@
 """Wires, addresses and routes below the fabric, as commands; and the internet between the sites.
 
-Everything here is what a cloud or a home gives without being asked: a NIC with an address, a
+Everything here is what a cloud or a home provides without any API call: a NIC with an address, a
 gateway, a public address. What the cloud's API decides is in `enforce`.
 """
 
@@ -26,10 +26,10 @@ FABRIC_SYSCTLS: Mapping[str, str] = {
     "net/ipv4/conf/default/rp_filter": "0",
     "net/ipv4/conf/all/send_redirects": "0",
     "net/ipv4/conf/default/send_redirects": "0",
-    # A cloud network is no Ethernet: the fabric answers every ARP request with itself.
+    # A cloud network is not an Ethernet: the fabric answers every ARP request with itself.
     "net/ipv4/conf/default/proxy_arp": "1",
     "net/ipv4/ip_unprivileged_port_start": "0",
-    # A bridge is a wire here; firewall rules are for what is routed.
+    # A bridge is only a wire here; firewall rules apply to routed packets.
     "net/bridge/bridge-nf-call-iptables": "0",
     "net/ipv6/conf/all/disable_ipv6": "1",
     "net/ipv6/conf/default/disable_ipv6": "1",
@@ -111,7 +111,7 @@ def fabric_sysctls(site: Site) -> list[str]:
     """Return the settings of a fabric's own devices, as arguments of `sysctl -w`."""
     if site.masquerade:
         return []
-    # The kernel delays proxied answers by up to 0.8 s unless told otherwise, device by device.
+    # The kernel delays proxied answers by up to 0.8 s, unless each device has another setting.
     return [f"net.ipv4.neigh.{nic.port}.proxy_delay=0" for node in site.nodes for nic in node.nics]
 
 
@@ -151,7 +151,7 @@ def internet_commands(topology: Topology) -> list[str]:
 
 
 def internet_rules() -> str:
-    """Return the nft script that drops and counts whatever is not from and to a public address."""
+    """Return the nft script that drops and counts every packet that is not from and to a public address."""
     ranges = ", ".join(str(network) for network in PUBLIC_RANGES)
     return f"""
 table ip lab_internet {{
@@ -209,4 +209,4 @@ ORACLE_IMAGE_RULES = """\
 -A FORWARD -j REJECT --reject-with icmp-host-prohibited
 COMMIT
 """
-"""What Oracle's Ubuntu image has in /etc/iptables/rules.v4; a router on it must add its accept."""
+"""The file /etc/iptables/rules.v4 of Oracle's Ubuntu image; a router on it must add its own ACCEPT."""

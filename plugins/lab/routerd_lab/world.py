@@ -1,4 +1,4 @@
-"""The world as it is, read from kernels and from the clouds' state; never from a daemon's opinion."""
+"""The world as it is, read from kernels and from the clouds' state, and never from a daemon's status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from routerd_lab.topology import Node, Topology
 
 BGP_PORT = 179
 ROUTE_PROTOCOLS = ("147", "routerd")
-"""How `ip` prints the protocol of routes that routerd installs: by number, or by name where known."""
+"""How `ip` prints the protocol of routerd's routes: by number, or by name where the host knows one."""
 
 _TCP_ESTABLISHED = "01"
 
@@ -43,7 +43,7 @@ class LearnedRoute:
 
 @attrs.frozen(kw_only=True)
 class World:
-    """One look at everything that matters. Keys are names of machines and of sites."""
+    """One reading of the world. Keys are names of machines and of sites."""
 
     sessions: Mapping[str, tuple[Session, ...]]
     routes: Mapping[str, tuple[LearnedRoute, ...]]
@@ -56,7 +56,7 @@ class World:
 
 
 async def look(topology: Topology, machines: Mapping[str, Machine], sites: Path) -> World:
-    """Read everything once. `sites` is the directory in which each cloud leaves its state."""
+    """Read the world once. `sites` is the directory in which each cloud leaves its state."""
     leaves = topology.leaves
     routes = await asyncio.gather(*(_routes(machines[leaf.name]) for leaf in leaves))
     guest: frozenset[IPv4Network] = frozenset()
@@ -72,14 +72,14 @@ async def look(topology: Topology, machines: Mapping[str, Machine], sites: Path)
 
 
 def write_controls(sites: Path, name: str, controls: Controls) -> None:
-    """Leave what a cloud enforces where `look` finds it, whole or not at all."""
+    """Write what a cloud enforces to the file that `look` reads, in one step."""
     new = sites / f".{name}.json"
     new.write_text(json.dumps(_converter().unstructure(controls), indent=2), encoding="utf-8")
     new.replace(sites / f"{name}.json")
 
 
 def read_controls(sites: Path, name: str) -> Controls:
-    """Return what a cloud enforces; nothing at all while it has not started."""
+    """Return what a cloud enforces; nothing before it has started."""
     path = sites / f"{name}.json"
     if not path.exists():
         return Controls(ports=(), tables={})

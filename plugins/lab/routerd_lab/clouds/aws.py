@@ -20,7 +20,7 @@ _LIFETIME = dt.timedelta(hours=6)
 
 
 class AwsRegion:
-    """One VPC with one subnet and its instances. `on_change` is called after every write."""
+    """One VPC with one subnet and its instances. The emulator calls `on_change` after every write."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class AwsRegion:
         region: str = "ap-northeast-1",
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        # Hundreds of machine images that nobody starts would cost moto most of a second.
+        # Loading hundreds of unused machine images would take moto most of a second.
         os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         from moto.ec2.models import ec2_backends  # noqa: PLC0415 - reads the variable set above
 
@@ -81,12 +81,12 @@ class AwsRegion:
 
     @property
     def troubles(self) -> Troubles:
-        """Return what goes wrong on purpose, and the calls that were made."""
+        """Return the scripted troubles and the record of calls."""
         return self.api.troubles
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """Return the names under which this region's services must be reachable on port 443."""
+        """Return the names by which clients reach this region's services on port 443."""
         return tuple(f"{service}.{self.region}.amazonaws.com" for service in ("ec2", "servicequotas", "sts"))
 
     def interface(self, name: str) -> str:
@@ -114,7 +114,7 @@ class AwsRegion:
         return found
 
     def metadata(self, name: str) -> Metadata:
-        """Return what the metadata service says to a machine."""
+        """Return the metadata of a machine."""
         instance, eni = self._instances[name], self._enis[name]
         nic = f"network/interfaces/macs/{eni.mac_address}"
         subnet = self.ec2.get_subnet(self.subnet)

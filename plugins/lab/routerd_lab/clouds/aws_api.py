@@ -1,4 +1,4 @@
-"""The API of an emulated region of AWS: moto, with the rules that it lacks and a fabric depends on.
+"""The API of an emulated region of AWS: moto, plus the rules that it lacks and that a fabric depends on.
 
 Requests are answered by moto's own server application. Added here:
 
@@ -46,7 +46,7 @@ _JSON = "application/x-amz-json-1.1"
 
 
 class AwsApi:
-    """The EC2 Query API and Service Quotas of one region; `on_change` is called after every write.
+    """The EC2 Query API and Service Quotas of one region; it calls `on_change` after every write.
 
     `denied` are the permissions that the role lacks, such as `ec2:CreateRoute`; `account_routes` is the
     quota that the account was given, none for the default.
@@ -131,7 +131,7 @@ class AwsApi:
         return answer.status_code, answer.headers.get("Content-Type", "text/xml"), answer.get_data()
 
     def _refusal(self, request: web.Request, action: str) -> Failure | None:
-        """Return why the caller is refused, if it is."""
+        """Return the refusal of an unauthorized caller, or none."""
         scope = _CREDENTIAL.search(request.headers.get("Authorization", ""))
         if scope is None:
             return Failure(
@@ -156,7 +156,7 @@ class AwsApi:
         return _denied(permission) if permission in self.denied else None
 
     def _quota(self, action: str, asked: Mapping[str, str]) -> web.Response:
-        """Answer for the one quota; moto knows a constant for it and no default apart from that."""
+        """Answer for the one quota; moto knows only a constant for it."""
         known = asked.get("ServiceCode") == "vpc" and asked.get("QuotaCode") == ROUTES_QUOTA
         value = {"GetServiceQuota": self.account_routes, "GetAWSDefaultServiceQuota": DEFAULT_ROUTES}.get(
             action
@@ -177,7 +177,7 @@ class AwsApi:
         return web.json_response({"Quota": quota}, content_type=_JSON)
 
     def _rule(self, action: str, form: Mapping[str, str]) -> Failure | None:
-        """Return what EC2 refuses of a new route and moto does not."""
+        """Return why EC2 would refuse a new route that moto accepts."""
         table = self._ec2.route_tables.get(form.get("RouteTableId", ""))
         text = form.get("DestinationCidrBlock", "")
         if action != "CreateRoute" or table is None or not text:
@@ -213,7 +213,7 @@ class AwsApi:
         return None
 
     def _with_blackholes(self, answer: bytes) -> bytes:
-        """Mark the routes whose interface is gone; moto says `active` of all."""
+        """Mark the routes whose interface is gone; moto calls all of them `active`."""
         text = answer.decode()
         for item in set(re.findall(r"<networkInterfaceId>(eni-[0-9a-f]+)</networkInterfaceId>", text)):
             if item not in self._ec2.enis:

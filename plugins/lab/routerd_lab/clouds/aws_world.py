@@ -1,4 +1,4 @@
-"""A region of AWS for tests and measurements: on loopback, its routes as changes, and what others do."""
+"""A region of AWS for tests and measurements: on loopback, with changes of its routes by us and by others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RouteChange = Change[FabricRouteKey, FabricRoute]
 
 
 class AwsWorld:
-    """One VPC with two routers and a client; what is asked here goes past the API and its troubles."""
+    """One VPC with two routers and a client; the methods here bypass the API and its troubles."""
 
     def __init__(self) -> None:
         self.region = AwsRegion(
@@ -53,19 +53,19 @@ class AwsWorld:
 
     @property
     def troubles(self) -> Troubles:
-        """Return what goes wrong on purpose, and the calls that were made."""
+        """Return the scripted troubles and the record of calls."""
         return self.region.troubles
 
-    # --- changes, as the loop words them ------------------------------------------------------------
+    # --- changes, as the loop asks for them ---------------------------------------------------------
 
     def key(self, prefix: IPv4Network, table: str = "") -> FabricRouteKey:
-        """Return the key of a route, in the main table unless another one is named."""
+        """Return the key of a route, in the main table by default."""
         return FabricRouteKey(table=RouteTableRef(table or self.main), prefix=prefix)
 
     def change(
         self, prefix: IPv4Network, before: str | None, after: str | None, table: str = ""
     ) -> RouteChange:
-        """Return a change of what a route leads to."""
+        """Return a change of a route's target."""
         return Change(
             key=self.key(prefix, table),
             before=FabricRoute(next_hop=before) if before else None,
@@ -83,7 +83,7 @@ class AwsWorld:
     # --- what others do -------------------------------------------------------------------------------
 
     def place(self, prefix: IPv4Network, target: str = "", table: str = "") -> None:
-        """Lead a prefix to an interface or a gateway, the VPC's own unless another is named, at once."""
+        """Lead a prefix to an interface or a gateway at once, by default to the VPC's own gateway."""
         table, target = table or self.main, target or self.region.internet_gateway
         kind = "interface_id" if target.startswith("eni-") else "gateway_id"
         act = self.ec2.create_route if self.leads_to(prefix, table) is None else self.ec2.replace_route
@@ -94,7 +94,7 @@ class AwsWorld:
         self.ec2.delete_route(table or self.main, str(prefix))
 
     def leads_to(self, prefix: IPv4Network, table: str = "") -> str | None:
-        """Return what a prefix leads to, if it leads anywhere."""
+        """Return the target of a prefix, if it has one."""
         for route in self.ec2.get_route_table(table or self.main).routes:
             if route.destination_cidr_block == str(prefix):
                 return str(route.interface.id if route.interface else route.gateway_id)
@@ -107,14 +107,14 @@ class AwsWorld:
         return {prefix: self.leads_to(prefix, table) for prefix in prefixes}
 
     def add_table(self, *, subnet: bool = False) -> str:
-        """Make a route table, which the subnet uses from now on if that is asked for."""
+        """Make a route table; with `main` or a subnet it is in use from now on."""
         table = self.ec2.create_route_table(self.region.vpc)
         if subnet:
             self.ec2.associate_route_table(table.id, subnet_id=self.region.subnet)
         return str(table.id)
 
     def terminate(self, name: str) -> None:
-        """Take a machine's interface away; routes to it are blackholes from then on."""
+        """Delete a machine's interface; routes to it become blackholes."""
         self.ec2.delete_network_interface(self.region.interface(name))
 
 

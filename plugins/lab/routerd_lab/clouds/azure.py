@@ -33,7 +33,7 @@ class AzureSubscription(AzureState):
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """Return the names under which the API must be reachable on port 443."""
+        """Return the names by which clients reach the API on port 443."""
         return ("management.azure.com", "login.microsoftonline.com")
 
     def forwarding(self, name: str) -> bool:
@@ -60,7 +60,7 @@ class AzureSubscription(AzureState):
         return found
 
     def metadata(self, name: str) -> Metadata:
-        """Return what the metadata service says to a machine."""
+        """Return the metadata of a machine."""
         machine = self.machines[name]
         nic = self.resource(self.interface(name))["properties"]
         network = self.resource(self.subnet)["properties"]["addressPrefix"]

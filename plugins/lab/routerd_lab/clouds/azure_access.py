@@ -1,4 +1,4 @@
-"""Role-based access control of the emulated Azure: what an identity may do, where, and how it is told.
+"""Role-based access control of the emulated Azure: what an identity may do, where, and the refusals.
 
 Shapes and rules: Microsoft Learn, "Understand Azure role definitions" (wildcards, `NotActions`, assignments
 add up and hold below their scope), "Permissions - List For Resource" of the Authorization REST API; the

@@ -3,12 +3,12 @@
 Paths, bodies, ETags, asynchronous operations, pages and errors are those of the Azure REST API
 reference ("Virtual networks": Network Interfaces, Route Tables, Routes, Subnets, Usages) and of the ARM
 documents "Track asynchronous Azure operations" and "Understand how Azure Resource Manager throttles
-requests". What those do not say is as reported by others: a write under an old ETag
-(kubernetes-sigs/cluster-api-provider-azure#682), a write while another is at work, which is answered with
-429 though there were not too many calls (kubernetes/kubernetes#88151, Azure/azure-sdk-for-go#588), a
-taken prefix (kubernetes-sigs/cloud-provider-azure#657). The code for a full table is documented nowhere; ours
-is of the same form. A write takes effect at once and only its operation ends later; a later write does
-not cancel an earlier one's operation. Operations are followed without a permission.
+requests". Where they are silent, the emulator follows reports by others: a write under an old ETag
+(kubernetes-sigs/cluster-api-provider-azure#682), a write while another is at work, which Azure answers
+with 429 in spite of few calls (kubernetes/kubernetes#88151, Azure/azure-sdk-for-go#588), a
+taken prefix (kubernetes-sigs/cloud-provider-azure#657). No document names the code for a full table; ours has
+the same form. A write takes effect at once and only its operation ends later; a later write does
+not cancel an earlier one's operation. A client follows operations without a permission.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Arm:
                 return _refuse(405, "MethodNotAllowed", f"{request.method} of {action} is not emulated.")
 
     def _admit(self, request: web.Request) -> None:
-        """Refuse who has no token, and what has no version or is of another subscription."""
+        """Refuse a request without a token or a version, or for another subscription."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not self._state.opens(token):
             _refuse(401, "InvalidAuthenticationToken", "The access token is invalid.")
@@ -173,7 +173,7 @@ class Arm:
 
     @staticmethod
     def _page(request: web.Request, found: Sequence[Json]) -> web.StreamResponse:
-        """Return one page of a collection; `nextLink` is the whole address of the next one."""
+        """Return one page of a collection; `nextLink` is the full address of the next page."""
         skip = int(request.query.get("$skiptoken", "0"))
         answer: Json = {"value": found[skip : skip + _PAGE]}
         if skip + _PAGE < len(found):
@@ -196,7 +196,7 @@ class Arm:
     # --- asynchronous operations --------------------------------------------------------------------
 
     def _begun(self, request: web.Request, ref: str) -> dict[str, str]:
-        """Begin an asynchronous operation and return the headers by which it is followed."""
+        """Begin an asynchronous operation and return the headers by which the client follows it."""
         number = str(uuid.uuid4())
         self._operations[number] = (ref.lower().partition("/routes/")[0], self._state.polls)
         version = request.query["api-version"]
@@ -248,7 +248,7 @@ class Arm:
     # --- writes ---------------------------------------------------------------------------------------
 
     def _update_interface(self, ref: str, request: web.Request, asked: Json) -> web.StreamResponse:
-        """Replace an interface; what a request leaves out is reset, as ARM does it."""
+        """Replace an interface; a field that the request leaves out is reset, as in ARM."""
         body = self._find(ref)
         missing = self._state.access.unlinked(asked)
         if missing is not None:
@@ -273,7 +273,7 @@ class Arm:
         return self._written(body, request, 200)
 
     def _write_table(self, ref: str, request: web.Request, asked: Json) -> web.StreamResponse:
-        """Replace a route table and its routes; what a request leaves out is reset or goes."""
+        """Replace a route table and its routes; a field that the request leaves out is reset or removed."""
         table = self._find(ref)
         _match(table, request)
         self._alone(table)
@@ -305,7 +305,7 @@ class Arm:
         return self._written(body, request, 201 if present is None else 200)
 
     def _judge(self, routes: Sequence[tuple[str, Json]]) -> None:
-        """Refuse a table of these routes, by name, if it cannot be."""
+        """Refuse a table of these routes, by name, if Azure would."""
         names: dict[str, str] = {}
         for name, properties in routes:
             prefix = _prefix(properties)
@@ -333,7 +333,7 @@ class Arm:
 
 
 def _prefix(properties: Json) -> str:
-    """Return the prefix of a route that can be: an IPv4 or IPv6 one, or a service tag."""
+    """Return the prefix of a valid route: IPv4, IPv6, or a service tag."""
     hop, address = properties.get("nextHopType"), properties.get("nextHopIpAddress")
     prefix = properties.get("addressPrefix", "")
     try:

@@ -31,9 +31,9 @@ Json = dict[str, Any]  # Any: JSON of the API, whose fields the emulator mostly 
 
 
 class AzureState:
-    """One virtual network with one subnet and its VMs. `on_change` is called after every write.
+    """One virtual network with one subnet and its VMs. The emulator calls `on_change` after every write.
 
-    `polls` is how often an asynchronous operation answers `InProgress` before it has succeeded, and
+    `polls` is how often an asynchronous operation answers `InProgress` before it succeeds, and
     `retry_after` the seconds that it asks to wait in between. With `exclusive` a route table refuses a
     write while another one is at work on it. Each entry of `failing`, a code and a message, makes the next
     operation that ends fail, though it has taken effect.
@@ -145,7 +145,7 @@ class AzureState:
         return [body for ref, body in self.resources.items() if ref.startswith(start)]
 
     def add_route(self, name: str, prefix: IPv4Network, hop: str, address: IPv4Address | None = None) -> None:
-        """Put a route into the table as somebody else would."""
+        """Add a route to the table as another user would."""
         properties: Json = {"addressPrefix": str(prefix), "nextHopType": hop}
         if address is not None:
             properties["nextHopIpAddress"] = str(address)

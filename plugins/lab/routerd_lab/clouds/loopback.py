@@ -1,7 +1,7 @@
-"""Emulated clouds on loopback, for tests and measurements: in this process their real names lead to them.
+"""Emulated clouds on loopback, for tests and measurements; this process resolves their real names to them.
 
-No name is looked up and nothing leaves the host: whoever resolves a served name on its usual port
-gets the emulator's, the official SDKs included, and they trust its certificate.
+No query and no packet leaves the host. A client that resolves a served name on its usual port gets the
+emulator, the official SDKs included, and trusts its certificate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ METADATA = "169.254.169.254"
 _HERE = IPv4Address("127.0.0.1")
 _TRUST = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 
-# Who lets credentials, a proxy or another endpoint in by a variable must not reach past the emulator.
+# Variables with credentials, a proxy or another endpoint must not lead past the emulator.
 _UNSET = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
@@ -35,7 +35,7 @@ _UNSET = (
 
 @attrs.frozen(kw_only=True)
 class Api:
-    """An application, the names under which it is looked for, and its usual port; `tls` unless plain."""
+    """An application, its names, and its usual port; `tls` unless it speaks plain HTTP."""
 
     app: web.Application
     names: Sequence[str]
@@ -50,9 +50,9 @@ def metadata(app: web.Application) -> Api:
 
 @asynccontextmanager
 async def on_loopback(directory: Path, *apis: Api) -> AsyncIterator[Path]:
-    """Serve the APIs while the context lasts; yield the file with the certificate that they go by.
+    """Serve the APIs while the context lasts; yield the path of their certificate.
 
-    `directory` takes the certificates. The environment is as before afterwards.
+    `directory` receives the certificates. The context restores the environment at its end.
     """
     authority = Authority()
     trusted = directory / "ca.pem"
@@ -83,7 +83,7 @@ def _server(authority: Authority, path: Path, names: Sequence[str]) -> ssl.SSLCo
 
 @contextmanager
 def names_on_loopback(ports: Mapping[tuple[str, int], int]) -> Iterator[None]:
-    """Let names, each with its usual port, lead to ports on loopback in this process."""
+    """Make this process resolve names, each with its usual port, to ports on loopback."""
     resolve = socket.getaddrinfo
 
     def redirected(host: Any, port: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - Any: as the original
@@ -101,7 +101,7 @@ def names_on_loopback(ports: Mapping[tuple[str, int], int]) -> Iterator[None]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str], directory: Path) -> Iterator[None]:
-    """Let the SDKs trust the emulators, and take credentials from nowhere else."""
+    """Make the SDKs trust the emulators and use no other credentials."""
     nowhere = {name: str(directory / "none") for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE")}
     oci = {"OCI_METADATA_BASE_URL": f"http://{METADATA}/opc/v2"}
     before = dict(os.environ)
@@ -117,7 +117,7 @@ def _environment(variables: Mapping[str, str], directory: Path) -> Iterator[None
 
 async def _stop(runner: web.AppRunner) -> None:
     for connection in runner.server.connections if runner.server else ():
-        # A polite end of TLS would wait for a client that may be gone.
+        # A clean end of TLS would wait for a client that may be gone.
         if connection.transport is not None:
             connection.transport.abort()
     await runner.cleanup()

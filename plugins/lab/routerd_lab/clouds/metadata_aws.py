@@ -1,6 +1,6 @@
 """The metadata service of an EC2 instance, version 2 (session tokens are required).
 
-Plain HTTP; runs once per instance at 169.254.169.254, because who asks is known by the wire.
+Plain HTTP; runs once per instance at 169.254.169.254, where the wire tells which instance asks.
 Paths and headers: Amazon EC2 User Guide, "Instance metadata categories" and "Use the Instance
 Metadata Service"; version 1 is off, as in `HttpTokens=required`.
 """
@@ -32,7 +32,7 @@ class Credentials:
 
 @attrs.frozen(kw_only=True)
 class Metadata:
-    """Everything that the service says about one instance; `credentials` makes new ones."""
+    """The metadata of one instance; `credentials` makes new credentials."""
 
     document: Mapping[str, object]
     tree: Mapping[str, str]
@@ -48,7 +48,7 @@ class _Sessions:
         text = request.headers.get("X-aws-ec2-metadata-token-ttl-seconds", "")
         if not text.isdigit() or not 1 <= int(text) <= _LONGEST_SECONDS:
             raise web.HTTPBadRequest
-        # A forwarded request is one that a proxy was tricked into making.
+        # A forwarded request comes from a proxy that an attacker tricked.
         if "X-Forwarded-For" in request.headers:
             raise web.HTTPForbidden
         token = secrets.token_urlsafe(40)

@@ -1,6 +1,6 @@
 """The metadata service of an Azure VM, and the managed identity's tokens that it hands out.
 
-Plain HTTP; runs once per VM at 169.254.169.254, because who asks is known by the wire. Shapes:
+Plain HTTP; runs once per VM at 169.254.169.254, where the wire tells which VM asks. Shapes:
 Microsoft Learn, "Azure Instance Metadata Service" and "How to use managed identities for Azure
 resources on an Azure VM to acquire an access token".
 """
@@ -19,7 +19,7 @@ TOKEN_SECONDS = 86400
 
 @attrs.frozen(kw_only=True)
 class Metadata:
-    """Everything that the service says about one VM; `token` makes a token for a resource."""
+    """The metadata of one VM; `token` makes a token for a resource."""
 
     instance: Mapping[str, object]
     client_id: str
@@ -60,7 +60,7 @@ def metadata_app(metadata: Metadata) -> web.Application:
 
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what a tricked web application would send, and a request without a version."""
+    """Refuse the requests of a tricked web application, and a request without a version."""
     if request.headers.get("Metadata", "").lower() != "true" or "X-Forwarded-For" in request.headers:
         text = "Bad request. Required metadata header not specified"
         return web.json_response({"error": text}, status=400)

@@ -1,7 +1,7 @@
 """The metadata service of an OCI instance, version 2, and the certificates that it hands out.
 
-Plain HTTP; runs once per instance at 169.254.169.254, because who asks is known by the wire.
-The certificates are what an instance principal is made of: the leaf names the instance and its
+Plain HTTP; runs once per instance at 169.254.169.254, where the wire tells which instance asks.
+The certificates make up an instance principal: the leaf names the instance and its
 tenancy, and the auth service of the same emulated cloud trusts their issuer.
 """
 
@@ -52,7 +52,7 @@ class Issuer:
             (NameOID.ORGANIZATIONAL_UNIT_NAME, f"opc-tenant:{tenancy}"),
         )
         with warnings.catch_warnings():
-            # OCIDs are longer than X.520 allows a name to be; OCI's own certificates are so too.
+            # OCIDs are longer than X.520 allows for a name; so are the names in OCI's own certificates.
             warnings.simplefilter("ignore", UserWarning)
             subject = x509.Name([x509.NameAttribute(oid, text, _validate=False) for oid, text in names])
         leaf = self._sign(subject, self.certificate.subject, key.public_key(), authority=False)
@@ -85,7 +85,7 @@ class Issuer:
 
 @attrs.frozen(kw_only=True)
 class Metadata:
-    """Everything that the service says about one instance."""
+    """The metadata of one instance."""
 
     instance: Mapping[str, object]
     vnics: tuple[Mapping[str, object], ...]
@@ -120,7 +120,7 @@ def metadata_app(metadata: Metadata) -> web.Application:
 @web.middleware
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer 404 without the header, as the service does (it never says 401)."""
-    # A forwarded request is one that a web application was tricked into making.
+    # A forwarded request comes from a web application that an attacker tricked.
     if request.headers.get("Authorization") != "Bearer Oracle" or "X-Forwarded-For" in request.headers:
         raise web.HTTPNotFound(text="")
     return await handler(request)

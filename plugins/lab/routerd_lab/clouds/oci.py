@@ -28,13 +28,13 @@ __all__ = ["DROP", "Instance", "OciRegion", "ocid"]
 
 DOMAIN = "oraclecloud.com"
 DROP = IPv4Address("0.0.0.0")  # noqa: S104 - a next hop that nobody has
-"""The next hop of a rule whose private IP is gone: the VCN drops what matches it."""
+"""The next hop of a rule whose private IP is gone; the VCN drops what matches it."""
 
 _FEDERATION = "/v1/x509"
 
 
 class OciRegion:
-    """One VCN with one subnet and its instances. `on_change` is called after every write."""
+    """One VCN with one subnet and its instances. The emulator calls `on_change` after every write."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class OciRegion:
 
     @property
     def hostnames(self) -> tuple[str, ...]:
-        """Return the names under which this region's services must be reachable on port 443."""
+        """Return the names by which clients reach this region's services on port 443."""
         return tuple(f"{service}.{self.region}.{DOMAIN}" for service in ("iaas", "auth"))
 
     def forwarding(self, name: str) -> bool:
@@ -88,7 +88,7 @@ class OciRegion:
         return found
 
     def metadata(self, name: str) -> Metadata:
-        """Return what the metadata service says to an instance, with fresh credentials."""
+        """Return the metadata of an instance, with fresh credentials."""
         held = self.inventory
         vnic = held.vnics[ocid("vnic", name, self.region)].body
         machine = ocid("instance", name, self.region)
@@ -129,7 +129,7 @@ class OciRegion:
         )
 
     def app(self) -> web.Application:
-        """Return the services; they tell each other's requests apart by path."""
+        """Return the services as one application, which tells their requests apart by path."""
         app = web.Application(middlewares=[self.troubles.middleware, self._envelope])
         app.router.add_post(_FEDERATION, self.gatekeeper.federate)
         self.network_api.add_routes(app.router)
@@ -137,7 +137,7 @@ class OciRegion:
 
     @web.middleware
     async def _envelope(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let in who signed, and answer errors as the API does."""
+        """Admit signed requests, and answer errors as the API does."""
         try:
             if request.path != _FEDERATION:
                 await self.gatekeeper.authenticate(request)

@@ -1,9 +1,9 @@
 """The Networking and Compute APIs of an emulated OCI region (Core Services API, 20160918).
 
 Operations, fields, headers and error codes are those of the API reference and of the official SDK;
-permissions by operation those of "Details for the Core Services". What they do not say, and what is
-done here: permissions are judged before `if-match`, that before the content, and a rule whose
-target has gone stays and may be written back.
+permissions by operation those of "Details for the Core Services". Where they are silent, the emulator
+checks permissions before `if-match` and that before the content; a rule whose target is gone stays and
+may be written back.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TARGETS = {"privateip": "PRIVATE_IP_ROUTE_TABLE", "internetgateway": "INTERNET_
 
 
 class NetworkApi:
-    """The operations. `granted` are the caller's permissions, everything when it is none."""
+    """The operations. `granted` are the caller's permissions; with none the caller may do everything."""
 
     def __init__(self, inventory: Inventory, on_change: Callable[[], None]) -> None:
         self.granted: frozenset[str] | None = None
@@ -106,7 +106,7 @@ class NetworkApi:
         return _answer(record)
 
     def _check(self, rule: Json) -> None:
-        """Refuse what the API refuses of a single new rule."""
+        """Refuse a single new rule as the API would."""
         entity, prefix = rule.get("networkEntityId"), destination(rule)
         if not isinstance(entity, str):
             raise ApiError(400, "InvalidParameter", "networkEntityId is required in every route rule")

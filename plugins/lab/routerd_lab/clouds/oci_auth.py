@@ -1,4 +1,4 @@
-"""Who may call an emulated OCI region: request signatures, and session tokens for instances.
+"""Authentication of an emulated OCI region: request signatures, and session tokens for instances.
 
 From "Request Signatures" of the OCI documentation (draft-cavage-http-signatures-08) and from what the
 official SDK's `X509FederationClient` sends to the auth service and expects of it.
@@ -39,7 +39,7 @@ class Gatekeeper:
         self._token_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     async def authenticate(self, request: web.Request) -> None:
-        """Verify the signature of a request; `ApiError` 401 otherwise."""
+        """Verify the signature of a request; raises `ApiError` 401 otherwise."""
         kind, _, rest = request.headers.get("Authorization", "").partition(" ")
         fields = dict(_SIGNATURE.findall(rest))
         if kind != "Signature" or not {"keyId", "headers", "signature"} <= fields.keys():
@@ -102,7 +102,7 @@ class Gatekeeper:
         raise ApiError(401, "NotAuthenticated", "The security token or key is unknown or has expired.")
 
     async def federate(self, request: web.Request) -> web.StreamResponse:
-        """Give a session token to who holds an instance's certificate (`POST /v1/x509`)."""
+        """Give a session token to the holder of an instance's certificate (`POST /v1/x509`)."""
         asked = json.loads(await request.read())
         try:
             leaf = x509.load_der_x509_certificate(base64.b64decode(asked["certificate"]))

@@ -1,4 +1,4 @@
-"""What an emulated OCI region holds: one VCN with one subnet, its route table, and instances in it."""
+"""The resources of an emulated OCI region: one VCN with one subnet, its route table, and instances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DOMAIN = {"availabilityDomain": "lab:AD-1"}
 
 @attrs.frozen(kw_only=True)
 class Instance:
-    """A machine to be put into the network, with one VNIC."""
+    """A machine of the network, with one VNIC."""
 
     name: str
     address: IPv4Address
@@ -65,13 +65,13 @@ class Inventory:
             self._add(instance)
 
     def add_route_table(self, ref: str, vcn: str, name: str) -> Record:
-        """Put an empty route table there."""
+        """Add an empty route table."""
         body = {"id": ref, "vcnId": vcn, "routeRules": [], "displayName": name, **self._common, **_AVAILABLE}
         self.route_tables[ref] = Record(body)
         return self.route_tables[ref]
 
     def add_rule(self, destination: str, target: str, **more: object) -> None:
-        """Put a rule into the route table as somebody else would."""
+        """Add a rule to the route table as another user would."""
         table = self.route_tables[self.route_table]
         table.body["routeRules"].append(
             {"destination": destination, "destinationType": "CIDR_BLOCK", "networkEntityId": target}

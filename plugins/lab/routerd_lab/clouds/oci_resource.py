@@ -1,4 +1,4 @@
-"""Resources of an emulated OCI region, and how its API refuses."""
+"""Resources of an emulated OCI region, and the refusals of its API."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ApiError(Exception):
 
 
 def not_found() -> ApiError:
-    """Return the answer for what is not there and for what one may not see or do; they are the same."""
+    """Return the one answer for a missing resource and for a missing permission."""
     return ApiError(404, "NotAuthorizedOrNotFound", "Authorization failed or requested resource not found.")
 
 

@@ -4,13 +4,13 @@ Paths, parameters, privileges and answers are those of the Proxmox VE API viewer
 those of qemu-server (`PVE/API2/Qemu/Agent.pm`, `PVE/QemuServer/Agent.pm`), and the envelope that of
 pve-http-server: everything is below `/api2/json`, wrapped into `data`, and an error is an HTTP
 status whose reason is the message. The guest agent's `exec` follows the QEMU guest agent protocol
-(`guest-exec`, `guest-exec-status`, qemu-ga-ref(7)): it starts the command and is asked later. The
-command really runs in the guest, through `GuestSystem`. What a token may do is answered as by
+(`guest-exec`, `guest-exec-status`, qemu-ga-ref(7)): it starts the command, and the client polls. The
+command really runs in the guest, through `GuestSystem`. The answer about a token's privileges is that of
 `PVE/API2/AccessControl.pm`, with the privileges of 9.0 or, in a host of version 8, `VM.Monitor`; the
 digest of the firewall's options guards them as in `PVE/API2/Firewall/VM.pm`.
 
 Proxmox VE itself neither throttles nor has quotas; what `Troubles` throttles is a proxy in front of it.
-The guest agent answers from the running system, so that lag makes sense for `GET resources` alone.
+The guest agent answers from the running system, so lag makes sense only for `GET resources`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _AGENT_COMMANDS = (
 
 
 class PveError(Exception):
-    """An answer with an error status; the reason is what the API says, `errors` what by parameter."""
+    """An answer with an error status; the reason is the API's message, `errors` its messages by parameter."""
 
     def __init__(self, status: int, reason: str, errors: Json | None = None) -> None:
         self.status = status
@@ -67,9 +67,9 @@ class PveError(Exception):
 
 
 class PveHost:
-    """One host with its guests. `on_change` is called after every write.
+    """One host with its guests. The emulator calls `on_change` after every write.
 
-    `privileges` are those of the token by guest; without them it may do everything, as root may.
+    `privileges` are those of the token by guest; without them the token may do everything, as root may.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class PveHost:
     # --- around every request ---------------------------------------------------------------------
 
     def _wrapped(self, operation: Operation, privilege: str) -> Handler:
-        """Return a handler that lets in, answers in the API's envelope, and gives errors as it does."""
+        """Return a handler that authenticates, and answers and fails in the API's envelope."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             try:
@@ -190,7 +190,7 @@ class PveHost:
         return {"version": self.version, "release": release, "repoid": "025864202ebb6109"}
 
     async def _permissions(self, request: web.Request) -> Json:
-        """Answer with privileges by path; each value says whether it is passed on to what lies below."""
+        """Answer with privileges by path; each value says whether paths below inherit it."""
         path = request.query.get("path")
         known = self.privileges if self.privileges is not None else dict.fromkeys(self.guests, self._all())
         found: Json = {f"/vms/{vmid}": dict.fromkeys(sorted(held), 0) for vmid, held in known.items() if held}
@@ -259,7 +259,7 @@ class PveHost:
             raise _wrong(**{"input-data": f"value may only be {_INPUT_LIMIT} characters long"})
         number = next(self._numbers)
         task = asyncio.create_task(self._run(guest, command, text))
-        # Let the start, and no more, happen: a program that is not there is an error of `exec` itself.
+        # Only let the command start: a missing program is an error of `exec` itself.
         await asyncio.sleep(0)
         if task.done() and isinstance(task.exception(), FileNotFoundError):
             said = f"Failed to execute child process “{command[0]}” (No such file or directory)"
@@ -282,10 +282,10 @@ class PveHost:
             raise PveError(500, f"Agent error: PID {given} does not exist")
         if not task.done():
             return {"exited": 0}
-        # The agent forgets a command once its end has been told.
+        # The agent forgets a command once it has reported its end.
         del self._commands[vmid, int(given)]
         if isinstance(task.exception(), LabError):
-            return {"exited": 1, "signal": 9}  # it took too long, and was killed
+            return {"exited": 1, "signal": 9}  # it took too long and was killed
         ended = task.result()
         answer: Json = {"exited": 1, "exitcode": ended.status}
         answer |= {"out-data": ended.out} if ended.out else {}
@@ -339,7 +339,7 @@ DIALECT = Dialect(
     throttled=Failure(status=429, code="Too Many Requests", retry_after=2),
     broken=Failure(status=500, code="cfs-lock 'domain-ha' error: got lock request timeout"),
 )
-"""Operations are called by method and last word of the path: `POST exec`, `GET exec-status`."""
+"""Names operations by method and last word of the path: `POST exec`, `GET exec-status`."""
 
 
 def _digest(config: Json) -> str:

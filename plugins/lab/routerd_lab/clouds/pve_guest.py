@@ -1,4 +1,4 @@
-"""A guest of the emulated Proxmox VE host, and what its agent can make its operating system do.
+"""A guest of the emulated Proxmox VE host, and the commands that its agent runs in its system.
 
 In the lab the system is a machine with a kernel of its own. `GuestKernel` stands in for it where
 there is none: a routing table in memory, behind the few commands of ip(8) that reach it, whose
@@ -19,7 +19,7 @@ Json = dict[str, Any]  # Any: JSON of the API
 
 @attrs.frozen(kw_only=True)
 class Ended:
-    """How a command in a guest ended; `truncated` when the agent kept only a part of its output."""
+    """How a command in a guest ended; `truncated` if the agent kept only a part of its output."""
 
     status: int
     out: str = ""
@@ -28,10 +28,10 @@ class Ended:
 
 
 class GuestSystem(Protocol):
-    """The operating system in a guest, as far as its agent needs it."""
+    """The operating system of a guest, as far as its agent needs it."""
 
     async def run(self, command: Sequence[str], text: str) -> Ended:
-        """Run a command with `text` as its input; `FileNotFoundError` when there is no such program."""
+        """Run a command with `text` as its input; raises `FileNotFoundError` without such a program."""
         ...
 
 
@@ -104,7 +104,7 @@ class GuestKernel:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what only the running kernel knew."""
+        """Lose the state of the running kernel."""
         self.routes = [
             KernelRoute(prefix=address.network, device=name, protocol=2)
             for name, address in self.devices.items()
@@ -122,7 +122,7 @@ class GuestKernel:
         self.routes.append(KernelRoute(prefix=prefix, device=device, gateway=gateway, protocol=147))
 
     async def run(self, command: Sequence[str], text: str) -> Ended:
-        """Do what `ip` would do."""
+        """Do as `ip` would."""
         self.commands.append(tuple(command))
         if command[0] != "ip" or not self.installed:
             raise FileNotFoundError(command[0])
@@ -214,7 +214,7 @@ class GuestKernel:
                 row["type"] = str(route.type)
             if route.device:
                 row["dev"] = route.device
-            # `ip` says nothing about the protocol `boot`, its own default.
+            # `ip` does not print the protocol `boot`, its own default.
             if route.protocol != 3:
                 row["protocol"] = str(route.protocol)
             if route.metric:

@@ -1,4 +1,4 @@
-"""What the emulated clouds have in common: the machines they hold, and errors.
+"""The common values of the emulated clouds: their machines, and errors.
 
 An emulator is a region or subscription with `app()` (the API), `metadata(name)`, `forwarding(name)`
 and `routes()`; the fabric enforces what the last two say.
@@ -13,7 +13,7 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class Machine:
-    """A machine to be put into a cloud network, with one NIC."""
+    """A machine of a cloud network, with one NIC."""
 
     name: str
     address: IPv4Address
@@ -22,7 +22,7 @@ class Machine:
 
 @attrs.frozen(kw_only=True)
 class Failure:
-    """An answer that an operation gives instead of doing its work; `retry_after` is in seconds."""
+    """The answer of an operation that does not do its work; `retry_after` is in seconds."""
 
     status: int
     code: str

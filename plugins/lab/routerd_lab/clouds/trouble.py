@@ -1,12 +1,12 @@
-"""Trouble on purpose for emulated clouds, and a count of the calls that they answered.
+"""Scripted trouble for emulated clouds, and a record of the calls that they answered.
 
 An emulator says in a `Dialect` how its API names its operations and words its errors, and puts
 `Troubles.middleware` first into its application. A test then scripts the trouble: in the same
 process by `add`, `lag` and `clear`, or from another one by HTTP, without credentials:
 
     POST   /-/trouble   {"kind": "lose", "operation": "UpdateRouteTable", "skip": 1, "times": 2}
-    GET    /-/trouble   what is still to come
-    DELETE /-/trouble   no trouble from now on; answers are fresh again
+    GET    /-/trouble   the troubles that are pending
+    DELETE /-/trouble   end all trouble; answers are fresh again
     PUT    /-/lag       {"reads": 2} or {"seconds": 1.5}: eventual consistency
     GET    /-/calls     {"total": 3, "operations": {"UpdateRouteTable": 2, ...}, "calls": [...]}
     DELETE /-/calls     count from zero
@@ -43,7 +43,7 @@ _DONE = frozenset({Kind.FAIL_AFTER, Kind.LOSE, Kind.SLOW})
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """How an API speaks. `operation` gets the request and its body; `reads` says what changes nothing."""
+    """The names and errors of an API. `operation` gets the request and its body; `reads` names the reads."""
 
     operation: Callable[[web.Request, bytes], str]
     reads: Callable[[str], bool]
@@ -52,7 +52,7 @@ class Dialect:
     broken: Failure
 
     def failure(self, trouble: Trouble) -> Failure:
-        """Return what a trouble is answered with."""
+        """Return the answer to a trouble."""
         if trouble.failure is not None:
             return trouble.failure
         return self.throttled if trouble.kind is Kind.THROTTLE else self.broken
@@ -60,7 +60,7 @@ class Dialect:
 
 @attrs.define
 class _Planned:
-    """A trouble and how far it has come."""
+    """A trouble and its progress."""
 
     trouble: Trouble
     seen: int = 0
@@ -84,7 +84,7 @@ class _Planned:
 
 @attrs.define
 class _Remembered:
-    """What a URL answered; `since` is when something was written after that."""
+    """An earlier answer of a URL; `since` is the time of the first write after it."""
 
     status: int
     reason: str
@@ -100,10 +100,10 @@ class _Remembered:
 
 
 class Troubles:
-    """The troubles of one emulator and the calls that it had, oldest first.
+    """The troubles of one emulator and its calls, oldest first.
 
-    Troubles are asked in the order in which they were added. A call that one of them strikes is not
-    counted by the later ones, so that two of them one after the other happen one after the other.
+    Troubles strike in the order in which they were added. A call that one of them strikes does not count
+    for the later ones, so troubles that were added one after the other happen one after the other.
     """
 
     def __init__(self, dialect: Dialect, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -114,25 +114,25 @@ class Troubles:
         self._lag = Lag()
         self._answers: dict[tuple[str, str, bytes], _Remembered] = {}
 
-    # --- what a test says and asks ----------------------------------------------------------------
+    # --- for tests --------------------------------------------------------------------------------
 
     def add(self, *troubles: Trouble) -> None:
-        """Let calls have trouble from now on."""
+        """Give calls trouble from now on."""
         self._planned.extend(_Planned(trouble) for trouble in troubles)
 
     def fail_next(
         self, operation: str, *, status: int, code: str, times: int = 1, retry_after: int | None = None
     ) -> None:
-        """Let the next calls of an operation be answered with an error instead of doing their work."""
+        """Answer the next calls of an operation with an error instead of doing their work."""
         failure = Failure(status=status, code=code, retry_after=retry_after)
         self.add(Trouble(kind=Kind.FAIL, operation=operation, times=times, failure=failure))
 
     def fail_call(self, nth: int, *, status: int, code: str) -> None:
-        """Let the nth call from now fail, whatever its operation."""
+        """Fail the nth call from now, whatever its operation."""
         self.add(Trouble(kind=Kind.FAIL, skip=nth - 1, failure=Failure(status=status, code=code)))
 
     def lag(self, lag: Lag) -> None:
-        """Let reads after a write answer what was there before it."""
+        """Answer reads after a write with the state before it."""
         self._lag = lag
 
     def clear(self) -> None:
@@ -146,7 +146,7 @@ class Troubles:
         return [call.operation for call in self.record]
 
     def count(self, operation: str, status: int | None = None) -> int:
-        """Return how often an operation was called, or was answered with a status."""
+        """Return the number of calls of an operation, or of those answered with a status."""
         return sum(call.operation == operation and status in (None, call.status) for call in self.record)
 
     @property
@@ -158,7 +158,7 @@ class Troubles:
 
     @property
     def middleware(self) -> Middleware:
-        """Return what an application puts first among its middlewares."""
+        """Return the middleware that an application puts first."""
 
         @web.middleware
         async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -194,7 +194,7 @@ class Troubles:
     async def _answer(
         self, request: web.Request, handler: Handler, operation: str, body: bytes
     ) -> tuple[web.StreamResponse, bool]:
-        """Return what the handler answers, or what it answered before the last write."""
+        """Return the handler's answer, or its answer before the last write."""
         reads = self._dialect.reads(operation)
         key = (request.method, request.path_qs, body)
         if reads and (known := self._answers.get(key)) is not None and self._lags(operation, known):
@@ -263,7 +263,7 @@ def _worded(error: BaseException, _: object) -> str:
 
 
 def _hung_up(request: web.Request) -> web.StreamResponse:
-    """Close the connection; what is returned goes nowhere."""
+    """Close the connection; nobody receives the returned answer."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)

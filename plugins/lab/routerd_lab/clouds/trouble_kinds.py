@@ -1,4 +1,4 @@
-"""What trouble there is, and what becomes of a call that meets it; `trouble` lets it happen."""
+"""The kinds of trouble, and their effect on a call; `trouble` makes them happen."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ ANY = "*"
 
 
 class Kind(StrEnum):
-    """What happens to a call."""
+    """The effect on a call."""
 
     THROTTLE = "throttle"
-    """Refused as too frequent; nothing is done."""
+    """The API refuses the call as too frequent and does nothing."""
     FAIL = "fail"
-    """Answered with an error; nothing is done."""
+    """The API answers with an error and does nothing."""
     FAIL_AFTER = "fail-after"
-    """Done, and answered with an error all the same."""
+    """The API does the work and answers with an error all the same."""
     CLOSE = "close"
-    """The connection is closed; nothing is done."""
+    """The API closes the connection and does nothing."""
     LOSE = "lose"
-    """Done, and then the connection is closed without an answer."""
+    """The API does the work and closes the connection without an answer."""
     SLOW = "slow"
-    """Done, and answered after `seconds`."""
+    """The API does the work and answers after `seconds`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +33,7 @@ class Trouble:
     """One kind of trouble for one operation, by the API's own name; `*` is every operation.
 
     The first `skip` calls go well, then every `every`th has trouble, `times` in all (None: without end).
-    `failure` is what is answered instead of the dialect's own words.
+    `failure` replaces the answer of the dialect.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Trouble:
 
 @attrs.frozen(kw_only=True)
 class Lag:
-    """Eventual consistency: after a write, what was read before is answered again as it was.
+    """Eventual consistency: after a write a repeated read returns its earlier answer.
 
     It lasts for `reads` reads of each URL or for `seconds`, whichever is longer; both are 0 when it is off.
     """
@@ -59,9 +59,9 @@ class Lag:
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """A call that came in: the status that it was (or would have been) answered with, and its trouble.
+    """A received call: the status of its answer, whether that was sent or lost, and its trouble.
 
-    `status` is 0 if nothing was done and nothing answered.
+    `status` is 0 if the API did nothing and answered nothing.
     """
 
     operation: str
