@@ -141,7 +141,7 @@ async def test_a_device_of_another_namespace_is_not_ours(pair: tuple[Host, Host]
         assert "another network namespace" in str(failures[a.link])
         assert await made.tunnels.apply([to(a.link, None, same)]) == {}
         failures = await made.peers.apply([to(of(1, a.link), peer("10.0.0.1/32"))])
-        assert "no device wg-a" in str(failures[of(1, a.link)])
+        assert "its device wg-a does not exist yet" in str(failures[of(1, a.link)])
         assert set(await made.tunnels.observe()) == {b.link}
     assert a.sh(f"wg show {a.link}") == before
     assert len(programs(a.link)) == 1
