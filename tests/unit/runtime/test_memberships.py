@@ -133,7 +133,7 @@ async def test_an_enroller_that_does_not_end_is_reported_and_no_second_one_runs_
 ) -> None:
     first = await stuck(scene)
     (why,) = scene.memberships.reasons()
-    assert why.startswith("SAMEnrollmentClient/fabric: what ran for it before does not end")
+    assert why.startswith("SAMEnrollmentClient/fabric: waiting; its earlier enroller does not end")
     (found,) = scene.memberships.report()
     assert (found.name, found.phase) == ("SAMEnrollmentClient/fabric", "Pending")
     assert scene.made == [first]
