@@ -95,6 +95,10 @@ class TransientError(ProviderError):
     """A retry can help; `retry_after`, when given, is the shortest sensible wait."""
 
 
+class StaleError(TransientError):
+    """The thing has changed since it was read, so the write was not made: read it again."""
+
+
 class PermanentError(ProviderError):
     """A retry of the same change cannot help: permissions, invalid input, a quota."""
 
@@ -103,6 +107,15 @@ class PermanentError(ProviderError):
 
 class NotOwnedError(ProviderError):
     """A foreign thing is in the way; routerd reports it and never replaces it."""
+
+    retryable = False
+
+
+class SupersededError(ProviderError):
+    """Our route has gone and something else is in its place, so nothing is left to change.
+
+    Not a failure: the journal notes `superseded` with this text, and the loop counts the change as made.
+    """
 
     retryable = False
 

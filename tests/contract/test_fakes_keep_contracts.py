@@ -29,10 +29,10 @@ from routerd.testing.contracts import (
     EnrollmentContract,
     Foreign,
     Neighbour,
-    OtherRouter,
     RoutingContract,
     Samples,
     SharedFabricContract,
+    SiteWorld,
     TableContract,
     TransportContract,
 )
@@ -218,17 +218,15 @@ class TestFakeFabric(SharedFabricContract):
         return fabric_provider(world)
 
     @pytest.fixture
-    def other(self, world: FakeWorld) -> OtherRouter:
-        theirs = FabricRoute(next_hop="nic-2")
-
-        async def place(key: FabricRouteKey) -> None:
-            world.routes.settle(key, theirs)
+    def site(self, world: FakeWorld) -> SiteWorld:
+        async def place(key: FabricRouteKey, next_hop: str | None) -> None:
+            world.routes.settle(key, None if next_hop is None else FabricRoute(next_hop=next_hop))
 
         async def read(key: FabricRouteKey) -> str | None:
             found = world.routes.content.get(key) or world.routes.foreign.get(key)
             return found.next_hop if found is not None else None
 
-        return OtherRouter(next_hop=theirs.next_hop, place=place, read=read)
+        return SiteWorld(others=("nic-2", "nic-3"), stranger="nic-of-others", place=place, read=read)
 
     @pytest.fixture
     def samples(self, world: FakeWorld) -> AllSamples:

@@ -12,7 +12,7 @@ from routerd.clouds.site_routes import SiteRoutes
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
-from routerd.spi import Clock, Fabric
+from routerd.spi import Clock, Fabric, Logger
 from routerd.store import JournalBook
 
 FABRIC_DEADLINE = 180.0
@@ -25,6 +25,7 @@ def fabric_bindings(
     profile: CloudProviderProfileSpec,
     *,
     clock: Clock,
+    log: Logger | None = None,
     site: Callable[[JournaledTable], SiteRoutes] | None = None,
     holds_down: bool = True,
 ) -> tuple[Binding, Binding]:
@@ -46,7 +47,7 @@ def fabric_bindings(
         lapses=False,
     )
     journaled = JournaledTable(
-        fabric.routes, journal, scope=name, name="routes", gate=route_gate, clock=clock
+        fabric.routes, journal, scope=name, name="routes", gate=route_gate, clock=clock, log=log
     )
     routes = site(journaled) if site is not None else journaled
     forwarding = Binding(

@@ -20,9 +20,16 @@ from typing import Any, Protocol
 from routerd.clouds.gate import Gate
 from routerd.clouds.lapse import Absences
 from routerd.clouds.words import decoded
-from routerd.errors import NotOwnedError, ProviderError, StoreError, TransientError, UnsupportedError
+from routerd.errors import (
+    NotOwnedError,
+    ProviderError,
+    StoreError,
+    SupersededError,
+    TransientError,
+    UnsupportedError,
+)
 from routerd.model.change import Change
-from routerd.spi import Clock, Table
+from routerd.spi import Clock, Logger, Table
 from routerd.store import JournalEntry
 
 
@@ -38,7 +45,7 @@ class Journal(Protocol):
         ...
 
     def finish(self, outcomes: Mapping[int, str]) -> None:
-        """Record the outcome of changes by their numbers: `done`, or the error."""
+        """Record the outcome of changes by their numbers: `done`, `superseded`, or the error."""
         ...
 
     def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
@@ -89,6 +96,7 @@ class JournaledTable:
         name: str,
         gate: Gate | None = None,
         clock: Clock | None = None,
+        log: Logger | None = None,
         lapses: bool = True,
     ) -> None:
         self._table = table
@@ -97,6 +105,7 @@ class JournaledTable:
         self._name = name
         self._gate = gate
         self._clock = clock
+        self._log = log
         self._lapses = lapses
         self._absences = Absences()
         self._owned: frozenset[str] = frozenset()
@@ -128,13 +137,15 @@ class JournaledTable:
     def foresee(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
         """Return the changes that the provider's table would refuse, if it can tell."""
         foresee = getattr(self._table, "foresee", None)
-        return foresee(changes) if foresee is not None else {}
+        return _failed(foresee(changes)) if foresee is not None else {}
 
     async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
         """Record the changes, make them, and record the outcome of each.
 
         A change that cannot be recorded is not made. When only its outcome cannot be recorded, the entry
         stays open and counts as ours.
+        A superseded change is not a failure: the journal and the log say once what is there, and the key is no
+        longer ours.
         """
         try:
             numbers = await asyncio.to_thread(self._journal.begin, self._scope, self._name, changes)
@@ -148,12 +159,14 @@ class JournaledTable:
                 for change, number in zip(changes, numbers, strict=True)
             }
         )
-        return failures
+        for key in failures.keys() - (failed := _failed(failures)).keys():
+            self._tell_superseded(key, failures[key])
+        return failed
 
     async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
         """Make one change that undoes the entry `undoes`, hold its key, and return the new entry's number.
 
-        Raises `ProviderError` when the change was not made.
+        Raises `ProviderError` when the change was not made, and `SupersededError` when ours had gone before.
         """
         try:
             number = await asyncio.to_thread(
@@ -167,6 +180,10 @@ class JournaledTable:
         if failure is not None:
             raise failure
         return number
+
+    def _tell_superseded(self, key: Hashable, error: ProviderError) -> None:
+        if self._log is not None:
+            self._log.info("cloud.superseded", profile=self._scope, key=str(key), found=str(error))
 
     def _read(self) -> frozenset[str]:
         if self._gate is not None:
@@ -216,9 +233,16 @@ class JournaledTable:
 _STANDS = "failed: interrupted, and it is still there"
 
 
+def _failed(found: Mapping[Hashable, ProviderError]) -> Mapping[Hashable, ProviderError]:
+    """Return what has failed of what a table reports: a superseded change has not."""
+    return {key: error for key, error in found.items() if not isinstance(error, SupersededError)}
+
+
 def _outcome(failure: ProviderError | None) -> str:
     if failure is None:
         return "done"
+    if isinstance(failure, SupersededError):
+        return f"superseded: {failure}"
     # Only these two errors prove that nothing was changed.
     certain = isinstance(failure, (NotOwnedError, UnsupportedError))
     return f"{'refused' if certain else 'failed'}: {failure}"

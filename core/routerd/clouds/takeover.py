@@ -199,11 +199,13 @@ class RoutePermission:
 
     def permits(self, change: Change[Any, Any], now: float) -> bool:  # Any: a change of any table
         """Say whether a change may be made now."""
-        if self._election.share is None:
-            return True
-        ours = change.before is None or change.before == FabricRoute(next_hop=self._own)
+        alone = self._election.share is None
         if change.verb == "delete":
-            return ours and not (self._stays and self._election.standing.state == "isolated")
+            # A fabric may not be asked to delete another router's route (spi.site_routes, rule 4).
+            ours = change.before == FabricRoute(next_hop=self._own)
+            return ours and (alone or not self._stays or self._election.standing.state != "isolated")
+        if alone:
+            return True
         if not self._election.active(self._hold_down, now):
             return False
         lost = self._lost.get(change.key)

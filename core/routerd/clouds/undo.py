@@ -17,10 +17,13 @@ from routerd.store import JournalEntry
 
 Agrees = Callable[[object, object], bool]
 
+_CHANGED_NOTHING = ("refused", "superseded")
+"""Outcomes of entries that found somebody else's in place and left it alone."""
+
 
 def reversal(entry: JournalEntry) -> AnyChange:
     """Return the change that undoes an entry, by its record; `ActionRefused` says why there is none."""
-    if entry.outcome.startswith("refused"):
+    if entry.outcome.startswith(_CHANGED_NOTHING):
         raise ActionRefused(f"entry {entry.number}: it changed nothing, so there is nothing to undo")
     try:
         made = decoded(entry.table, entry.key_value, entry.before, entry.after)
@@ -85,7 +88,7 @@ def _happened(entry: JournalEntry, present: object, agrees: Agrees) -> bool:
     """Say whether an entry took effect; after a failure or an interruption the present value decides."""
     if entry.outcome == "done":
         return True
-    if entry.outcome.startswith("refused"):
+    if entry.outcome.startswith(_CHANGED_NOTHING):
         return False
     try:
         made = decoded(entry.table, entry.key_value, entry.before, entry.after)

@@ -272,6 +272,7 @@ class Router:
             self._store.journal,
             spec,
             clock=self._clock,
+            log=self._log,
             site=site,
             holds_down=self._holds_down,
         ):

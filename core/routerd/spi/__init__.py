@@ -1,7 +1,7 @@
 """The contract between core and plugins: the protocols of providers, and their context.
 
 `hookspecs.py` has the hooks. This module re-exports every public name, so that a plugin needs one import
-line.
+line; only the judgement of `site_routes` is imported from the module that has its table.
 
 Added in 1.0.
 """
@@ -23,7 +23,8 @@ from routerd.spi.provider import (
     Provider,
 )
 from routerd.spi.routing import Routing
-from routerd.spi.table import AgreeingTable, ForeseeingTable, Table
+from routerd.spi.switch_table import Switches, SwitchTable
+from routerd.spi.table import AgreeingTable, ForeseeingTable, Table, apply_each
 from routerd.spi.transport import EncryptingTransport, Transport
 
 __all__ = [
@@ -55,6 +56,9 @@ __all__ = [
     "Routing",
     "SharedFabric",
     "Spawn",
+    "SwitchTable",
+    "Switches",
     "Table",
     "Transport",
+    "apply_each",
 ]

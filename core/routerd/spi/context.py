@@ -1,4 +1,4 @@
-"""What a provider is given when it is created, and the secrets it may ask for."""
+"""What the core gives a provider when it creates it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any, Protocol
 
 import attrs
 
+from routerd.errors import PermanentError
 from routerd.spi.clock import Clock
 from routerd.spi.kernel import Kernel
 from routerd.spi.pace import Pacing
 
 
 class Logger(Protocol):
-    """A structured log: a constant event name, facts as keys; secrets never."""
+    """A structured log: a constant event name, facts as keys, and never a secret."""
 
     def debug(self, event: str, /, **facts: object) -> None:
-        """Log what only a developer wants to see."""
+        """Log a fact for developers."""
         ...
 
     def info(self, event: str, /, **facts: object) -> None:
@@ -25,7 +26,7 @@ class Logger(Protocol):
         ...
 
     def warning(self, event: str, /, **facts: object) -> None:
-        """Log something that works but should be looked at."""
+        """Log something that works but needs an operator's attention."""
         ...
 
     def error(self, event: str, /, **facts: object) -> None:
@@ -37,19 +38,19 @@ class Spawn(Protocol):
     """Starts a supervised task that ends with the provider."""
 
     def __call__(self, name: str, work: Coroutine[Any, Any, None]) -> None:  # Any: send type unused
-        """Run `work`; when it raises, the failure is logged, and shown in the status."""
+        """Run `work`; if it raises, the core logs the failure and shows it in the status."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class PluginContext:
-    """The world as one provider may see it. Nothing here is shared with another plugin.
+    """The world as one provider may see it. It shares nothing with the context of another plugin.
 
-    `state_dir` is the plugin's own directory (mode 0700) and exists; `run_dir` the same for
-    sockets, whose paths must stay below 100 bytes. `wake` asks the loop to look at the world
-    soon; it never blocks and may be called often. `read_only` is true in a dry run: a provider
-    then observes and never changes anything, not even by starting a helper process. `pacing` gives
-    the token bucket of an account whose API allows only so many calls.
+    `state_dir` is the plugin's own directory (mode 0700) and exists. `run_dir` is the same for
+    sockets, whose paths must stay below 100 bytes. `wake` asks the loop to read the world soon; it
+    never blocks, and a provider may call it often. `read_only` is true in a dry run: the provider
+    observes and changes nothing, and it starts no helper process. `pacing` gives the token bucket of
+    an account whose API limits the rate of calls.
     """
 
     plugin: str
@@ -63,3 +64,8 @@ class PluginContext:
     spawn: Spawn
     pacing: Pacing
     read_only: bool = False
+
+    def refuse_dry_run(self) -> None:
+        """Raise `PermanentError` in a dry run; call it before every change."""
+        if self.read_only:
+            raise PermanentError(f"{self.plugin}: a dry run changes nothing")

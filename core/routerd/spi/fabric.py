@@ -19,10 +19,10 @@ class Fabric(Lifecycle, Protocol):
 
     @property
     def forwarding(self) -> Table[NicRef, Forwarding]:
-        """Return the forwarding switch of each of our own NICs.
+        """Return the forwarding switch of each of our own NICs, a `SwitchTable` in most clouds.
 
-        `observe` reports every NIC of `InstanceFacts.nics` with its present setting; a deletion
-        is never asked for, undoing is a replacement by the prior value.
+        `observe` reports every NIC of `InstanceFacts.nics` with its present setting. The core never
+        asks for a deletion: an undo is a replacement by the prior value.
         """
         ...
 
@@ -30,23 +30,22 @@ class Fabric(Lifecycle, Protocol):
     def routes(self) -> Table[FabricRouteKey, FabricRoute]:
         """Return the routes in `InstanceFacts.route_tables` whose next hop is our own.
 
-        A route to anything else is foreign: it does not show in `observe`, and a creation on its
-        prefix is a `NotOwnedError` that names the foreign next hop.
+        A route to anything else is foreign: `observe` leaves it out. `spi.site_routes.judge` decides
+        which changes a fabric makes; a creation on a foreign prefix is a `NotOwnedError` that names the
+        foreign next hop.
         """
         ...
 
 
 class SharedFabric(Fabric, Protocol):
-    """A fabric whose site has several routers, of which one at a time is led to."""
+    """A fabric whose site has several routers, of which one at a time has the routes."""
 
     def share(self, next_hops: frozenset[str]) -> None:
-        """Be told, once and before `start`, how routes name the other routers of the site.
+        """Learn, once and before `start`, how routes name the other routers of the site.
 
-        From then on routes that lead to one of them show in `routes.observe` too. Replacing such a
-        route by one that leads to us is a takeover: it is made only while the route, read right
-        before, still leads to one of them, and read again afterwards where the API has no condition
-        for it. A replacement may also put one back (an undo). A route that leads to another router
-        is never deleted: that is a `NotOwnedError`.
+        From then on `routes.observe` shows routes that lead to one of them, too. The table of
+        `spi.site_routes` says which change a fabric makes. It judges by what it reads right before the
+        write, and where the API has no condition for a write it reads again afterwards.
         """
         ...
 
@@ -57,7 +56,8 @@ class DiagnosingFabric(Fabric, Protocol):
     async def diagnose(self) -> Sequence[Finding]:
         """Return what was checked of account, network and permissions, the failures among it.
 
-        Changes nothing: where the API has no dry run, a permission is tried by a request that cannot
-        succeed, or is reported as not known. Raises `ProviderError` only when nothing could be asked.
+        Changes nothing. Where the API has no dry run, the fabric tries a permission by a request that
+        cannot succeed, or reports the permission as unknown. Raises `ProviderError` only if no check
+        could be made.
         """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from routerd.errors import ProviderError
@@ -15,8 +15,8 @@ V = TypeVar("V")
 class Table(Protocol[K, V]):
     """Something outside that can be read whole and changed by key.
 
-    Both methods are called from one task at a time and under a deadline; cancellation may come
-    at any await and must leave nothing half-done that `observe` cannot see.
+    The loop calls both methods from one task at a time and under a deadline. Cancellation may come at
+    any await; it must leave nothing half-done that `observe` cannot see.
     """
 
     async def observe(self) -> Mapping[K, V]:
@@ -30,25 +30,49 @@ class Table(Protocol[K, V]):
         """Make the changes and return the failures by key; an empty mapping means that all hold.
 
         The failure of one key must not keep the others from being made. A creation whose key
-        exists with the desired value is a success; a deletion of what is gone too. What stands
-        in the way and is not ours is a `NotOwnedError` and is left alone. `routerd down` applies
-        even when there is no change: then only what serves no key any longer may be removed.
+        exists with the desired value is a success; a deletion of what is gone too. A change that finds
+        something foreign in its way is a `NotOwnedError` and leaves it alone.
+
+        A table of cloud routes reports a removal that finds something foreign as a `SupersededError`, by
+        the rule of `spi.site_routes`, where it was a `NotOwnedError`: ours has gone, which is what was
+        asked. The core takes that out of the failures and journals `superseded`. So `routerd down` lists
+        no failure for a route that somebody else has taken: no remedy could follow from it.
+
+        `routerd down` applies even when there is no change: then only what serves no key any longer may
+        be removed.
         """
         ...
 
 
-class ForeseeingTable(Table[K, V], Protocol[K, V]):
-    """A table that can tell before a change is made that it would be refused.
+async def apply_each(
+    changes: Iterable[Change[K, V]], make: Callable[[Change[K, V]], Awaitable[None]]
+) -> dict[K, ProviderError]:
+    """Make changes one after the other and return the failures by key, so that none stops another.
 
-    The loop asks after each reading; what is refused then is not applied, shows in the plan with its
-    reason, and is tried again as any failure is.
+    Added in 1.0.
+    """
+    failures: dict[K, ProviderError] = {}
+    for change in changes:
+        try:
+            await make(change)
+        except ProviderError as error:
+            failures[change.key] = error
+    return failures
+
+
+class ForeseeingTable(Table[K, V], Protocol[K, V]):
+    """A table that knows before a change is made that the world would refuse it.
+
+    The loop asks after each reading. It does not apply a change that is refused here; the plan shows
+    the reason, and the loop retries it as it retries any failure.
     """
 
     def foresee(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
         """Return which of all `changes` that are due would fail, judged by the last `observe`.
 
         Does no I/O. A quota that leaves room for some of them refuses the others with its number, what
-        is in use, and how to raise it; what is not ours stands in the way by name.
+        is in use, and how to raise it. A foreign thing in the way is named. A `SupersededError` may be
+        among them; the core takes it out.
         """
         ...
 
@@ -56,9 +80,9 @@ class ForeseeingTable(Table[K, V], Protocol[K, V]):
 class AgreeingTable(Table[K, V], Protocol[K, V]):
     """A table whose world fills in what a desired value leaves open, such as a route's device.
 
-    The loop asks `agrees` instead of comparing for equality where a table has it.
+    Where a table has `agrees`, the loop asks it instead of comparing for equality.
     """
 
     def agrees(self, desired: V, observed: V) -> bool:
-        """Say whether `observed` is what `desired` asks for."""
+        """Say whether `observed` needs no change to be what `desired` asks for."""
         ...

@@ -82,10 +82,12 @@ class JournalBook:
             return number
 
     def finish(self, outcomes: Mapping[int, str]) -> None:
-        """Note `done`, `failed: ...` (it may have happened) or `refused: ...` (it has not) by number.
+        """Note how changes ended, by number.
 
-        What is done uses its approval up. With a deletion, and with what puts back what was there
-        before us, the key is no longer ours.
+        `done`; `failed: ...`, and it may have happened; `refused: ...`, and it has not happened;
+        `superseded: ...`, and ours had gone before. A change that is done or superseded uses its
+        approval up. The key is no longer ours after a deletion, after a change that restores what was
+        there before us, and after a superseded one.
         """
         if not outcomes:
             return
@@ -95,8 +97,8 @@ class JournalBook:
                     "UPDATE journal SET outcome = ?, finished_at = ? WHERE number = ?",
                     (outcome, exact_text(self.now()), number),
                 )
-                if outcome == "done":
-                    _settle(execute, number)
+                if outcome == "done" or outcome.startswith("superseded"):
+                    _settle(execute, number, ended=outcome != "done")
                 elif outcome.startswith("refused"):
                     execute("DELETE FROM holds WHERE entry = ?", (number,))
             execute(
@@ -256,8 +258,8 @@ class JournalBook:
         return int(number)
 
 
-def _settle(execute: Execute, number: int) -> None:
-    """Draw the consequences of a change that was made."""
+def _settle(execute: Execute, number: int, *, ended: bool) -> None:
+    """Draw the consequences of a change that was made; `ended` says that the key is not ours any more."""
     rows = execute(
         "SELECT scope, tbl, key, verb, after, undoes FROM journal WHERE number = ?", (number,)
     ).fetchall()
@@ -275,7 +277,7 @@ def _settle(execute: Execute, number: int) -> None:
         f"SELECT before FROM journal WHERE number = ({_FIRST}) AND number < ?4",  # noqa: S608 - as above
         (*where, number),
     ).fetchall()
-    if verb == "delete" or (first and first[0][0] == after):
+    if ended or verb == "delete" or (first and first[0][0] == after):
         execute(
             "UPDATE journal SET ended = 1 WHERE scope = ? AND tbl = ? AND key = ? AND number <= ?",
             (*where, number),

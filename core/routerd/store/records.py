@@ -108,9 +108,10 @@ Write = AdmittedClaim | UsedNonce | PendingClaim | Forget | Verdict | Revocation
 class JournalEntry:
     """A change outside the host, written down before it was made.
 
-    `key` is the key's text and `key_value` its JSON. `outcome` is empty while nothing is known of
-    it, else `done`, `failed: ...` (it may have happened) or `refused: ...` (it has not). `undoes` is
-    the number of the entry that it undoes; with `ended` the key was given up since.
+    `key` is the key's text and `key_value` its JSON. `outcome` is empty while its end is unknown, else
+    `done`, `superseded: ...` (ours had gone before), `failed: ...` (it may have happened) or
+    `refused: ...` (it has not). `undoes` is the number of the entry that it undoes; with `ended` the
+    key was given up since.
     """
 
     number: int

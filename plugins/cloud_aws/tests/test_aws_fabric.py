@@ -18,11 +18,11 @@ from routerd.testing.context import make_context
 from routerd.testing.contracts import (
     DiagnosisRules,
     Foreign,
-    OtherRouter,
     Quota,
     QuotaRules,
     Samples,
     SharedFabricContract,
+    SiteWorld,
 )
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
@@ -139,14 +139,20 @@ class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
         return make_context(tmp_path, plugin="cloud_aws")
 
     @pytest.fixture
-    def other(self, aws: AwsWorld) -> OtherRouter:
-        async def place(key: Any) -> None:
-            aws.place(key.prefix, aws.other, key.table)
+    def site(self, aws: AwsWorld) -> SiteWorld:
+        async def place(key: Any, next_hop: str | None) -> None:
+            if aws.leads_to(key.prefix, key.table) is not None:
+                aws.remove(key.prefix, key.table)
+            if next_hop is not None:
+                aws.place(key.prefix, next_hop, key.table)
 
         async def read(key: Any) -> str | None:
             return aws.leads_to(key.prefix, key.table)
 
-        return OtherRouter(next_hop=aws.other, place=place, read=read)
+        stranger = aws.region.internet_gateway
+        return SiteWorld(
+            others=(aws.other, aws.region.interface(CLIENT)), stranger=stranger, place=place, read=read
+        )
 
     @pytest.fixture
     def quota(self, aws: AwsWorld) -> Quota:

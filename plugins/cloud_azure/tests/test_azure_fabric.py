@@ -29,10 +29,10 @@ from routerd.testing.context import make_context
 from routerd.testing.contracts import Foreign, Samples
 from routerd.testing.contracts.fabric_site import (
     DiagnosisRules,
-    OtherRouter,
     Quota,
     QuotaRules,
     SharedFabricContract,
+    SiteWorld,
 )
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
@@ -161,15 +161,19 @@ class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
         return make_context(tmp_path, plugin="cloud_azure")
 
     @pytest.fixture
-    def other(self, cloud: AzureSubscription) -> OtherRouter:
-        async def placed(key: FabricRouteKey) -> None:
-            place(cloud, key.prefix, OTHER)
+    def site(self, cloud: AzureSubscription) -> SiteWorld:
+        async def placed(at: FabricRouteKey, next_hop: str | None) -> None:
+            for body in cloud.routes_of_table():
+                if body["properties"]["addressPrefix"] == str(at.prefix):
+                    del cloud.resources[body["id"].lower()]
+            if next_hop is not None:
+                place(cloud, at.prefix, next_hop)
 
-        async def read(key: FabricRouteKey) -> str | None:
-            target = cloud.routes().get(key.prefix)
+        async def read(at: FabricRouteKey) -> str | None:
+            target = cloud.routes().get(at.prefix)
             return str(target) if target else None
 
-        return OtherRouter(next_hop=OTHER, place=placed, read=read)
+        return SiteWorld(others=(OTHER, "10.82.10.6"), stranger="10.82.10.20", place=placed, read=read)
 
     @pytest.fixture
     def quota(self, cloud: AzureSubscription) -> Quota:

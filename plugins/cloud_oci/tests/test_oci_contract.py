@@ -13,11 +13,11 @@ from routerd.spi import Fabric, Provider
 from routerd.testing.contracts import (
     DiagnosisRules,
     Foreign,
-    OtherRouter,
     Quota,
     QuotaRules,
     Samples,
     SharedFabricContract,
+    SiteWorld,
 )
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.plugin import routerd_fabrics
@@ -75,16 +75,20 @@ class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
         }
 
     @pytest.fixture
-    def other(self, region: OciRegion) -> OtherRouter:
-        async def place(at: FabricRouteKey) -> None:
-            region.inventory.add_rule(str(at.prefix), hop)
+    def site(self, region: OciRegion) -> SiteWorld:
+        async def place(at: FabricRouteKey, next_hop: str | None) -> None:
+            held = rules(region)
+            held[:] = [each for each in held if each["destination"] != str(at.prefix)]
+            if next_hop is not None:
+                region.inventory.add_rule(str(at.prefix), next_hop)
 
         async def read(at: FabricRouteKey) -> str | None:
             found = [each for each in rules(region) if each["destination"] == str(at.prefix)]
             return str(found[0]["networkEntityId"]) if found else None
 
-        hop = ocid("privateip", "oci-leaf-2", region.region)
-        return OtherRouter(next_hop=hop, place=place, read=read)
+        first, second = (ocid("privateip", name, region.region) for name in ("oci-leaf-2", "oci-client"))
+        stranger = region.inventory.internet_gateway
+        return SiteWorld(others=(first, second), stranger=stranger, place=place, read=read)
 
     @pytest.fixture
     def quota(self, region: OciRegion) -> Quota:

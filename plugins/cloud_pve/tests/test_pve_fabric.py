@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from routerd.testing.contracts import Foreign, Samples
 from routerd.testing.contracts.fabric_site import (
     DiagnosisRules,
     ForesightRules,
-    OtherRouter,
     SharedFabricContract,
+    SiteWorld,
 )
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.fabric import PveFabric
@@ -102,15 +103,17 @@ class TestContract(SharedFabricContract, ForesightRules, DiagnosisRules):
     """The suites of a fabric that shares its site, foresees and diagnoses; a guest's table has no limit."""
 
     @pytest.fixture
-    def other(self, home: Home) -> OtherRouter:
-        async def place(found: FabricRouteKey) -> None:
-            home.client.lead(found.prefix, OTHER)
+    def site(self, home: Home) -> SiteWorld:
+        async def place(found: FabricRouteKey, next_hop: str | None) -> None:
+            home.client.routes = [each for each in home.client.routes if each.prefix != found.prefix]
+            if next_hop is not None:
+                home.client.lead(found.prefix, IPv4Address(next_hop))
 
         async def read(found: FabricRouteKey) -> str | None:
             standing = home.client.find(found.prefix)
             return None if standing is None else str(standing.gateway)
 
-        return OtherRouter(next_hop=str(OTHER), place=place, read=read)
+        return SiteWorld(others=(str(OTHER), "10.99.9.3"), stranger="10.99.9.77", place=place, read=read)
 
     @pytest.fixture
     def provider(self, home: Home) -> Provider[Fabric]:

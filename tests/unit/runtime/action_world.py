@@ -40,6 +40,7 @@ class CloudWorld:
         self.clock = FakeClock()
         self.log = RecordingLogger()
         self.cloud = FakeWorld()
+        self.cloud.routes.others = frozenset({OTHERS.next_hop})
         self.remote: set[int] = set()
         self.complete = True
         self.knowledge = Knowledge()

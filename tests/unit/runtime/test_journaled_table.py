@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from routerd.clouds.journal import JournaledTable
-from routerd.errors import NotOwnedError, PermanentError, StoreError, TransientError, UnsupportedError
+from routerd.errors import (
+    NotOwnedError,
+    PermanentError,
+    StoreError,
+    SupersededError,
+    TransientError,
+    UnsupportedError,
+)
 from routerd.model.change import Change
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.loop import Binding, Loop
@@ -102,6 +109,32 @@ async def test_how_each_key_ended_is_noted() -> None:
         ("c", "refused: leads to igw"),
         ("d", "refused: no"),
     ]
+
+
+async def test_a_superseded_change_is_told_once_and_is_not_a_failure() -> None:
+    found = {"a": SupersededError("leads to X"), "b": PermanentError("quota")}
+    book, log = Book(), RecordingLogger()
+    table = JournaledTable(FakeTable(refusals=found), book, scope="aws", name="routes", log=log)
+    failures = await table.apply([create("a"), create("b")])
+    assert set(failures) == {"b"}
+    assert book.entries == [("a", "superseded: leads to X"), ("b", "failed: quota")]
+    assert [str(each) for each in log.entries] == ["info cloud.superseded profile=aws key=a found=leads to X"]
+
+
+async def test_a_superseded_change_is_not_foreseen_to_fail() -> None:
+    class Foreseeing(FakeTable[str, int]):
+        def foresee(self, changes: Any) -> Mapping[str, Any]:
+            return {"a": SupersededError("leads to X"), "b": PermanentError("quota")}
+
+    assert set(journaled(Foreseeing(), Book()).foresee([create("a"), create("b")])) == {"b"}
+
+
+async def test_an_undo_that_is_superseded_says_what_is_there() -> None:
+    book = Book()
+    table = journaled(FakeTable(refusals={"a": SupersededError("leads to X")}), book)
+    with pytest.raises(SupersededError, match="leads to X"):
+        await table.undo(create("a"), undoes=7)
+    assert book.entries == [("a", "superseded: leads to X")]
 
 
 async def test_a_disk_that_is_full_at_the_end_leaves_the_change_and_an_open_entry() -> None:

@@ -338,6 +338,29 @@ async def test_down_restores_what_was_there_before_us(world: CloudWorld) -> None
     assert await remove_ours(world, world.store) == removed.__class__(done=(), failed=())  # type: ignore[arg-type]
 
 
+async def test_a_route_that_another_takes_before_its_removal_is_superseded(world: CloudWorld) -> None:
+    """`routerd down` lists no failure, and no undo touches what is there now."""
+    read = world.cloud.routes.observe
+
+    async def and_then_it_is_taken() -> Any:
+        found = await read()
+        world.place(1, OTHERS)
+        return found
+
+    with mock.patch.object(world.cloud.routes, "observe", and_then_it_is_taken):
+        removed = await remove_ours(world, world.store)  # type: ignore[arg-type]
+    assert removed.failed == ()
+    assert world.routes == {key(1): OTHERS}
+    verb, outcome = world.story()[-1]
+    assert verb == "delete"
+    assert outcome.startswith("superseded: ")
+    assert "leads to nic-of-leaf-b, another router of the site" in outcome
+    assert world.store.journal.owned_keys("aws", "routes") == set()
+    for entry in world.store.journal.entries("aws", "routes"):
+        await refused(world, entry.number)
+    assert "it changed nothing" in await refused(world, world.number("delete"))
+
+
 async def test_down_leaves_what_others_have_made_since(world: CloudWorld) -> None:
     world.place(1, OTHERS)
     world.place(3, OURS)  # leads to us, and no entry says that we made it

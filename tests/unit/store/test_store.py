@@ -176,6 +176,14 @@ class TestJournal:
         one, two = str(route(1).key), str(route(2).key)
         assert kept == [(one, True), (two, False), (one, True)], "the story of a key is kept for people"
 
+    @pytest.mark.parametrize("after", [None, "eni-2"])
+    def test_what_was_superseded_is_no_longer_ours(self, store: Store, after: str | None) -> None:
+        finish(store, begin(store, "aws", "routes", route(1)), "done")
+        number = begin(store, "aws", "routes", route(1, before="eni-1", after=after))
+        finish(store, number, "superseded: leads to eni-3")
+        assert store.journal.owned_keys("aws", "routes") == set()
+        assert store.journal.owned("aws", "routes") == {}
+
     def test_a_key_whose_deletion_failed_is_still_ours(self, store: Store) -> None:
         finish(store, begin(store, "aws", "routes", route(1)), "done")
         deletion = begin(store, "aws", "routes", route(1, before="eni-1", after=None))

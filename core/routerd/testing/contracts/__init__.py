@@ -12,10 +12,10 @@ from routerd.testing.contracts.fabric import FabricContract
 from routerd.testing.contracts.fabric_site import (
     DiagnosisRules,
     ForesightRules,
-    OtherRouter,
     Quota,
     QuotaRules,
     SharedFabricContract,
+    SiteWorld,
 )
 from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
@@ -34,7 +34,6 @@ __all__ = [
     "Foreign",
     "ForesightRules",
     "Neighbour",
-    "OtherRouter",
     "PluginContract",
     "ProviderContract",
     "ProviderTablesContract",
@@ -43,6 +42,7 @@ __all__ = [
     "RoutingContract",
     "Samples",
     "SharedFabricContract",
+    "SiteWorld",
     "TableContract",
     "TableRules",
     "TransportContract",

@@ -22,23 +22,25 @@ from routerd.spi import (
     Provider,
     SharedFabric,
 )
+from routerd.spi.site_routes import RouteChange, SiteRouters, Write, fault, judge
 from routerd.testing.contracts.fabric import FabricContract
 from routerd.testing.contracts.provider import running
 from routerd.testing.contracts.table import DEADLINE, AnySamples, apply, observe
 
-RouteChange = Change[FabricRouteKey, FabricRoute]
-
 
 @attrs.frozen(kw_only=True)
-class OtherRouter:
-    """Another router of the same site: how routes name it, and a way to make one as it would.
+class SiteWorld:
+    """The routers of a site beside the one under test, and the site's routes as anybody can change them.
 
-    `place` makes the route of a key lead to it; `read` returns what the route of a key leads to now,
-    in the words of `InstanceFacts.next_hop`, or none.
+    `others` are the next hops of two routers of the site; `stranger` is a next hop of the same cloud that
+    does not belong to the site. `place` makes the route of a key lead to a next hop, or removes the
+    route; `read` returns the next hop that it leads to now. Both use the words of
+    `InstanceFacts.next_hop`, but a stranger may have any words.
     """
 
-    next_hop: str
-    place: Callable[[FabricRouteKey], Awaitable[None]]
+    others: tuple[str, str]
+    stranger: str
+    place: Callable[[FabricRouteKey, str | None], Awaitable[None]]
     read: Callable[[FabricRouteKey], Awaitable[str | None]]
 
 
@@ -50,8 +52,23 @@ class Quota:
     leave: Callable[[int], Awaitable[None]]
 
 
+ASKED = (
+    (None, "us"),
+    ("A", "us"),
+    ("us", None),
+    ("us", "A"),
+    (None, "A"),
+    ("B", "A"),
+    ("A", None),
+)
+"""The changes of the table in `spi.site_routes`, before and after."""
+
+PRESENT = ("us", "A", "B", None, "X")
+"""What a route can lead to: us, two other routers of the site, nothing, a stranger."""
+
+
 class SharedFabricContract(FabricContract):
-    """The suite of a fabric with `Capability.SHARES_SITE`; give it the fixture `other` too.
+    """The suite of a fabric with `Capability.SHARES_SITE`; give it the fixture `site` too.
 
     Added in 1.0.
     """
@@ -59,16 +76,16 @@ class SharedFabricContract(FabricContract):
     capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.SHARES_SITE})
 
     @pytest.fixture
-    def other(self) -> OtherRouter:
-        """Return another router of the site."""
-        raise NotImplementedError("override the fixture `other`")
+    def site(self) -> SiteWorld:
+        """Return the site of the samples' tables."""
+        raise NotImplementedError("override the fixture `site`")
 
     @asynccontextmanager
     async def _shared(
-        self, provider: Provider[Fabric], context: PluginContext, options: object, next_hop: str
+        self, provider: Provider[Fabric], context: PluginContext, options: object, site: SiteWorld
     ) -> AsyncIterator[SharedFabric]:
         made = cast("SharedFabric", provider.create(context, options))
-        made.share(frozenset({next_hop}))
+        made.share(frozenset(site.others))
         try:
             async with asyncio.timeout(DEADLINE):
                 await made.start()
@@ -78,62 +95,85 @@ class SharedFabricContract(FabricContract):
             await made.aclose()
 
     @pytest.mark.asyncio
+    @pytest.mark.parametrize(("before", "after"), ASKED)
+    async def test_a_route_is_changed_by_the_rule_of_the_site(
+        self,
+        provider: Provider[Fabric],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+        site: SiteWorld,
+        before: str | None,
+        after: str | None,
+    ) -> None:
+        """Each row of the table in `spi.site_routes`, whatever the cloud shows in the moment of the change.
+
+        Two assertions of this suite changed with that rule. A deletion of another router's route was a
+        `NotOwnedError`; asked as the removal of ours it is now superseded, and asked as such it is a
+        `PermanentError`. Giving back a route that is gone was a `TransientError`; it is superseded, too.
+        `JournaledTable` takes a superseded change out of the failures, so `routerd down` lists none for
+        a route that somebody else has taken: there is nothing left that an operator could do about it.
+        """
+        key, ours = next(iter(samples["routes"].values.items()))
+        named = {
+            "us": ours.next_hop,
+            "A": site.others[0],
+            "B": site.others[1],
+            "X": site.stranger,
+            None: None,
+        }
+        routers = SiteRouters(us=ours.next_hop, others=frozenset(site.others))
+        change = Change(key=key, before=_route(named[before]), after=_route(named[after]))
+        async with self._shared(provider, context, options, site) as made:
+            for holder in PRESENT:
+                await site.place(key, named[holder])
+                verdict = judge(named[before], named[after], named[holder], routers)
+                failure = (await apply(made.routes, [change])).get(key)
+                cell = f"{before} -> {after} where {holder} is: {verdict}, but {failure!r}"
+                assert isinstance(failure, type(fault(verdict, ""))), cell
+                left = named[after] if isinstance(verdict, Write) else named[holder]
+                assert await site.read(key) == left, cell
+
+    @pytest.mark.asyncio
     async def test_takeover_and_back(
         self,
         provider: Provider[Fabric],
         context: PluginContext,
         options: object,
         samples: Mapping[str, AnySamples],
-        other: OtherRouter,
+        site: SiteWorld,
     ) -> None:
-        """Routes of the other router are seen, taken over one by one, and given back by an undo."""
+        """The fabric sees routes of the other router, takes one over, and gives it back by an undo."""
         (first, ours), (second, _) = list(samples["routes"].values.items())[:2]
-        theirs = FabricRoute(next_hop=other.next_hop)
-        async with self._shared(provider, context, options, other.next_hop) as made:
+        theirs = FabricRoute(next_hop=site.others[0])
+        async with self._shared(provider, context, options, site) as made:
             for key in (first, second):
-                await other.place(key)
+                await site.place(key, theirs.next_hop)
             assert dict(await observe(made.routes)) == {first: theirs, second: theirs}
             assert await apply(made.routes, [Change(key=first, before=theirs, after=ours)]) == {}
             assert dict(await observe(made.routes)) == {first: ours, second: theirs}
-            assert await other.read(first) == ours.next_hop
-            assert await other.read(second) == other.next_hop
+            assert await site.read(first) == ours.next_hop
+            assert await site.read(second) == theirs.next_hop
             assert await apply(made.routes, [Change(key=first, before=ours, after=theirs)]) == {}
-            assert await other.read(first) == other.next_hop
+            assert await site.read(first) == theirs.next_hop
 
     @pytest.mark.asyncio
-    async def test_a_route_of_the_other_router_is_never_deleted(
+    async def test_a_router_that_share_did_not_name_is_foreign(
         self,
         provider: Provider[Fabric],
         context: PluginContext,
         options: object,
         samples: Mapping[str, AnySamples],
-        other: OtherRouter,
+        site: SiteWorld,
     ) -> None:
-        """Also not by who made it once: the other one has taken it over meanwhile."""
-        key, ours = next(iter(samples["routes"].values.items()))
-        async with self._shared(provider, context, options, other.next_hop) as made:
-            await other.place(key)
-            failures = await apply(made.routes, [Change(key=key, before=ours, after=None)])
-            assert isinstance(failures.get(key), NotOwnedError), f"no NotOwnedError: {failures}"
-            assert await other.read(key) == other.next_hop
-
-    @pytest.mark.asyncio
-    async def test_who_was_not_told_of_is_foreign(
-        self,
-        provider: Provider[Fabric],
-        context: PluginContext,
-        options: object,
-        samples: Mapping[str, AnySamples],
-        other: OtherRouter,
-    ) -> None:
-        """Without `share` the other router's routes are as anybody's."""
+        """Without `share` the other router's routes belong to a stranger."""
         key, ours = next(iter(samples["routes"].values.items()))
         async with running(provider, context, options) as made:
-            await other.place(key)
+            await site.place(key, site.others[0])
             assert key not in await observe(made.routes)
             failures = await apply(made.routes, [Change(key=key, before=None, after=ours)])
             assert isinstance(failures.get(key), NotOwnedError), f"no NotOwnedError: {failures}"
-            assert await other.read(key) == other.next_hop
+            assert await site.read(key) == site.others[0]
 
 
 class ForesightRules:
@@ -229,6 +269,10 @@ class DiagnosisRules:
             after = dict(await made.routes.observe()), dict(await made.forwarding.observe())
             assert after == before
             assert samples
+
+
+def _route(next_hop: str | None) -> FabricRoute | None:
+    return None if next_hop is None else FabricRoute(next_hop=next_hop)
 
 
 def _foresee(made: Fabric, changes: list[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:

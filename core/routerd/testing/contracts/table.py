@@ -257,7 +257,11 @@ class ForeignRules(TableRulesContract):
     async def test_what_is_not_ours_is_left_alone(
         self, open_table: OpenTable, table_samples: AnySamples
     ) -> None:
-        """It is not observed, not replaced (`NotOwnedError`) and not deleted."""
+        """It is not observed, not replaced (`NotOwnedError`) and not deleted.
+
+        What the deletion reports is free: nothing or `NotOwnedError`, and a table of cloud routes what
+        `spi.site_routes` says.
+        """
         foreign = table_samples.foreign
         assert foreign is not None, "the samples need something foreign"
         async with open_table() as table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from routerd.errors import NotOwnedError, TransientError
+from routerd.errors import TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import (
     FabricRoute,
@@ -16,6 +16,7 @@ from routerd.model.fabric import (
     NicRef,
     RouteTableRef,
 )
+from routerd.spi.site_routes import Settled, SiteRouters, fault, judge_change
 from routerd.testing.tables import FakeTable
 
 FACTS = InstanceFacts(
@@ -29,10 +30,10 @@ FACTS = InstanceFacts(
 
 
 class FabricRoutesTable(FakeTable[FabricRouteKey, FabricRoute]):
-    """A cloud's routes, of which only those to `next_hop` are ours; refuses tables it does not know.
+    """A cloud's routes, of which only those to `next_hop` are ours; refuses unknown route tables.
 
-    `others` is how routes name those with whom this router shares its site. `join` makes the tables of
-    two routers show one cloud.
+    `others` are the next hops of the site's other routers. `join` makes the tables of two routers show
+    one cloud.
     """
 
     def __init__(self, next_hop: str, tables: Sequence[RouteTableRef]) -> None:
@@ -48,7 +49,7 @@ class FabricRoutesTable(FakeTable[FabricRouteKey, FabricRoute]):
         other._same.append(self)  # of the same class
 
     async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
-        """Return what leads to us, and what leads to who shares the site."""
+        """Return the routes to us and to the site's other routers."""
         ours = await super().observe()
         theirs = {key: route for key, route in self.foreign.items() if route.next_hop in self.others}
         return {**ours, **theirs}
@@ -57,12 +58,18 @@ class FabricRoutesTable(FakeTable[FabricRouteKey, FabricRoute]):
         if change.key.table not in self._tables:
             raise TransientError(f"route table {change.key.table} does not exist")
         present = self.foreign.get(change.key, self.content.get(change.key))
-        if present is not None and present.next_hop in self.others:
-            if change.after is None or change.before is None:
-                raise NotOwnedError(f"{change.key} leads to {present.next_hop}, another router of the site")
-            self.foreign.pop(change.key, None)
+        routers = SiteRouters(us=self._next_hop, others=self.others)
+        verdict = judge_change(change, None if present is None else present.next_hop, routers)
+        error = fault(verdict, str(change.key))
+        if error is not None:
+            raise error
+        if isinstance(verdict, Settled):
+            return
+        self.foreign.pop(change.key, None)
+        if present is not None:
             self.content[change.key] = present
         super()._make(change)
+        self.settle(change.key, change.after)
         for table in self._same:
             table.settle(change.key, change.after)
 
