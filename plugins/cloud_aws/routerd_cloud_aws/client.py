@@ -1,7 +1,7 @@
 """The only module that imports the AWS SDK. Its calls block, so each runs in a thread.
 
-Retries of the SDK are off: when to try again is the reconcile loop's decision. Every call takes a token
-of the account's bucket first, and one that is throttled closes the bucket for a while.
+Retries of the SDK are off: the reconcile loop decides when to retry. Every call takes a token of the
+account's bucket first, and a throttled call closes the bucket for a while.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network
-from typing import Any, Protocol
+from typing import Any
 
 from routerd.errors import PermanentError, TransientError
 from routerd.spi import Pacer
@@ -25,7 +25,7 @@ from routerd_cloud_aws.faults import (
     unreachable,
 )
 from routerd_cloud_aws.inventory import Answer, Interface, RouteTable
-from routerd_cloud_aws.quota import CODE, SERVICE
+from routerd_cloud_aws.limits import CODE, SERVICE
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15
@@ -34,58 +34,10 @@ _PAGE = 100
 """Tables a page; EC2 gives requests that are neither filtered nor paginated a smaller bucket."""
 
 _DRY_RUN_PREFIX = "198.18.0.1/32"
-"""Of the benchmarking network (RFC 2544), which no VPC holds."""
+"""A prefix of the benchmarking network (RFC 2544), which no VPC holds."""
 
 
-class Api(Protocol):
-    """What the fabric needs of EC2 and Service Quotas. Every method raises `ProviderError`."""
-
-    async def interfaces(self, refs: Sequence[str]) -> tuple[Interface, ...]:
-        """DescribeNetworkInterfaces, in the order of `refs`."""
-        ...
-
-    async def set_forwarding(self, ref: str, enabled: bool) -> None:
-        """ModifyNetworkInterfaceAttribute of the one field."""
-        ...
-
-    async def networks(self, vpc: str) -> tuple[IPv4Network, ...]:
-        """DescribeVpcs; return its IPv4 prefixes."""
-        ...
-
-    async def tables_of(self, vpc: str) -> tuple[RouteTable, ...]:
-        """DescribeRouteTables of a VPC."""
-        ...
-
-    async def tables(self, refs: Sequence[str]) -> dict[str, RouteTable]:
-        """DescribeRouteTables by identifier; those that are not there are left out."""
-        ...
-
-    async def create_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
-        """CreateRoute; `ExistsError` when the prefix is taken."""
-        ...
-
-    async def replace_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
-        """ReplaceRoute, whatever the route leads to now."""
-        ...
-
-    async def delete_route(self, table: str, prefix: IPv4Network) -> None:
-        """DeleteRoute, whatever the route leads to now; `MissingError` when there is none."""
-        ...
-
-    async def rehearse(self, action: str, *, interface: str = "", table: str = "") -> None:
-        """Try an action, changing nothing; `DeniedError` when its permission is missing."""
-        ...
-
-    async def route_quota(self) -> int:
-        """GetServiceQuota, or the default of AWS where the account has no value of its own."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        ...
-
-
-async def connect(region: str, pacer: Pacer) -> Api:
+async def connect(region: str, pacer: Pacer) -> Client:
     """Import the SDK and return the API of `region`; raises `ProviderError`."""
     try:
         async with asyncio.timeout(_DEADLINE):
@@ -94,7 +46,7 @@ async def connect(region: str, pacer: Pacer) -> Api:
         raise unreachable(operation="connect", resource=region, reason=f"{_DEADLINE:.0f} s passed") from exc
 
 
-def _connect(region: str, pacer: Pacer) -> Api:
+def _connect(region: str, pacer: Pacer) -> Client:
     import boto3  # noqa: PLC0415 - half a second that only a host on AWS should pay
     from botocore.config import Config  # noqa: PLC0415 - as above
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
@@ -105,24 +57,27 @@ def _connect(region: str, pacer: Pacer) -> Api:
         read_timeout=_READ_SECONDS,
         retries={"total_max_attempts": 1, "mode": "standard"},
     )
-    # A VPC may have a way to EC2 and none to Service Quotas: not worth a long wait.
+    # A VPC may reach EC2 and not Service Quotas, which is not worth a long wait.
     brief = settings.merge(Config(connect_timeout=3, read_timeout=5))
     try:
         # A session of our own: the default one is shared by the whole process.
         session = boto3.session.Session()
         ec2, quotas = session.client("ec2", config=settings), session.client("service-quotas", config=brief)
     except (BotoCoreError, ValueError) as exc:
-        raise PermanentError(f"aws {region}: no client of the SDK, {exc}; check the option region") from exc
-    return _SdkApi(ec2, quotas, pacer)
+        raise PermanentError(f"aws {region}: the SDK made no client, {exc}; check the option region") from exc
+    return Client(ec2, quotas, pacer)
 
 
-class _SdkApi:
+class Client:
+    """The calls to EC2 and Service Quotas that the fabric makes. Every method raises `ProviderError`."""
+
     def __init__(self, ec2: Any, quotas: Any, pacer: Pacer) -> None:  # noqa: ANN401 - Any: made at run time
         self._ec2 = ec2
         self._quotas = quotas
         self._pacer = pacer
 
     async def interfaces(self, refs: Sequence[str]) -> tuple[Interface, ...]:
+        """DescribeNetworkInterfaces, in the order of `refs`."""
         answer = await self._call(
             "describe_network_interfaces", ",".join(refs), NetworkInterfaceIds=list(refs)
         )
@@ -133,6 +88,7 @@ class _SdkApi:
         return tuple(found[ref] for ref in refs)
 
     async def set_forwarding(self, ref: str, enabled: bool) -> None:
+        """ModifyNetworkInterfaceAttribute of the one field."""
         await self._call(
             "modify_network_interface_attribute",
             ref,
@@ -141,13 +97,16 @@ class _SdkApi:
         )
 
     async def networks(self, vpc: str) -> tuple[IPv4Network, ...]:
+        """DescribeVpcs; return its IPv4 prefixes."""
         return inventory.networks([await self._call("describe_vpcs", vpc, VpcIds=[vpc])])
 
     async def tables_of(self, vpc: str) -> tuple[RouteTable, ...]:
+        """DescribeRouteTables of a VPC."""
         return await self._tables(vpc, "vpc-id", [vpc])
 
     async def tables(self, refs: Sequence[str]) -> dict[str, RouteTable]:
-        # A filter, because one identifier that is not there would fail the whole request.
+        """DescribeRouteTables by identifier; leaves out tables that do not exist."""
+        # A filter, because one identifier that does not exist would fail the whole request.
         found = await self._tables(",".join(refs), "route-table-id", list(refs))
         return {table.ref: table for table in found}
 
@@ -159,18 +118,22 @@ class _SdkApi:
         return inventory.tables(answers)
 
     async def create_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
+        """CreateRoute; `ExistsError` when the prefix is taken."""
         await self._route("create_route", table, str(prefix), NetworkInterfaceId=interface)
 
     async def replace_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
+        """ReplaceRoute, without a condition on what the route leads to now."""
         await self._route("replace_route", table, str(prefix), NetworkInterfaceId=interface)
 
     async def delete_route(self, table: str, prefix: IPv4Network) -> None:
+        """DeleteRoute, without a condition on what it leads to; `MissingError` when there is no route."""
         await self._route("delete_route", table, str(prefix))
 
     async def _route(self, method: str, table: str, prefix: str, **more: object) -> None:
         await self._call(method, f"{table} {prefix}", RouteTableId=table, DestinationCidrBlock=prefix, **more)
 
     async def rehearse(self, action: str, *, interface: str = "", table: str = "") -> None:
+        """Try an action as a dry run; `DeniedError` when its permission is missing."""
         if action.startswith("Get"):
             with contextlib.suppress(MissingError):
                 await self._quota(action)
@@ -187,13 +150,14 @@ class _SdkApi:
                 await self._route(method, table, _DRY_RUN_PREFIX, DryRun=True, **target)
         except GrantedError:
             return
-        raise TransientError(f"aws {action}: a dry run was answered as if it were none")
+        raise TransientError(f"aws {action}: EC2 answered a dry run as if it had made the change")
 
     async def route_quota(self) -> int:
+        """GetServiceQuota, or the default of AWS where the account has no value of its own."""
         try:
             return await self._quota("GetServiceQuota")
         except MissingError:
-            # The account has no value of its own: nobody ever had it changed.
+            # The account has no value of its own, because the quota was never changed.
             return await self._quota("GetAWSDefaultServiceQuota")
 
     async def _quota(self, action: str) -> int:
@@ -202,11 +166,12 @@ class _SdkApi:
         return int(answer["Quota"]["Value"])
 
     async def aclose(self) -> None:
+        """Close the connections."""
         await asyncio.to_thread(self._ec2.close)
         await asyncio.to_thread(self._quotas.close)
 
     async def _call(self, method: str, resource: str, client: Any = None, **arguments: object) -> Answer:  # noqa: ANN401 - Any: as above
-        """Make a call in a thread, in its turn, under the deadline, with its errors translated."""
+        """Make a call in a thread in its turn, under the deadline, and translate its errors."""
         client = client or self._ec2
         await self._pacer.take()
         try:

@@ -10,9 +10,9 @@ class AwsOptions:
     """`CloudProviderProfile.spec.options` when the provider is `aws`.
 
     `region`, `instanceID` and `networkInterfaces` (the primary one first) replace what the metadata
-    service says; with all three it is not asked. `routeTables` replaces the route tables of our
-    subnets; an explicit empty list means that no route is written. `routeQuota` is how many routes a
-    table may hold, where Service Quotas is not to be asked.
+    service says; with all three routerd does not ask it. `routeTables` replaces the route tables of our
+    subnets; with an explicit empty list routerd writes no route. `routeQuota` is the number of routes
+    that a table may hold; with it routerd does not ask Service Quotas.
     """
 
     region: str = ""
@@ -23,7 +23,9 @@ class AwsOptions:
 
     def __attrs_post_init__(self) -> None:
         if self.route_quota is not None and self.route_quota < 1:
-            raise ValueError(f"routeQuota: {self.route_quota} is no number of routes; it is 500 by default")
+            raise ValueError(
+                f"routeQuota: {self.route_quota} is not a number of routes; AWS allows 500 by default"
+            )
         for key, values, start in (
             ("instanceID", (self.instance_id,) if self.instance_id else (), "i-"),
             ("networkInterfaces", self.network_interfaces, "eni-"),
@@ -32,5 +34,5 @@ class AwsOptions:
             for value in values:
                 if not value.startswith(start):
                     raise ValueError(
-                        f'{key}: "{value}" is no identifier of that kind; it starts with {start}'
+                        f'{key}: "{value}" is not an identifier of that kind; it must start with {start}'
                     )

@@ -1,53 +1,40 @@
-"""What the credentials may do, and what of the VPC would stop a leaf. Changes nothing."""
+"""The permissions of the credentials, and what in the VPC would stop a leaf. Changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from routerd.errors import ProviderError
 from routerd.model.fabric import Finding
-from routerd_cloud_aws.faults import CredentialsError, DeniedError, UnreachableError
+from routerd_cloud_aws.account import Account
+from routerd_cloud_aws.faults import CredentialsError, DeniedError, UnreachableError, grant
 from routerd_cloud_aws.inventory import Interface, RouteTable
-from routerd_cloud_aws.quota import CODE
-from routerd_cloud_aws.verdict import Site
-
-if TYPE_CHECKING:
-    from routerd_cloud_aws.fabric import AwsFabric
-
-READING = ("DescribeNetworkInterfaces", "DescribeRouteTables", "DescribeVpcs")
-ON_INTERFACES = ("ModifyNetworkInterfaceAttribute",)
-ON_TABLES = ("CreateRoute", "DeleteRoute", "ReplaceRoute")
-OF_QUOTAS = ("GetServiceQuota", "GetAWSDefaultServiceQuota")
-
-PERMISSIONS = frozenset(
-    {f"ec2:{action}" for action in (*READING, *ON_INTERFACES, *ON_TABLES)}
-    | {f"servicequotas:{action}" for action in OF_QUOTAS}
-)
-"""Everything that the role's policy must allow."""
+from routerd_cloud_aws.judge import Site
+from routerd_cloud_aws.limits import CODE, OF_QUOTAS, ON_INTERFACES, ON_TABLES, READING
 
 Try = Callable[[], Awaitable[None]]
 
 
-async def examine(fabric: AwsFabric) -> Sequence[Finding]:
-    """Return the findings; raises `ProviderError` when nothing could be asked."""
-    api = fabric.api
-    findings = [await _reading(fabric, action, first=action == READING[0]) for action in READING]
-    interfaces = fabric.interface_refs()
-    site, trouble = await _site(fabric)
+async def examine(account: Account) -> Sequence[Finding]:
+    """Return the findings; raises `ProviderError` when AWS answers no question."""
+    api = account.api
+    findings = [await _reading(account, action, first=action == READING[0]) for action in READING]
+    interfaces = account.interfaces
+    site, trouble = await _site(account)
     for action in ON_INTERFACES:
-        tries = [_rehearsal(fabric, action, interface=ref) for ref in interfaces]
+        tries = [_rehearsal(account, action, interface=ref) for ref in interfaces]
         findings.append(await _permission(f"ec2:{action}", tries))
-    refs = tuple(site.facts.route_tables) if site else fabric.options.route_tables or ()
+    refs = tuple(site.facts.route_tables) if site else account.options.route_tables or ()
     for action in ON_TABLES:
-        tries = [_rehearsal(fabric, action, interface=interfaces[0], table=ref) for ref in refs]
+        tries = [_rehearsal(account, action, interface=interfaces[0], table=ref) for ref in refs]
         found = await _permission(f"ec2:{action}", tries)
-        if fabric.options.route_tables == ():
+        if account.options.route_tables == ():
             found = Finding(subject=found.subject, state="ok", detail="not needed: routeTables is empty")
         findings.append(_unless_needed(found, action, site))
-    if fabric.options.route_quota is None:
+    if account.options.route_quota is None:
         findings += [
-            await _permission(f"servicequotas:{action}", [_rehearsal(fabric, action)]) for action in OF_QUOTAS
+            await _permission(f"servicequotas:{action}", [_rehearsal(account, action)])
+            for action in OF_QUOTAS
         ]
     if site is None:
         return [*findings, Finding(subject="network", state="unknown", detail=trouble)]
@@ -57,21 +44,21 @@ async def examine(fabric: AwsFabric) -> Sequence[Finding]:
             table for vpc in dict.fromkeys(each.vpc for each in present) for table in await api.tables_of(vpc)
         ]
         named = await api.tables(refs) if refs else {}
-        await fabric.quota.learn(api)
+        await account.quota.learn(api.route_quota)
     except ProviderError as error:
         return [*findings, Finding(subject="network", state="unknown", detail=str(error))]
     findings += [_check(each) for each in present]
     findings += _route_tables(refs, named, present, site)
     findings += _others(tables, refs)
-    return [*findings, _quota(fabric, named.values())]
+    return [*findings, _quota(account, named.values())]
 
 
-def _rehearsal(fabric: AwsFabric, action: str, *, interface: str = "", table: str = "") -> Try:
-    return lambda: fabric.api.rehearse(action, interface=interface, table=table)
+def _rehearsal(account: Account, action: str, *, interface: str = "", table: str = "") -> Try:
+    return lambda: account.api.rehearse(action, interface=interface, table=table)
 
 
-async def _reading(fabric: AwsFabric, action: str, *, first: bool) -> Finding:
-    tries = [_rehearsal(fabric, action)]
+async def _reading(account: Account, action: str, *, first: bool) -> Finding:
+    tries = [_rehearsal(account, action)]
     if not first:
         return await _permission(f"ec2:{action}", tries)
     try:
@@ -84,9 +71,9 @@ async def _reading(fabric: AwsFabric, action: str, *, first: bool) -> Finding:
 
 
 async def _permission(subject: str, tries: Sequence[Try]) -> Finding:
-    """Return whether an action is permitted on everything that it is needed for."""
+    """Return whether the role permits an action on everything that routerd needs it for."""
     if not tries:
-        return Finding(subject=subject, state="unknown", detail="there is no route table to try it on")
+        return Finding(subject=subject, state="unknown", detail="no route table is known to try it on")
     for attempt in tries:
         try:
             await attempt()
@@ -97,28 +84,32 @@ async def _permission(subject: str, tries: Sequence[Try]) -> Finding:
 
 def _denied_or_unknown(subject: str, error: ProviderError) -> Finding:
     if isinstance(error, DeniedError):
-        remedy = f"allow {subject} in the policy of the instance's role"
-        return Finding(subject=subject, state="missing", detail=str(error), remedy=remedy)
+        return Finding(subject=subject, state="missing", detail=str(error), remedy=grant(subject))
     return Finding(subject=subject, state="unknown", detail=str(error))
 
 
 def _unless_needed(finding: Finding, action: str, site: Site | None) -> Finding:
-    if action == "ReplaceRoute" and finding.state == "missing" and site is not None and not site.others:
+    if (
+        action == "ReplaceRoute"
+        and finding.state == "missing"
+        and site is not None
+        and not site.routers.others
+    ):
         detail = "missing, and not needed while no other router shares the site"
         return Finding(subject=finding.subject, state="ok", detail=detail)
     return finding
 
 
-async def _site(fabric: AwsFabric) -> tuple[Site | None, str]:
+async def _site(account: Account) -> tuple[Site | None, str]:
     try:
-        await fabric.instance()
-        return await fabric.site(), ""
+        await account.find()
+        return await account.site(), ""
     except ProviderError as error:
         return None, str(error)
 
 
 def _check(interface: Interface) -> Finding:
-    state = "off" if interface.forwarding else "on; routerd switches it off once it may change the cloud"
+    state = "off" if interface.forwarding else "on; routerd switches it off once its mode allows changes"
     return Finding(subject=f"source/destination check of {interface.ref}", state="ok", detail=state)
 
 
@@ -126,7 +117,7 @@ def _route_tables(
     refs: Sequence[str], named: dict[str, RouteTable], interfaces: Sequence[Interface], site: Site
 ) -> list[Finding]:
     if not refs:
-        return [Finding(subject="route tables", state="ok", detail="none, by the option routeTables")]
+        return [Finding(subject="route tables", state="ok", detail="none, by routeTables")]
     vpcs = {each.vpc for each in interfaces}
     return [_route_table(ref, named.get(ref), vpcs, site) for ref in refs]
 
@@ -135,29 +126,29 @@ def _route_table(ref: str, table: RouteTable | None, vpcs: set[str], site: Site)
     subject = f"route table {ref}"
     if table is None:
         return Finding(
-            subject=subject, state="missing", detail="is not there", remedy="correct the option routeTables"
+            subject=subject, state="missing", detail="does not exist", remedy="correct routeTables"
         )
     if table.vpc not in vpcs:
         return Finding(
             subject=subject,
             state="missing",
             detail=f"belongs to {table.vpc}, our interfaces to {', '.join(sorted(vpcs))}",
-            remedy="name tables of our own VPC in the option routeTables",
+            remedy="list tables of our own VPC in routeTables",
         )
     if not table.main and not table.subnets:
         return Finding(
             subject=subject,
             state="missing",
-            detail="no subnet uses it, so that its routes have no effect",
+            detail="no subnet uses it, so its routes have no effect",
             remedy=f"aws ec2 associate-route-table --route-table-id {ref} --subnet-id SUBNET",
         )
     users = [*(["every subnet without a table of its own"] if table.main else []), *table.subnets]
     lost = [
         str(route.prefix)
         for route in table.routes
-        if route.blackhole and route.target not in {site.us, *site.others}
+        if route.blackhole and route.target not in {site.us, *site.routers.others}
     ]
-    holes = f"; blackholes that are not ours: {', '.join(lost)}" if lost else ""
+    holes = f"; foreign blackholes: {', '.join(lost)}" if lost else ""
     return Finding(subject=subject, state="ok", detail=f"used by {', '.join(users)}{holes}")
 
 
@@ -172,21 +163,15 @@ def _others(tables: Iterable[RouteTable], refs: Sequence[str]) -> list[Finding]:
         Finding(
             subject="other route tables of the VPC",
             state="ok",
-            detail=f"{names}: their subnets reach no remote address, unless routeTables names them too",
+            detail=f"{names}: their subnets reach no remote address; to serve them, list them in routeTables",
         )
     ]
 
 
-def _quota(fabric: AwsFabric, tables: Iterable[RouteTable]) -> Finding:
-    quota = fabric.quota.known
-    held = ", ".join(f"{table.ref} holds {table.used}" for table in tables) or "no table is kept"
+def _quota(account: Account, tables: Iterable[RouteTable]) -> Finding:
+    quota = account.quota.known
+    held = ", ".join(f"{table.ref} holds {table.used}" for table in tables) or "routerd keeps no table"
     detail = f"{quota.limit} routes a table; {held}"
     if quota.doubt:
-        remedy = "permit what servicequotas: lacks, or set the option routeQuota"
-        return Finding(
-            subject=f"quota {CODE}",
-            state="unknown",
-            detail=f"{detail}; the number is assumed, because {quota.doubt}",
-            remedy=remedy,
-        )
+        return Finding(subject=f"quota {CODE}", state="unknown", detail=detail, remedy=quota.advice)
     return Finding(subject=f"quota {CODE}", state="ok", detail=detail)

@@ -1,4 +1,4 @@
-"""What an answer of the AWS API means for us. Pure: knows statuses and codes, not the SDK."""
+"""The meaning of an answer of the AWS API for routerd. Pure: knows statuses and codes, not the SDK."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class ExistsError(TransientError):
 
 
 class MissingError(PermanentError):
-    """The route or resource that was named is not there."""
+    """The route or resource that the call names does not exist."""
 
 
 class GrantedError(ProviderError):
-    """A request with `DryRun` would have been made (`DryRunOperation`); no failure at all."""
+    """EC2 would have made a request with `DryRun` (`DryRunOperation`); not a failure."""
 
 
 class QuotaError(PermanentError):
@@ -31,11 +31,11 @@ class DeniedError(PermanentError):
 
 
 class CredentialsError(TransientError):
-    """There are no credentials, or they are not accepted."""
+    """There are no credentials, or AWS does not accept them."""
 
 
 class ThrottledError(TransientError):
-    """There were too many calls; `retry_after` says when the next one may be made."""
+    """There were too many calls; `retry_after` is the time until the next one may go out."""
 
 
 class UnreachableError(TransientError):
@@ -70,7 +70,7 @@ _CREDENTIALS_LATER = timedelta(seconds=15)
 
 @attrs.frozen(kw_only=True)
 class Refusal:
-    """An answer with an error: its status and code, and what it says.
+    """An answer with an error: its status, its code, and its message.
 
     `service` is the word before the colon of a permission: `ec2:CreateRoute`.
     """
@@ -91,42 +91,49 @@ def service_error(refusal: Refusal) -> ProviderError:
     what = f"aws {refusal.operation} {refusal.resource}".rstrip()
     # The encoded reason of a missing permission is a page of letters that only AWS can read.
     plain = refusal.message.partition("Encoded authorization failure message")[0].strip().rstrip(".")
-    said = f"{status} {code}: {plain}" + (f" (request {refusal.request_id})" if refusal.request_id else "")
+    answer = f"{status} {code}: {plain}" + (f" (request {refusal.request_id})" if refusal.request_id else "")
     later = _seconds(refusal.retry_after)
     if code == "DryRunOperation":
-        return GrantedError(f"{what}: would have been made")
+        return GrantedError(f"{what}: the dry run succeeded")
     if code in _UNAUTHORIZED or (status == 403 and code not in _UNAUTHENTICATED):
-        return DeniedError(
-            f"{what}: permission {refusal.service}:{refusal.operation} is missing, {said}; "
-            "add it to the policy of the instance's role"
-        )
+        permission = f"{refusal.service}:{refusal.operation}"
+        return DeniedError(f"{what}: permission {permission} is missing, {answer}; {grant(permission)}")
     if code in _UNAUTHENTICATED or status == 401:
-        # Credentials of a role are replaced by the SDK before they end; soon there may be better ones.
+        # The SDK replaces credentials of a role before they end; soon there may be better ones.
         return CredentialsError(
-            f"{what}: credentials are not accepted, {said}; check that the instance has a role "
-            "and that its clock is right",
+            f"{what}: credentials are not accepted, {answer}; check the instance's role and its clock",
             retry_after=_CREDENTIALS_LATER,
         )
     if code in _THROTTLED or status == 429:
-        return ThrottledError(f"{what}: throttled, {said}", retry_after=later or _THROTTLED_LATER)
+        return ThrottledError(f"{what}: throttled, {answer}", retry_after=later or _THROTTLED_LATER)
     if code.endswith("LimitExceeded"):
-        return QuotaError(f"{what}: quota reached, {said}")
+        return QuotaError(f"{what}: quota reached, {answer}")
     if code == "RouteAlreadyExists":
-        return ExistsError(f"{what}: exists already, {said}")
+        return ExistsError(f"{what}: exists already, {answer}")
     # ReplaceRoute has no code of its own for a route that is not there.
     no_route = refusal.operation == "ReplaceRoute" and code == "InvalidParameterValue"
     if ".NotFound" in code or code == "NoSuchResourceException" or no_route:
-        return MissingError(f"{what}: not found, {said}")
+        return MissingError(f"{what}: not found, {answer}")
     if status >= 500 or code in _BUSY:
-        return TransientError(f"{what}: service failed, {said}", retry_after=later or _FAILED_LATER)
-    return PermanentError(f"{what}: refused, {said}")
+        return TransientError(f"{what}: service failed, {answer}", retry_after=later or _FAILED_LATER)
+    return PermanentError(f"{what}: refused, {answer}")
+
+
+def grant(permission: str) -> str:
+    """Return the remedy for a permission that is missing."""
+    return f"allow {permission} in the policy of the instance's role"
+
+
+def route_name(key: FabricRouteKey) -> str:
+    """Return a route as the subject of a message."""
+    return f"aws route {key.prefix} in {key.table}"
 
 
 def unreachable(*, operation: str, resource: str, reason: str) -> ProviderError:
     """Return our error for a call that got no answer."""
     what = f"aws {operation} {resource}".rstrip()
     return UnreachableError(
-        f"{what}: no answer, {reason}; check DNS, the way to the API endpoint, and its certificate",
+        f"{what}: no answer, {reason}; check DNS, the path to the API endpoint, and its certificate",
         retry_after=_FAILED_LATER,
     )
 
@@ -142,8 +149,7 @@ def no_credentials(*, operation: str, resource: str, reason: str) -> ProviderErr
 def not_tried(key: FabricRouteKey, error: ProviderError) -> ProviderError:
     """Return the error of a route that was not tried, because one before it met `error`."""
     return type(error)(
-        f"aws route {key.prefix} in {key.table}: not tried, because before it {error}",
-        retry_after=error.retry_after,
+        f"{route_name(key)}: not tried, because an earlier one failed; {error}", retry_after=error.retry_after
     )
 
 

@@ -1,4 +1,4 @@
-"""What the EC2 API shows of a VPC, as values. Pure: reads answers, not the SDK."""
+"""A VPC as the EC2 API shows it, as values. Pure: reads answers, not the SDK."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Interface:
 
 @attrs.frozen(kw_only=True)
 class Route:
-    """A route as the API shows it; a `blackhole` leads to something that is gone or stopped."""
+    """A route as the API shows it; the target of a `blackhole` is deleted or stopped."""
 
     prefix: IPv4Network
     target: str
@@ -49,7 +49,7 @@ class Route:
 class RouteTable:
     """A route table: the subnets that it is explicitly associated with, and its IPv4 routes.
 
-    `used` is how many of its routes count towards the quota of IPv4 routes.
+    `used` is the number of its routes that count towards the quota of IPv4 routes.
     """
 
     ref: str
@@ -58,6 +58,11 @@ class RouteTable:
     subnets: tuple[str, ...]
     routes: tuple[Route, ...]
     used: int
+
+    @property
+    def targets(self) -> dict[IPv4Network, str]:
+        """Return what each prefix leads to."""
+        return {route.prefix: route.target for route in self.routes}
 
     def find(self, prefix: IPv4Network) -> Route | None:
         """Return the route to exactly `prefix`."""
@@ -95,6 +100,19 @@ def tables(answers: Iterable[Answer]) -> tuple[RouteTable, ...]:
     return tuple(_table(each) for answer in answers for each in answer["RouteTables"])
 
 
+def tables_of_subnets(found: Sequence[RouteTable], subnets: Iterable[str]) -> tuple[str, ...]:
+    """Return the tables that subnets use: their own, else the main one of the VPC.
+
+    Amazon VPC User Guide, "Subnet route tables".
+    """
+    own = {subnet: table.ref for table in found for subnet in table.subnets}
+    wanted = tuple(subnets)
+    chosen = [own[subnet] for subnet in wanted if subnet in own]
+    if len(chosen) < len(wanted):
+        chosen += sorted(table.ref for table in found if table.main)
+    return tuple(dict.fromkeys(chosen))
+
+
 def _table(each: Answer) -> RouteTable:
     links: Sequence[Answer] = each.get("Associations", [])
     routes: Sequence[Answer] = each["Routes"]
@@ -110,7 +128,7 @@ def _table(each: Answer) -> RouteTable:
 
 def _routes(routes: Iterable[Answer]) -> Iterator[Route]:
     for route in routes:
-        # IPv6 routes and prefix lists are others' business.
+        # routerd writes neither IPv6 routes nor prefix lists.
         if "DestinationCidrBlock" in route:
             yield Route(
                 prefix=IPv4Network(route["DestinationCidrBlock"]),
@@ -122,8 +140,8 @@ def _routes(routes: Iterable[Answer]) -> Iterator[Route]:
 def _counts(route: Answer) -> bool:
     """Say whether a route counts towards L-93826ACB.
 
-    The quota is of non-propagated routes, IPv4 and IPv6 apart (Amazon VPC quotas, "Route tables"). The
-    local ones, made with the table, and those of a gateway or route server are not counted. A prefix
-    list counts as many as it may hold, which this answer does not say: one is the least.
+    The quota covers non-propagated routes, IPv4 and IPv6 apart (Amazon VPC quotas, "Route tables"). AWS
+    does not count the local ones, made with the table, and those of a gateway or route server. A prefix
+    list counts as many as it may hold. This answer does not say how many, and one is the least.
     """
     return route.get("Origin", "CreateRoute") == "CreateRoute" and "DestinationIpv6CidrBlock" not in route

@@ -20,7 +20,7 @@ _LATER = timedelta(seconds=5)
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """What the metadata service says: our account, instance, and interfaces, the primary one first."""
+    """Our account, instance and interfaces as the metadata service says, the primary interface first."""
 
     account: str
     instance: str
@@ -31,8 +31,8 @@ class Identity:
 async def identify(base: str = BASE) -> Identity:
     """Return who we are.
 
-    Raises `TransientError` when the service does not answer, `PermanentError` when it refuses or
-    makes no sense (Amazon EC2 User Guide, "Instance metadata categories").
+    Raises `TransientError` when the service does not answer, `PermanentError` when it refuses or its
+    answer cannot be read (Amazon EC2 User Guide, "Instance metadata categories").
     """
     try:
         async with asyncio.timeout(_DEADLINE):
@@ -51,7 +51,7 @@ def _identify(base: str) -> Identity:
         document = json.loads(_ask(url, headers))
         account, instance, region = (str(document[key]) for key in ("accountId", "instanceId", "region"))
     except (ValueError, KeyError, TypeError) as exc:
-        raise PermanentError(f"aws metadata {url}: the answer is no instance identity document") from exc
+        raise PermanentError(f"aws metadata {url}: the answer is not an instance identity document") from exc
     macs = f"{base}/latest/meta-data/network/interfaces/macs/"
     found: list[tuple[int, str]] = []
     for line in _ask(macs, headers).split():
@@ -74,7 +74,7 @@ def _ask(url: str, headers: dict[str, str], method: str = "GET") -> str:
         with exc:
             kind = TransientError if exc.code == 429 or exc.code >= 500 else PermanentError
             raise kind(
-                f"aws metadata {url}: answered {exc.code}; is the metadata service of the instance on?"
+                f"aws metadata {url}: answered {exc.code}; check that the instance's metadata service is on"
             ) from exc
     except (OSError, ValueError) as exc:
         raise TransientError(

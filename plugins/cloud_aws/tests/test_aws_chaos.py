@@ -144,7 +144,7 @@ class Chaos(RuleBasedStateMachine):
         After it has looked, somebody leads the route of the change with the number `taken` elsewhere.
         """
         try:
-            await self.fabric.site()
+            await self.fabric.account.site()
             observed = await self.fabric.routes.observe()
         except ProviderError:
             return False

@@ -12,8 +12,8 @@ import pytest
 from routerd.errors import TransientError
 from routerd.model.fabric import Finding
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.diagnosis import PERMISSIONS
 from routerd_cloud_aws.fabric import AwsFabric
+from routerd_cloud_aws.limits import PERMISSIONS
 from routerd_lab.clouds.aws_world import LEAF, OTHER, AwsWorld
 from routerd_lab.clouds.trouble import Kind, Trouble
 
@@ -97,7 +97,7 @@ async def test_an_assumed_quota_is_not_known(fabric: AwsFabric, aws: AwsWorld) -
     aws.troubles.add(Trouble(kind=Kind.LOSE, operation="GetServiceQuota", times=None))
     found = find(await fabric.diagnose(), "quota")
     assert found.state == "unknown"
-    assert "assumed" in found.detail
+    assert "50 is assumed" in found.remedy
 
 
 async def test_tables_that_serve_nobody_are_named(make_fabric: Any, aws: AwsWorld) -> None:
@@ -119,7 +119,7 @@ async def test_subnets_that_are_left_out_and_blackholes_are_told(fabric: AwsFabr
     findings = await fabric.diagnose()
     assert missing(findings) == set()
     assert f"{aws.main} (main)" in find(findings, "other route tables").detail
-    assert f"blackholes that are not ours: {REMOTE}" in find(findings, f"route table {own}").detail
+    assert f"foreign blackholes: {REMOTE}" in find(findings, f"route table {own}").detail
 
 
 async def test_when_nothing_can_be_asked_it_is_an_error(

@@ -10,9 +10,8 @@ import pytest
 
 from routerd import config
 from routerd.model import specs
-from routerd_cloud_aws import quota
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.diagnosis import PERMISSIONS
+from routerd_cloud_aws.limits import ASSUMED, CODE, PERMISSIONS
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "clouds" / "aws.md").read_text()
@@ -41,8 +40,8 @@ def test_every_option_is_in_the_readme(option: str) -> None:
 
 
 def test_the_quota_has_its_code_and_its_assumption() -> None:
-    assert quota.CODE in PAGE
-    assert f"Without them routerd assumes {quota.ASSUMED}" in PAGE
+    assert CODE in PAGE
+    assert f"Without them routerd assumes {ASSUMED}" in PAGE
 
 
 def test_the_ready_file_is_valid_with_the_options_of_this_plugin() -> None:

@@ -13,7 +13,7 @@ import pytest
 from routerd.errors import PermanentError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, Forwarding
-from routerd.spi import Fabric, PluginContext, Provider
+from routerd.spi import Clock, Fabric, PluginContext, Provider
 from routerd.testing.context import make_context
 from routerd.testing.contracts import (
     DiagnosisRules,
@@ -135,8 +135,8 @@ class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
         return AwsOptions()
 
     @pytest.fixture
-    def context(self, tmp_path: Path) -> PluginContext:
-        return make_context(tmp_path, plugin="cloud_aws")
+    def context(self, tmp_path: Path, clock: Clock) -> PluginContext:
+        return make_context(tmp_path, plugin="cloud_aws", clock=clock)
 
     @pytest.fixture
     def site(self, aws: AwsWorld) -> SiteWorld:

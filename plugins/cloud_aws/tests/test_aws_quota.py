@@ -10,7 +10,7 @@ import pytest
 from routerd.errors import PermanentError
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
-from routerd_cloud_aws.quota import ASK_AGAIN_SECONDS
+from routerd_cloud_aws.limits import ASK_AGAIN_SECONDS
 from routerd_lab.clouds.aws_world import AwsWorld
 from routerd_lab.clouds.trouble import Kind, Trouble
 
@@ -86,7 +86,7 @@ async def test_without_an_answer_fifty_are_assumed_and_that_is_said(
     assert "50 is assumed" in text
     assert words in text
     assert "routeQuota" in text
-    assert "permit servicequotas:GetServiceQuota" in text
+    assert "allow servicequotas:GetServiceQuota" in text
 
 
 async def test_a_quota_that_was_raised_is_noticed(fabric: AwsFabric, aws: AwsWorld, clock: Any) -> None:

@@ -9,13 +9,20 @@ from typing import Any
 
 import pytest
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.errors import (
+    NotOwnedError,
+    PermanentError,
+    ProviderError,
+    SupersededError,
+    TransientError,
+    UnsupportedError,
+)
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, Forwarding
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
 from routerd_lab.clouds.aws_world import LEAF, OTHER, AwsWorld
-from routerd_lab.clouds.trouble import Kind, Trouble
+from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = pytest.mark.cloud
 
@@ -81,7 +88,7 @@ async def test_a_table_that_is_not_there_keeps_no_other_from_being_kept(
     assert set(fabric.routes.foresee(changes)) == {changes[0].key}
     failures = await fabric.routes.apply(changes)
     assert set(failures) == {changes[0].key}
-    assert "rtb-0: is not there" in str(failures[changes[0].key])
+    assert "rtb-0: does not exist" in str(failures[changes[0].key])
     assert aws.leads_to(REMOTE[0]) == aws.us
 
 
@@ -95,6 +102,7 @@ async def test_a_foreign_route_is_named_and_left_alone(fabric: AwsFabric, aws: A
     assert aws.main in str(error)
     failures = await fabric.routes.apply([aws.delete(prefix) for prefix in REMOTE])
     assert set(failures) == {aws.key(REMOTE[2])}
+    assert isinstance(failures[aws.key(REMOTE[2])], SupersededError)
     assert set(aws.targets()) == {DEFAULT, REMOTE[2]}
 
 
@@ -104,7 +112,7 @@ async def test_a_foreign_blackhole_is_called_one_with_what_to_type(fabric: AwsFa
     failures = await fabric.routes.apply([aws.create(REMOTE[0])])
     text = str(failures[aws.key(REMOTE[0])])
     assert isinstance(failures[aws.key(REMOTE[0])], NotOwnedError)
-    assert f"{aws.other} (a blackhole" in text
+    assert f"{aws.other}, not a router of this site; it is a blackhole" in text
     assert f"aws ec2 delete-route --route-table-id {aws.main} --destination-cidr-block {REMOTE[0]}" in text
     assert aws.leads_to(REMOTE[0]) == aws.other
 
@@ -134,6 +142,18 @@ async def test_a_route_that_somebody_else_deleted_in_between_is_gone(
     assert await fabric.routes.apply([aws.delete(REMOTE[0])]) == {}
 
 
+async def test_a_late_reading_is_not_taken_for_a_deletion(
+    fabric: AwsFabric, aws: AwsWorld, clock: Any
+) -> None:
+    """EC2 shows the route of a moment ago only in the second reading; it is ours to delete all the same."""
+    await fabric.routes.observe()
+    aws.troubles.lag(Lag(reads=1, operation="DescribeRouteTables"))
+    assert await fabric.routes.apply([aws.create(REMOTE[0])]) == {}
+    assert await fabric.routes.apply([aws.delete(REMOTE[0])]) == {}
+    assert aws.leads_to(REMOTE[0]) is None
+    assert clock.elapsed == 1.0
+
+
 async def test_deletions_are_judged_by_a_young_reading(
     fabric: AwsFabric, aws: AwsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,9 +164,10 @@ async def test_deletions_are_judged_by_a_young_reading(
     before(aws, monkeypatch, "DeleteRoute", lambda: aws.place(many[-1]))
     failures = await fabric.routes.apply([aws.delete(prefix) for prefix in many])
     assert set(failures) == {aws.key(many[-1])}
+    assert isinstance(failures[aws.key(many[-1])], SupersededError)
     assert aws.leads_to(many[-1]) == aws.region.internet_gateway
     assert aws.troubles.count("DeleteRoute") == 11
-    assert aws.troubles.count("DescribeRouteTables") == 2
+    assert aws.troubles.count("DescribeRouteTables") == 3, "a route of ours that has gone is read twice"
 
 
 async def test_a_prefix_of_the_vpc_itself_is_unsupported(fabric: AwsFabric, aws: AwsWorld) -> None:
@@ -200,7 +221,7 @@ async def test_a_refusal_that_every_call_would_meet_ends_the_calls(
     fabric: AwsFabric, aws: AwsWorld, status: int, code: str, kind: type[ProviderError], words: str
 ) -> None:
     other = aws.add_table()
-    fabric = AwsFabric(fabric._ctx, AwsOptions(route_tables=(aws.main, other)))
+    fabric = AwsFabric(fabric.account.ctx, AwsOptions(route_tables=(aws.main, other)))
     await fabric.start()
     aws.troubles.fail_next("CreateRoute", status=status, code=code, retry_after=7)
     changes = [aws.create(prefix, table) for table in (aws.main, other) for prefix in REMOTE]

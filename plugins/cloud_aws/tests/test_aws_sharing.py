@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from routerd.errors import NotOwnedError, ProviderError, TransientError
+from routerd.errors import NotOwnedError, ProviderError, SupersededError, TransientError
 from routerd_cloud_aws.fabric import AwsFabric
 from routerd_lab.clouds.aws_world import CLIENT, OTHER, AwsWorld
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
@@ -165,8 +165,8 @@ async def test_an_undo_gives_back_only_what_is_still_ours(shared: AwsFabric, aws
     back = [aws.change(prefix, aws.us, aws.other) for prefix in REMOTE]
     failures = await shared.routes.apply(back)
     assert aws.leads_to(REMOTE[0]) == aws.other
-    assert isinstance(failures[aws.key(REMOTE[1])], NotOwnedError)
-    assert isinstance(failures[aws.key(REMOTE[2])], TransientError), "what is gone is not made for another"
+    assert isinstance(failures[aws.key(REMOTE[1])], SupersededError)
+    assert isinstance(failures[aws.key(REMOTE[2])], SupersededError), "what is gone is not made for another"
     assert set(failures) == {aws.key(REMOTE[1]), aws.key(REMOTE[2])}
     assert aws.leads_to(REMOTE[2]) is None
 

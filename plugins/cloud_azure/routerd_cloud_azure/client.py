@@ -1,7 +1,7 @@
 """The only module that imports the Azure SDK. Its calls block, so each runs in a thread.
 
-Retries of the SDK are off: when to try again is the reconcile loop's decision. Every request takes a
-token of the subscription's bucket first, those that follow an asynchronous operation too.
+Retries of the SDK are off: the reconcile loop decides when to retry. Every request takes a token of the
+subscription's bucket first, the ones that follow an asynchronous operation too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 from routerd.errors import PermanentError, ProviderError
 from routerd.spi import Pacer
-from routerd_cloud_azure.api import Api
-from routerd_cloud_azure.edits import Edit, edited
 from routerd_cloud_azure.faults import (
     ThrottledError,
     held,
@@ -22,8 +20,20 @@ from routerd_cloud_azure.faults import (
     service_error,
     unreachable,
 )
-from routerd_cloud_azure.permissions import Grant
-from routerd_cloud_azure.resources import Interface, ResourceId, Route, RouteTable, appliance
+from routerd_cloud_azure.inventory import Interface, ResourceId, Route, RouteTable, appliance
+from routerd_cloud_azure.judge import Edit, edited
+from routerd_cloud_azure.limits import (
+    DELETE_ROUTE,
+    LIMITS,
+    OWN,
+    READ_INTERFACE,
+    READ_SUBNET,
+    READ_TABLE,
+    WRITE_INTERFACE,
+    WRITE_ROUTE,
+    WRITE_TABLE,
+    Grant,
+)
 
 T = TypeVar("T")
 
@@ -31,19 +41,18 @@ _CONNECT_SECONDS = 5
 _READ_SECONDS = 20
 _DEADLINE = 30.0
 _HELD_SECONDS = 15.0
-"""How long a request may wait for its token before it is given up, and tried again by the loop."""
+"""Seconds that a request waits for its token; then it fails, and the loop retries it."""
 _OPERATION_SECONDS = 120.0
-"""How long an asynchronous operation may take; most take a few seconds."""
+"""Seconds that an asynchronous operation may take; most take a few."""
 
 POLL_SECONDS = 1.0
-"""How often an asynchronous operation is asked after, when the answer has no `Retry-After`."""
+"""Seconds between two polls of an asynchronous operation, if the answer has no `Retry-After`."""
 
-_NETWORK = "Microsoft.Network"
 _ROUTES_PER_TABLE = "RoutesPerRouteTable"
 _PERMISSIONS_VERSION = "2022-04-01"
 
 
-async def connect(subscription: str, client_id: str, pacer: Pacer) -> Api:
+async def connect(subscription: str, client_id: str, pacer: Pacer) -> Client:
     """Import the SDK and return the API of a subscription; raises `ProviderError`."""
     pace = _Pace(pacer, asyncio.get_running_loop(), subscription)
     try:
@@ -56,7 +65,7 @@ async def connect(subscription: str, client_id: str, pacer: Pacer) -> Api:
 
 
 class _Pace:
-    """A policy of the SDK's pipeline by which each request, in its thread, takes a token of the event loop.
+    """A policy of the SDK's pipeline: each request, in its thread, takes a token of the event loop.
 
     `next` is the policy after it, set by the pipeline.
     """
@@ -79,7 +88,7 @@ class _Pace:
         return self.next.send(request)
 
 
-def _connect(subscription: str, client_id: str, pace: _Pace) -> Api:
+def _connect(subscription: str, client_id: str, pace: _Pace) -> Client:
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - only a host on Azure should pay
     from azure.mgmt.network import NetworkManagementClient  # noqa: PLC0415 - as above
 
@@ -92,12 +101,16 @@ def _connect(subscription: str, client_id: str, pace: _Pace) -> Api:
     try:
         credential = ManagedIdentityCredential(client_id=client_id or None, **bounds)
         network = NetworkManagementClient(credential, subscription, per_retry_policies=[pace], **bounds)
-        return _SdkApi(network, credential, subscription, pace.pacer)
+        return Client(network, credential, subscription, pace.pacer)
     except ValueError as exc:
-        raise PermanentError(f"azure {subscription}: no client of the SDK, {exc}; check the options") from exc
+        raise PermanentError(
+            f"azure {subscription}: the SDK made no client, {exc}; check the options"
+        ) from exc
 
 
-class _SdkApi:
+class Client:
+    """The calls to Azure that the fabric makes. Every method raises `ProviderError`."""
+
     # Any: stands in for the SDK's classes.
     def __init__(self, network: Any, credential: Any, subscription: str, pacer: Pacer) -> None:  # noqa: ANN401
         self._network = network
@@ -106,18 +119,19 @@ class _SdkApi:
         self._subscription = subscription.lower()
 
     def _where(self, ref: str) -> ResourceId:
-        """Split a resource ID; the client asks for names in its own subscription only."""
+        """Split a resource ID; the SDK's client takes names in its own subscription only."""
         where = ResourceId.parse(ref)
         if where.subscription != self._subscription:
             raise PermanentError(
-                f"azure {ref}: is in another subscription than ours, {self._subscription}; name resources "
-                "of one subscription, or set subscriptionID"
+                f"azure {ref}: belongs to another subscription than ours, {self._subscription}; name "
+                "resources of one subscription, or set subscriptionID"
             )
         return where
 
     async def interfaces_of(self, group: str, instance: str) -> tuple[Interface, ...]:
+        """Return the interfaces in a resource group that belong to a VM, the primary one first."""
         listed = await self._guard(
-            "networkInterfaces/read",
+            READ_INTERFACE,
             group,
             lambda: [each.as_dict() for each in self._network.network_interfaces.list(group)],
         )
@@ -129,20 +143,22 @@ class _SdkApi:
         return tuple(sorted(own, key=lambda each: not each.primary))
 
     async def interface(self, ref: str) -> Interface:
+        """Return one interface."""
         where = self._where(ref)
         return Interface.of(
             await self._guard(
-                "networkInterfaces/read",
+                READ_INTERFACE,
                 ref,
                 lambda: self._network.network_interfaces.get(where.group, where.name, cls=_raw),
             )
         )
 
     async def set_forwarding(self, interface: Interface, enabled: bool) -> None:
+        """Replace the interface with one field changed; `StaleError` when it changed since it was read."""
         where = self._where(interface.ref)
         properties = {**interface.body["properties"], "enableIPForwarding": enabled}
         await self._operation(
-            "networkInterfaces/write",
+            WRITE_INTERFACE,
             interface.ref,
             lambda: self._network.network_interfaces.begin_create_or_update(
                 where.group,
@@ -154,9 +170,10 @@ class _SdkApi:
         )
 
     async def route_table_of(self, subnet: str) -> str | None:
+        """Return the resource ID of the route table of a subnet."""
         where = self._where(subnet)
         body = await self._guard(
-            "virtualNetworks/subnets/read",
+            READ_SUBNET,
             subnet,
             lambda: self._network.subnets.get(where.group, where.name, where.child, cls=_raw),
         )
@@ -164,19 +181,21 @@ class _SdkApi:
         return str(table["id"]) if table else None
 
     async def route_table(self, ref: str) -> RouteTable:
+        """Return a route table with its routes."""
         where = self._where(ref)
         return RouteTable.of(
             await self._guard(
-                "routeTables/read",
+                READ_TABLE,
                 ref,
                 lambda: self._network.route_tables.get(where.group, where.name, cls=_raw),
             )
         )
 
     async def write_table(self, table: RouteTable, edits: Sequence[Edit]) -> None:
+        """Replace a table as it was read with edits made; `StaleError` when it changed since."""
         where, body = self._where(table.ref), edited(table, edits)
         await self._operation(
-            "routeTables/write",
+            WRITE_TABLE,
             table.ref,
             lambda: self._network.route_tables.begin_create_or_update(
                 where.group,
@@ -191,9 +210,13 @@ class _SdkApi:
     async def put_route(
         self, table: str, name: str, prefix: IPv4Network, next_hop: IPv4Address, etag: str
     ) -> Route:
+        """Make a route to a virtual appliance, or replace the one of an ETag; return what is there then.
+
+        `RejectedError` when the prefix is taken, `StaleError` when the one to replace has changed.
+        """
         where = self._where(table)
         written = await self._operation(
-            "routeTables/routes/write",
+            WRITE_ROUTE,
             f"{table} {prefix}",
             lambda: self._network.routes.begin_create_or_update(
                 where.group,
@@ -208,9 +231,10 @@ class _SdkApi:
         return Route.of(written)
 
     async def delete_route(self, table: str, name: str, etag: str) -> None:
+        """Delete a route as it was read; `StaleError` when it changed since."""
         where = self._where(table)
         await self._operation(
-            "routeTables/routes/delete",
+            DELETE_ROUTE,
             f"{table} {name}",
             lambda: self._network.routes.begin_delete(
                 where.group, where.name, name, headers={"If-Match": etag}, polling_interval=POLL_SECONDS
@@ -218,8 +242,9 @@ class _SdkApi:
         )
 
     async def routes_limit(self, location: str) -> int | None:
+        """Return how many routes a table of the subscription may hold in a region, if Azure says so."""
         listed = await self._guard(
-            "locations/usages/read",
+            LIMITS,
             location,
             lambda: [each.as_dict() for each in self._network.usages.list(location)],
         )
@@ -227,6 +252,7 @@ class _SdkApi:
         return next(limits, None)
 
     async def permissions(self, scope: str) -> tuple[Grant, ...]:
+        """Return the permissions of the identity at a resource ID ("Permissions - List For Resource")."""
         from azure.core.rest import HttpRequest  # noqa: PLC0415 - loaded already by `connect`
 
         def pages() -> Iterable[Any]:
@@ -239,10 +265,11 @@ class _SdkApi:
                 yield from page.get("value", [])
                 url = page.get("nextLink")
 
-        found = await self._guard("permissions/read", scope, lambda: list(pages()), "Microsoft.Authorization")
+        found = await self._guard(OWN, scope, lambda: list(pages()))
         return tuple(Grant.of(each) for each in found)
 
     async def aclose(self) -> None:
+        """Close the connections."""
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -253,7 +280,7 @@ class _SdkApi:
         """Begin an asynchronous operation, wait for its end and return its result (Any: JSON)."""
 
         def work() -> Any:  # noqa: ANN401 - Any: as above
-            # A `wait` that runs out leaves the operation to Azure; the next pass sees what came of it.
+            # A `wait` that runs out leaves the operation to Azure; the next pass sees its result.
             poller = begin()
             poller.wait(_OPERATION_SECONDS)
             if not poller.done():
@@ -267,13 +294,11 @@ class _SdkApi:
         action: str,
         resource: str,
         work: Callable[[], T],
-        namespace: str = _NETWORK,
         seconds: float = _DEADLINE,
     ) -> T:
-        """Run a blocking call in a thread, under a deadline, with its errors translated."""
+        """Run a blocking call in a thread, under a deadline, and translate its errors."""
         from azure.core import exceptions  # noqa: PLC0415 - loaded already by `connect`
 
-        action = f"{namespace}/{action}"
         seconds += _HELD_SECONDS
         try:
             async with asyncio.timeout(seconds):

@@ -11,9 +11,9 @@ class AzureOptions:
 
     `subscriptionID`, `resourceGroup` (where our network interfaces are), `instanceID` and
     `networkInterfaces` (resource IDs, the primary one first) replace what the metadata service and
-    the API say. `routeTables` (resource IDs) replaces the route tables of our subnets; an explicit
-    empty list means that no route is written. `routesPerRouteTable` replaces the limit of routes that the
-    subscription is asked for; 0 asks. `clientID` chooses one of several user-assigned identities.
+    the API say. `routeTables` (resource IDs) replaces the route tables of our subnets; with an explicit
+    empty list routerd writes no route. `routesPerRouteTable` replaces the subscription's limit of routes;
+    with 0 routerd asks for it. `clientID` selects one of several user-assigned identities.
     """
 
     subscription_id: str = attrs.field(default="", metadata={"key": "subscriptionID"})
@@ -38,6 +38,6 @@ class AzureOptions:
                     or parts[7].lower() != kind.lower()
                 ):
                     raise ValueError(
-                        f'{key}: "{value}" is no resource ID; it has the form '
+                        f'{key}: "{value}" is not a resource ID; it must have the form '
                         f"/subscriptions/ID/resourceGroups/NAME/providers/PROVIDER/{kind}/NAME"
                     )

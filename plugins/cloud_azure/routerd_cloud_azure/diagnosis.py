@@ -1,54 +1,29 @@
-"""What would keep a router of Azure from its work: permissions, interfaces, route tables. Only reads.
+"""What would stop a router on Azure: permissions, interfaces, route tables. Only reads.
 
-Azure tells an identity what it is allowed at a resource; so no permission has to be tried.
+Azure shows an identity its permissions at a resource, so routerd need not try them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.model.fabric import Finding
-from routerd_cloud_azure import permissions
-from routerd_cloud_azure.api import Api
-from routerd_cloud_azure.edits import Limit
-from routerd_cloud_azure.permissions import Grant, allowed
-from routerd_cloud_azure.resources import Interface, RouteTable
+from routerd_cloud_azure import limits
+from routerd_cloud_azure.account import Account
+from routerd_cloud_azure.inventory import Interface, RouteTable
+from routerd_cloud_azure.limits import Grant, Limit, allowed
 
 _ASSIGN = 'assign the role "routerd router" of docs/clouds/azure.md to the VM\'s identity at {scope}'
 
 
-class Site(Protocol):
-    """What is looked at."""
-
-    @property
-    def api(self) -> Api:
-        """Return the API."""
-        ...
-
-    @property
-    def limit(self) -> Limit:
-        """Return how many routes a table may hold."""
-        ...
-
-    @property
-    def chosen_tables(self) -> tuple[str, ...] | None:
-        """Return the route tables that the options name."""
-        ...
-
-    async def associated(self, interfaces: Sequence[Interface]) -> dict[str, str | None]:
-        """Return the route table of each subnet that they are in."""
-        ...
-
-
 @attrs.define
 class _Examination:
-    """The findings so far, by subject: the worst of several scopes stands."""
+    """The findings so far, by subject; of several scopes the worst one counts."""
 
-    site: Site
+    account: Account
     findings: dict[str, Finding] = attrs.field(factory=dict)
     grants: dict[str, tuple[Grant, ...] | ProviderError] = attrs.field(factory=dict)
 
@@ -64,10 +39,10 @@ class _Examination:
                 self.note(_permission(action, scope, granted))
 
     async def _granted(self, scope: str) -> tuple[Grant, ...] | ProviderError:
-        """Return what is allowed at a scope, or why the identity was not told."""
+        """Return the permissions at a scope, or why Azure does not show them."""
         if scope not in self.grants:
             try:
-                self.grants[scope] = await self.site.api.permissions(scope)
+                self.grants[scope] = await self.account.api.permissions(scope)
             except ProviderError as error:
                 self.grants[scope] = error
         return self.grants[scope]
@@ -76,33 +51,36 @@ class _Examination:
 _RANKS = {"ok": 0, "unknown": 1, "missing": 2}
 
 
-async def diagnosed(site: Site, interfaces: Sequence[Interface]) -> list[Finding]:
-    """Return what was checked of our interfaces and of what they are in."""
-    found = _Examination(site)
-    await found.may(permissions.INTERFACE, [each.ref for each in interfaces])
+async def examine(account: Account) -> list[Finding]:
+    """Return the findings; raises `ProviderError` when Azure does not show our interfaces."""
+    interfaces = await account.interfaces()
+    await account.limit.learn(account.api.routes_limit)
+    limit, found = account.limit.known, _Examination(account)
+    await found.may(limits.INTERFACE, [each.ref for each in interfaces])
     for action, refs in sorted(_joins(interfaces).items()):
         await found.may([action], sorted(refs))
     for each in interfaces:
         found.note(_forwarding(each))
     subnets = dict.fromkeys(each.subnet for each in interfaces)
-    await found.may(permissions.SUBNET, subnets)
+    await found.may([limits.READ_SUBNET], subnets)
     for ref in await _tables(found, interfaces):
-        await found.may([*permissions.TABLE, permissions.WHOLE_TABLE], [ref])
+        await found.may([*limits.TABLE, limits.WRITE_TABLE], [ref])
         try:
-            found.note(_table(await site.api.route_table(ref), interfaces, site.limit))
+            found.note(_table(await account.api.route_table(ref), interfaces, limit))
         except ProviderError as error:
             found.note(Finding(subject=f"route table {ref}", state="missing", detail=str(error)))
-    await found.may((permissions.OPERATIONS, permissions.OWN), [interfaces[0].ref])
-    found.note(Finding(subject=permissions.LIMITS, state="ok", detail=_limit(site.limit)))
+    await found.may((limits.OPERATIONS, limits.OWN), [interfaces[0].ref])
+    found.note(Finding(subject=limits.LIMITS, state="ok", detail=str(limit)))
     return list(found.findings.values())
 
 
 async def _tables(found: _Examination, interfaces: Sequence[Interface]) -> tuple[str, ...]:
-    """Return the route tables to look at, and note the subnets that have none."""
-    if found.site.chosen_tables is not None:
-        return found.site.chosen_tables
+    """Return the route tables to check, and note the subnets without one."""
+    chosen = found.account.options.route_tables
+    if chosen is not None:
+        return chosen
     try:
-        associated = await found.site.associated(interfaces)
+        associated = await found.account.associated(interfaces)
     except ProviderError as error:
         found.note(Finding(subject="route tables of our subnets", state="unknown", detail=str(error)))
         return ()
@@ -114,20 +92,20 @@ async def _tables(found: _Examination, interfaces: Sequence[Interface]) -> tuple
 def _joins(interfaces: Sequence[Interface]) -> dict[str, set[str]]:
     joins: dict[str, set[str]] = {}
     for each in interfaces:
-        for action, refs in permissions.referred(each.body).items():
+        for action, refs in limits.referred(each.body).items():
             joins.setdefault(action, set()).update(refs)
     return joins
 
 
 def _permission(action: str, scope: str, granted: tuple[Grant, ...] | ProviderError) -> Finding:
     if isinstance(granted, ProviderError):
-        if action != permissions.OWN:
-            return Finding(subject=action, state="unknown", detail=f"not told for {scope}")
+        if action != limits.OWN:
+            return Finding(subject=action, state="unknown", detail=f"not shown for {scope}")
         return Finding(
             subject=action,
             state="unknown",
             detail=str(granted),
-            remedy=f"grant {permissions.OWN}, or have somebody look at the identity's role assignments",
+            remedy=f"grant {limits.OWN}, or check the identity's role assignments",
         )
     if allowed(granted, action):
         return Finding(subject=action, state="ok", detail=f"granted at {scope}")
@@ -140,11 +118,11 @@ def _permission(action: str, scope: str, granted: tuple[Grant, ...] | ProviderEr
 
 
 _SPARED = {
-    permissions.WHOLE_TABLE: "routes are written one by one, which takes some seconds for each",
-    permissions.OPERATIONS: "nor needed where the role is assigned for resource groups",
-    permissions.OWN: "the answer came all the same",
+    limits.WRITE_TABLE: "routerd writes routes one by one, which takes some seconds for each",
+    limits.OPERATIONS: "not needed where the role is assigned for resource groups",
+    limits.OWN: "Azure answers without it",
 }
-"""What a router does without, and what that means."""
+"""Permissions that a router works without, and the consequence."""
 
 
 def _forwarding(interface: Interface) -> Finding:
@@ -161,13 +139,13 @@ def _association(subnet: str, table: str | None) -> Finding:
     return Finding(
         subject=subject,
         state="missing",
-        detail="none is associated, so nothing in the subnet can be led to us",
-        remedy=f'"az network vnet subnet update --ids {subnet} --route-table NAME" gives it one',
+        detail="none is associated, so no machine in the subnet can reach us",
+        remedy=f"associate one: az network vnet subnet update --ids {subnet} --route-table NAME",
     )
 
 
 def _table(table: RouteTable, interfaces: Sequence[Interface], limit: Limit) -> Finding:
-    """Judge a route table by itself: whether anybody uses it, and whether it has room."""
+    """Judge a route table by itself: whether a subnet uses it, and whether it has room."""
     subject, used = f"route table {table.ref}", len(table.routes)
     count = f"{used} of {limit.routes} routes in use ({limit.source})"
     if not table.subnets:
@@ -175,7 +153,7 @@ def _table(table: RouteTable, interfaces: Sequence[Interface], limit: Limit) -> 
             subject=subject,
             state="missing",
             detail=f"no subnet uses it; {count}",
-            remedy="associate it with the subnets whose machines shall reach the other sites",
+            remedy="associate it with the subnets whose machines need the other sites",
         )
     if used >= limit.routes:
         return Finding(
@@ -189,14 +167,10 @@ def _table(table: RouteTable, interfaces: Sequence[Interface], limit: Limit) -> 
         return Finding(
             subject=subject,
             state="unknown",
-            detail=f"used only in {_network(table.subnets[0])}, another virtual network than ours; {count}",
-            remedy="see that it is peered with ours, forwarded traffic allowed",
+            detail=f"used only in {_network(table.subnets[0])}, not in our virtual network; {count}",
+            remedy="peer it with ours, and allow forwarded traffic",
         )
     return Finding(subject=subject, state="ok", detail=count)
-
-
-def _limit(limit: Limit) -> str:
-    return f"{limit.routes} routes to a table, {limit.source}"
 
 
 def _network(subnet: str) -> str:

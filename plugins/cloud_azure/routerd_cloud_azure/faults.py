@@ -1,23 +1,20 @@
-"""What an answer of Azure Resource Manager means for us. Pure: knows statuses and codes, not the SDK."""
+"""The meaning of an answer of Azure Resource Manager. Pure: knows statuses and codes, not the SDK."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
 
-from routerd.errors import PermanentError, ProviderError, TransientError
-
-
-class StaleError(TransientError):
-    """The resource changed between our read and our write (412): read it again."""
+from routerd.errors import PermanentError, ProviderError, StaleError, TransientError
+from routerd.model.fabric import FabricRouteKey
 
 
 class RejectedError(PermanentError):
-    """The content of a request is refused (400, 409); perhaps something stands in the way."""
+    """Azure refuses the content of a request (400, 409); perhaps something is in its way."""
 
 
 class MissingError(PermanentError):
-    """The resource that was named is not there (404)."""
+    """The resource that the call names does not exist (404)."""
 
 
 class DeniedError(PermanentError):
@@ -29,7 +26,7 @@ class QuotaError(PermanentError):
 
 
 class ThrottledError(TransientError):
-    """There were too many calls (429): nobody of the subscription should make one now."""
+    """There were too many calls (429): no client of the subscription should make one now."""
 
 
 _BUSY = frozenset(
@@ -42,17 +39,17 @@ _BUSY = frozenset(
     }
 )
 _BROKEN = frozenset({"InternalServerError", "NetworkingInternalOperationError"})
-"""What an operation says that began well, so that its status does not tell."""
+"""Codes of an operation that began well, so that its status does not show the failure."""
 
 _LACKING = (
     re.compile(r"perform action(?:\(s\))? '([^']+)' on the linked scope"),
     re.compile(r"not have authorization to perform action '([^']+)'"),
 )
-"""How an answer names the action that is missing: where a body refers to, or another than the call's own,
-as when a write is followed to its end by a read."""
+"""How an answer names the missing action: one at a linked resource, or one that is not the call's own, as
+when a read follows a write to its end."""
 
 THROTTLED_LATER = timedelta(seconds=10)
-"""How long to wait when there were too many calls and the answer does not say."""
+"""Time to wait after too many calls if the answer does not say."""
 
 _FAILED_LATER = timedelta(seconds=5)
 _BUSY_LATER = timedelta(seconds=3)
@@ -69,55 +66,60 @@ def service_error(
     the status 200.
     """
     what = f"azure {action} {resource}"
-    said = f"{status} {code}: {message.strip().rstrip('.')}"
-    trace = f" (request {request_id})" if request_id else ""
+    answer = f"{status} {code}: {message.strip().rstrip('.')}"
+    answer += f" (request {request_id})" if request_id else ""
     wait = timedelta(seconds=int(retry_after)) if retry_after.isdigit() else None
     if status == 401:
         return TransientError(
-            f"{what}: credentials are not accepted, {said}{trace}; check the VM's managed identity",
+            f"{what}: credentials are not accepted, {answer}; check the VM's managed identity",
             retry_after=_CREDENTIALS_LATER,
         )
     if status == 403:
         lacking = next((found[1] for each in _LACKING if (found := each.search(message))), action)
         return DeniedError(
-            f"{what}: permission {lacking} is missing, {said}{trace}; assign a role "
+            f"{what}: permission {lacking} is missing, {answer}; assign a role "
             "with this action to the VM's managed identity"
         )
-    # Comes with 409, and with 429 too, though there were not too many calls (Azure/azure-sdk-for-go#588).
+    # Azure sends it with 409, and with 429 too, without too many calls (Azure/azure-sdk-for-go#588).
     if code in _BUSY:
-        return TransientError(
-            f"{what}: resource is being changed, {said}{trace}", retry_after=wait or _BUSY_LATER
-        )
+        return TransientError(f"{what}: resource is being changed, {answer}", retry_after=wait or _BUSY_LATER)
     if status == 429:
-        return ThrottledError(f"{what}: throttled, {said}{trace}", retry_after=wait or THROTTLED_LATER)
+        return ThrottledError(f"{what}: throttled, {answer}", retry_after=wait or THROTTLED_LATER)
     if status >= 500 or status == 408 or code in _BROKEN:
-        return TransientError(f"{what}: service failed, {said}{trace}", retry_after=wait or _FAILED_LATER)
+        return TransientError(f"{what}: service failed, {answer}", retry_after=wait or _FAILED_LATER)
     if status == 412:
-        return StaleError(f"{what}: changed meanwhile, {said}{trace}", retry_after=_BUSY_LATER)
+        return StaleError(f"{what}: changed since it was read, {answer}", retry_after=_BUSY_LATER)
     if "Limit" in code or "Quota" in code:
-        return QuotaError(
-            f"{what}: quota reached, {said}{trace}; free some routes, set aggregate in the profile, or have "
-            'the limit "Routes per Route Table" raised'
-        )
+        return QuotaError(f"{what}: quota reached, {answer}; {more_room()}")
     if status == 404:
-        return MissingError(f"{what}: not found, {said}{trace}")
-    return RejectedError(f"{what}: refused, {said}{trace}")
+        return MissingError(f"{what}: not found, {answer}")
+    return RejectedError(f"{what}: refused, {answer}")
+
+
+def more_room() -> str:
+    """Return the remedy for a full table."""
+    return 'free some routes, set aggregate in the profile, or have the limit "Routes per Route Table" raised'
+
+
+def route_name(key: FabricRouteKey) -> str:
+    """Return a route as the subject of a message."""
+    return f"azure route {key.prefix} in {key.table}"
 
 
 def unreachable(*, action: str, resource: str, reason: str) -> ProviderError:
     """Return our error for a call that got no answer."""
     return TransientError(
-        f"azure {action} {resource}: no answer, {reason}; check DNS, the way to the API endpoint, and its "
-        "certificate",
+        f"azure {action} {resource}: no answer, {reason}; check DNS, the path to the API endpoint, and "
+        "its certificate",
         retry_after=_FAILED_LATER,
     )
 
 
 def held(*, resource: str, seconds: float) -> ProviderError:
-    """Return our error for a call that was not made because calls are held back."""
+    """Return our error for a call that was not made because the pacer holds calls back."""
     return ThrottledError(
-        f"azure {resource}: not asked within {seconds:.0f} s, this subscription has had too many calls; "
-        "asked again later",
+        f"azure {resource}: no call within {seconds:.0f} s, this subscription has had too many calls; "
+        f"routerd will retry in {THROTTLED_LATER.total_seconds():.0f} s",
         retry_after=THROTTLED_LATER,
     )
 

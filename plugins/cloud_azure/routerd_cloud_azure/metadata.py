@@ -21,7 +21,7 @@ _LATER = timedelta(seconds=5)
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """What the metadata service says: our resource ID, subscription and resource group."""
+    """Our resource ID, subscription and resource group as the metadata service says."""
 
     instance: str
     subscription: str
@@ -31,8 +31,8 @@ class Identity:
 async def identify(base: str = BASE) -> Identity:
     """Return who we are.
 
-    Raises `TransientError` when the service does not answer, `PermanentError` when it refuses or
-    makes no sense (Microsoft Learn, "Azure Instance Metadata Service").
+    Raises `TransientError` when the service does not answer, `PermanentError` when it refuses or its
+    answer cannot be read (Microsoft Learn, "Azure Instance Metadata Service").
     """
     try:
         async with asyncio.timeout(_DEADLINE):
@@ -49,7 +49,7 @@ async def identify(base: str = BASE) -> Identity:
             group=str(compute["resourceGroupName"]),
         )
     except (ValueError, KeyError, TypeError) as exc:
-        raise PermanentError(f"azure metadata {base}: the answer has not the shape of an Azure VM's") from exc
+        raise PermanentError(f"azure metadata {base}: the answer does not describe an Azure VM") from exc
 
 
 def _fetch(url: str) -> bytes:
@@ -63,7 +63,7 @@ def _fetch(url: str) -> bytes:
     except urllib.error.HTTPError as exc:
         with exc:
             kind = TransientError if exc.code in {410, 429} or exc.code >= 500 else PermanentError
-            raise kind(f"azure metadata {url}: answered {exc.code}; is this an Azure VM?") from exc
+            raise kind(f"azure metadata {url}: answered {exc.code}; check that this is an Azure VM") from exc
     except OSError as exc:
         raise TransientError(
             f"azure metadata {url}: no usable answer, {exc}; "

@@ -1,91 +1,62 @@
-"""The routes of our route tables: read whole, and written whole where several change.
+"""The table `routes`: read whole, and written whole where several routes change.
 
-A write of the whole table under its ETag costs as many calls as that of one route, and nobody can come
-between. A route that changes alone is written by itself all the same: then the request cannot touch, or
-fail for, anything else in the table. Only a new route in a shared site is not: nothing but the
-table's ETag keeps two routers from making it at once.
+A write of the whole table under its ETag costs as many calls as that of one route, and no other writer can
+come between. A route that changes alone is written by itself all the same: then the request cannot touch,
+or fail for, anything else in the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
-from routerd.errors import NotOwnedError, ProviderError, TransientError
+from routerd.errors import NotOwnedError, ProviderError, StaleError, TransientError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, RouteTableRef
-from routerd_cloud_azure.api import Api
-from routerd_cloud_azure.edits import Edit, Judgement, Limit, RouteChange, Routers, judge
+from routerd.spi.site_routes import READ_AGAIN, RouteChange
+from routerd_cloud_azure.account import Account
 from routerd_cloud_azure.faults import (
     DeniedError,
     MissingError,
     QuotaError,
     RejectedError,
-    StaleError,
     ThrottledError,
+    route_name,
 )
-from routerd_cloud_azure.resources import RouteTable
+from routerd_cloud_azure.inventory import RouteTable
+from routerd_cloud_azure.judge import Edit, Judgement, judge
 
 Failures = dict[FabricRouteKey, ProviderError]
 
 _ATTEMPTS = 4
-"""How often a read-modify-write is tried again when somebody else writes in between."""
-
-
-class Site(Protocol):
-    """What the routes need to know of the fabric that they belong to."""
-
-    @property
-    def api(self) -> Api:
-        """Return the API; `TransientError` before `start`."""
-        ...
-
-    @property
-    def known(self) -> InstanceFacts | None:
-        """Return what was found out about our instance."""
-        ...
-
-    @property
-    def others(self) -> frozenset[str]:
-        """Return the addresses of the site's other routers."""
-        ...
-
-    @property
-    def limit(self) -> Limit:
-        """Return how many routes a table may hold, as far as we know."""
-        ...
-
-    async def facts(self) -> InstanceFacts:
-        """Find out about our instance where it is not known."""
-        ...
-
-    async def ask_limit(self) -> None:
-        """Find out how many routes a table may hold where it is not known."""
-        ...
-
-    def refuse_dry_run(self) -> None:
-        """Raise when nothing may be changed."""
-        ...
-
-    def log(self, event: str, **facts: object) -> None:
-        """Log a change that was made."""
-        ...
+"""Read-modify-write rounds before routerd gives up, when other writers come between."""
 
 
 class RoutesTable:
-    """The routes in our route tables that lead to us, or to another router of the site."""
+    """Implements `spi.ForeseeingTable`: the routes that lead to us, or to another router of the site.
 
-    def __init__(self, site: Site) -> None:
-        self._site = site
+    What complicates this:
+
+    - The least role lacks the permission to write a whole table. So the first denial ends that for good.
+    - Azure refuses a whole table for one route in it. So routes are then written one by one.
+    - A write changes the ETag of every route in the table. So each one needs a reading of its own.
+    - Azure has no condition for a new route, and two routers of a site may make it at once. So a new route
+      in a shared site is written with the table, under its ETag.
+    - A name is free in the reading and taken in the write. So the table decides again, once.
+    - A written route may lead elsewhere in the answer, where another writer came right after.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
         self._seen: dict[RouteTableRef, RouteTable] = {}
         self._may_write_tables = True
 
     async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
         """Return them, by one read for each table."""
-        facts = await self._site.facts()
+        account, facts = self._account, await self._account.facts()
         if facts.route_tables:
-            await self._site.ask_limit()
-        hops = {facts.next_hop, *self._site.others}
-        self._seen = {ref: await self._site.api.route_table(ref) for ref in facts.route_tables}
+            await account.limit.learn(account.api.routes_limit)
+        routers = account.routers(facts)
+        hops = {routers.us, *routers.others}
+        self._seen = {ref: await account.api.route_table(ref) for ref in facts.route_tables}
         return {
             FabricRouteKey(table=ref, prefix=route.prefix): FabricRoute(next_hop=route.next_hop)
             for ref, table in self._seen.items()
@@ -94,11 +65,11 @@ class RoutesTable:
         }
 
     def foresee(self, changes: Sequence[RouteChange]) -> Failures:
-        """Return what of `changes` the tables as they were read last would refuse."""
+        """Return which of `changes` the tables would refuse, as `observe` read them."""
         failures: Failures = {}
         for ref, part in _by_table(changes).items():
-            if ref in self._seen and self._site.known is not None:
-                failures |= self._judged(part, self._seen[ref], self._site.known).failures
+            if ref in self._seen and self._account.known is not None:
+                failures |= self._judged(part, self._seen[ref], self._account.known).failures
         return failures
 
     async def apply(self, changes: Sequence[RouteChange]) -> Failures:
@@ -106,40 +77,42 @@ class RoutesTable:
         failures: Failures = {}
         for ref, part in _by_table(changes).items():
             try:
-                self._site.refuse_dry_run()
+                self._account.ctx.refuse_dry_run()
                 failures |= await self._change(ref, part)
             except ProviderError as error:
                 failures |= {change.key: error for change in part}
         return failures
 
     async def _change(self, ref: RouteTableRef, changes: Sequence[RouteChange]) -> Failures:
-        """Make the changes of one table; raises what is wrong with all of them."""
+        """Make the changes of one table; raises an error that all of them meet."""
         table, judged = await self._read(ref, changes)
         for attempt in range(_ATTEMPTS):
             if not judged.edits or not self._together(judged.edits):
                 break
             try:
-                await self._site.api.write_table(table, judged.edits)
+                await self._account.api.write_table(table, judged.edits)
             except StaleError:
                 if attempt == _ATTEMPTS - 1:
                     raise
                 table, judged = await self._read(ref, changes)
             except DeniedError as error:
-                # The least role goes without; there is no use in asking again.
+                # The least role lacks it, so another try is useless.
                 self._may_write_tables = False
-                self._site.log("azure.routes.singly", table=ref, reason=str(error))
+                self._account.ctx.log.info("azure.routes.singly", table=ref, reason=str(error))
             except (RejectedError, QuotaError):
                 break
             else:
                 for edit in judged.edits:
                     self._log(edit)
                 return dict(judged.failures)
-        # What one of them cannot have must not keep the others from being made.
+        # The failure of one route must not keep the others from being made.
         return {**judged.failures, **await self._one_by_one(table, judged.edits)}
 
     def _together(self, edits: Sequence[Edit]) -> bool:
         """Say whether edits are written with the whole table."""
-        alone = len(edits) == 1 and not (self._site.others and edits[0].present is None)
+        known = self._account.known
+        shared = known is not None and bool(self._account.routers(known).others)
+        alone = len(edits) == 1 and not (shared and edits[0].present is None)
         return self._may_write_tables and not alone
 
     async def _one_by_one(self, table: RouteTable, edits: Sequence[Edit]) -> Failures:
@@ -162,7 +135,7 @@ class RoutesTable:
         return failures
 
     async def _one(self, edit: Edit, table: RouteTable | None) -> None:
-        """Write one route; where somebody else was quicker, what the table says then decides."""
+        """Write one route; where another writer was quicker, a new reading decides."""
         change, rejected = edit.change, False
         judged = Judgement(edits=(edit,), failures={})
         for attempt in range(_ATTEMPTS):
@@ -187,7 +160,7 @@ class RoutesTable:
             table = None
 
     async def _write(self, edit: Edit) -> None:
-        key, api = edit.change.key, self._site.api
+        key, api = edit.change.key, self._account.api
         etag = edit.present.etag if edit.present else ""
         if edit.address is None:
             try:
@@ -198,33 +171,36 @@ class RoutesTable:
             written = await api.put_route(key.table, edit.name, key.prefix, edit.address, etag)
             if written.address != edit.address:
                 raise TransientError(
-                    f"azure route {key.prefix} in {key.table}: somebody else has made it lead to "
-                    f"{written.next_hop or written.hop} meanwhile"
+                    f"{route_name(key)}: leads to {written.next_hop}, another writer has changed it; routerd "
+                    "will read the table again",
+                    retry_after=READ_AGAIN,
                 )
 
     async def _read(self, ref: RouteTableRef, changes: Sequence[RouteChange]) -> tuple[RouteTable, Judgement]:
-        facts = await self._site.facts()
+        facts = await self._account.facts()
         if ref not in facts.route_tables:
             raise NotOwnedError(
-                f"azure route table {ref}: is none of this instance's; set routeTables to use it"
+                f"azure route table {ref}: does not belong to this instance's subnets; to use it anyway, "
+                "list it in routeTables"
             )
-        table = await self._site.api.route_table(ref)
+        table = await self._account.api.route_table(ref)
         return table, self._judged(changes, table, facts)
 
     def _judged(self, changes: Sequence[RouteChange], table: RouteTable, facts: InstanceFacts) -> Judgement:
-        routers = Routers(us=facts.next_hop, others=self._site.others - {facts.next_hop})
-        return judge(changes, table, routers, self._site.limit)
+        return judge(changes, table, self._account.routers(facts), self._account.limit.known)
 
     def _log(self, edit: Edit) -> None:
-        verb = "deleted" if edit.address is None else "created" if edit.present is None else "replaced"
         key, before = edit.change.key, edit.present.next_hop if edit.present else ""
-        self._site.log(
-            f"azure.route.{verb}",
+        self._account.ctx.log.info(
+            _EVENTS[edit.change.verb] if edit.present else "azure.route.created",
             table=key.table,
             prefix=key.prefix,
             next_hop=str(edit.address or before),
             before=before,
         )
+
+
+_EVENTS = {"delete": "azure.route.deleted", "replace": "azure.route.replaced"}
 
 
 def _by_table(changes: Sequence[RouteChange]) -> dict[RouteTableRef, list[RouteChange]]:

@@ -16,7 +16,7 @@ from routerd.model.fabric import Finding, Forwarding
 from routerd.testing.context import make_context
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
-from routerd_cloud_azure.permissions import OWN, ROLE, SUBSCRIPTION_ROLE, WHOLE_TABLE, Grant, allowed
+from routerd_cloud_azure.limits import OWN, ROLE, SUBSCRIPTION_ROLE, WRITE_TABLE, Grant, allowed
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
 
@@ -54,7 +54,7 @@ async def work(fabric: AzureFabric, cloud: AzureSubscription) -> None:
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("spared", [set(), {WHOLE_TABLE, OWN}], ids=["whole", "least"])
+@pytest.mark.parametrize("spared", [set(), {WRITE_TABLE, OWN}], ids=["whole", "least"])
 async def test_the_role_of_the_page_suffices_for_everything(
     fabric: AzureFabric, cloud: AzureSubscription, spared: set[str]
 ) -> None:
@@ -73,16 +73,16 @@ async def test_the_role_for_the_subscription_tells_the_limit(
     scope = f"/subscriptions/{cloud.subscription}"
     cloud.access.assignments.append(Assignment(scope=scope, actions=SUBSCRIPTION_ROLE))
     found = {each.subject: each for each in await fabric.diagnose()}
-    assert found[SUBSCRIPTION_ROLE[0]].detail == "1000 routes to a table, the limit of the subscription"
+    assert found[SUBSCRIPTION_ROLE[0]].detail == "1000 routes a table, the limit of the subscription"
     assert set(ROLE) | set(SUBSCRIPTION_ROLE) <= found.keys()
 
 
 @pytest.mark.cloud
-@pytest.mark.parametrize("action", sorted(set(ROLE) - {WHOLE_TABLE, OWN}))
+@pytest.mark.parametrize("action", sorted(set(ROLE) - {WRITE_TABLE, OWN}))
 async def test_each_permission_that_is_needed_is_missed(
     fabric: AzureFabric, cloud: AzureSubscription, action: str
 ) -> None:
-    grant(cloud, *(each for each in ROLE if each not in {action, WHOLE_TABLE}))
+    grant(cloud, *(each for each in ROLE if each not in {action, WRITE_TABLE}))
     with pytest.raises(PermanentError, match=f"permission {action} is missing"):
         await work(fabric, cloud)
     if action == "Microsoft.Network/networkInterfaces/read":
@@ -179,7 +179,7 @@ async def test_a_table_of_another_network_needs_a_peering(cloud: AzureSubscripti
     cloud.put(other, {"addressPrefix": "10.90.0.0/24", "routeTable": {"id": cloud.route_table}})
     finding = await _table(cloud, tmp_path)
     assert finding.state == "unknown"
-    assert "peered" in finding.remedy
+    assert "peer it" in finding.remedy
 
 
 @pytest.mark.cloud

@@ -108,10 +108,10 @@ async def test_an_interface_that_changed_meanwhile_is_read_again(
     fabric: AzureFabric, cloud: AzureSubscription
 ) -> None:
     (nic,) = await fabric.forwarding.observe()
-    stale = await fabric.api.interface(nic)
+    stale = await fabric.account.api.interface(nic)
     cloud.resource(nic)["etag"] = 'W/"other"'
-    with pytest.raises(TransientError, match="changed meanwhile"):
-        await fabric.api.set_forwarding(stale, enabled=True)
+    with pytest.raises(TransientError, match="changed since it was read"):
+        await fabric.account.api.set_forwarding(stale, enabled=True)
     cloud.troubles.fail_next(NIC_WRITE, status=412, code="PreconditionFailed", times=2)
     change = Change(key=nic, before=Forwarding(enabled=False), after=Forwarding(enabled=True))
     assert await fabric.forwarding.apply([change]) == {}

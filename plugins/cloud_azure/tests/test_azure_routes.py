@@ -32,14 +32,21 @@ from plugins.cloud_azure.tests.azure_world import (
     replace,
 )
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, TransientError
+from routerd.errors import (
+    NotOwnedError,
+    PermanentError,
+    ProviderError,
+    StaleError,
+    SupersededError,
+    TransientError,
+)
 from routerd.model.change import Change
 from routerd.model.fabric import Forwarding
 from routerd.testing.context import CountingPacer, CountingPacing, make_context
 from routerd_cloud_azure import client
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
-from routerd_cloud_azure.faults import QuotaError, StaleError
+from routerd_cloud_azure.faults import QuotaError
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
@@ -61,7 +68,7 @@ async def shared(cloud: AzureSubscription, tmp_path: Path) -> AsyncIterator[Azur
 
 def before_call(fabric: AzureFabric, method: str, meanwhile: Callable[[], object]) -> None:
     """Let somebody else act once between our last read and a call of the API."""
-    call: Callable[..., Awaitable[Any]] = getattr(fabric.api, method)
+    call: Callable[..., Awaitable[Any]] = getattr(fabric.account.api, method)
     left = [meanwhile]
 
     async def raced(*args: Any) -> Any:
@@ -69,7 +76,7 @@ def before_call(fabric: AzureFabric, method: str, meanwhile: Callable[[], object
             left.pop()()
         return await call(*args)
 
-    setattr(fabric.api, method, raced)
+    setattr(fabric.account.api, method, raced)
 
 
 # --- how it is written ------------------------------------------------------------------------------
@@ -163,6 +170,7 @@ async def test_a_foreign_route_is_named_and_left_alone(fabric: AzureFabric, clou
     assert cloud.route_table in str(error)
     failures = await fabric.routes.apply([delete(cloud, prefix) for prefix in REMOTE])
     assert set(failures) == {key(cloud, REMOTE[2])}
+    assert isinstance(failures[key(cloud, REMOTE[2])], SupersededError)
     assert set(cloud.routes()) == {DEFAULT, REMOTE[2]}
 
 
@@ -201,12 +209,12 @@ async def test_a_route_that_changed_before_its_deletion_stays(
     fabric: AzureFabric, cloud: AzureSubscription
 ) -> None:
     await fabric.routes.apply([create(cloud, REMOTE[0])])
-    (stale,) = (await fabric.api.route_table(cloud.route_table)).routes
+    (stale,) = (await fabric.account.api.route_table(cloud.route_table)).routes
     cloud.add_route(stale.name, REMOTE[0], "Internet")
-    with pytest.raises(StaleError, match="changed meanwhile"):
-        await fabric.api.delete_route(cloud.route_table, stale.name, stale.etag)
+    with pytest.raises(StaleError, match="changed since it was read"):
+        await fabric.account.api.delete_route(cloud.route_table, stale.name, stale.etag)
     failures = await fabric.routes.apply([delete(cloud, REMOTE[0])])
-    assert isinstance(failures[key(cloud, REMOTE[0])], NotOwnedError)
+    assert isinstance(failures[key(cloud, REMOTE[0])], SupersededError)
     assert cloud.routes()[REMOTE[0]] is None
 
 
@@ -223,7 +231,7 @@ async def test_a_table_of_another_subscription_is_named(cloud: AzureSubscription
     elsewhere = cloud.route_table.replace(cloud.subscription, "00000000-0000-0000-0000-000000000001")
     fabric = AzureFabric(make_context(tmp_path), AzureOptions(route_tables=(elsewhere,)))
     await fabric.start()
-    with pytest.raises(PermanentError, match="in another subscription"):
+    with pytest.raises(PermanentError, match="belongs to another subscription"):
         await fabric.routes.observe()
     await fabric.aclose()
 
@@ -240,7 +248,7 @@ async def test_who_is_quicker_takes_a_route_over(shared: AzureFabric, cloud: Azu
     failures = await shared.routes.apply(takeover)
     assert set(failures) == {key(cloud, REMOTE[0])}
     assert isinstance(failures[key(cloud, REMOTE[0])], TransientError)
-    assert f"leads to {THIRD} now" in str(failures[key(cloud, REMOTE[0])])
+    assert f"leads to {THIRD}, another router of the site" in str(failures[key(cloud, REMOTE[0])])
     assert cloud.routes()[REMOTE[0]] == IPv4Address(THIRD)
     assert cloud.routes()[REMOTE[1]] == IPv4Address(US)
 
@@ -273,7 +281,7 @@ async def test_who_is_no_address_is_named_before_anything_is_done(
 ) -> None:
     fabric = AzureFabric(make_context(tmp_path), AzureOptions())
     fabric.share(frozenset({OTHER, "leaf2", cloud.interface("azure-client")}))
-    with pytest.raises(PermanentError, match="leaf2 is no address of a router; takeoverFrom needs"):
+    with pytest.raises(PermanentError, match="leaf2 is not an address; list the private addresses"):
         await fabric.start()
     assert cloud.troubles.calls == []
 
@@ -292,7 +300,7 @@ async def test_a_route_to_nobody_of_the_site_is_not_made(
 async def test_the_limit_is_that_of_the_subscription(fabric: AzureFabric, cloud: AzureSubscription) -> None:
     cloud.limits["RoutesPerRouteTable"] = 400
     await fabric.routes.observe()
-    assert fabric.limit.routes == 400
+    assert fabric.account.limit.known.routes == 400
     await fabric.routes.observe()
     assert cloud.troubles.count("Microsoft.Network/locations/usages/read") == 2, "two pages, once"
 
@@ -301,8 +309,8 @@ async def test_who_may_not_ask_goes_by_the_default(fabric: AzureFabric, cloud: A
     group = f"/subscriptions/{cloud.subscription}/resourceGroups/{cloud.group}"
     cloud.access.assignments[:] = [Assignment(scope=group, actions=("*",))]
     await fabric.routes.observe()
-    assert fabric.limit.routes == 1000
-    assert "locations/usages/read" in fabric.limit.source
+    assert fabric.account.limit.known.routes == 1000
+    assert "locations/usages/read" in fabric.account.limit.known.source
 
 
 async def test_a_full_table_is_not_written(cloud: AzureSubscription, tmp_path: Path) -> None:
@@ -416,7 +424,7 @@ async def test_a_call_that_is_held_back_for_long_is_given_up(
     monkeypatch.setattr(pacer, "take", never)
     cloud.troubles.record.clear()
     failures = await fabric.routes.apply([create(cloud, prefix) for prefix in REMOTE])
-    said = f"azure {cloud.subscription}: not asked within 0 s, this subscription has had too many calls"
+    said = f"azure {cloud.subscription}: no call within 0 s, this subscription has had too many calls"
     assert all(str(error).startswith(said) for error in failures.values())
     assert all(isinstance(error, TransientError) for error in failures.values())
     assert cloud.troubles.calls == []
@@ -437,7 +445,7 @@ async def test_a_table_at_which_another_write_is_at_work_is_tried_again(
     fabric: AzureFabric, cloud: AzureSubscription
 ) -> None:
     cloud.exclusive, cloud.polls = True, 10**9
-    begun = await fabric.api.route_table(cloud.route_table)
+    begun = await fabric.account.api.route_table(cloud.route_table)
     cloud.troubles.add(Trouble(kind=Kind.LOSE, operation=WRITE))
     failures = await fabric.routes.apply([create(cloud, REMOTE[0])])
     assert "no answer" in str(failures[key(cloud, REMOTE[0])])
@@ -446,7 +454,7 @@ async def test_a_table_at_which_another_write_is_at_work_is_tried_again(
     assert isinstance(error, TransientError)
     assert "being changed" in str(error)
     assert error.retry_after == dt.timedelta(seconds=11)
-    assert begun.etag != (await fabric.api.route_table(cloud.route_table)).etag
+    assert begun.etag != (await fabric.account.api.route_table(cloud.route_table)).etag
 
 
 @pytest.mark.parametrize("count", [1, 3])

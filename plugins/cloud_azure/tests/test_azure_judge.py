@@ -8,16 +8,18 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.errors import NotOwnedError, PermanentError, TransientError
+from routerd.errors import NotOwnedError, PermanentError, SupersededError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
-from routerd_cloud_azure.edits import Limit, RouteChange, Routers, edited, judge, route_name
+from routerd.spi.site_routes import RouteChange, SiteRouters
 from routerd_cloud_azure.faults import QuotaError
-from routerd_cloud_azure.resources import RouteTable
+from routerd_cloud_azure.inventory import RouteTable
+from routerd_cloud_azure.judge import edited, judge, name_for
+from routerd_cloud_azure.limits import Limit
 
 REF = "/subscriptions/1/resourceGroups/g/providers/Microsoft.Network/routeTables/t"
 US, OTHER, THIRD, FOREIGN = (f"10.82.10.{number}" for number in (10, 5, 6, 99))
-ROUTERS = Routers(us=US, others=frozenset({OTHER, THIRD}))
+ROUTERS = SiteRouters(us=US, others=frozenset({OTHER, THIRD}))
 PREFIXES = [IPv4Network(f"10.81.10.{number}/32") for number in range(6)]
 
 hops = st.sampled_from([US, OTHER, THIRD, FOREIGN, "Internet", "None"])
@@ -47,7 +49,7 @@ def body(prefix: object, hop: str, name: str) -> dict[str, Any]:
 def tables(draw: st.DrawFn) -> RouteTable:
     """Draw a table: some of the prefixes, under our name for one or another, and other kinds of routes."""
     held = draw(st.dictionaries(st.sampled_from(PREFIXES), hops))
-    names = draw(st.permutations([*(route_name(prefix) for prefix in PREFIXES), "Made-By-Hand", "x", "y"]))
+    names = draw(st.permutations([*(name_for(prefix) for prefix in PREFIXES), "Made-By-Hand", "x", "y"]))
     routes = [body(prefix, hop, name) for (prefix, hop), name in zip(held.items(), names, strict=False)]
     if draw(st.booleans()):
         routes.append(body("2001:db8::/32", "Internet", "v6"))
@@ -78,7 +80,7 @@ def changes(draw: st.DrawFn) -> list[RouteChange]:
 
 def hop_of(table: RouteTable, prefix: IPv4Network) -> str | None:
     route = table.at(prefix)
-    return (route.next_hop or route.hop) if route else None
+    return route.next_hop if route else None
 
 
 @given(table=tables(), wanted=changes(), room=st.integers(min_value=0, max_value=9))
@@ -92,14 +94,15 @@ def test_only_what_is_ours_is_written_and_it_fits(
     asked = {change.key.prefix: change for change in wanted}
     for route in table.routes:
         change = asked.get(route.prefix) if route.prefix else None
-        leads = route.next_hop or route.hop
+        leads = route.next_hop
         kept = after.named(route.name)
         if leads not in {US, OTHER, THIRD} or change is None:
             assert kept is not None
             assert (kept.destination, kept.hop, kept.address) == (route.destination, route.hop, route.address)
         elif leads != US and kept is not None and kept.next_hop != leads:
-            # Taken over from whom the change names, and by us or to whom it is given back.
+            # A takeover, from the router that the change names.
             assert change.before == FabricRoute(next_hop=leads)
+            assert kept.next_hop == US
         elif leads != US:
             assert kept is not None, "a route of another router is never deleted"
     for change in wanted:
@@ -125,6 +128,7 @@ def test_what_was_written_needs_no_second_writing(
 @given(table=tables(), wanted=changes())
 def test_each_refusal_has_its_reason(table: RouteTable, wanted: list[RouteChange]) -> None:
     full = Limit(routes=len(table.routes), source="here")
+    ours = FabricRoute(next_hop=US)
     for change in wanted:
         (error,) = judge([change], table, ROUTERS, full).failures.values() or (None,)
         held = hop_of(table, change.key.prefix)
@@ -133,10 +137,17 @@ def test_each_refusal_has_its_reason(table: RouteTable, wanted: list[RouteChange
                 assert held is None
                 assert f"{len(table.routes)} of {len(table.routes)} routes are in use" in str(error)
             case NotOwnedError():
-                assert held in {FOREIGN, "Internet", "None"} or (held != US and change.after is None)
+                assert change.after == ours
+                assert held not in {None, US, OTHER, THIRD}
             case TransientError():
+                assert change.after == ours
                 assert held in {OTHER, THIRD}
                 assert change.before != FabricRoute(next_hop=held)
+            case SupersededError():
+                assert change.before == ours
+                assert held != US
+            case PermanentError():
+                assert ours not in (change.before, change.after)
             case _:
                 assert error is None
 

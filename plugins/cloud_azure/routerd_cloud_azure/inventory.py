@@ -1,6 +1,6 @@
-"""Resources of Microsoft.Network as we see them, kept with the JSON that they came in. Pure.
+"""Resources of Microsoft.Network as values, with the JSON that they came in. Pure.
 
-What is written back is that JSON with one thing changed, so that no field is lost that we do not know.
+A write sends that JSON back with one thing changed, so that it loses no field that routerd does not know.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Json = Mapping[str, Any]  # Any: JSON of the API
 
 _READ_ONLY = frozenset({"etag", "type"})
 _READ_ONLY_PROPERTIES = frozenset({"provisioningState", "resourceGuid", "subnets", "hasBgpOverride"})
-"""What the API fills in and a request leaves out, as the models of the SDK do: to send a table's
-`subnets` back would be to ask for joins that the write does not need."""
+"""Fields that the API fills in and a request leaves out, as the models of the SDK do: a request with a
+table's `subnets` would ask for joins that the write does not need."""
 
 
 @attrs.frozen(kw_only=True)
@@ -32,17 +32,17 @@ class ResourceId:
 
     @classmethod
     def parse(cls, ref: str) -> ResourceId:
-        """Split a resource ID; `PermanentError` when it is none."""
+        """Split a resource ID; `PermanentError` for any other text."""
         parts = ref.strip("/").split("/")
         if len(parts) not in {8, 10} or parts[0].lower() != "subscriptions":
-            raise PermanentError(f'azure: "{ref}" is no resource ID')
+            raise PermanentError(f'azure: "{ref}" is not a resource ID')
         child = parts[9] if len(parts) == 10 else ""
         return cls(subscription=parts[1].lower(), group=parts[3], name=parts[7], child=child)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Interface:
-    """A network interface; `body` is its whole JSON and `etag` the version that it is."""
+    """A network interface; `body` is its whole JSON and `etag` its version."""
 
     ref: str
     address: IPv4Address
@@ -75,7 +75,7 @@ class Interface:
 class Route:
     """A user-defined route; `hop` is its type, `address` is set for a `VirtualAppliance`.
 
-    `prefix` is none for a route that is not for an IPv4 prefix but for IPv6 or a service tag.
+    `prefix` is none for a route to an IPv6 prefix or a service tag.
     """
 
     name: str
@@ -109,8 +109,9 @@ class Route:
 
     @property
     def next_hop(self) -> str:
-        """Return the address that the route leads to, empty when it leads to no virtual appliance."""
-        return str(self.address) if self.hop == "VirtualAppliance" and self.address else ""
+        """Return the address of a virtual appliance, or in words what else the route leads to."""
+        appliance = self.hop == "VirtualAppliance" and self.address is not None
+        return str(self.address) if appliance else f"the next hop type {self.hop}"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -140,13 +141,13 @@ class RouteTable:
         return next((route for route in self.routes if route.prefix == prefix), None)
 
     def named(self, name: str) -> Route | None:
-        """Return the route of a name; names ignore case."""
+        """Return the route of a name; Azure ignores the case of names."""
         return next((route for route in self.routes if route.name.lower() == name.lower()), None)
 
     def written(self, gone: frozenset[str], put: Mapping[str, Json]) -> dict[str, Any]:
-        """Return the body of a request that makes the table lose and get routes by name.
+        """Return the body of a request that removes routes and puts others, by name.
 
-        Everything else in it, whether we know it or not, is as it came.
+        Everything else in it is as it came, known or not.
         """
         present = [each for each in self.body["properties"].get("routes", []) if each["name"] not in gone]
         routes = [_merged(each, put.get(each["name"])) for each in present]

@@ -1,0 +1,99 @@
+"""What the parts of the fabric share: the API, our instance in the VPC, the quota, and the context."""
+
+from __future__ import annotations
+
+from routerd.errors import PermanentError, TransientError
+from routerd.model.fabric import InstanceFacts, Nic, NicRef, RouteTableRef
+from routerd.spi import PluginContext
+from routerd_cloud_aws import metadata
+from routerd_cloud_aws.client import Client, connect
+from routerd_cloud_aws.config import AwsOptions
+from routerd_cloud_aws.inventory import tables_of_subnets
+from routerd_cloud_aws.judge import Site
+from routerd_cloud_aws.limits import RouteQuota
+from routerd_cloud_aws.metadata import Identity
+
+_RATE, _BURST = 4.0, 25
+"""Calls of one router. EC2 gives an account and region, for each changing action, 50 calls at once and 5 a
+second, and more for reading ones (Amazon EC2 Developer Guide, "Request throttling"); others need some too."""
+
+
+class Account:
+    """One VPC as seen from our own instance in it.
+
+    `others` are the interfaces, `eni-...`, of the site's other routers. `known` is what `find` found last.
+    """
+
+    def __init__(self, ctx: PluginContext, options: AwsOptions) -> None:
+        self.ctx = ctx
+        self.options = options
+        self.quota = RouteQuota(ctx.clock, options.route_quota)
+        self.others: frozenset[str] = frozenset()
+        self.known: Site | None = None
+        self._identity: Identity | None = None
+        self._api: Client | None = None
+
+    async def open(self) -> None:
+        """Ask the metadata service who we are and import the SDK; no request to the API yet."""
+        options = self.options
+        if not (options.region and options.instance_id and options.network_interfaces):
+            self._identity = await metadata.identify()
+        identity = self._identity
+        region = options.region or (identity.region if identity else "")
+        # Without the metadata service the account is the one of the credentials.
+        account = f"{identity.account if identity else 'ambient'}/{region}"
+        api = await connect(region, self.ctx.pacing(account, rate=_RATE, burst=_BURST))
+        await self.close()
+        self._api = api
+
+    async def close(self) -> None:
+        """Close the connections; what the cloud holds stays."""
+        api, self._api = self._api, None
+        if api is not None:
+            await api.aclose()
+
+    @property
+    def api(self) -> Client:
+        """Return the API; `TransientError` before `open`."""
+        if self._api is None:
+            raise TransientError("aws: not started yet")
+        return self._api
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """Return our interfaces, the first one the target of routes; `PermanentError` without any."""
+        refs = self.options.network_interfaces or (self._identity.interfaces if self._identity else ())
+        if not refs:
+            raise PermanentError("aws: the instance has no network interfaces; set networkInterfaces")
+        return refs
+
+    async def find(self) -> InstanceFacts:
+        """Look up our interfaces, the prefixes of their VPC, and the route tables of their subnets."""
+        identity, options = self._identity, self.options
+        interfaces = await self.api.interfaces(self.interfaces)
+        vpcs = tuple(dict.fromkeys(each.vpc for each in interfaces))
+        networks = [network for vpc in vpcs for network in await self.api.networks(vpc)]
+        chosen = options.route_tables
+        if chosen is None:
+            tables = [table for vpc in vpcs for table in await self.api.tables_of(vpc)]
+            chosen = tables_of_subnets(tables, dict.fromkeys(each.subnet for each in interfaces))
+        facts = InstanceFacts(
+            provider="aws",
+            instance=options.instance_id or (identity.instance if identity else ""),
+            nics=tuple(
+                Nic(ref=NicRef(each.ref), address=each.address, subnet=each.subnet, primary=index == 0)
+                for index, each in enumerate(interfaces)
+            ),
+            next_hop=interfaces[0].ref,
+            route_tables=tuple(RouteTableRef(ref) for ref in chosen),
+            networks=tuple(networks),
+        )
+        self.known = Site.of(facts, self.others)
+        return facts
+
+    async def site(self) -> Site:
+        """Return what `find` found last."""
+        if self.known is None:
+            await self.find()
+        assert self.known is not None  # noqa: S101 - `find` sets it or raises
+        return self.known

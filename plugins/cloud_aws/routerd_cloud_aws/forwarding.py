@@ -1,0 +1,28 @@
+"""The table `forwarding`: `SourceDestCheck` of our own interfaces, inverted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from routerd.model.fabric import NicRef
+from routerd_cloud_aws.account import Account
+from routerd_cloud_aws.inventory import Interface
+
+
+class Switches:
+    """Implements `spi.Switches`; one call reads all of them, and EC2 has no condition for a write."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    async def own(self) -> Sequence[NicRef]:
+        """Return our interfaces."""
+        return [nic.ref for nic in (await self._account.site()).facts.nics]
+
+    async def read(self, nics: Sequence[NicRef]) -> Mapping[NicRef, Interface]:
+        """Return interfaces as EC2 shows them."""
+        return {NicRef(each.ref): each for each in await self._account.api.interfaces(nics)}
+
+    async def write(self, nic: NicRef, seen: Interface, enabled: bool) -> None:
+        """Set the switch of one."""
+        await self._account.api.set_forwarding(nic, enabled)
