@@ -15,6 +15,7 @@ from routerd.kernel.netlink import change_address, read_links
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.route import ROUTE_PROTOCOL, Address, AddressKey
+from routerd.spi import apply_each
 
 _Found = Mapping[AddressKey, bool]
 
@@ -35,17 +36,11 @@ class AddressTable:
         self, changes: Sequence[Change[AddressKey, Address]]
     ) -> Mapping[AddressKey, ProviderError]:
         """Add missing addresses; remove only those that carry our mark."""
-        failures: dict[AddressKey, ProviderError] = {}
         try:
             found = await _read()
         except ProviderError as error:
             return {change.key: error for change in changes}
-        for change in changes:
-            try:
-                await self._make(change, found)
-            except ProviderError as error:
-                failures[change.key] = error
-        return failures
+        return await apply_each(changes, lambda change: self._make(change, found))
 
     async def _make(self, change: Change[AddressKey, Address], found: _Found) -> None:
         key = change.key

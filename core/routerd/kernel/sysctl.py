@@ -16,12 +16,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
+from routerd.spi import apply_each
 
 _SAFE = re.compile(r"[A-Za-z0-9_:@+-][A-Za-z0-9_.:@+-]*\Z")
 _MOVERS = {
@@ -67,20 +69,11 @@ class SysctlTable:
 
     async def apply(self, changes: Sequence[Change[str, str]]) -> Mapping[str, ProviderError]:
         """Record and set, or restore and forget."""
-        failures: dict[str, ProviderError] = {}
         # A setting that moves others goes first, both ways, so that an explicit change has the last word.
         in_turn = sorted(changes, key=lambda change: self._moved_by(change.key) is None)
-        for step in (self._record, self._make):
-            for change in in_turn:
-                if change.key in failures:
-                    continue
-                try:
-                    # Microseconds in procfs, so no thread: a cancelled apply then has no loose end.
-                    step(change)
-                except ProviderError as error:
-                    failures[change.key] = error
-                await asyncio.sleep(0)
-        return failures
+        failures = await apply_each(in_turn, partial(_yielding, self._record))
+        recorded = [change for change in in_turn if change.key not in failures]
+        return failures | await apply_each(recorded, partial(_yielding, self._make))
 
     def _observe(self) -> Mapping[str, str]:
         observed: dict[str, str] = {}
@@ -180,6 +173,12 @@ class SysctlTable:
         if not all(_SAFE.match(part) for part in parts):
             raise PermanentError(f"sysctl {key}: not a valid name; write one such as net.ipv4.ip_forward")
         return self._root.joinpath(*parts)
+
+
+async def _yielding(step: Callable[[Change[str, str]], None], change: Change[str, str]) -> None:
+    """Make a step and let others run: microseconds in procfs, so a thread would only leave a loose end."""
+    step(change)
+    await asyncio.sleep(0)
 
 
 def _plain(value: str) -> str:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from routerd.errors import NotOwnedError, ProviderError
 from routerd.model.change import Change
+from routerd.spi import apply_each
 from routerd.testing.faults import FaultPlan
 
 K = TypeVar("K")
@@ -47,14 +48,11 @@ class FakeTable(Generic[K, V]):
 
     async def apply(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
         """Make the changes one by one, yielding to the loop between them."""
-        failures: dict[K, ProviderError] = {}
-        for change in changes:
-            await asyncio.sleep(0)
-            try:
-                self._make(change)
-            except ProviderError as error:
-                failures[change.key] = error
-        return failures
+        return await apply_each(changes, self._make_in_turn)
+
+    async def _make_in_turn(self, change: Change[K, V]) -> None:
+        await asyncio.sleep(0)
+        self._make(change)
 
     def _make(self, change: Change[K, V]) -> None:
         self.faults.reach(f"{change.verb} {change.key}")

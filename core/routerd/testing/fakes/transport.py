@@ -19,6 +19,7 @@ from routerd.spi import (
     PluginContext,
     Provider,
     Transport,
+    apply_each,
 )
 from routerd.testing.fakes.describe import describe
 from routerd.testing.fakes.world import FakeWorld
@@ -52,13 +53,7 @@ class TunnelTable:
 
     async def apply(self, changes: Sequence[Change[LinkName, Tunnel]]) -> Mapping[LinkName, ProviderError]:
         """Make, remake and delete links."""
-        failures: dict[LinkName, ProviderError] = {}
-        for change in changes:
-            try:
-                await self._make(change)
-            except ProviderError as error:
-                failures[change.key] = error
-        return failures
+        return await apply_each(changes, self._make)
 
     async def _make(self, change: Change[LinkName, Tunnel]) -> None:
         present = (await self.observe()).get(change.key)
