@@ -26,7 +26,7 @@ class Line:
     @property
     def makes(self) -> bool:
         """Say whether it may have made something."""
-        return self.verb != "delete" and not self.outcome.startswith("refused")
+        return self.verb != "delete" and not self.outcome.startswith(("refused", "superseded"))
 
 
 @attrs.frozen
@@ -70,7 +70,7 @@ class Ledger:
                 break
             if line.makes:
                 ours = not line.ended
-            elif line.verb == "delete" and line.outcome == "done":
+            elif line.outcome.startswith("superseded") or (line.verb, line.outcome) == ("delete", "done"):
                 ours = False
         return ours
 
