@@ -144,8 +144,8 @@ class JournaledTable:
 
         A change that cannot be recorded is not made. When only its outcome cannot be recorded, the entry
         stays open and counts as ours.
-        A superseded change is not a failure: the journal and the log say once what is there, and the key is no
-        longer ours.
+        A superseded change is not a failure: the journal and the log say once what is there, and the key
+        is no longer ours.
         """
         try:
             numbers = await asyncio.to_thread(self._journal.begin, self._scope, self._name, changes)
