@@ -11,7 +11,7 @@ from routerd.model.change import Verb
 from routerd.model.report import OPTIONAL
 from routerd.model.report.plan import ActionState
 
-Outcome = Literal["open", "done", "failed", "refused"]
+Outcome = Literal["open", "done", "superseded", "failed", "refused"]
 
 
 @attrs.frozen(kw_only=True)
