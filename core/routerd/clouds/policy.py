@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import attrs
 
 from routerd.clouds.hold_down import HoldDown
-from routerd.reconcile.desired import DesiredTable
-from routerd.reconcile.diff import diff
 from routerd.reconcile.order import AnyChange
-from routerd.reconcile.policy import AnyTable, Verdict, agreement, weighed
+from routerd.reconcile.policy import AnyTable, TablePolicy, Verdict
 
 
 class ChangeGate(Protocol):
@@ -26,7 +24,7 @@ class ChangeGate(Protocol):
         ...
 
 
-class CloudPolicy:
+class CloudPolicy(TablePolicy):
     """A policy of the loop for a cloud's table.
 
     `permits` drops changes that the table cannot tell are not ours: an entry that the journal does not
@@ -42,22 +40,25 @@ class CloudPolicy:
         permits: Callable[[AnyChange], bool] = lambda _: True,
         hold_down: float = 0.0,
     ) -> None:
+        super().__init__(table)
         self.gate = gate
-        self._table = table
         self._permits = permits
         self._hold_down = HoldDown(hold_down)
 
-    def judge(
-        self, want: DesiredTable, observed: Mapping[Hashable, object], *, now: float, dry_run: bool
-    ) -> Verdict:
+    def judge(self, changes: Sequence[AnyChange], *, complete: bool, now: float, dry_run: bool) -> Verdict:
         """Return what becomes of the differences; a dry run waits for nothing and voids no approval."""
-        agrees = agreement(self._table)
-        found = diff(want.values, observed, deletable=want.complete, agrees=agrees)
-        found = list(filter(self._permits, found))
+        found = list(filter(self._permits, changes))
+        due = found
+        if not dry_run:
+            due = self._hold_down.filtered(found, now)
+            # First, because an approval that has become void lets nothing through.
+            self.gate.noticed(found, complete)
+        verdict = super().judge(due, complete=complete, now=now, dry_run=dry_run)
         if dry_run:
-            return weighed(self._table, found)
-        due = self._hold_down.filtered(found, now)
-        # First, because an approval that has become void lets nothing through.
-        self.gate.noticed(found, want.complete)
-        verdict = weighed(self._table, due, may=self.gate)
-        return attrs.evolve(verdict, held=len(found) - len(due), held_until=self._hold_down.ends())
+            return verdict
+        return attrs.evolve(
+            verdict,
+            kept_back=frozenset(change.key for change in due if not self.gate(change)),
+            held=len(found) - len(due),
+            held_until=self._hold_down.ends(),
+        )

@@ -8,12 +8,14 @@ What complicates this:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.diff import diff
 from routerd.reconcile.guard import content_of, failures_of, guarded
 from routerd.reconcile.order import AnyChange, Step
 from routerd.reconcile.policy import AnyTable, Policy, TablePolicy, Verdict
@@ -137,7 +139,9 @@ class BoundTable:
         try:
             async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
                 observed = content_of(await binding.table.observe())
-                verdict = binding.policy.judge(want, observed, now=now, dry_run=dry_run)
+                agrees = getattr(binding.table, "agrees", operator.eq)
+                changes = diff(want.values, observed, deletable=want.complete, agrees=agrees)
+                verdict = binding.policy.judge(changes, complete=want.complete, now=now, dry_run=dry_run)
         except ProviderError as error:
             self._unreadable(error)
             return []

@@ -5,15 +5,12 @@ The loop asks one policy per table. `TablePolicy` serves the host's tables; a cl
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
 
 from routerd.errors import ProviderError
-from routerd.reconcile.desired import DesiredTable
-from routerd.reconcile.diff import diff
 from routerd.reconcile.guard import failures_of
 from routerd.reconcile.order import AnyChange
 from routerd.spi import Table
@@ -41,10 +38,11 @@ class Verdict:
 class Policy(Protocol):
     """Decides about the changes of one table."""
 
-    def judge(
-        self, want: DesiredTable, observed: Mapping[Hashable, object], *, now: float, dry_run: bool
-    ) -> Verdict:
-        """Return what becomes of the differences; a dry run shows the outcome without any wait."""
+    def judge(self, changes: Sequence[AnyChange], *, complete: bool, now: float, dry_run: bool) -> Verdict:
+        """Return what becomes of the differences between desired and observed.
+
+        `complete` says that every desired value is known. A dry run shows the outcome without any wait.
+        """
         ...
 
 
@@ -54,39 +52,13 @@ class TablePolicy:
     def __init__(self, table: AnyTable) -> None:
         self._table = table
 
-    def judge(
-        self,
-        want: DesiredTable,
-        observed: Mapping[Hashable, object],
-        *,
-        now: float,
-        dry_run: bool,
-    ) -> Verdict:
+    def judge(self, changes: Sequence[AnyChange], *, complete: bool, now: float, dry_run: bool) -> Verdict:
         """Return every difference."""
-        agrees = agreement(self._table)
-        return weighed(self._table, diff(want.values, observed, deletable=want.complete, agrees=agrees))
+        refused = self._foreseen(changes)
+        made = [change for change in changes if change.verb != "delete"]
+        late = frozenset(self._foreseen(made).keys() - refused.keys())
+        return Verdict(changes=changes, refused=refused, late=late)
 
-
-def agreement(table: AnyTable) -> Callable[[object, object], bool]:
-    """Return what says whether a desired and an observed value agree: the table, or equality."""
-    agrees: Callable[[object, object], bool] = getattr(table, "agrees", operator.eq)
-    return agrees
-
-
-def weighed(
-    table: AnyTable, changes: Sequence[AnyChange], *, may: Callable[[AnyChange], bool] = lambda _: True
-) -> Verdict:
-    """Return the verdict on `changes`; `may` says which of them may be made."""
-    refused = _foreseen(table, changes)
-    made = [change for change in changes if change.verb != "delete"]
-    return Verdict(
-        changes=changes,
-        refused=refused,
-        kept_back=frozenset(change.key for change in changes if not may(change)),
-        late=frozenset(_foreseen(table, made).keys() - refused.keys()),
-    )
-
-
-def _foreseen(table: AnyTable, changes: Sequence[AnyChange]) -> Mapping[Hashable, ProviderError]:
-    foresee = getattr(table, "foresee", None)
-    return failures_of(foresee(changes)) if foresee is not None and changes else {}
+    def _foreseen(self, changes: Sequence[AnyChange]) -> Mapping[Hashable, ProviderError]:
+        foresee = getattr(self._table, "foresee", None)
+        return failures_of(foresee(changes)) if foresee is not None and changes else {}
