@@ -9,7 +9,7 @@ import pytest
 from tests.interop.engine import Engine, Origin
 from tests.interop.fabric import far, leaf, near, reflector, until_routes, until_state
 
-from routerd.model.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
+from routerd.model.bgp.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, host, put, until
 

@@ -24,7 +24,7 @@ from tests.interop.fabric import (
 )
 from tests.interop.sandbox import kernel_has_md5, md5_failures
 
-from routerd.model.import_policy import NOT_A_HOST, NOT_OWNED
+from routerd.model.bgp.import_policy import NOT_A_HOST, NOT_OWNED
 from routerd.model.session import TIMER_PROFILES
 from routerd_bgp_ryu.testing.nodes import ASN, Nodes, until
 

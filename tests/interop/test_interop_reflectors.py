@@ -20,7 +20,7 @@ from tests.interop.fabric import (
     until_state,
 )
 
-from routerd.model.import_policy import OUTSIDE
+from routerd.model.bgp.import_policy import OUTSIDE
 from routerd_bgp_ryu.testing.nodes import ASN, Nodes, until
 
 pytestmark = pytest.mark.interop

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import attrs
 
-from routerd.model.best_path import order_of
+from routerd.model.bgp.best_path import order_of
 from routerd.model.change import Change
 from routerd.model.condition import Condition
 from routerd.model.fabric import FabricRoute

@@ -68,7 +68,7 @@ class LearnedRoute:
     equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path outlives
     its lost session (RFC 4724 section 4.2) until the neighbour returns. `med` is MULTI_EXIT_DISC, 0
     without one. `origin` is the code of ORIGIN, 0 for IGP; `internal` says that the session is inside our
-    AS. `routerd.model.best_path` has the comparison.
+    AS. `routerd.model.bgp.best_path` has the comparison.
     """
 
     prefix: IPv4Network

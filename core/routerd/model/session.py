@@ -7,7 +7,7 @@ from typing import Literal
 
 import attrs
 
-from routerd.model.community import canonical_set
+from routerd.model.bgp.community import canonical_set
 
 
 @attrs.frozen(kw_only=True)

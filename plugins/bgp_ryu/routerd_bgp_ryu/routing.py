@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Generic, TypeVar, cast
 
 from routerd.errors import ProviderError, TransientError
-from routerd.model.best_path import decide
+from routerd.model.bgp.best_path import decide
 from routerd.model.change import Change
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker

@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 import pytest
 
-from routerd.model.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
+from routerd.model.bgp.import_policy import FORBIDDEN_COMMUNITY, MISSING_COMMUNITY
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, host, put, until
 

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 import pytest
 
-from routerd.model.best_path import decide
+from routerd.model.bgp.best_path import decide
 from routerd.model.route import LearnedRoute
 from routerd_bgp_ryu.newcomers import HEAD_START, Newcomers
 from routerd_bgp_ryu.testing.nodes import Node, Nodes, established, until

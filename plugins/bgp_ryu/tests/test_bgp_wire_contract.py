@@ -11,7 +11,7 @@ import pytest
 from routerd.model.session import ImportPolicy, Speaker
 from routerd.testing.bgp import Update, md5_available
 from routerd.testing.contracts import BgpContract, BgpPlace
-from routerd.testing.contracts.bgp_world import POOL, OpenWorld, host
+from routerd.testing.contracts.bgp.world import POOL, OpenWorld, host
 from routerd_bgp_ryu.testing.real import RealSpeaker
 
 WIDE_ASN = 4_200_000_000

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 import pytest
 
-from routerd.model.best_path import decide, lost_at, order_of, rank
+from routerd.model.bgp.best_path import decide, lost_at, order_of, rank
 from routerd.model.route import LearnedRoute
 
 PREFIX = IPv4Network("10.88.1.1/32")

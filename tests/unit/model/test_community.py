@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.model.community import canonical, canonical_set
+from routerd.model.bgp.community import canonical, canonical_set
 from routerd.model.session import Advertisement, ImportPolicy
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.model.import_policy import (
+from routerd.model.bgp.import_policy import (
     FORBIDDEN,
     FORBIDDEN_COMMUNITY,
     MISSING_COMMUNITY,

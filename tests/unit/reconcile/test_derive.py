@@ -11,10 +11,10 @@ import attrs
 import pytest
 
 from routerd import config
+from routerd.model.bgp.import_policy import FORBIDDEN, refusal
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.model.firewall import Accept, MssClamp
-from routerd.model.import_policy import FORBIDDEN, refusal
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey
 from routerd.model.route import LearnedRoute, RouteKey, RouteSet

@@ -13,7 +13,7 @@ import attrs
 
 from routerd.errors import Problem
 from routerd.model import specs
-from routerd.model.community import canonical
+from routerd.model.bgp.community import canonical
 from routerd.model.names import MAX_LINK_NAME, Ref
 from routerd.model.resource import Resource
 from routerd.model.specs.common import PeerSource, PolicySpec, SecretSource

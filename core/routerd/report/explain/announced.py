@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 
-from routerd.model import import_policy
-from routerd.model.best_path import lost_at
+from routerd.model.bgp import import_policy
+from routerd.model.bgp.best_path import lost_at
 from routerd.model.moment import second_text
 from routerd.model.report.explanation import Step
 from routerd.model.report.phases import ClaimPhase

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address
 
 import attrs
 
-from routerd.model.best_path import Rank, rank
+from routerd.model.bgp.best_path import Rank, rank
 from routerd.model.session import Advertisement, ImportPolicy
 from routerd_bgp_ryu.child.import_filter import communities_of
 from routerd_bgp_ryu.child.outbox import Best

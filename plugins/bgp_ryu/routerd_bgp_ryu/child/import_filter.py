@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from itertools import islice
 from typing import Any
 
-from routerd.model.import_policy import NOT_OWNED, TOO_MANY, asks_for_communities, refusal
+from routerd.model.bgp.import_policy import NOT_OWNED, TOO_MANY, asks_for_communities, refusal
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.screen.attributes import COMMUNITIES
 

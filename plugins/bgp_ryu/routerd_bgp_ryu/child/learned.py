@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from routerd.model.import_policy import NOT_OWNED
+from routerd.model.bgp.import_policy import NOT_OWNED
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.attributes import described

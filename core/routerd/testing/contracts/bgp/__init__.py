@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from routerd.testing.contracts.bgp_communities import BgpCommunityRules
-from routerd.testing.contracts.bgp_placement import BgpPlacementRules
-from routerd.testing.contracts.bgp_reflection import BgpReflectionRules
-from routerd.testing.contracts.bgp_routes import BgpRouteRules
-from routerd.testing.contracts.bgp_session import BgpSessionRules
+from routerd.testing.contracts.bgp.communities import BgpCommunityRules
+from routerd.testing.contracts.bgp.placement import BgpPlacementRules
+from routerd.testing.contracts.bgp.reflection import BgpReflectionRules
+from routerd.testing.contracts.bgp.routes import BgpRouteRules
+from routerd.testing.contracts.bgp.session import BgpSessionRules
 
 
 class BgpContract(BgpSessionRules, BgpReflectionRules, BgpRouteRules, BgpCommunityRules, BgpPlacementRules):

@@ -24,7 +24,7 @@ from routerd.testing.bgp import (
     path_attributes,
 )
 from routerd.testing.bgp.wire import IPV4_UNICAST, ROUTE_REFRESH
-from routerd.testing.contracts.bgp_world import FAST, BgpWorldContract, OpenWorld, World, host, learned_from
+from routerd.testing.contracts.bgp.world import FAST, BgpWorldContract, OpenWorld, World, host, learned_from
 
 COLLISION = (6, 7)
 CEASES = {(6, 2), (6, 3)}

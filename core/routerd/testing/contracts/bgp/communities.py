@@ -7,7 +7,7 @@ import pytest
 
 from routerd.model.session import ImportPolicy
 from routerd.testing.bgp import Notification, Update
-from routerd.testing.contracts.bgp_world import BgpWorldContract, OpenWorld, World, host, learned_from
+from routerd.testing.contracts.bgp.world import BgpWorldContract, OpenWorld, World, host, learned_from
 
 RED, GREEN, BLUE = "64512:100", "64512:200", "65535:65281"
 """The last one is `no-export`."""

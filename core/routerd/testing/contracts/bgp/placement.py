@@ -7,7 +7,7 @@ import pytest
 
 from routerd.model.session import ImportPolicy
 from routerd.testing.bgp import Capability, Update
-from routerd.testing.contracts.bgp_world import BgpWorldContract, OpenWorld, host
+from routerd.testing.contracts.bgp.world import BgpWorldContract, OpenWorld, host
 
 GRACEFUL = Capability(64, bytes([0, 120, 0, 1, 1, 0x80]))
 """Graceful restart for IPv4 unicast (RFC 4724 section 3): its sender will say End-of-RIB."""

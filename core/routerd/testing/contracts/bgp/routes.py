@@ -18,7 +18,7 @@ from routerd.testing.bgp import (
     Update,
     path_attributes,
 )
-from routerd.testing.contracts.bgp_world import POOL, BgpWorldContract, OpenWorld, host, learned_from
+from routerd.testing.contracts.bgp.world import POOL, BgpWorldContract, OpenWorld, host, learned_from
 
 NO_EXPORT, NO_ADVERTISE = "65535:65281", "65535:65282"
 """Well-known communities (RFC 1997)."""

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from routerd.testing.bgp import Attribute, Code, Flag, Keepalive, Update
-from routerd.testing.contracts.bgp_world import BgpWorldContract, OpenWorld, World, host, learned_from
+from routerd.testing.contracts.bgp.world import BgpWorldContract, OpenWorld, World, host, learned_from
 
 UNKNOWN, IGNORED = 99, 98
 """Attribute codes that nobody has."""
