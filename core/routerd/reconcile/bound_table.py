@@ -2,7 +2,7 @@
 
 What complicates this:
 - A look may be skipped: a cloud costs money and quota, and a table that failed waits for its retry.
-- A key that the table foresees to refuse counts as failed before it is tried.
+- A key that the table foresees to refuse counts as failed without an attempt.
 - A success that does not last is a failure, or a table that forgets would keep the loop busy.
 """
 

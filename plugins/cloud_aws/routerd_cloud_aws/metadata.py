@@ -1,4 +1,4 @@
-"""Who this instance is, from the metadata service (IMDSv2); plain HTTP on a link-local address, no SDK."""
+"""The identity of this instance, from the metadata service (IMDSv2): plain HTTP, no SDK."""
 
 from __future__ import annotations
 

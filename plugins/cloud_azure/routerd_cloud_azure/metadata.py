@@ -1,4 +1,4 @@
-"""Who this VM is, from the Instance Metadata Service; plain HTTP on a link-local address, no SDK."""
+"""The identity of this VM, from the Instance Metadata Service; plain HTTP on a link-local address, no SDK."""
 
 from __future__ import annotations
 

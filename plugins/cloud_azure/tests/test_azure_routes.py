@@ -394,7 +394,7 @@ async def test_each_refusal_of_the_api_has_its_meaning(
 async def test_too_many_calls_hold_all_calls_back(
     cloud: AzureSubscription, tmp_path: Path, code: str, told: int | None, holds: list[float]
 ) -> None:
-    """A table at which another write is at work answers 429 too, and is no reason to hold anything."""
+    """A table at which another write is at work answers 429 too; that holds no other call back."""
     context = make_context(tmp_path)
     fabric = AzureFabric(context, AzureOptions())
     await fabric.start()

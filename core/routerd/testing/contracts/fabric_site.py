@@ -192,7 +192,7 @@ class ForesightRules:
         options: object,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """With the same words as when it is tried, and nothing else is refused."""
+        """The words are those of the attempt, and the table foresees no other refusal."""
         foreign = samples["routes"].foreign
         assert foreign is not None
         async with running(provider, context, options) as made:
