@@ -1,6 +1,6 @@
 """The sentences of the repository, and the constructions that they avoid.
 
-`python tests/architecture/voice.py` prints each place as FILE:LINE; with `--write` it also writes the
+`python -m tests.architecture.voice` prints each place as FILE:LINE; with `--write` it also writes the
 numbers of today to voice.json, which the test compares with.
 """
 
