@@ -22,7 +22,7 @@ from routerd.errors import ControlError, PermanentError, ProviderError, Transien
 from routerd.model.claim import Claim, Reflector
 from routerd.model.names import Ref
 from routerd.model.specs.claim_codec import claim_to_document
-from routerd.model.specs.mobility import ClientTLSSpec
+from routerd.model.specs.enrollment import ClientTLSSpec
 from routerd.model.specs.rr_set import reflectors
 from routerd.spi import Clock, JSONValue
 

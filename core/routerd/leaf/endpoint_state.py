@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import attrs
 
 from routerd.errors import ProviderError
-from routerd.model.specs.mobility import RetryBackoffSpec
+from routerd.model.specs.enrollment import RetryBackoffSpec
 from routerd.spi import Clock
 from routerd.spi.backoff import doubled
 

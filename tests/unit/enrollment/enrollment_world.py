@@ -33,7 +33,8 @@ from routerd.model.specs import (
     SAMTransportProfileSpec,
     SecretSource,
 )
-from routerd.model.specs.mobility import NodeWireGuardSpec, RetryBackoffSpec
+from routerd.model.specs.enrollment import RetryBackoffSpec
+from routerd.model.specs.mobility import NodeWireGuardSpec
 from routerd.store import Store, open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

@@ -32,7 +32,7 @@ from routerd.model.specs import (
     SAMTransportProfileSpec,
     SecretSource,
 )
-from routerd.model.specs.mobility import AllowedLeafIDsSpec, DirectMeshSpec, PolicyWireGuardSpec
+from routerd.model.specs.enrollment import AllowedLeafIDsSpec, DirectMeshSpec, PolicyWireGuardSpec
 from routerd.model.specs.net import DynamicListenSpec
 from routerd.store.records import Revocation, UsedNonce
 

@@ -14,7 +14,7 @@ from tests.unit.enrollment.enrollment_world import QuickClock, claim, serving
 from routerd.control.enroll_client import MAX_ERROR, ClaimRejected, EnrollClient, client_tls
 from routerd.control.ports import API_VERSION, PREFIX
 from routerd.errors import ControlError, PermanentError, ProviderError, TransientError
-from routerd.model.specs.mobility import ClientTLSSpec
+from routerd.model.specs.enrollment import ClientTLSSpec
 
 MADE = claim()
 RESULT = {

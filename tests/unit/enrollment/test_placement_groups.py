@@ -16,7 +16,7 @@ from routerd.admission.rules import History, admit
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Intent
-from routerd.model.specs.mobility import AllowedLeafIDsSpec, PlacementGroupSpec
+from routerd.model.specs.enrollment import AllowedLeafIDsSpec, PlacementGroupSpec
 
 SHARED = "10.77.60.100/32"
 

@@ -21,7 +21,8 @@ from routerd.config.rules.checker import (
 from routerd.model import specs
 from routerd.model.names import Ref
 from routerd.model.resource import Resource
-from routerd.model.specs.mobility import MAX_PRIORITY, ClaimWireGuardSpec
+from routerd.model.specs.enrollment import ClaimWireGuardSpec
+from routerd.model.specs.mobility import MAX_PRIORITY
 
 _SHORTEST = timedelta(seconds=1)
 

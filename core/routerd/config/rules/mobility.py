@@ -25,11 +25,8 @@ from routerd.config.rules.checker import (
 from routerd.model import specs
 from routerd.model.names import Ref
 from routerd.model.resource import Resource
-from routerd.model.specs.mobility import (
-    NodeSpec,
-    PolicyWireGuardSpec,
-    ProfileBGPSpec,
-)
+from routerd.model.specs.enrollment import PolicyWireGuardSpec
+from routerd.model.specs.mobility import NodeSpec, ProfileBGPSpec
 
 _PATH_NAME = r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}"
 _TUNNEL_BOUNDS = ((None, None), (0, 0), (32, 32))

@@ -12,6 +12,11 @@ from routerd.model.specs.common import (
     StatusValueSource,
     TimersSpec,
 )
+from routerd.model.specs.enrollment import (
+    SAMEnrollmentClaimSpec,
+    SAMEnrollmentClientSpec,
+    SAMEnrollmentPolicySpec,
+)
 from routerd.model.specs.hybrid import (
     CloudProviderProfileSpec,
     ProviderActionPolicySpec,
@@ -21,9 +26,6 @@ from routerd.model.specs.mobility import (
     MemberSpec,
     MobilityPoolSpec,
     NodeSpec,
-    SAMEnrollmentClaimSpec,
-    SAMEnrollmentClientSpec,
-    SAMEnrollmentPolicySpec,
     SAMNodeSetSpec,
     SAMPeerGroupSpec,
     SAMRRSetSpec,

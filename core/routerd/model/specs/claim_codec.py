@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 
 from routerd.model.claim import Claim
+from routerd.model.specs.enrollment import SAMEnrollmentClaimSpec
 from routerd.model.specs.keys import document_of
-from routerd.model.specs.mobility import SAMEnrollmentClaimSpec
 
 API_VERSION = "mobility.routerd.net/v1alpha1"
 KIND = "SAMEnrollmentClaim"

@@ -16,13 +16,8 @@ from routerd.model.claim import AdmittedClaim, Claim, Reflector
 from routerd.model.intent import Intent, Named
 from routerd.model.names import Ref
 from routerd.model.specs.common import PeerSource
-from routerd.model.specs.mobility import (
-    MobilityPoolSpec,
-    NodeSpec,
-    SAMEnrollmentPolicySpec,
-    SAMNodeSetSpec,
-    SAMTransportProfileSpec,
-)
+from routerd.model.specs.enrollment import SAMEnrollmentPolicySpec
+from routerd.model.specs.mobility import MobilityPoolSpec, NodeSpec, SAMNodeSetSpec, SAMTransportProfileSpec
 from routerd.model.specs.net import BGPDynamicPeerSpec
 
 

@@ -13,13 +13,8 @@ from typing import Any
 from routerd.model.claim import Reflector, ReflectorWireGuard
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey, Ref
-from routerd.model.specs.mobility import (
-    MemberSpec,
-    NodeSpec,
-    SAMEnrollmentPolicySpec,
-    SAMNodeSetSpec,
-    SAMRRSetSpec,
-)
+from routerd.model.specs.enrollment import SAMEnrollmentPolicySpec
+from routerd.model.specs.mobility import MemberSpec, NodeSpec, SAMNodeSetSpec, SAMRRSetSpec
 from routerd.model.tunnel import Endpoint
 
 API_VERSION = "mobility.routerd.net/v1alpha1"

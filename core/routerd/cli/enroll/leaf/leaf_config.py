@@ -38,16 +38,14 @@ from routerd.model.specs import (
 )
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.common import PolicySpec, TimersSpec
-from routerd.model.specs.mobility import (
-    MAX_PRIORITY,
+from routerd.model.specs.enrollment import (
     ClaimBGPSpec,
     ClaimMobilitySpec,
     ClaimWireGuardSpec,
     ClientTLSSpec,
-    PlacementSpec,
-    ProfileBGPSpec,
     RetryBackoffSpec,
 )
+from routerd.model.specs.mobility import MAX_PRIORITY, PlacementSpec, ProfileBGPSpec
 from routerd.plugins.check import prepare_text
 from routerd.process.clock import SystemClock
 

@@ -14,7 +14,7 @@ from routerd.config import secrets
 from routerd.control.enroll_client import EnrollClient, client_tls
 from routerd.errors import ProviderError
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
-from routerd.model.specs.mobility import ClientTLSSpec
+from routerd.model.specs.enrollment import ClientTLSSpec
 from routerd.process.clock import SystemClock
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
