@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import click
@@ -18,11 +18,13 @@ from tests.unit.cli.report_samples import filled
 from tests.unit.control.admin_world import MemoryView, claim_document, entry
 from tests.unit.runtime.action_world import CloudWorld
 
+from routerd.cli.actions.words import STATES
 from routerd.cli.main import routerd as program
 from routerd.control.admin import admin_app, serve_admin
 from routerd.control.wire import from_document, to_document
+from routerd.model.report.actions import Outcome
 from routerd.model.report.claims import ClaimReport
-from routerd.model.report.plan import Plan, PlannedChange
+from routerd.model.report.plan import ActionState, Plan, PlannedChange
 from routerd.model.report.resources import ResourceList, ResourceReport
 from routerd.model.report.status import Status
 from tests import report_schema
@@ -168,6 +170,10 @@ def test_every_command_with_the_option_is_validated() -> None:
     tried = {name for name in having if any(each.startswith(name) for each in SHOWN)}
     assert having == tried | set(ELSEWHERE)
     assert len(having) >= 17
+
+
+def test_every_state_of_a_change_has_its_words() -> None:
+    assert set(STATES) == {*get_args(ActionState), *get_args(Outcome)}
 
 
 def test_two_formats_at_once_are_refused() -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 from routerd.cli.share import times
 from routerd.model.report.actions import MadeAction, OpenAction
 
-_STATES = {
+STATES = {
     "waiting": ("waits for approval", "yellow"),
     "approved": ("approved", "green"),
     "held": ("held after an undo", "yellow"),
@@ -17,6 +17,7 @@ _STATES = {
     "auto": ("not made yet", "yellow"),
     "open": ("end not known", "yellow"),
     "done": ("done", "green"),
+    "superseded": ("superseded, no longer ours", "dim"),
     "failed": ("failed, may have happened", "red"),
     "refused": ("refused", "red"),
 }
@@ -24,7 +25,7 @@ _STATES = {
 
 def standing(action: OpenAction | MadeAction) -> Text:
     """Return the state of an action in a few words."""
-    words, style = _STATES[action.state]
+    words, style = STATES[action.state]
     error = action.trouble if isinstance(action, OpenAction) else action.error
     if isinstance(action, MadeAction) and action.undone_by:
         words, style = f"{words}, undone by {action.undone_by}", "dim"
