@@ -17,7 +17,7 @@ from pathlib import Path
 
 OUTPUT = Path(".vm.log")
 OTHERS = "not bench and not vm"
-PATIENCE = 3600
+PATIENCE = 4500
 """Seconds after which the machine is ended; it judges nobody's speed."""
 
 
