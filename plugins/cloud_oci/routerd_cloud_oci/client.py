@@ -1,7 +1,7 @@
 """The only module that imports the OCI SDK. Its calls block, so each runs in a thread.
 
-Retries and circuit breakers of the SDK are off: when to try again is the reconcile loop's
-decision, and a breaker is global to the process and would hide the next answer.
+Retries and circuit breakers of the SDK are off: the reconcile loop decides when to retry, and a breaker
+is global to the process and would hide the next answer.
 """
 
 from __future__ import annotations
@@ -10,43 +10,40 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.errors import PermanentError, ProviderError, StaleError, TransientError
 from routerd.spi import Pacer, Pacing
-from routerd_cloud_oci.api import Api, Subnet, Trial, Vnic
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.faults import StaleError, ThrottledError, service_error, unreachable
-from routerd_cloud_oci.rules import RouteTable, Rule
+from routerd_cloud_oci.faults import ThrottledError, service_error, unreachable
+from routerd_cloud_oci.inventory import RouteTable, Rule, Subnet, Vnic
+from routerd_cloud_oci.limits import BURST, CALLS_A_SECOND
 
 T = TypeVar("T")
+Trial = Literal["accepted", "unmatched"]
+"""The outcome of a write that should fail: OCI carried it out, or its ETag did not match (412)."""
 
 _TIMEOUT = (5, 20)
-"""Seconds to connect, and to wait for an answer."""
+"""Seconds to connect, and seconds to wait for an answer."""
 
 _DEADLINE = 30.0
 _PAGE = 100
 
-# OCI publishes no figures for the Networking API, only that there are some, by tenancy and region
-# ("API Errors", 429 TooManyRequests); users report some 20 a second. Others of the tenancy call too.
-_RATE = 5.0
-_BURST = 10
-
 _NO_ETAG = "routerd-doctor"
-"""An ETag that no resource has: a write under it cannot succeed."""
+"""An ETag that no resource has, so that a write under it cannot succeed."""
 
 
 async def connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
     """Import the SDK, get credentials, and return the API of `region`; raises `ProviderError`.
 
-    Each call takes a token of its tenancy's and region's bucket.
+    Each call takes a token from the bucket of its tenancy and region.
     """
     async with _deadline("Connect", region):
         return await asyncio.to_thread(_connect, options, region, pacing)
 
 
 def _connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
-    import oci  # noqa: PLC0415 - half a second that only a host on OCI should pay
+    import oci  # noqa: PLC0415 - takes half a second, which only a host on OCI should pay
     import oci.auth.signers  # noqa: PLC0415 - as above
     import oci.core  # noqa: PLC0415 - as above
     from oci._vendor.requests.exceptions import RequestException  # noqa: PLC0415 - as above
@@ -82,19 +79,19 @@ def _connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
         raise unreachable(operation="Authenticate", resource=region, reason=_brief(exc)) from exc
     except (oci.exceptions.ClientError, OSError, ValueError) as exc:
         raise PermanentError(
-            f"oci credentials: {options.auth} cannot be used, {_brief(exc)}; check options auth, "
+            f"oci credentials: {options.auth} cannot be used; {_brief(exc)}; check the options auth, "
             "configFile and profile"
         ) from exc
     except RuntimeError as exc:
-        # What the federation client raises for a certificate or a token of no known shape.
-        raise TransientError(f"oci credentials: {options.auth} failed, {_brief(exc)}") from exc
+        # The federation client raises it for a certificate or a token that it cannot parse.
+        raise TransientError(f"oci credentials: {options.auth} failed; {_brief(exc)}") from exc
     sessions = [network.base_client.session, compute.base_client.session, *_sessions_of(signer)]
-    pacer = pacing(f"{tenancy}/{config['region']}", rate=_RATE, burst=_BURST)
-    return _SdkApi(network, compute, sessions, oci.exceptions.ServiceError, RequestException, pacer)
+    pacer = pacing(f"{tenancy}/{config['region']}", rate=CALLS_A_SECOND, burst=BURST)
+    return Api(network, compute, sessions, oci.exceptions.ServiceError, RequestException, pacer)
 
 
 def _sessions_of(signer: Any) -> list[Any]:  # noqa: ANN401 - Any: the SDK has no types
-    """Return the HTTP sessions inside an instance principal's signer, which nothing else closes."""
+    """Return the HTTP sessions inside an instance principal's signer; nothing else closes them."""
     holders = [
         getattr(signer, name, None)
         for name in ("federation_client", "leaf_certificate_retriever", "intermediate_certificate_retriever")
@@ -102,8 +99,11 @@ def _sessions_of(signer: Any) -> list[Any]:  # noqa: ANN401 - Any: the SDK has n
     return [holder.requests_session for holder in holders if holder is not None]
 
 
-class _SdkApi:
-    """`Api` on the SDK's clients. The sessions below them are used by one thread at a time."""
+class Api:
+    """The operations that the fabric needs; every method raises `ProviderError`.
+
+    One thread at a time uses the sessions below the SDK's clients.
+    """
 
     def __init__(
         self,
@@ -123,6 +123,7 @@ class _SdkApi:
         self._lock = asyncio.Lock()
 
     async def vnic(self, ref: str) -> Vnic:
+        """GetVnic."""
         answer = await self._call("GetVnic", ref, lambda: self._network.get_vnic(ref))
         found = answer.data
         return Vnic(
@@ -136,12 +137,15 @@ class _SdkApi:
         )
 
     async def set_forwarding(self, ref: str, enabled: bool, etag: str) -> None:
-        # A mapping instead of UpdateVnicDetails: what is not in it stays as it is.
+        """UpdateVnic of the one field; raises `StaleError` when the VNIC changed since the ETag."""
+        # A mapping instead of UpdateVnicDetails, so that OCI keeps every field that it does not name.
         body = {"skipSourceDestCheck": enabled}
         condition = {"if_match": etag} if etag else {}
         await self._call("UpdateVnic", ref, lambda: self._network.update_vnic(ref, body, **condition))
 
     async def primary_private_ip(self, vnic: str) -> str:
+        """ListPrivateIps; return the OCID of the VNIC's primary private IP."""
+
         def pages() -> list[Any]:  # Any: the SDK has no types
             return self._pages(lambda page: self._network.list_private_ips(vnic_id=vnic, limit=_PAGE, **page))
 
@@ -151,6 +155,8 @@ class _SdkApi:
         raise PermanentError(f"oci ListPrivateIps {vnic}: the VNIC has no primary private IP")
 
     async def instance_of(self, vnic: str, compartment: str) -> str:
+        """ListVnicAttachments; return the OCID of the instance that has the VNIC."""
+
         def pages() -> list[Any]:  # Any: the SDK has no types
             return self._pages(
                 lambda page: self._compute.list_vnic_attachments(
@@ -164,20 +170,24 @@ class _SdkApi:
         raise PermanentError(f"oci ListVnicAttachments {vnic}: no instance has this VNIC attached")
 
     async def private_ip(self, ref: str) -> IPv4Address:
+        """GetPrivateIp; raises `DeniedError` when the private IP is gone or hidden from us."""
         found = (await self._call("GetPrivateIp", ref, lambda: self._network.get_private_ip(ref))).data
         return IPv4Address(found.ip_address)
 
     async def subnet(self, ref: str) -> Subnet:
+        """GetSubnet."""
         found = (await self._call("GetSubnet", ref, lambda: self._network.get_subnet(ref))).data
         return Subnet(ref=ref, vcn=found.vcn_id, route_table=found.route_table_id)
 
     async def vcn_networks(self, ref: str) -> tuple[IPv4Network, ...]:
+        """GetVcn; return its IPv4 prefixes."""
         found = (await self._call("GetVcn", ref, lambda: self._network.get_vcn(ref))).data
         return tuple(IPv4Network(text) for text in found.cidr_blocks or [found.cidr_block])
 
     async def route_table(self, ref: str) -> RouteTable:
-        # Not get_route_table: its models drop every field that this version of the SDK does not
-        # know, and what is not written back is lost.
+        """GetRouteTable."""
+        # Not get_route_table: its models drop every field that this version of the SDK does not know,
+        # and OCI deletes a field that the next write leaves out.
         answer = await self._call(
             "GetRouteTable",
             ref,
@@ -198,18 +208,21 @@ class _SdkApi:
         )
 
     async def replace_rules(self, ref: str, rules: Sequence[Rule], etag: str) -> None:
+        """UpdateRouteTable; raises `StaleError` when the table changed since the ETag."""
         body = {"routeRules": [dict(rule) for rule in rules]}
         await self._call(
             "UpdateRouteTable", ref, lambda: self._network.update_route_table(ref, body, if_match=etag)
         )
 
     async def try_vnic(self, ref: str) -> Trial:
-        # An empty body: should the condition be ignored for once, nothing changes.
+        """Try UpdateVnic of nothing; raises `DeniedError` without the permission."""
+        # The body is empty: should OCI ignore the condition for once, nothing changes.
         return await self._try(
             "UpdateVnic", ref, lambda: self._network.update_vnic(ref, {}, if_match=_NO_ETAG)
         )
 
     async def try_route_table(self, ref: str) -> Trial:
+        """Try UpdateRouteTable of nothing in the same way."""
         return await self._try(
             "UpdateRouteTable", ref, lambda: self._network.update_route_table(ref, {}, if_match=_NO_ETAG)
         )
@@ -222,6 +235,7 @@ class _SdkApi:
         return "accepted"
 
     async def aclose(self) -> None:
+        """Close the connections."""
         for session in self._sessions:
             await asyncio.to_thread(session.close)
 
@@ -253,13 +267,13 @@ class _SdkApi:
 
 @asynccontextmanager
 async def _deadline(operation: str, resource: str) -> AsyncIterator[None]:
-    """End what takes too long with a `TransientError` that names it."""
+    """Turn a time-out into a `TransientError` that names the operation."""
     try:
         async with asyncio.timeout(_DEADLINE):
             yield
     except TimeoutError as exc:
         raise unreachable(
-            operation=operation, resource=resource, reason=f"nothing for {_DEADLINE:.0f} s"
+            operation=operation, resource=resource, reason=f"nothing within {_DEADLINE:.0f} s"
         ) from exc
 
 

@@ -1,8 +1,8 @@
 """What `routerd doctor cloud` says of an OCI account: permissions by their own names, then the network.
 
-OCI has no dry run. What reads is read. A write is tried with an empty body and an ETag that no
-resource has: without the permission the answer is 404, and otherwise 412. OCI does not document that
-it looks at permissions before ETags, so 412 is reported as not known, with what speaks for it.
+OCI has no dry run. The checkup makes every read. It tries each write with an empty body and an ETag that no
+resource has: OCI answers 404 without the permission, and 412 otherwise. OCI does not document that it checks
+permissions before ETags, so the finding for a 412 is `unknown`, with that as its detail.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Literal, TypeVar
 
 from routerd.errors import ProviderError, TransientError
 from routerd.model.fabric import Finding
-from routerd_cloud_oci.api import Api, Subnet
+from routerd_cloud_oci.account import Account
+from routerd_cloud_oci.client import Api, Trial
 from routerd_cloud_oci.faults import DeniedError, UnauthenticatedError
-from routerd_cloud_oci.permissions import PERMISSIONS, remedy
+from routerd_cloud_oci.inventory import Subnet
+from routerd_cloud_oci.limits import PERMISSIONS, remedy
 
 T = TypeVar("T")
 State = Literal["ok", "missing", "unknown"]
@@ -25,7 +27,7 @@ _WEIGHT: dict[State, int] = {"ok": 0, "unknown": 1, "missing": 2}
 
 
 class _Checkup:
-    """Collects findings, one for each subject: the worst, because one VNIC may be barred and another not."""
+    """Collects findings and keeps the worst of each subject: one VNIC may be barred and another not."""
 
     def __init__(self) -> None:
         self._findings: dict[str, Finding] = {}
@@ -33,7 +35,7 @@ class _Checkup:
         self._answered = False
 
     def note(self, subject: str, state: State, detail: str = "", advice: str = "") -> None:
-        """Keep a finding unless a worse one is known."""
+        """Keep a finding unless a worse one of its subject is known."""
         known = self._findings.get(subject)
         if known is None or _WEIGHT[state] > _WEIGHT[known.state]:
             self._findings[subject] = Finding(subject=subject, state=state, detail=detail, remedy=advice)
@@ -44,7 +46,7 @@ class _Checkup:
         try:
             answer = await call()
         except UnauthenticatedError:
-            # Whatever else is asked has the same answer.
+            # Every other call has the same answer.
             raise
         except DeniedError as error:
             self._answered = True
@@ -53,7 +55,7 @@ class _Checkup:
         except TransientError as error:
             self._silence = error
             for permission in permissions:
-                self.note(permission, "unknown", str(error), "try again")
+                self.note(permission, "unknown", str(error), "try again later")
         except ProviderError as error:
             self._answered = True
             for permission in permissions:
@@ -65,7 +67,7 @@ class _Checkup:
             return answer
         return None
 
-    async def attempt(self, operation: str, call: Callable[[], Awaitable[str]]) -> None:
+    async def attempt(self, operation: str, call: Callable[[], Awaitable[Trial]]) -> None:
         """Make a write that cannot succeed, and note its permission."""
         permission = PERMISSIONS[operation][0]
         try:
@@ -78,8 +80,8 @@ class _Checkup:
             if outcome == "accepted":
                 self.note(permission, "ok", operation)
             else:
-                detail = f"{operation} is not refused (412), though OCI does not say that this proves it"
-                self.note(permission, "unknown", detail, f"if it is refused later, {remedy(permission)}")
+                detail = f"{operation} was not denied (412); OCI does not document that this proves it"
+                self.note(permission, "unknown", detail, f"if OCI denies it later, {remedy(permission)}")
 
     def result(self) -> Sequence[Finding]:
         """Return the findings; raises the last `TransientError` when nothing answered at all."""
@@ -88,40 +90,28 @@ class _Checkup:
         return tuple(self._findings.values())
 
 
-async def diagnose(
-    api: Api,
-    *,
-    vnics: Sequence[str],
-    tables: Sequence[str] | None,
-    others: frozenset[str],
-    limit: int,
-    by_vnic: bool,
-) -> Sequence[Finding]:
-    """Return what was checked; raises `ProviderError` when nothing answers or nobody knows us.
-
-    `tables` are those of the options (none: those of our subnets); `by_vnic` says that the instance
-    has to be looked up by its VNIC; `others` are the site's other routers.
-    """
-    check = _Checkup()
-    subnets = await _check_vnics(check, api, vnics, by_vnic=by_vnic)
+async def diagnose(account: Account) -> Sequence[Finding]:
+    """Return the findings; raises `ProviderError` when nothing answers or OCI does not recognize us."""
+    check, api = _Checkup(), account.api
+    subnets = await _check_vnics(check, api, account.vnics(), by_vnic=account.identity is None)
     vcns = dict.fromkeys(subnet.vcn for subnet in subnets)
     for vcn in vcns:
         await check.ask("GetVcn", partial(api.vcn_networks, vcn))
-    refs = tables
+    refs: Sequence[str] | None = account.options.route_tables
     if refs is None:
         refs = tuple(dict.fromkeys(subnet.route_table for subnet in subnets))
         if not refs:
             check.note("route tables", "unknown", "those of our subnets could not be read")
     elif not refs:
-        check.note("route tables", "ok", "routeTables is empty: no route is written")
-    await _check_tables(check, api, refs, set(vcns), limit)
-    for other in sorted(others):
+        check.note("route tables", "ok", "routeTables is empty; routerd writes no route")
+    await _check_tables(check, api, refs, set(vcns), account.options.route_rules_limit)
+    for other in sorted(account.others):
         await _check_router(check, api, other)
     return check.result()
 
 
 async def _check_vnics(check: _Checkup, api: Api, refs: Sequence[str], *, by_vnic: bool) -> Sequence[Subnet]:
-    """Check our VNICs and return their subnets, as far as they can be read."""
+    """Check our VNICs and return the subnets of theirs that can be read."""
     vnics = [vnic for ref in refs if (vnic := await check.ask("GetVnic", partial(api.vnic, ref))) is not None]
     for vnic in vnics:
         state = "on" if vnic.forwarding else "off; routerd sets it"
@@ -140,7 +130,7 @@ async def _check_vnics(check: _Checkup, api: Api, refs: Sequence[str], *, by_vni
 
 
 async def _check_tables(check: _Checkup, api: Api, refs: Sequence[str], vcns: set[str], limit: int) -> None:
-    """Check that the route tables are of our VCN, may be written, and have room."""
+    """Check that the route tables belong to our VCN, may be written, and have room."""
     for ref in refs:
         table = await check.ask("GetRouteTable", partial(api.route_table, ref))
         if table is None:
@@ -150,8 +140,8 @@ async def _check_tables(check: _Checkup, api: Api, refs: Sequence[str], vcns: se
             check.note(
                 f"VCN of {ref}",
                 "missing",
-                f"the table belongs to {table.vcn}, our VNICs are in {', '.join(sorted(vcns))}",
-                "name route tables of our own VCN in routeTables",
+                f"the table belongs to {table.vcn}, and our VNICs to {', '.join(sorted(vcns))}",
+                "list only route tables of our own VCN in routeTables",
             )
         used = f"{len(table.rules)} of {limit} are in use"
         if len(table.rules) < limit:
@@ -160,16 +150,21 @@ async def _check_tables(check: _Checkup, api: Api, refs: Sequence[str], vcns: se
             advice = "remove rules, or have the service limit raised and set routeRulesLimit"
             check.note(f"route rules of {ref}", "missing", used, advice)
     for permission in _ATTACH if refs else ():
-        check.note(permission, "unknown", "it can be tried only by writing a rule", remedy(permission))
+        check.note(permission, "unknown", "only writing a rule can show it", remedy(permission))
 
 
 async def _check_router(check: _Checkup, api: Api, ref: str) -> None:
-    """Check that another router of the site is there."""
+    """Check that the private IP of another router of the site exists."""
     subject = f"router {ref}"
     try:
         address = await api.private_ip(ref)
     except DeniedError as error:
-        check.note(subject, "missing", str(error), "correct the OCID of its private IP, or take it out")
+        check.note(
+            subject,
+            "missing",
+            str(error),
+            "correct the OCID of its private IP in takeoverFrom, or remove it there",
+        )
     except ProviderError as error:
         check.note(subject, "unknown", str(error), "try again")
     else:

@@ -4,53 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError
+from routerd.errors import NotOwnedError, PermanentError, ProviderError, StaleError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, RouteTableRef
-from routerd_cloud_oci.faults import DeniedError, FullError, RejectedError, StaleError
-from routerd_cloud_oci.owner import ATTEMPTS, Owner
-from routerd_cloud_oci.rules import PRIVATE_IP, RouteChange, RouteTable, Site, destination, merge
+from routerd.spi.site_routes import RouteChange, SiteRouters
+from routerd_cloud_oci.account import Account
+from routerd_cloud_oci.faults import DeniedError, FullError, RejectedError
+from routerd_cloud_oci.inventory import PRIVATE_IP, RouteTable, destination, target
+from routerd_cloud_oci.judge import Site
+from routerd_cloud_oci.limits import ATTEMPTS
+from routerd_cloud_oci.merge import merge
 
 
 class RoutesTable:
-    """One read for each route table to observe; a read and a write for all changes of a table."""
+    """Implements `spi.ForeseeingTable`: one read observes a table, a read and a write change it.
 
-    def __init__(self, fabric: Owner) -> None:
-        self._fabric = fabric
+    What complicates this:
+    - OCI replaces a table's rules as a whole, under the ETag of what was read. When others write in
+      between, the merge starts again from a fresh reading.
+    - OCI refuses a whole request for one bad rule. So a rejected request is halved until only the bad rule
+      is left out.
+    - A foreign rule whose private IP is gone drops traffic, and the table does not show that. A private IP
+      that stood in the way is looked up once, after the next reading.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
         self._seen: dict[str, RouteTable] = {}
         self._blockers: frozenset[str] = frozenset()
         self._gone: frozenset[str] = frozenset()
 
     async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
         """Return the rules that lead to us or to another router of the site."""
-        facts = await self._fabric.facts()
-        site = self._site(facts)
+        facts = await self._account.facts()
+        routers = {facts.next_hop, *self._account.others}
         found: dict[FabricRouteKey, FabricRoute] = {}
         seen: dict[str, RouteTable] = {}
         for ref in facts.route_tables:
-            seen[ref] = table = await self._fabric.api.route_table(ref)
+            seen[ref] = table = await self._account.api.route_table(ref)
             for rule in table.rules:
-                prefix, hop = destination(rule), site.router(rule)
-                if prefix is not None and hop:
+                prefix, hop = destination(rule), target(rule)
+                if prefix is not None and hop in routers:
                     found[FabricRouteKey(table=ref, prefix=prefix)] = FabricRoute(next_hop=hop)
         self._seen = seen
         await self._look_for_blackholes()
         return found
 
     async def _look_for_blackholes(self) -> None:
-        """Find out which private IPs that stood in the way are there no more; an OCID never comes back."""
-        for target in sorted(self._blockers - self._gone):
-            if target.startswith(PRIVATE_IP):
+        """Look up the private IPs that stood in the way; an OCID that is gone never comes back."""
+        for blocker in sorted(self._blockers - self._gone):
+            if blocker.startswith(PRIVATE_IP):
                 try:
-                    await self._fabric.api.private_ip(target)
+                    await self._account.api.private_ip(blocker)
                 except DeniedError:
-                    self._gone |= {target}
+                    self._gone |= {blocker}
                 except ProviderError:
-                    # It is only for the words; the next reading asks again.
+                    # The answer only improves a message; the next reading asks again.
                     return
 
     def foresee(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
-        """Return which changes would be refused, by the rules that `observe` read."""
-        facts = self._fabric.known
+        """Return which changes would be refused, judged by the rules that `observe` read."""
+        facts = self._account.known
         if facts is None:
             return {}
         failures: dict[FabricRouteKey, ProviderError] = {}
@@ -85,7 +98,7 @@ class RoutesTable:
             first = await self._write(ref, changes[:middle])
             full = next((each for each in first.values() if isinstance(each, FullError)), None)
             if full is not None:
-                # What follows are creations too, and there is room for none of them.
+                # The second half creates rules too, and the table has no room for any of them.
                 return {**first, **{change.key: full for change in changes[middle:]}}
             return {**first, **await self._write(ref, changes[middle:])}
         except ProviderError as error:
@@ -94,52 +107,54 @@ class RoutesTable:
     async def _merge(
         self, ref: RouteTableRef, changes: Sequence[RouteChange]
     ) -> Mapping[FabricRouteKey, ProviderError]:
-        self._fabric.refuse_dry_run()
-        facts = await self._fabric.facts()
+        self._account.ctx.refuse_dry_run()
+        facts = await self._account.facts()
         if ref not in facts.route_tables:
             raise _not_ours(ref)
         attempt = 0
         while True:
-            table = await self._fabric.api.route_table(ref)
+            table = await self._account.api.route_table(ref)
             merged = merge(table, changes, self._site(facts))
             if merged.rules == table.rules:
                 return merged.failures
             if not table.etag:
                 raise PermanentError(
-                    f"oci route table {ref}: the answer had no ETag, without which a write could undo what "
-                    "others write; see what takes it out, such as a proxy"
+                    f"oci route table {ref}: the answer had no ETag; a write without one could undo what "
+                    "others write; find what removes it, such as a proxy"
                 )
             try:
-                await self._fabric.api.replace_rules(ref, merged.rules, table.etag)
+                await self._account.api.replace_rules(ref, merged.rules, table.etag)
             except StaleError:
                 attempt += 1
                 if attempt == ATTEMPTS:
                     raise
-                # Another writer is at work; let it finish. Grows, so that two of us part ways.
-                await self._fabric.pause(0.05 * 2**attempt)
+                # Let the other writer finish. The pause grows, so that two routers drift apart.
+                await self._account.ctx.clock.sleep(0.05 * 2**attempt)
             else:
-                self._fabric.log(
+                self._account.ctx.log.info(
                     "oci.routes.written", table=ref, rules=len(merged.rules), before=len(table.rules)
                 )
                 return merged.failures
 
     def _site(self, facts: InstanceFacts) -> Site:
         return Site(
-            next_hop=facts.next_hop,
-            others=self._fabric.others,
+            routers=SiteRouters(us=facts.next_hop, others=self._account.others),
             networks=facts.networks,
-            limit=self._fabric.limit,
+            limit=self._account.options.route_rules_limit,
             gone=self._gone,
         )
 
 
 def _by_table(changes: Sequence[RouteChange]) -> Mapping[RouteTableRef, Sequence[RouteChange]]:
     parts: dict[RouteTableRef, list[RouteChange]] = {}
-    # Deletions first: where a table is full they make room.
+    # Deletions first: in a full table they make room.
     for change in sorted(changes, key=lambda each: each.after is not None):
         parts.setdefault(change.key.table, []).append(change)
     return parts
 
 
 def _not_ours(ref: RouteTableRef) -> NotOwnedError:
-    return NotOwnedError(f"oci route table {ref}: is none of this instance's; set routeTables to use it")
+    return NotOwnedError(
+        f"oci route table {ref}: does not belong to this instance's subnets; to use it anyway, list it in "
+        "routeTables"
+    )

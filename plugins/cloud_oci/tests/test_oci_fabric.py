@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.errors import NotOwnedError, PermanentError, SupersededError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef, RouteTableRef
 from routerd.spi import PluginContext
@@ -100,7 +100,10 @@ async def test_foreign_rules_and_their_unknown_fields_survive(fabric: OciFabric,
     kept = [rule for rule in rules(region) if rule["networkEntityId"] == region.inventory.internet_gateway]
     assert [{name: rule[name] for name in old} for rule, old in zip(kept, before, strict=True)] == before
     assert len(rules(region)) == len(before) + 2
-    assert await fabric.routes.apply([delete(region, prefix) for prefix in REMOTE]) == {}
+    failures = await fabric.routes.apply([delete(region, prefix) for prefix in REMOTE])
+    assert {each: type(error) for each, error in failures.items()} == {
+        key(region, REMOTE[2]): SupersededError
+    }
     assert [rule["networkEntityId"] for rule in rules(region)] == [region.inventory.internet_gateway] * 2
 
 
@@ -112,10 +115,10 @@ async def test_another_writer_in_between_loses_nothing(fabric: OciFabric, region
 
 
 async def test_an_old_etag_is_refused_by_the_api(fabric: OciFabric, region: OciRegion) -> None:
-    table = await fabric.api.route_table(region.inventory.route_table)
+    table = await fabric.account.api.route_table(region.inventory.route_table)
     region.inventory.route_tables[region.inventory.route_table].touch()
-    with pytest.raises(TransientError, match="changed meanwhile"):
-        await fabric.api.replace_rules(region.inventory.route_table, table.rules, table.etag)
+    with pytest.raises(TransientError, match="changed since it was read"):
+        await fabric.account.api.replace_rules(region.inventory.route_table, table.rules, table.etag)
 
 
 async def test_endless_contention_ends_as_a_transient_error(fabric: OciFabric, region: OciRegion) -> None:
@@ -128,8 +131,8 @@ async def test_one_bad_route_does_not_keep_the_others_out(fabric: OciFabric, reg
     await fabric.instance()
     # The VCN of the facts does not hold this network, but the API refuses it.
     bad = IPv4Network("10.83.10.99/32")
-    assert fabric.known is not None
-    fabric.known = attrs.evolve(fabric.known, networks=())
+    assert fabric.account.known is not None
+    fabric.account.known = attrs.evolve(fabric.account.known, networks=())
     changes = [create(region, prefix) for prefix in [REMOTE[0], bad, *REMOTE[1:]]]
     failures = await fabric.routes.apply(changes)
     assert set(failures) == {key(region, bad)}
@@ -188,7 +191,7 @@ async def test_a_table_that_is_not_ours_is_left_alone(fabric: OciFabric, region:
     failures = await fabric.routes.apply([change, create(region, REMOTE[1])])
     assert set(failures) == {stranger}
     assert isinstance(failures[stranger], NotOwnedError)
-    assert "set routeTables" in str(failures[stranger])
+    assert "list it in routeTables" in str(failures[stranger])
     assert REMOTE[1] in region.routes()
 
 
@@ -299,7 +302,7 @@ async def test_lists_of_many_pages_are_read_to_their_end(fabric: OciFabric, regi
         for number in range(250)
     }
     region.inventory.private_ips = {**others, primary: template}
-    assert await fabric.api.primary_private_ip(vnic) == primary
+    assert await fabric.account.api.primary_private_ip(vnic) == primary
     assert region.troubles.count("ListPrivateIps", 200) == 3
 
 

@@ -10,19 +10,18 @@ import pytest
 import yaml
 
 from routerd.config.structure import structure_options
-from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.errors import PermanentError, ProviderError, StaleError, TransientError
 from routerd.testing.contracts import PluginContract
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.faults import (
     DeniedError,
     FullError,
     RejectedError,
-    StaleError,
     ThrottledError,
     UnauthenticatedError,
     service_error,
 )
-from routerd_cloud_oci.permissions import PERMISSIONS, POLICY, WITHOUT_METADATA
+from routerd_cloud_oci.limits import PERMISSIONS, POLICY, WITHOUT_METADATA
 
 
 class TestPlugin(PluginContract):

@@ -8,16 +8,18 @@ from typing import Any
 import attrs
 import pytest
 
-from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
+from routerd.errors import NotOwnedError, PermanentError, SupersededError, TransientError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Finding, RouteTableRef
 from routerd.spi import PluginContext
+from routerd.spi.site_routes import SiteRouters
 from routerd.testing.context import CountingPacing
-from routerd_cloud_oci import rules as rule_module
+from routerd_cloud_oci import merge as merging
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
-from routerd_cloud_oci.permissions import PERMISSIONS
-from routerd_cloud_oci.rules import RouteTable, Rule, Site
+from routerd_cloud_oci.inventory import RouteTable, Rule, destination
+from routerd_cloud_oci.judge import Site
+from routerd_cloud_oci.limits import PERMISSIONS
 from routerd_lab.clouds.oci import DROP, OciRegion, ocid
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
@@ -163,7 +165,7 @@ async def test_an_undo_does_not_take_from_a_third_router(fabric: OciFabric, regi
     fabric.share(frozenset({ip(region, "oci-leaf-2"), ip(region, "oci-client")}))
     region.inventory.add_rule(str(HOST), ip(region, "oci-client"))
     undo = change(region, HOST, "oci-leaf", "oci-leaf-2")
-    assert isinstance((await fabric.routes.apply([undo]))[undo.key], NotOwnedError)
+    assert isinstance((await fabric.routes.apply([undo]))[undo.key], SupersededError)
     assert region.routes()[HOST] == IPv4Address("10.83.10.20")
 
 
@@ -172,7 +174,7 @@ async def test_two_routers_that_take_over_at_once_do_not_overwrite_each_other(
 ) -> None:
     """The other one writes between our read and our write: the ETag tells, and we judge anew."""
     region.inventory.add_rule(str(HOST), ip(region, "oci-leaf-2"))
-    read = shared.api.route_table
+    read = shared.account.api.route_table
     answers = []
 
     async def slowly(ref: str) -> Any:
@@ -182,7 +184,7 @@ async def test_two_routers_that_take_over_at_once_do_not_overwrite_each_other(
             region.inventory.route_tables[ref].touch()
         return answers[-1]
 
-    monkeypatch.setattr(shared.api, "route_table", slowly)
+    monkeypatch.setattr(shared.account.api, "route_table", slowly)
     takeover = change(region, HOST, "oci-leaf-2", "oci-leaf")
     assert isinstance((await shared.routes.apply([takeover]))[takeover.key], NotOwnedError)
     assert region.troubles.count("UpdateRouteTable", 412) == 1
@@ -278,13 +280,12 @@ async def test_a_stale_answer_overwrites_nothing(fabric: OciFabric, region: OciR
 def test_many_changes_read_each_rule_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop waits for it: 400 routes in a table of 400 rules must not be 160,000 steps."""
     read: list[Rule] = []
-    original = rule_module.destination
 
     def counting(rule: Rule) -> IPv4Network | None:
         read.append(rule)
-        return original(rule)
+        return destination(rule)
 
-    monkeypatch.setattr(rule_module, "destination", counting)
+    monkeypatch.setattr(merging, "destination", counting)
     present = tuple(
         {"destination": f"10.1.{n // 250}.{n % 250}/32", "networkEntityId": "x"} for n in range(400)
     )
@@ -297,7 +298,7 @@ def test_many_changes_read_each_rule_once(monkeypatch: pytest.MonkeyPatch) -> No
         )
         for n in range(400)
     ]
-    merged = rule_module.merge(table, creations, Site(next_hop="us", limit=800))
+    merged = merging.merge(table, creations, Site(routers=SiteRouters(us="us"), limit=800))
     assert (len(merged.rules), merged.failures) == (800, {})
     assert merged.rules[:400] == present
     assert len(read) == 400

@@ -1,7 +1,7 @@
-"""Which permissions the operations need, and the least policy that gives them. Pure.
+"""What OCI allows us: how many calls, and which operations under which policy. Pure.
 
-From the reference "Details for the Core Services" of the OCI documentation: permissions by operation
-and by verb and resource type. A verb holds more than is needed, so a statement is narrowed by
+The permissions by operation, and by verb and resource type, are those of the OCI reference "Details for
+the Core Services". A verb grants more than an operation needs, so a statement is narrowed by
 `request.permission` ("Advanced Policy Features").
 """
 
@@ -10,6 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+
+# OCI publishes no figures for the Networking API, only that a limit exists for each tenancy and region
+# ("API Errors", 429 TooManyRequests). Users report some 20 calls a second, shared with the whole tenancy.
+CALLS_A_SECOND = 5.0
+BURST = 10
+
+ATTEMPTS = 5
+"""Attempts at one read-merge-write while others write in between."""
 
 PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     "GetVnic": ("VNIC_READ",),
@@ -26,12 +34,12 @@ PERMISSIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "ListVnicAttachments": ("VNIC_ATTACHMENT_READ", "INSTANCE_INSPECT"),
 }
-"""What each operation needs, for rules that lead to private IPs."""
+"""The permissions that each operation needs, for rules that lead to private IPs."""
 
 
 @attrs.frozen(kw_only=True)
 class Statement:
-    """A statement of a policy. `narrowed` when the verb gives more than `permissions`."""
+    """A statement of a policy; `narrowed` when the verb grants more than `permissions`."""
 
     verb: str
     resource: str
@@ -39,7 +47,7 @@ class Statement:
     narrowed: bool = False
 
     def text(self, *, group: str = "routerd", compartment: str = "network") -> str:
-        """Return the statement as it is typed into a policy."""
+        """Return the statement as the operator types it into a policy."""
         text = f"Allow dynamic-group {group} to {self.verb} {self.resource} in compartment {compartment}"
         if not self.narrowed:
             return text
@@ -64,16 +72,16 @@ POLICY = (
         narrowed=True,
     ),
 )
-"""What a leaf needs."""
+"""The policy that every leaf needs."""
 
 WITHOUT_METADATA = (
     Statement(verb="inspect", resource="vnic-attachments", permissions=("VNIC_ATTACHMENT_READ",)),
     Statement(verb="inspect", resource="instances", permissions=("INSTANCE_INSPECT",)),
 )
-"""What it needs too where the metadata service is not asked and the instance is looked up by its VNIC."""
+"""The policy for a leaf that skips the metadata service and looks its instance up by the VNIC."""
 
 
 def remedy(*permissions: str) -> str:
-    """Return what to add to the policy for some permissions."""
+    """Return the advice that adds some permissions to the policy."""
     statements = [each for each in (*POLICY, *WITHOUT_METADATA) if set(permissions) & set(each.permissions)]
     return "add to the policy: " + " and ".join(f'"{each.text()}"' for each in statements)

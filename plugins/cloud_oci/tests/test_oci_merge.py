@@ -1,4 +1,4 @@
-"""Whatever is asked of a list of rules, what is foreign comes back as it was, and in its place."""
+"""Foreign rules come back as they were and in their place, whatever the changes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.errors import NotOwnedError, PermanentError
+from routerd.errors import NotOwnedError, PermanentError, SupersededError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
+from routerd.spi.site_routes import RouteChange, SiteRouters
 from routerd_cloud_oci.faults import FullError
-from routerd_cloud_oci.rules import RouteChange, RouteTable, Rule, Site, destination, merge
+from routerd_cloud_oci.inventory import RouteTable, Rule, destination, target
+from routerd_cloud_oci.judge import Site
+from routerd_cloud_oci.merge import merge
 
 US, OTHER, STRANGER = "ocid1.privateip.us", "ocid1.privateip.other", "ocid1.internetgateway.x"
 NETWORK = IPv4Network("10.83.0.0/16")
@@ -51,7 +54,12 @@ def table(*held: Rule) -> RouteTable:
 
 
 def site(limit: int = 200, **more: Any) -> Site:
-    return Site(next_hop=US, others=frozenset({OTHER}), networks=(NETWORK,), limit=limit, **more)
+    routers = SiteRouters(us=US, others=frozenset({OTHER}))
+    return Site(routers=routers, networks=(NETWORK,), limit=limit, **more)
+
+
+def is_foreign(rule: Rule) -> bool:
+    return target(rule) not in (US, OTHER)
 
 
 def create(prefix: str, hop: str = US) -> RouteChange:
@@ -70,9 +78,7 @@ def test_nothing_foreign_changes_and_what_was_done_is_done(
 ) -> None:
     here = site(limit)
     merged = merge(table(*held), asked, here)
-    assert [rule for rule in merged.rules if not here.router(rule)] == [
-        rule for rule in held if not here.router(rule)
-    ]
+    assert [rule for rule in merged.rules if is_foreign(rule)] == [rule for rule in held if is_foreign(rule)]
     assert len(merged.rules) <= max(limit, len(held))
     left = {destination(rule): rule for rule in merged.rules}
     assert len(left) == len(merged.rules), "one rule for each destination"
@@ -82,7 +88,7 @@ def test_nothing_foreign_changes_and_what_was_done_is_done(
         if change.key in merged.failures:
             assert left.get(prefix) == before.get(prefix), "what failed was left alone"
         elif change.after is None:
-            assert prefix not in left or not here.router(left[prefix])
+            assert prefix not in left
         else:
             assert left[prefix]["networkEntityId"] == change.after.next_hop
     done = [change for change in asked if change.key not in merged.failures]
@@ -97,9 +103,9 @@ def test_nothing_foreign_changes_and_what_was_done_is_done(
 def test_another_router_is_never_deleted(held: tuple[dict[str, Any], ...], asked: list[RouteChange]) -> None:
     deletions = [change for change in asked if change.after is None]
     merged = merge(table(*held), deletions, site())
-    led = [rule for rule in held if site().router(rule) == OTHER]
-    assert [rule for rule in merged.rules if site().router(rule) == OTHER] == led
-    assert all(isinstance(error, NotOwnedError) for error in merged.failures.values())
+    led = [rule for rule in held if target(rule) == OTHER]
+    assert [rule for rule in merged.rules if target(rule) == OTHER] == led
+    assert all(isinstance(each, (SupersededError, PermanentError)) for each in merged.failures.values())
 
 
 def test_the_vcns_own_rule_is_foreign_even_if_it_leads_to_us() -> None:
@@ -117,7 +123,7 @@ def test_what_goes_makes_room_for_what_comes() -> None:
     assert [str(destination(rule)) for rule in merged.rules] == ["10.64.0.2/32"]
     (error,) = merged.failures.values()
     assert isinstance(error, FullError)
-    assert "10.64.0.3/32 has no room, 1 of 1 rules are in use" in str(error)
+    assert "10.64.0.3/32 has no room; 1 of 1 rules are in use" in str(error)
 
 
 def test_of_two_rules_for_a_destination_ours_is_deleted_and_the_strangers_is_in_the_way() -> None:

@@ -1,0 +1,54 @@
+"""What OCI adds to `spi.judge`: the VCN's own prefixes, the room in a table, and blackholes. Pure."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import attrs
+
+from routerd.errors import ProviderError, UnsupportedError
+from routerd.spi.site_routes import SiteRouters
+from routerd_cloud_oci.faults import FullError
+from routerd_cloud_oci.inventory import RouteTable
+
+
+@attrs.frozen(kw_only=True)
+class Site:
+    """What a rule is judged by. `routers` are named by the OCIDs of their private IPs.
+
+    `networks` are the prefixes of the VCN, and `limit` is the number of rules that a table may hold.
+    `gone` are targets of foreign rules that are known to exist no longer.
+    """
+
+    routers: SiteRouters
+    networks: tuple[IPv4Network, ...] = ()
+    limit: int
+    gone: frozenset[str] = frozenset()
+
+
+def refuse_new(table: RouteTable, prefix: IPv4Network, used: int, site: Site) -> ProviderError | None:
+    """Return why OCI would refuse a new rule; `used` rules are in the table already."""
+    where = f"oci route table {table.ref}: {prefix}"
+    for network in site.networks:
+        if prefix.subnet_of(network):
+            return UnsupportedError(
+                f"{where} lies inside the VCN's own {network}; OCI routes that locally; "
+                "give the remote host an address outside the VCN"
+            )
+    if used >= site.limit:
+        return FullError(
+            f"{where} has no room; {used} of {site.limit} rules are in use; remove rules, aggregate "
+            "contiguous addresses, or have the limit of route rules per route table raised and set "
+            "routeRulesLimit"
+        )
+    return None
+
+
+def remedy(target: str | None, site: Site) -> str:
+    """Return what the operator can do about a foreign rule to `target`."""
+    if target in site.gone:
+        return (
+            "that target no longer exists or is hidden from us, so the rule is a blackhole that drops "
+            "traffic; remove that rule"
+        )
+    return "remove that rule or stop announcing the prefix"
