@@ -3,8 +3,8 @@
 Paths are those of the API viewer: `/version`, `/access/permissions`, `/cluster/resources`,
 `/nodes/{node}/qemu/{vmid}/config`, `.../agent/exec`, `.../agent/exec-status`, `.../agent/info`,
 `.../firewall/options`, `.../firewall/ipset`. Calls block, so each runs in a thread. Two run at once, so
-that a guest whose agent hangs does not hold up the others; with a token the SDK's session keeps nothing
-between two calls that they could disturb.
+that a guest whose agent hangs does not delay the others. With a token the SDK's session keeps no state
+between calls that they could disturb.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-import attrs
 import requests
 from proxmoxer import ProxmoxAPI
 from proxmoxer.core import AuthenticationError, ResourceException
@@ -25,62 +24,30 @@ from routerd.errors import PermanentError, TransientError
 from routerd.spi import Clock, Pacer
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.faults import nonsense, service_error, silent, untrusted
+from routerd_cloud_pve.inventory import Done, Filter
 
 CALL_SECONDS = 10
-"""Seconds to connect, and to wait for each part of an answer."""
+"""Seconds to connect, and seconds to wait for each part of an answer."""
 
 DEADLINE_SECONDS = 30.0
-"""Seconds for one call as a whole."""
+"""Seconds that one call may take as a whole."""
 
 EXEC_SECONDS = 10.0
-"""Seconds that a command in a guest may take; reading a table takes some thousandths."""
-
-CALLS_A_SECOND = 10.0
-BURST = 20
-"""Proxmox VE documents no limit. Three processes of pvedaemon serve a node, for its administrators too."""
+"""Seconds that a command in a guest may take; reading a table takes milliseconds."""
 
 _AT_ONCE = 2
 _BUSY = frozenset({429, 503})
-"""Statuses of a proxy in front of the API; Proxmox VE itself has neither."""
+"""Statuses of a proxy in front of the API; Proxmox VE itself sends neither."""
 
 _BUSY_SECONDS = 10.0
 _POLL_SECONDS, _LONGEST_POLL = 0.1, 1.0
 _SET = "ipfilter-"
 
 _asked_to_wait: ContextVar[list[float]] = ContextVar("_asked_to_wait")
-"""What an answer of the call that this context makes said in Retry-After, in seconds."""
+"""Seconds of each Retry-After that the call of this context received."""
 
-# The SDK logs every request with its data; ours says what matters.
+# The SDK would log every request with its data.
 logging.getLogger("proxmoxer").setLevel(logging.WARNING)
-
-
-@attrs.frozen(kw_only=True)
-class Done:
-    """How a command in a guest ended; `truncated` when the agent kept only a part of its output."""
-
-    status: int
-    out: str
-    err: str
-    truncated: bool = False
-
-
-@attrs.frozen(kw_only=True)
-class Filter:
-    """What in a guest's firewall drops packets from addresses that are not the guest's own.
-
-    `option` is the switch `ipfilter`; `sets` are the IP sets `ipfilter-netN`, which filter a NIC
-    whether the switch is on or not. Both are empty where the guest has no firewall, or no NIC
-    with one. `digest` is of the options as they were read.
-    """
-
-    option: bool = False
-    sets: tuple[str, ...] = ()
-    digest: str = ""
-
-    @property
-    def drops(self) -> bool:
-        """Say whether what the guest forwards is dropped."""
-        return self.option or bool(self.sets)
 
 
 class Api:
@@ -92,7 +59,7 @@ class Api:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         user, name, value = _token(options.token_file)
         if options.ca_file is not None and not options.ca_file.is_file():
-            raise PermanentError(f"pve caFile {options.ca_file}: there is no such file")
+            raise PermanentError(f"pve caFile {options.ca_file}: the file does not exist; correct the option")
         self._sdk = ProxmoxAPI(
             options.host,
             port=options.port,
@@ -114,7 +81,7 @@ class Api:
         await asyncio.to_thread(self._session().close)
 
     async def major(self) -> int:
-        """Return the host's major version; any token may ask."""
+        """Return the host's major version; every token may ask."""
         found = await self._call("pve version", dict, self._sdk.version.get)
         number = str(found.get("version", "")).partition(".")[0]
         if not number.isdigit():
@@ -122,20 +89,20 @@ class Api:
         return int(number)
 
     async def privileges(self, vmid: int) -> frozenset[str]:
-        """Return what the token may do with a guest; the API lets every token ask for itself."""
+        """Return the token's privileges on a guest; every token may ask about itself."""
         path = f"/vms/{vmid}"
         permissions = self._sdk.access.permissions
         found = await self._call(f"pve privileges on {path}", dict, lambda: permissions.get(path=path))
-        # The values say whether a privilege is passed on to what lies below, not whether it is there.
+        # A value says whether paths below inherit the privilege, not whether the token has it.
         return frozenset(found.get(path, {}))
 
     async def nodes(self) -> dict[int, str]:
-        """Return the node of each guest that the token may see, by its number."""
+        """Return the node of each guest that the token may see, by the guest's number."""
         listed = await self._call("pve guests", list, lambda: self._sdk.cluster.resources.get(type="vm"))
         return {int(each["vmid"]): str(each["node"]) for each in listed if each.get("type") == "qemu"}
 
     async def run(self, node: str, vmid: int, command: Sequence[str], text: str = "") -> Done:
-        """Run a command in a guest with `text` as its input, and wait for its end."""
+        """Run a command in a guest with `text` as its input, and wait until it ends."""
         what = f"pve guest {vmid}"
         agent = self._sdk.nodes(node).qemu(vmid).agent
         given = {"command": list(command)} | ({"input-data": text} if text else {})
@@ -154,7 +121,7 @@ class Api:
                 )
             if self._clock.monotonic() >= end:
                 raise TransientError(
-                    f"{what}: {command[0]} did not end within {EXEC_SECONDS:g} s; is the guest overloaded?"
+                    f"{what}: {command[0]} did not end within {EXEC_SECONDS:g} s; check the load of the guest"
                 )
             await self._clock.sleep(pause)
             pause = min(2 * pause, _LONGEST_POLL)
@@ -167,7 +134,7 @@ class Api:
         return {str(each["name"]): bool(each["enabled"]) for each in commands}
 
     async def filter(self, node: str, vmid: int) -> Filter:
-        """Return what drops the packets that a guest forwards."""
+        """Return the part of a guest's firewall that drops what the guest forwards."""
         what, guest = f"pve guest {vmid} firewall", self._sdk.nodes(node).qemu(vmid)
         options = await self._call(what, dict, guest.firewall.options.get)
         digest = str(options.get("digest", ""))
@@ -186,7 +153,7 @@ class Api:
         )
 
     async def set_ip_filter(self, node: str, vmid: int, enabled: bool, *, digest: str) -> None:
-        """Switch the IP filter, unless the options are others than those that were read."""
+        """Switch the IP filter; raises `StaleError` when the options changed since `digest`."""
         options = self._sdk.nodes(node).qemu(vmid).firewall.options
         given = {"ipfilter": int(enabled)} | ({"digest": digest} if digest else {})
         await self._call(f"pve guest {vmid} firewall", type(None), lambda: options.put(**given))
@@ -212,20 +179,20 @@ class Api:
             reason = f"{DEADLINE_SECONDS:g} s passed" if isinstance(error, TimeoutError) else _brief(error)
             raise silent(what, reason) from error
         if not isinstance(answer, shape):
-            # The SDK gives what is no JSON as it is, wrapped: that is some other server.
+            # The SDK wraps a body that is not JSON; such a body comes from another server.
             raise nonsense(what)
         return answer
 
 
 def _note_wait(response: requests.Response, **_: object) -> None:
-    """Keep what an answer says in Retry-After; runs in the thread of its call, in a copy of its context."""
+    """Keep the Retry-After of an answer; runs in the thread of its call, in a copy of its context."""
     said = response.headers.get("Retry-After", "")
     if said.isdigit():
         _asked_to_wait.get([]).append(float(said))
 
 
 def _guarded(config: Mapping[str, object]) -> set[str]:
-    """Return the NICs (`net0`) whose traffic the firewall sees."""
+    """Return the NICs (`net0`) whose traffic the firewall filters."""
     return {
         name
         for name, value in config.items()
@@ -234,7 +201,7 @@ def _guarded(config: Mapping[str, object]) -> set[str]:
 
 
 def _message(error: ResourceException) -> str:
-    """Return the reason, and which parameters were wrong when the API says so."""
+    """Return the reason and the wrong parameters, where the API names them."""
     details = error.errors if isinstance(error.errors, dict) else {}
     named = [f"{name}: {text}" for name, text in details.items() if isinstance(text, str)]
     return " ".join([str(error.content), *named])
@@ -250,15 +217,17 @@ def _brief(error: BaseException) -> str:
 
 
 def _token(path: Path) -> tuple[str, str, str]:
-    """Return user, name and value of the token in a file; the value never shows in an error."""
+    """Return user, name and value of the token in a file; no error ever shows the value."""
     try:
         text = path.read_text(encoding="ascii").strip()
     except UnicodeError:
-        text = ""  # the error itself would show what is in the file
+        text = ""  # the error itself would show the content of the file
     except OSError as error:
-        raise PermanentError(f"pve tokenFile {path}: cannot be read, {error.strerror}") from error
+        raise PermanentError(f"pve tokenFile {path}: cannot be read; {error.strerror}") from error
     user, mark, rest = text.partition("!")
     name, equals, value = rest.partition("=")
     if not (mark and equals and "@" in user and name and value) or len(text.split()) != 1:
-        raise PermanentError(f"pve tokenFile {path}: it must hold one line USER@REALM!NAME=UUID")
+        raise PermanentError(
+            f"pve tokenFile {path}: does not hold a token; write one line USER@REALM!NAME=UUID"
+        )
     return user, name, value

@@ -1,57 +1,46 @@
-"""What a Proxmox VE host lets us do, and what keeps a guest from being told of routes; changes nothing."""
+"""What `routerd doctor cloud` says of a Proxmox VE host: its privileges, then each guest. Changes nothing."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 from routerd.errors import ProviderError
 from routerd.model.fabric import Finding
-from routerd_cloud_pve import guest
+from routerd_cloud_pve.account import Account
 from routerd_cloud_pve.config import Guest
 from routerd_cloud_pve.faults import IN_VAIN
-from routerd_cloud_pve.forwarding import SETS_REMEDY
-
-if TYPE_CHECKING:
-    from routerd_cloud_pve.fabric import PveFabric
-
-AUDIT = "VM.Audit"
-NETWORK = "VM.Config.Network"
-AGENT = "VM.GuestAgent.Unrestricted"
-AGENT_BEFORE_9 = "VM.Monitor"
+from routerd_cloud_pve.forwarding import SETS_REMEDY, read_filter
+from routerd_cloud_pve.inventory import GuestRoute
+from routerd_cloud_pve.limits import AUDIT, NETWORK, agent_privilege
+from routerd_cloud_pve.routes import read_table
 
 _COMMANDS = ("guest-exec", "guest-exec-status")
 
 
-def agent_privilege(major: int) -> str:
-    """Return the privilege for running commands in a guest, which 9.0 named anew."""
-    return AGENT if major >= 9 else AGENT_BEFORE_9
-
-
-async def diagnose(fabric: PveFabric) -> Sequence[Finding]:
-    """Return what was checked; raises `ProviderError` when the host answers nothing at all."""
-    agent = agent_privilege(await fabric.api.major())
+async def diagnose(account: Account) -> Sequence[Finding]:
+    """Return the findings; raises `ProviderError` when the host does not answer at all."""
+    agent = agent_privilege(await account.api.major())
     findings: list[Finding] = []
-    for member in fabric.options.guests:
-        findings += [each async for each in _privileges(fabric, member.vmid, (AUDIT, agent))]
-        # Without a privilege every further answer would be the same: that it is missing.
+    for member in account.options.guests:
+        findings += [each async for each in _privileges(account, member.vmid, (AUDIT, agent))]
+        # Without a privilege every further answer would only say that it is missing.
         if all(each.state == "ok" for each in findings[-2:]):
-            findings += [each async for each in _client(fabric, member)]
-    vmid = fabric.options.vmid
+            findings += [each async for each in _client(account, member)]
+    vmid = account.options.vmid
     if vmid is None:
-        detail = "without vmid in the options nobody knows which guest this router is, if it is one"
+        detail = "vmid is not set, so routerd does not know which guest it runs on"
         return [
             *findings,
             Finding(subject="IP filter of the router's firewall", state="unknown", detail=detail),
         ]
-    findings += [each async for each in _privileges(fabric, vmid, (AUDIT, NETWORK))]
+    findings += [each async for each in _privileges(account, vmid, (AUDIT, NETWORK))]
     if findings[-2].state == "ok":
-        findings.append(await _filter(fabric, vmid))
+        findings.append(await _filter(account, vmid))
     return findings
 
 
-async def _privileges(fabric: PveFabric, vmid: int, wanted: Sequence[str]) -> AsyncIterator[Finding]:
-    held = await fabric.api.privileges(vmid)
+async def _privileges(account: Account, vmid: int, wanted: Sequence[str]) -> AsyncIterator[Finding]:
+    held = await account.api.privileges(vmid)
     for name in wanted:
         subject = f"{name} on /vms/{vmid}"
         if name in held:
@@ -62,12 +51,12 @@ async def _privileges(fabric: PveFabric, vmid: int, wanted: Sequence[str]) -> As
             yield Finding(subject=subject, state="missing", detail=detail, remedy=f"{remedy} --users USER")
 
 
-async def _client(fabric: PveFabric, member: Guest) -> AsyncIterator[Finding]:
-    """Look into a guest, as far as it lets us."""
+async def _client(account: Account, member: Guest) -> AsyncIterator[Finding]:
+    """Check a guest, step by step until one fails."""
     vmid = member.vmid
     subject = f"guest agent of guest {vmid}"
     try:
-        commands = await fabric.at_node(vmid, lambda node: fabric.api.agent_commands(node, vmid))
+        commands = await account.at_node(vmid, lambda node: account.api.agent_commands(node, vmid))
     except ProviderError as error:
         yield _failed(subject, error)
         return
@@ -82,37 +71,37 @@ async def _client(fabric: PveFabric, member: Guest) -> AsyncIterator[Finding]:
     yield Finding(subject=subject, state="ok")
     subject = f"iproute2 in guest {vmid}"
     try:
-        routes = await fabric.guest_routes(member)
+        routes = await read_table(account, member)
     except ProviderError as error:
         yield _failed(subject, error)
         return
     yield Finding(subject=subject, state="ok")
-    yield _way(fabric, member, list(routes.values()))
+    yield _way(account, member, list(routes.values()))
 
 
-def _way(fabric: PveFabric, member: Guest, routes: Sequence[guest.GuestRoute]) -> Finding:
-    """Say whether a guest reaches the gateway on a network of its own, by the device that it shall."""
-    gateway = fabric.options.gateway
+def _way(account: Account, member: Guest, routes: Sequence[GuestRoute]) -> Finding:
+    """Say whether a guest reaches the gateway on a network of its own, by the device of the options."""
+    gateway = account.options.gateway
     subject = f"way to {gateway} in guest {member.vmid}"
     near = [each for each in routes if each.gateway is None and not each.drops and gateway in each.prefix]
     devices = sorted({each.device for each in near})
     if member.device in (None, *devices) and devices:
         return Finding(subject=subject, state="ok", detail=f"by {member.device or devices[0]}")
     detail = (
-        f"it is on the network of {', '.join(devices)}" if devices else "it is on no network of the guest"
+        f"it is on the network of {', '.join(devices)}" if devices else "it is not on a network of the guest"
     )
-    remedy = "correct gateway, and the guest's device, in the options; or give the guest a NIC there"
+    remedy = "correct gateway and the guest's device in the options, or give the guest a NIC there"
     return Finding(subject=subject, state="missing", detail=detail, remedy=remedy)
 
 
-async def _filter(fabric: PveFabric, vmid: int) -> Finding:
+async def _filter(account: Account, vmid: int) -> Finding:
     subject = f"IP filter of guest {vmid}"
     try:
-        found = await fabric.at_node(vmid, lambda node: fabric.api.filter(node, vmid))
+        found = await read_filter(account, vmid)
     except ProviderError as error:
         return _failed(subject, error)
     if found.sets:
-        detail = f"its IP set {', '.join(found.sets)} drops what it forwards, and is not ours"
+        detail = f"its IP set {', '.join(found.sets)} drops what it forwards"
         return Finding(subject=subject, state="missing", detail=detail, remedy=SETS_REMEDY)
     return Finding(
         subject=subject, state="ok", detail="on; routerd switches it off" if found.option else "drops nothing"
@@ -120,8 +109,9 @@ async def _filter(fabric: PveFabric, vmid: int) -> Finding:
 
 
 def _failed(subject: str, error: ProviderError) -> Finding:
-    """Return an error as a finding: what was found and what to do are parted by its semicolon."""
+    """Return an error as a finding; the last semicolon of its text comes before the remedy."""
     if isinstance(error, IN_VAIN):
         return Finding(subject=subject, state="unknown", detail=str(error))
-    detail, _, remedy = str(error).partition("; ")
+    text = str(error)
+    detail, _, remedy = text.rpartition("; ") if "; " in text else (text, "", "")
     return Finding(subject=subject, state="missing", detail=detail, remedy=remedy)

@@ -1,74 +1,58 @@
-"""The firewall of our own guest, which drops what we forward while it filters by address."""
+"""The firewall of our own guest; its IP filter drops what the guest forwards."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from routerd.errors import NotOwnedError, ProviderError
-from routerd.model.change import Change
-from routerd.model.fabric import Forwarding, NicRef
-
-if TYPE_CHECKING:
-    from routerd_cloud_pve.fabric import PveFabric
+from routerd.errors import NotOwnedError
+from routerd.model.fabric import NicRef
+from routerd_cloud_pve.account import Account
+from routerd_cloud_pve.inventory import Filter, nic_of
 
 SETS_REMEDY = "delete it, or switch the firewall of that NIC off"
 
 
 class IpFilter:
-    """Implements `spi.Table`: the IP filter of our own guest's firewall, inverted.
+    """Implements `spi.Switches`: the IP filter of our own guest's firewall, inverted.
 
-    Proxmox VE has no source/destination check. What comes nearest is the firewall's IP filter,
-    which drops what leaves a NIC from another address than the guest's own (pve-firewall(8),
-    "Standard IP set ipfilter-net*"); the MAC filter lets a router's packets pass, since they carry
-    its own MAC.
+    What complicates this:
+    - Proxmox VE has no source/destination check. The firewall's IP filter comes nearest: it drops what leaves
+      a NIC from another address than the guest's own (pve-firewall(8), "Standard IP set ipfilter-net*").
+      The MAC filter may stay on, since a router's packets carry its own MAC.
+    - The filter belongs to the guest and not to a NIC, so the guest counts as one NIC.
+    - An IP set filters too, whether the option is on or off. It is somebody's work: routerd reports it.
     """
 
-    def __init__(self, fabric: PveFabric) -> None:
-        self._fabric = fabric
+    def __init__(self, account: Account) -> None:
+        self._account = account
 
-    async def observe(self) -> Mapping[NicRef, Forwarding]:
-        """Return whether our guest may forward; nothing when we do not know which it is."""
-        vmid = self._fabric.options.vmid
-        if vmid is None:
-            return {}
-        found = await self._fabric.at_node(vmid, lambda node: self._fabric.api.filter(node, vmid))
-        return {nic_of(vmid): Forwarding(enabled=not found.drops)}
+    async def own(self) -> Sequence[NicRef]:
+        """Return our guest, if the options say which it is."""
+        vmid = self._account.options.vmid
+        return [] if vmid is None else [nic_of(vmid)]
 
-    async def apply(self, changes: Sequence[Change[NicRef, Forwarding]]) -> Mapping[NicRef, ProviderError]:
-        """Switch the filter; an IP set that filters too is somebody's work, and is reported."""
-        failures: dict[NicRef, ProviderError] = {}
-        for change in changes:
-            # The switch cannot be deleted, only set; a deletion leaves it alone.
-            if change.after is None:
-                continue
-            try:
-                await self._set(change.key, enabled=change.after.enabled)
-            except ProviderError as error:
-                failures[change.key] = error
-        return failures
+    async def read(self, nics: Sequence[NicRef]) -> Mapping[NicRef, Filter]:
+        """Return the filter of our guest."""
+        return {nic: await read_filter(self._account, _vmid(nic)) for nic in nics}
 
-    async def _set(self, nic: NicRef, *, enabled: bool) -> None:
-        self._fabric.refuse_dry_run()
-        vmid = self._fabric.options.vmid
-        if vmid is None or nic != nic_of(vmid):
-            raise NotOwnedError(f"pve {nic}: is not the guest that we are; set vmid to switch its filter")
-        api = self._fabric.api
-        found = await self._fabric.at_node(vmid, lambda node: api.filter(node, vmid))
-        if found.drops is not enabled:
-            return
-        if found.option is enabled:
-            await self._fabric.at_node(
-                vmid, lambda node: api.set_ip_filter(node, vmid, not enabled, digest=found.digest)
+    async def write(self, nic: NicRef, seen: Filter, enabled: bool) -> None:
+        """Switch the filter; raises `NotOwnedError` when an IP set filters too."""
+        vmid, api = _vmid(nic), self._account.api
+        if seen.option is enabled:
+            await self._account.at_node(
+                vmid, lambda node: api.set_ip_filter(node, vmid, not enabled, digest=seen.digest)
             )
-            self._fabric.log("pve.forwarding.set", guest=vmid, enabled=enabled)
-        if enabled and found.sets:
+        if enabled and seen.sets:
             raise NotOwnedError(
-                f"pve guest {vmid} firewall: its IP set {', '.join(found.sets)} drops what it forwards, and "
-                f"is not ours; {SETS_REMEDY}"
+                f"pve guest {vmid} firewall: its IP set {', '.join(seen.sets)} drops what it forwards; "
+                f"routerd did not make that set; {SETS_REMEDY}"
             )
 
 
-def nic_of(vmid: int) -> NicRef:
-    """Return how the one NIC that we switch is called: the filter is the guest's, not a NIC's."""
-    return NicRef(f"qemu/{vmid}")
+async def read_filter(account: Account, vmid: int) -> Filter:
+    """Return what drops the packets that a guest forwards."""
+    return await account.at_node(vmid, lambda node: account.api.filter(node, vmid))
+
+
+def _vmid(nic: NicRef) -> int:
+    return int(nic.rpartition("/")[2])

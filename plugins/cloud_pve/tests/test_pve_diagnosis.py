@@ -14,8 +14,8 @@ from plugins.cloud_pve.tests.pve_world import TOKEN, Home, options, started
 from routerd.errors import PermanentError, TransientError
 from routerd.model.fabric import Finding
 from routerd_cloud_pve.config import Guest as GuestOptions
-from routerd_cloud_pve.diagnosis import AGENT, AGENT_BEFORE_9, AUDIT, NETWORK
 from routerd_cloud_pve.fabric import PveFabric
+from routerd_cloud_pve.limits import AGENT, AGENT_BEFORE_9, AUDIT, NETWORK
 from routerd_lab.clouds.pve import MONITOR
 from routerd_lab.clouds.pve_guest import Ended
 
@@ -83,7 +83,7 @@ async def test_a_token_without_any_role_is_told_so(fabric: PveFabric, home: Home
         ("unconfigured", "guest agent of guest 101", "qm set VMID --agent enabled=1"),
         ("blocked", "guest-exec in guest 101", "block-rpcs"),
         ("iproute2", "iproute2 in guest 101", "install iproute2 in the guest"),
-        ("garbage", "iproute2 in guest 101", "it needs iproute2 4.16 or later"),
+        ("garbage", "iproute2 in guest 101", "install iproute2 4.16 or later"),
     ],
 )
 async def test_what_is_wrong_in_a_guest_is_one_finding(
@@ -108,7 +108,7 @@ async def test_what_is_wrong_in_a_guest_is_one_finding(
 @pytest.mark.parametrize(
     ("given", "detail"),
     [
-        ({"gateway": IPv4Address("10.50.0.1")}, "it is on no network of the guest"),
+        ({"gateway": IPv4Address("10.50.0.1")}, "it is not on a network of the guest"),
         ({"guests": (GuestOptions(vmid=101, device="ens18"),)}, "it is on the network of ens19"),
     ],
 )

@@ -12,8 +12,9 @@ from tests.unit.cli.command_line import routerd
 
 from routerd.config.structure import structure_options
 from routerd.testing.contracts import PluginContract
-from routerd_cloud_pve import guest
+from routerd_cloud_pve import script
 from routerd_cloud_pve.config import Guest, PveOptions
+from routerd_cloud_pve.inventory import parse
 
 
 class TestPlugin(PluginContract):
@@ -30,7 +31,7 @@ def options(**more: object) -> PveOptions:
 
 
 def test_a_guest_is_named_once_and_is_not_the_router() -> None:
-    with pytest.raises(ValueError, match="vmid 101 is there twice"):
+    with pytest.raises(ValueError, match="vmid 101 is listed twice"):
         options(guests=(Guest(vmid=101, device="ens18"), Guest(vmid=101, device="ens19")))
     with pytest.raises(ValueError, match="vmid 100 is the router itself"):
         options(guests=(Guest(vmid=100, device="ens18"),), vmid=100)
@@ -38,13 +39,13 @@ def test_a_guest_is_named_once_and_is_not_the_router() -> None:
 
 @pytest.mark.parametrize("name", ["", "-batch", "/dev", " ens19", "a b", "a/b", "a" * 16])
 def test_a_device_that_could_be_an_option_of_ip_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="no name of a network device"):
+    with pytest.raises(ValueError, match="not the name of a network device"):
         Guest(vmid=101, device=name)
 
 
 @pytest.mark.parametrize("host", ["", "https://pve.example", "root@pve.example"])
 def test_a_host_is_a_name(host: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a host"):
+    with pytest.raises(ValueError, match="is not a host name"):
         PveOptions(host=host, token_file=Path("token"), gateway=GATEWAY)
 
 
@@ -104,18 +105,20 @@ SHOWN = """[{"type":"6","dst":"10.1.1.1","flags":[]},
 
 
 def test_the_routes_of_a_guest_are_read_as_ip_prints_them() -> None:
-    routes = guest.parse(SHOWN)
-    assert [route.prefix for route in routes if route.leads_to(GATEWAY)] == [IPv4Network("10.81.10.20/32")]
-    assert [str(route) for route in routes] == [
-        "blackhole, protocol 3",
-        "via 192.168.1.1, protocol 16",
-        "without a device, protocol 3",
-        "dev ens19, protocol 147",
-        "via 10.99.9.1, protocol 147",
-        "via 10.99.9.77, protocol 3",
-        "dev ens19, protocol 2",
+    routes = parse(SHOWN)
+    assert [route.prefix for route in routes if route.next_hop == str(GATEWAY)] == [
+        IPv4Network("10.81.10.20/32")
     ]
-    assert guest.parse("") == guest.parse("[ ]\n") == []
+    assert [str(route) for route in routes] == [
+        "blackhole (protocol 3)",
+        "192.168.1.1 (protocol 16)",
+        "no device (protocol 3)",
+        "dev ens19 (protocol 147)",
+        "10.99.9.1 (protocol 147)",
+        "10.99.9.77 (protocol 3)",
+        "dev ens19 (protocol 2)",
+    ]
+    assert parse("") == parse("[ ]\n") == []
 
 
 @pytest.mark.parametrize(
@@ -123,27 +126,27 @@ def test_the_routes_of_a_guest_are_read_as_ip_prints_them() -> None:
 )
 def test_what_is_no_list_of_routes_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the words are of json and ipaddress
-        guest.parse(text)
+        parse(text)
 
 
 @pytest.mark.parametrize(("name", "is_ours"), [("static", False), ("bird", False), ("routerd", True)])
 def test_names_of_protocols_are_not_taken_for_ours_but_our_own(name: str, is_ours: bool) -> None:
     text = f'[{{"dst":"10.81.10.20","gateway":"10.99.9.1","dev":"ens19","protocol":"{name}"}}]'
-    assert guest.parse(text)[0].leads_to(GATEWAY) is is_ours
+    assert (parse(text)[0].next_hop == str(GATEWAY)) is is_ours
 
 
 ONE = IPv4Network("10.1.0.1/32")
-OTHER = IPv4Address("10.99.9.2")
+OTHER, OURS = "10.99.9.2", str(GATEWAY)
 
 
 def test_each_line_is_one_that_the_kernel_refuses_when_the_world_is_another() -> None:
     steps = [
-        guest.appears(ONE, GATEWAY, "ens19"),
-        guest.appears(ONE, GATEWAY, None),
-        guest.goes(ONE, GATEWAY),
-        guest.moves(ONE, OTHER, GATEWAY, "ens19"),
+        script.step(ONE, None, OURS, "ens19"),
+        script.step(ONE, None, OURS, None),
+        script.step(ONE, OURS, None, "ens19"),
+        script.step(ONE, OTHER, OURS, "ens19"),
     ]
-    assert guest.script(steps).splitlines() == [
+    assert script.script(steps).splitlines() == [
         "route add 10.1.0.1/32 via 10.99.9.1 dev ens19 proto 147",
         "route add 10.1.0.1/32 via 10.99.9.1 proto 147",
         "route del 10.1.0.1/32 via 10.99.9.1 proto 147",
@@ -151,39 +154,39 @@ def test_each_line_is_one_that_the_kernel_refuses_when_the_world_is_another() ->
         "route add 10.1.0.1/32 via 10.99.9.1 dev ens19 proto 147",
         "route show",
     ]
-    assert [step.to for step in steps] == [GATEWAY, GATEWAY, None, GATEWAY]
+    assert [step.to for step in steps] == [OURS, OURS, None, OURS]
 
 
 def test_portions_keep_the_order_and_fit_into_a_request() -> None:
     many = [IPv4Network((int(IPv4Address("10.64.0.0")) + number, 32)) for number in range(3000)]
-    wanted = [guest.moves(prefix, OTHER, GATEWAY, "enp0s31f6") for prefix in many]
-    portions = list(guest.portions(wanted))
+    wanted = [script.step(prefix, OTHER, OURS, "enp0s31f6") for prefix in many]
+    portions = list(script.portions(wanted))
     assert [step for portion in portions for step in portion] == wanted
-    assert max(len(quote_plus(guest.script(portion))) for portion in portions) <= 49 * 1024
+    assert max(len(quote_plus(script.script(portion))) for portion in portions) <= 49 * 1024
     assert len(portions) < 11
-    assert list(guest.portions([])) == []
+    assert list(script.portions([])) == []
 
 
 def test_each_complaint_goes_to_the_prefix_whose_line_failed() -> None:
     prefixes = [IPv4Network(f"10.1.0.{number}/32") for number in range(1, 5)]
     portion = [
-        guest.moves(prefixes[0], OTHER, GATEWAY, None),
-        *(guest.appears(prefix, GATEWAY, "ens19") for prefix in prefixes[1:]),
+        script.step(prefixes[0], OTHER, OURS, None),
+        *(script.step(prefix, None, OURS, "ens19") for prefix in prefixes[1:]),
     ]
     said = (
         "Error: Nexthop has invalid gateway.\nCommand failed -:2\n"
         "Command failed -:3\nRTNETLINK answers: File exists\nCommand failed -:5\nCommand failed -:9\n"
     )
-    assert guest.complaints(portion, said) == {
+    assert script.complaints(portion, said) == {
         prefixes[0]: "Error: Nexthop has invalid gateway.",
         prefixes[1]: "ip refused it",
         prefixes[3]: "RTNETLINK answers: File exists",
     }
-    assert guest.complaints(portion, "") == {}
+    assert script.complaints(portion, "") == {}
 
 
 @pytest.mark.parametrize(("kind", "called"), [("6", "blackhole"), ("unreachable", "unreachable"), ("2", "")])
 def test_a_route_that_leads_nowhere_is_called_so(kind: str, called: str) -> None:
-    (route,) = guest.parse(f'[{{"type":"{kind}","dst":"10.1.1.1","protocol":"147","flags":[]}}]')
+    (route,) = parse(f'[{{"type":"{kind}","dst":"10.1.1.1","protocol":"147","flags":[]}}]')
     assert route.drops == called
-    assert not route.leads_to(GATEWAY)
+    assert route.next_hop == str(route)

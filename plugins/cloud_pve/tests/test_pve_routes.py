@@ -21,7 +21,7 @@ from plugins.cloud_pve.tests.pve_world import (
     written,
 )
 
-from routerd.errors import NotOwnedError, PermanentError
+from routerd.errors import NotOwnedError, PermanentError, SupersededError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_cloud_pve.config import Guest as GuestOptions
@@ -90,9 +90,9 @@ async def test_a_foreign_route_is_named_and_left_alone(fabric: PveFabric, home: 
     failures = await fabric.routes.apply([create(prefix) for prefix in REMOTE])
     assert set(failures) == {key(REMOTE[1])}
     assert isinstance(failures[key(REMOTE[1])], NotOwnedError)
-    assert "via 10.99.9.77, protocol 4" in str(failures[key(REMOTE[1])])
+    assert "leads to 10.99.9.77 (protocol 4), not a router of this site" in str(failures[key(REMOTE[1])])
     failures = await fabric.routes.apply([delete(prefix) for prefix in REMOTE])
-    assert set(failures) == {key(REMOTE[1])}
+    assert {each: type(error) for each, error in failures.items()} == {key(REMOTE[1]): SupersededError}
     standing = home.client.find(REMOTE[1])
     assert standing is not None
     assert standing.gateway == IPv4Address("10.99.9.77")
@@ -140,8 +140,9 @@ async def test_a_route_that_becomes_foreign_before_its_deletion_stays(fabric: Pv
         return await run(command, text)
 
     home.client.run = racing  # type: ignore[method-assign] - as above
-    # Ours is gone, which is what was asked for; the kernel refused to delete the other one.
-    assert await fabric.routes.apply([delete(REMOTE[0])]) == {}
+    # Ours is gone, as requested; the kernel refused to delete the other one.
+    (error,) = (await fabric.routes.apply([delete(REMOTE[0])])).values()
+    assert isinstance(error, SupersededError)
     standing = home.client.find(REMOTE[0])
     assert standing is not None
     assert standing.gateway == IPv4Address("10.99.9.77")

@@ -20,7 +20,7 @@ from plugins.cloud_pve.tests.pve_world import (
     options,
 )
 
-from routerd.errors import NotOwnedError, PermanentError, TransientError
+from routerd.errors import NotOwnedError, PermanentError, SupersededError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.testing.context import make_context
@@ -106,7 +106,7 @@ async def test_a_route_that_goes_meanwhile_is_made(shared: PveFabric, home: Home
 async def test_an_undo_that_comes_too_late_takes_nothing_away(shared: PveFabric, home: Home) -> None:
     home.client.lead(REMOTE[0], IPv4Address("10.99.9.3"))
     failures = await shared.routes.apply([UNDO])
-    assert isinstance(failures[key(REMOTE[0])], TransientError)
+    assert isinstance(failures[key(REMOTE[0])], SupersededError)
     assert leads(home) == "10.99.9.3"
 
 
@@ -114,14 +114,15 @@ async def test_a_creation_is_no_takeover(shared: PveFabric, home: Home) -> None:
     home.client.lead(REMOTE[0], OTHER)
     failures = await shared.routes.apply([create(REMOTE[0])])
     assert isinstance(failures[key(REMOTE[0])], TransientError)
-    assert "10.99.9.2, another router of the site, which was faster" in str(failures[key(REMOTE[0])])
+    assert "leads to 10.99.9.2, another router of the site" in str(failures[key(REMOTE[0])])
     assert leads(home) == str(OTHER)
 
 
 async def test_what_the_other_took_over_is_not_deleted(shared: PveFabric, home: Home) -> None:
     home.client.lead(REMOTE[0], IPv4Address("10.99.9.1"))
     between(home, gateway=str(OTHER))
-    assert await shared.routes.apply([delete(REMOTE[0])]) == {}
+    failures = await shared.routes.apply([delete(REMOTE[0])])
+    assert isinstance(failures[key(REMOTE[0])], SupersededError)
     assert leads(home) == str(OTHER)
 
 
@@ -138,7 +139,7 @@ async def test_a_foreign_blackhole_stays_and_is_called_one(shared: PveFabric, ho
     assert await shared.routes.observe() == {}
     (foreseen,) = shared.routes.foresee([create(REMOTE[0])]).values()
     assert isinstance(foreseen, NotOwnedError)
-    assert "its route 10.81.10.20/32 (blackhole, protocol 3) is not ours, and it drops" in str(foreseen)
+    assert "10.81.10.20/32: leads to blackhole (protocol 3), not a router of this site" in str(foreseen)
     failures = await shared.routes.apply([create(REMOTE[0])])
     assert str(failures[key(REMOTE[0])]) == str(foreseen)
     standing = home.client.find(REMOTE[0])
@@ -151,6 +152,6 @@ async def test_a_router_that_is_no_address_is_named_before_anything_is_asked(
 ) -> None:
     fabric = PveFabric(make_context(tmp_path, clock=SteppingClock()), options(tmp_path))
     fabric.share(frozenset({"eni-0", str(OTHER)}))
-    with pytest.raises(PermanentError, match="pve: eni-0 is no address of a router; takeoverFrom needs"):
+    with pytest.raises(PermanentError, match="takeoverFrom names eni-0; that is not the address of a router"):
         await fabric.start()
     assert home.host.troubles.calls == []

@@ -39,12 +39,12 @@ pytestmark = pytest.mark.cloud
 TROUBLES = [
     ("stopped", "VM 101 is not running; start the guest"),
     ("agent", "QEMU guest agent is not running; install and start qemu-guest-agent"),
-    ("unconfigured", "No QEMU guest agent configured; enable it: qm set"),
+    ("unconfigured", "No QEMU guest agent configured; enable it (qm set"),
     ("blocked", "Command guest-exec has been disabled; allow guest-exec"),
     ("iproute2", "install iproute2 in the guest"),
-    ("garbage", "its ip prints no JSON"),
+    ("garbage", "its `ip` did not print routes as JSON"),
     ("part", "kept only a part of its routes"),
-    ("status", "ended with status 1, Dump terminated"),
+    ("status", "ended with status 1; Dump terminated"),
 ]
 
 
@@ -115,7 +115,7 @@ async def test_a_guest_that_moved_to_another_node_is_found_again(fabric: PveFabr
     assert await fabric.routes.apply([create(REMOTE[1])]) == {}
     assert await fabric.routes.observe() == {key(REMOTE[0]): ROUTE, key(REMOTE[1]): ROUTE}
     del home.host.guests[101]
-    with pytest.raises(PermanentError, match="guest 101: there is no such QEMU guest"):
+    with pytest.raises(PermanentError, match="guest 101: the token sees no QEMU guest"):
         await fabric.routes.observe()
 
 
@@ -134,10 +134,15 @@ async def test_a_guest_that_moved_to_another_node_is_found_again(fabric: PveFabr
         ),
         (400, "Parameter verification failed.", PermanentError, "check the options"),
         (501, "Method not implemented", PermanentError, "the host's version"),
-        (429, "Too Many Requests", TransientError, "too many requests, 429"),
-        (503, "Service Unavailable", TransientError, "too many requests, 503"),
-        (500, "got lock timeout", TransientError, "failed, 500 got lock timeout"),
-        (500, "VM 101 qmp command 'guest-ping' failed - got timeout", TransientError, "agent hangs"),
+        (429, "Too Many Requests", TransientError, "too many requests; 429"),
+        (503, "Service Unavailable", TransientError, "too many requests; 503"),
+        (500, "got lock timeout", TransientError, "failed with 500 got lock timeout"),
+        (
+            500,
+            "VM 101 qmp command 'guest-ping' failed - got timeout",
+            TransientError,
+            "restart qemu-guest-agent",
+        ),
         (595, "No route to host", TransientError, "check that node"),
         (596, "Connection timed out", TransientError, "check that node"),
         (599, "Too many redirections", TransientError, "check that node"),
@@ -229,19 +234,19 @@ async def test_a_call_that_takes_too_long_is_given_up(
     home.mute = "hangs"
     monkeypatch.setattr("routerd_cloud_pve.client.DEADLINE_SECONDS", 0.2)
     failures = await fabric.routes.apply([create(REMOTE[0])])
-    assert "the host does not answer, 0.2 s passed" in str(failures[key(REMOTE[0])])
+    assert "the host does not answer; 0.2 s passed" in str(failures[key(REMOTE[0])])
     home.released.set()
 
 
 async def test_closing_ends_the_connections(home: Home, tmp_path: Path) -> None:
     fabric = PveFabric(make_context(tmp_path, clock=SteppingClock()), options(tmp_path))
     await fabric.start()
-    first = fabric.api
+    first = fabric.account.api
     closed = []
     first._sdk._store["session"].close = lambda: closed.append(True)
     await fabric.start()
     assert closed == [True]
-    assert fabric.api is not first
+    assert fabric.account.api is not first
     await fabric.aclose()
     await fabric.aclose()
     with pytest.raises(TransientError, match="not started yet"):
@@ -251,7 +256,7 @@ async def test_closing_ends_the_connections(home: Home, tmp_path: Path) -> None:
 async def test_another_kind_of_server_is_told_apart(home: Home, tmp_path: Path) -> None:
     async with started(tmp_path, options(tmp_path)) as fabric:
         home.answer_with_pages = True
-        with pytest.raises(PermanentError, match="not one of Proxmox VE; check host and port"):
+        with pytest.raises(PermanentError, match="does not come from Proxmox VE; check host and port"):
             await fabric.instance()
 
 
@@ -279,10 +284,10 @@ async def test_a_token_file_that_holds_no_token_is_named_without_its_content(
 
 async def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     fabric = PveFabric(make_context(tmp_path, clock=SteppingClock()), options(tmp_path))
-    with pytest.raises(PermanentError, match=r"tokenFile .*/token: cannot be read, No such file"):
+    with pytest.raises(PermanentError, match=r"tokenFile .*/token: cannot be read; No such file"):
         await fabric.start()
     (tmp_path / "token").write_text(TOKEN)
-    with pytest.raises(PermanentError, match=r"caFile .*/ca\.pem: there is no such file"):
+    with pytest.raises(PermanentError, match=r"caFile .*/ca\.pem: the file does not exist"):
         await fabric.start()
 
 
@@ -291,7 +296,9 @@ async def test_nothing_that_is_logged_has_the_token(home: Home, tmp_path: Path) 
     async with started(tmp_path, options(tmp_path), log=log) as fabric:
         assert await fabric.routes.apply([create(REMOTE[0])]) == {}
         assert log.events("info") == ["pve.routes.changed"]
-        assert TOKEN.partition("=")[2] not in log.text() + repr(fabric.api) + repr(fabric.options)
+        assert TOKEN.partition("=")[2] not in log.text() + repr(fabric.account.api) + repr(
+            fabric.account.options
+        )
 
 
 async def test_a_dry_run_changes_nothing(home: Home, tmp_path: Path) -> None:
