@@ -1,4 +1,4 @@
-"""What the parts of the fabric share: the API, the options, who we are, and the plugin's context."""
+"""The account that the parts of the fabric share: API, options, facts, and the plugin's context."""
 
 from __future__ import annotations
 

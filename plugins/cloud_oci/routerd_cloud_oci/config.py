@@ -1,4 +1,4 @@
-"""Options of the fabric kind `oci`; everything has a sensible value on an OCI instance."""
+"""Options of the fabric kind `oci`; each has a usable default on an OCI instance."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import attrs
 class OciOptions:
     """`CloudProviderProfile.spec.options` when the provider is `oci`.
 
-    With `auth: instance_principal` the instance signs by its own certificate; with `config_file`
-    by the key that `configFile` names in its section `profile`. `region`, `vnics` (the OCIDs of
-    our own VNICs, the primary one first) and `routeTables` (OCIDs) replace what the metadata
-    service and the API say: without them, our VNICs and the route tables of their subnets. An
-    explicit empty list of route tables means that no route is written. `routeRulesLimit` is the
-    tenancy's service limit of route rules in a route table, everybody's counted.
+    With `auth: instance_principal` the instance signs with its own certificate; with `config_file`
+    it signs with the key that `configFile` names in its section `profile`. `region`, `vnics` (the OCIDs of
+    our own VNICs, the primary one first) and `routeTables` (OCIDs) override the metadata service and the
+    API, which default to our VNICs and the route tables of their subnets. With an empty list of route
+    tables routerd writes no route. `routeRulesLimit` is the tenancy's service limit of route rules in a
+    route table, foreign rules included.
     """
 
     auth: Literal["instance_principal", "config_file"] = "instance_principal"
@@ -31,7 +31,7 @@ class OciOptions:
     def __attrs_post_init__(self) -> None:
         if self.route_rules_limit < 1:
             raise ValueError(
-                f"routeRulesLimit: {self.route_rules_limit} is no number of rules; the default is 200"
+                f"routeRulesLimit: {self.route_rules_limit} is not a number of rules; the default is 200"
             )
         for key, values, kind in (
             ("vnics", self.vnics, "vnic"),
@@ -40,5 +40,5 @@ class OciOptions:
             for value in values:
                 if not value.startswith(f"ocid1.{kind}."):
                     raise ValueError(
-                        f'{key}: "{value}" is no OCID of a {kind}; it must start with ocid1.{kind}.'
+                        f'{key}: "{value}" is not the OCID of a {kind}; it must start with ocid1.{kind}.'
                     )

@@ -1,4 +1,4 @@
-"""What `routerd doctor cloud` says of an OCI account: permissions by their own names, then the network.
+"""The checks of `routerd doctor cloud` in OCI: permissions by their own names, then the network.
 
 OCI has no dry run. The checkup makes every read. It tries each write with an empty body and an ETag that no
 resource has: OCI answers 404 without the permission, and 412 otherwise. OCI does not document that it checks

@@ -1,4 +1,4 @@
-"""The resources of a VCN as OCI shows them, as values. Pure.
+"""The resources of a VCN as values. Pure.
 
 `UpdateRouteTable` replaces the whole list of rules, and foreign rules must come back as they were read,
 unknown fields included. So a rule stays the dictionary of its JSON.
@@ -61,5 +61,5 @@ def destination(rule: Rule) -> IPv4Network | None:
 
 
 def target(rule: Rule) -> str:
-    """Return where a rule leads; `LOCAL` for a rule of the VCN itself, which nobody can change."""
+    """Return where a rule leads; `LOCAL` for a rule of the VCN itself, which cannot be changed."""
     return "LOCAL" if rule.get("routeType") == "LOCAL" else str(rule.get("networkEntityId"))

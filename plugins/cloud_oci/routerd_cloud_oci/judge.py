@@ -1,4 +1,4 @@
-"""What OCI adds to `spi.judge`: the VCN's own prefixes, the room in a table, and blackholes. Pure."""
+"""OCI's additions to `spi.site_routes`: the VCN's own prefixes, the room in a table, blackholes. Pure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from routerd_cloud_oci.inventory import RouteTable
 
 @attrs.frozen(kw_only=True)
 class Site:
-    """What a rule is judged by. `routers` are named by the OCIDs of their private IPs.
+    """The facts for judging a rule. `routers` are named by the OCIDs of their private IPs.
 
     `networks` are the prefixes of the VCN, and `limit` is the number of rules that a table may hold.
-    `gone` are targets of foreign rules that are known to exist no longer.
+    `gone` are targets of foreign rules that no longer exist.
     """
 
     routers: SiteRouters

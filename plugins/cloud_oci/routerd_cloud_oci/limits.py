@@ -1,4 +1,4 @@
-"""What OCI allows us: how many calls, and which operations under which policy. Pure.
+"""The limits that OCI sets us: calls a second, and the permissions of each operation. Pure.
 
 The permissions by operation, and by verb and resource type, are those of the OCI reference "Details for
 the Core Services". A verb grants more than an operation needs, so a statement is narrowed by

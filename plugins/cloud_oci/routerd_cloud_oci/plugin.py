@@ -1,4 +1,4 @@
-"""What the plugin offers: the fabric kind `oci`. No I/O, and no SDK, on import."""
+"""The plugin's hooks: the fabric kind `oci`. No I/O and no SDK on import."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routerd_cloud_oci.fabric import OciFabric
 
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
-    """Say who the plugin is."""
+    """Describe the plugin."""
     return PluginInfo(
         name="cloud_oci", summary="Oracle Cloud Infrastructure: VNIC forwarding and route tables"
     )

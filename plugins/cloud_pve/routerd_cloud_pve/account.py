@@ -1,4 +1,4 @@
-"""What the parts of the fabric share: the API, the options, the site's routers, and where guests run."""
+"""The account that the parts of the fabric share: API, options, the site's routers, the guests' nodes."""
 
 from __future__ import annotations
 

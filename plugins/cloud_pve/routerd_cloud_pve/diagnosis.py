@@ -1,4 +1,4 @@
-"""What `routerd doctor cloud` says of a Proxmox VE host: its privileges, then each guest. Changes nothing."""
+"""The checks of `routerd doctor cloud` on Proxmox VE: privileges, then each guest. Changes nothing."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class IpFilter:
       a NIC from another address than the guest's own (pve-firewall(8), "Standard IP set ipfilter-net*").
       The MAC filter may stay on, since a router's packets carry its own MAC.
     - The filter belongs to the guest and not to a NIC, so the guest counts as one NIC.
-    - An IP set filters too, whether the option is on or off. It is somebody's work: routerd reports it.
+    - An IP set filters too, whether the option is on or off. An operator made it, so routerd only reports it.
     """
 
     def __init__(self, account: Account) -> None:

@@ -1,4 +1,4 @@
-"""What a host and its guests show, as values. Pure: reads what ip(8) prints, and knows no API."""
+"""A host's and its guests' state as values. Pure: parses the output of ip(8), without the API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from routerd.model.route import ROUTE_PROTOCOL
 
 _OUR_NAME = "routerd"
 _BOOT = 3
-"""The protocol of a route that somebody typed; `ip` does not print it."""
+"""The protocol of a route that was typed by hand; `ip` does not print it."""
 
 _DROPS = {"6": "blackhole", "7": "unreachable", "8": "prohibit"}
 """Types of routes in linux/rtnetlink.h that lead nowhere."""

@@ -1,4 +1,4 @@
-"""What a Proxmox VE host allows us: how many calls, and which privileges they need. Pure."""
+"""The limits that a Proxmox VE host sets us: calls a second, and privileges. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the plugin offers: the fabric kind `pve`. No I/O, and no SDK, on import."""
+"""The plugin's hooks: the fabric kind `pve`. No I/O and no SDK on import."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from routerd_cloud_pve.fabric import PveFabric
 
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
-    """Say who the plugin is."""
-    return PluginInfo(name="cloud_pve", summary="Proxmox VE: routes inside guests, by the guest agent")
+    """Describe the plugin."""
+    return PluginInfo(name="cloud_pve", summary="Proxmox VE: routes inside guests, through the guest agent")
 
 
 @routerd.hookimpl
