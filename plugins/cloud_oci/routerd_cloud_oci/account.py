@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from routerd.errors import PermanentError, TransientError
 from routerd.model.fabric import InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.spi import PluginContext
-from routerd_cloud_oci.client import Api, connect
+from routerd_cloud_oci.client import Client, connect
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.metadata import Identity
 
@@ -15,7 +15,7 @@ from routerd_cloud_oci.metadata import Identity
 class Account:
     """Our tenancy and VCN as seen from our own instance.
 
-    `known` is what `look_up` last found, and `others` are the OCIDs of the private IPs of the site's
+    `known` is what `find` last found, and `others` are the OCIDs of the private IPs of the site's
     other routers.
     """
 
@@ -28,14 +28,18 @@ class Account:
         self.known: InstanceFacts | None = None
         self.others: frozenset[str] = frozenset()
         self._identify = identify
-        self._api: Api | None = None
+        self._api: Client | None = None
 
     @property
-    def api(self) -> Api:
+    def api(self) -> Client:
         """Return the API; raises `TransientError` before `open`."""
         if self._api is None:
             raise TransientError("oci: not started yet")
         return self._api
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Take the OCIDs of the private IPs of the site's other routers."""
+        self.others = next_hops
 
     async def open(self) -> None:
         """Ask the metadata service where the options leave something open, and get credentials."""
@@ -43,10 +47,10 @@ class Account:
         if not (options.vnics and (options.region or options.auth == "config_file")):
             self.identity = await self._identify()
         region = options.region or (self.identity.region if self.identity else "")
-        await self.aclose()
+        await self.close()
         self._api = await connect(options, region, self.ctx.pacing)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
         api, self._api = self._api, None
         if api is not None:
@@ -60,10 +64,10 @@ class Account:
         return refs
 
     async def facts(self) -> InstanceFacts:
-        """Return what `look_up` last found."""
-        return self.known or await self.look_up()
+        """Return what `find` last found."""
+        return self.known or await self.find()
 
-    async def look_up(self) -> InstanceFacts:
+    async def find(self) -> InstanceFacts:
         """Read our VNICs, the route tables of their subnets, and the OCID of our primary private IP."""
         api = self.api
         vnics = [await api.vnic(ref) for ref in self.vnics()]

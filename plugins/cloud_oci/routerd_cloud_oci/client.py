@@ -33,7 +33,7 @@ _NO_ETAG = "routerd-doctor"
 """An ETag that no resource has, so that a write under it cannot succeed."""
 
 
-async def connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
+async def connect(options: OciOptions, region: str, pacing: Pacing) -> Client:
     """Import the SDK, get credentials, and return the API of `region`; raises `ProviderError`.
 
     Each call takes a token from the bucket of its tenancy and region.
@@ -42,7 +42,7 @@ async def connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
         return await asyncio.to_thread(_connect, options, region, pacing)
 
 
-def _connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
+def _connect(options: OciOptions, region: str, pacing: Pacing) -> Client:
     import oci  # noqa: PLC0415 - takes half a second, which only a host on OCI should pay
     import oci.auth.signers  # noqa: PLC0415 - as above
     import oci.core  # noqa: PLC0415 - as above
@@ -87,7 +87,7 @@ def _connect(options: OciOptions, region: str, pacing: Pacing) -> Api:
         raise TransientError(f"oci credentials: {options.auth} failed; {_brief(exc)}") from exc
     sessions = [network.base_client.session, compute.base_client.session, *_sessions_of(signer)]
     pacer = pacing(f"{tenancy}/{config['region']}", rate=CALLS_A_SECOND, burst=BURST)
-    return Api(network, compute, sessions, oci.exceptions.ServiceError, RequestException, pacer)
+    return Client(network, compute, sessions, oci.exceptions.ServiceError, RequestException, pacer)
 
 
 def _sessions_of(signer: Any) -> list[Any]:  # noqa: ANN401 - Any: the SDK has no types
@@ -99,7 +99,7 @@ def _sessions_of(signer: Any) -> list[Any]:  # noqa: ANN401 - Any: the SDK has n
     return [holder.requests_session for holder in holders if holder is not None]
 
 
-class Api:
+class Client:
     """The operations that the fabric needs; every method raises `ProviderError`.
 
     One thread at a time uses the sessions below the SDK's clients.

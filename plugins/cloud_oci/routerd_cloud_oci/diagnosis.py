@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from routerd.errors import ProviderError, TransientError
 from routerd.model.fabric import Finding
 from routerd_cloud_oci.account import Account
-from routerd_cloud_oci.client import Api, Trial
+from routerd_cloud_oci.client import Client, Trial
 from routerd_cloud_oci.faults import DeniedError, UnauthenticatedError
 from routerd_cloud_oci.inventory import Subnet
 from routerd_cloud_oci.limits import PERMISSIONS, remedy
@@ -90,7 +90,7 @@ class _Checkup:
         return tuple(self._findings.values())
 
 
-async def diagnose(account: Account) -> Sequence[Finding]:
+async def examine(account: Account) -> Sequence[Finding]:
     """Return the findings; raises `ProviderError` when nothing answers or OCI does not recognize us."""
     check, api = _Checkup(), account.api
     subnets = await _check_vnics(check, api, account.vnics(), by_vnic=account.identity is None)
@@ -110,7 +110,9 @@ async def diagnose(account: Account) -> Sequence[Finding]:
     return check.result()
 
 
-async def _check_vnics(check: _Checkup, api: Api, refs: Sequence[str], *, by_vnic: bool) -> Sequence[Subnet]:
+async def _check_vnics(
+    check: _Checkup, api: Client, refs: Sequence[str], *, by_vnic: bool
+) -> Sequence[Subnet]:
     """Check our VNICs and return the subnets of theirs that can be read."""
     vnics = [vnic for ref in refs if (vnic := await check.ask("GetVnic", partial(api.vnic, ref))) is not None]
     for vnic in vnics:
@@ -129,7 +131,9 @@ async def _check_vnics(check: _Checkup, api: Api, refs: Sequence[str], *, by_vni
     ]
 
 
-async def _check_tables(check: _Checkup, api: Api, refs: Sequence[str], vcns: set[str], limit: int) -> None:
+async def _check_tables(
+    check: _Checkup, api: Client, refs: Sequence[str], vcns: set[str], limit: int
+) -> None:
     """Check that the route tables belong to our VCN, may be written, and have room."""
     for ref in refs:
         table = await check.ask("GetRouteTable", partial(api.route_table, ref))
@@ -153,7 +157,7 @@ async def _check_tables(check: _Checkup, api: Api, refs: Sequence[str], vcns: se
         check.note(permission, "unknown", "only writing a rule can show it", remedy(permission))
 
 
-async def _check_router(check: _Checkup, api: Api, ref: str) -> None:
+async def _check_router(check: _Checkup, api: Client, ref: str) -> None:
     """Check that the private IP of another router of the site exists."""
     subject = f"router {ref}"
     try:

@@ -9,8 +9,8 @@ from routerd.spi import ForeseeingTable, PluginContext, SwitchTable, Table
 from routerd_cloud_oci import metadata
 from routerd_cloud_oci.account import Account
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.diagnosis import diagnose
-from routerd_cloud_oci.forwarding import VnicSwitches
+from routerd_cloud_oci.diagnosis import examine
+from routerd_cloud_oci.forwarding import Switches
 from routerd_cloud_oci.metadata import Identity
 from routerd_cloud_oci.routes import RoutesTable
 
@@ -26,12 +26,12 @@ class OciFabric:
         identify: Callable[[], Awaitable[Identity]] = metadata.identify,
     ) -> None:
         self.account = Account(ctx, options, identify)
-        self.forwarding: Table[NicRef, Forwarding] = SwitchTable(ctx, VnicSwitches(self.account))
+        self.forwarding: Table[NicRef, Forwarding] = SwitchTable(ctx, Switches(self.account))
         self.routes: ForeseeingTable[FabricRouteKey, FabricRoute] = RoutesTable(self.account)
 
     def share(self, next_hops: frozenset[str]) -> None:
         """Take the OCIDs of the private IPs of the site's other routers."""
-        self.account.others = next_hops
+        self.account.share(next_hops)
 
     async def start(self) -> None:
         """Import the SDK and get credentials; sends no request to the network API."""
@@ -39,12 +39,12 @@ class OciFabric:
 
     async def aclose(self) -> None:
         """Close the connections; the cloud keeps what it holds."""
-        await self.account.aclose()
+        await self.account.close()
 
     async def instance(self) -> InstanceFacts:
         """Return our VNICs, the route tables of their subnets, and our primary private IP's OCID."""
-        return await self.account.look_up()
+        return await self.account.find()
 
     async def diagnose(self) -> Sequence[Finding]:
         """Return which permissions we have and whether the network lets a leaf work."""
-        return await diagnose(self.account)
+        return await examine(self.account)

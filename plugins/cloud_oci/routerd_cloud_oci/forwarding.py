@@ -9,7 +9,7 @@ from routerd_cloud_oci.account import Account
 from routerd_cloud_oci.inventory import Vnic
 
 
-class VnicSwitches:
+class Switches:
     """Implements `spi.Switches`: one read for each VNIC, and one write under its ETag."""
 
     def __init__(self, account: Account) -> None:

@@ -8,15 +8,16 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, TypeVar
 
 from routerd.errors import PermanentError, TransientError
+from routerd.model.fabric import InstanceFacts, Nic
 from routerd.spi import PluginContext
 from routerd.spi.site_routes import SiteRouters
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.faults import AbsentError
-from routerd_cloud_pve.inventory import Done
+from routerd_cloud_pve.inventory import Done, nic_of, table_of
 from routerd_cloud_pve.limits import BURST, CALLS_A_SECOND
 
 if TYPE_CHECKING:
-    from routerd_cloud_pve.client import Api
+    from routerd_cloud_pve.client import Client
 
 T = TypeVar("T")
 
@@ -28,11 +29,11 @@ class Account:
         self.ctx = ctx
         self.options = options
         self.routers = SiteRouters(us=str(options.gateway))
-        self._api: Api | None = None
+        self._api: Client | None = None
         self._nodes: Mapping[int, str] = {}
 
     @property
-    def api(self) -> Api:
+    def api(self) -> Client:
         """Return the API; raises `TransientError` before `open`."""
         if self._api is None:
             raise TransientError("pve: not started yet")
@@ -47,20 +48,47 @@ class Account:
                 "other router's gateway in the guests' network"
             )
         api = await asyncio.to_thread(self._connect)
-        await self.aclose()
+        await self.close()
         self._api = api
 
-    def _connect(self) -> Api:
-        from routerd_cloud_pve.client import Api  # noqa: PLC0415 - the SDK takes a while to import
+    def _connect(self) -> Client:
+        from routerd_cloud_pve.client import Client  # noqa: PLC0415 - the SDK takes a while to import
 
         pacer = self.ctx.pacing(self.options.host, rate=CALLS_A_SECOND, burst=BURST)
-        return Api(self.options, self.ctx.clock, pacer)
+        return Client(self.options, self.ctx.clock, pacer)
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
         api, self._api = self._api, None
         if api is not None:
             await api.aclose()
+
+    def share(self, next_hops: frozenset[str]) -> None:
+        """Take the addresses of the site's routers in the guests' network; ours may be among them.
+
+        `open` reports an entry that is not an address.
+        """
+        us = self.routers.us
+        self.routers = SiteRouters(us=us, others=next_hops - {us})
+
+    async def find(self) -> InstanceFacts:
+        """Return our own guest, where `vmid` says which it is, and the clients' tables.
+
+        A client that does not exist is not an error here: it may come, and the others are served.
+        """
+        options = self.options
+        await self.locate()
+        nics: tuple[Nic, ...] = ()
+        if options.vmid is not None:
+            self.node(options.vmid)
+            nics = (Nic(ref=nic_of(options.vmid), address=options.gateway, primary=True),)
+        return InstanceFacts(
+            provider="pve",
+            instance=f"qemu/{options.vmid}" if options.vmid is not None else options.host,
+            nics=nics,
+            next_hop=str(options.gateway),
+            route_tables=tuple(table_of(each.vmid) for each in options.guests),
+        )
 
     async def locate(self) -> None:
         """Ask on which nodes the guests run; they move between the nodes of a cluster."""

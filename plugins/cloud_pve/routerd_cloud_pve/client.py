@@ -50,7 +50,7 @@ _asked_to_wait: ContextVar[list[float]] = ContextVar("_asked_to_wait")
 logging.getLogger("proxmoxer").setLevel(logging.WARNING)
 
 
-class Api:
+class Client:
     """One host or cluster."""
 
     def __init__(self, options: PveOptions, clock: Clock, pacer: Pacer) -> None:

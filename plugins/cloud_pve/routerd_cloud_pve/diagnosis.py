@@ -17,7 +17,7 @@ from routerd_cloud_pve.routes import read_table
 _COMMANDS = ("guest-exec", "guest-exec-status")
 
 
-async def diagnose(account: Account) -> Sequence[Finding]:
+async def examine(account: Account) -> Sequence[Finding]:
     """Return the findings; raises `ProviderError` when the host does not answer at all."""
     agent = agent_privilege(await account.api.major())
     findings: list[Finding] = []

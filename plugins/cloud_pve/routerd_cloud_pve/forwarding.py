@@ -12,7 +12,7 @@ from routerd_cloud_pve.inventory import Filter, nic_of
 SETS_REMEDY = "delete it, or switch the firewall of that NIC off"
 
 
-class IpFilter:
+class Switches:
     """Implements `spi.Switches`: the IP filter of our own guest's firewall, inverted.
 
     What complicates this:

@@ -27,7 +27,7 @@ _SIDE_BY_SIDE = 4
 _REMEDY = "remove that route in the guest or leave the prefix out"
 
 
-class GuestRoutes:
+class RoutesTable:
     """Implements `spi.ForeseeingTable`: one route table for each guest of the options.
 
     What complicates this:
