@@ -78,9 +78,10 @@ def admit(
     end = candidate.end()
     candidate.check_clock()
     candidate.check_history()
-    candidate.check_holders()
-    candidate.check_slots()
-    candidate.check_speaker()
+    others = _Others(candidate=candidate)
+    others.check_holders()
+    others.check_slots()
+    others.check_speaker()
     previous = candidate.previous
     admitted_at = previous.admitted_at if previous is not None and previous.active(now) else now
     return AdmittedClaim(
@@ -135,7 +136,7 @@ class _Candidate:
         allowed = self.resolved.leaf_ids
         # Ours: the whole ID must match. A search for "leaf-a" would also admit "not-leaf-ax".
         if allowed is not None and allowed.fullmatch(leaf) is None:
-            self._refuse(
+            self.refuse(
                 "leaf-id-not-allowed",
                 f"leafID {leaf} is not allowed by {ref}; the whole of it must match {allowed.pattern}",
             )
@@ -144,16 +145,16 @@ class _Candidate:
             and Ref.parse(claim.rr_set_ref).name != Ref.parse(spec.rr_set_ref).name
         ):
             got = claim.rr_set_ref or "empty"
-            self._refuse("rr-set-mismatch", f"rrSetRef is {got}; {ref} serves {spec.rr_set_ref}")
+            self.refuse("rr-set-mismatch", f"rrSetRef is {got}; {ref} serves {spec.rr_set_ref}")
         if spec.join_token_from is not None and spec.join_audience:
             audience = claim.join_audience
             if audience != spec.join_audience.strip():
-                self._refuse(
+                self.refuse(
                     "join-audience-mismatch",
                     f"joinAudience is {audience or 'empty'}; {ref} expects {spec.join_audience.strip()}",
                 )
         if claim.direct_mesh and spec.direct_mesh is None:
-            self._refuse(
+            self.refuse(
                 "direct-mesh-not-allowed",
                 f"directMesh is not allowed; {ref} has no directMesh.peerGroupRef",
             )
@@ -182,14 +183,14 @@ class _Candidate:
             )
         else:
             return
-        self._refuse("placement-not-allowed", message)
+        self.refuse("placement-not-allowed", message)
 
     def _check_wireguard(self) -> None:
         spec, wireguard = self.policy.spec, self.claim.wireguard
         if wireguard is None:
             if self.resolved.encrypted:
                 # Ours: without a key no tunnel of this profile can come up.
-                self._refuse(
+                self.refuse(
                     "wireguard-key-required",
                     f"wireGuard.publicKey is missing; {self.resolved.encrypted} requires it",
                 )
@@ -204,7 +205,7 @@ class _Candidate:
             if network != IPv4Network(self.claim.tunnel_host) and not any(
                 network.subnet_of(prefix) for prefix in extra
             ):
-                self._refuse(
+                self.refuse(
                     "wireguard-allowed-ips-outside",
                     f"wireGuard.allowedIPs {network} is outside of {_listed(extra)} of {self.policy.ref}",
                 )
@@ -213,7 +214,7 @@ class _Candidate:
         self, reason: str, field: str, address: IPv4Address, prefixes: tuple[IPv4Network, ...]
     ) -> None:
         if not any(address in prefix for prefix in prefixes):
-            self._refuse(reason, f"{field} {address} is outside of {_listed(prefixes)} of {self.policy.ref}")
+            self.refuse(reason, f"{field} {address} is outside of {_listed(prefixes)} of {self.policy.ref}")
 
     # --- how long ----------------------------------------------------------------------------------
 
@@ -232,14 +233,14 @@ class _Candidate:
         """Return the true end of the claim; refused when that is past."""
         asked, limit = self._asked(), self._limit()
         if asked is not None and limit is not None and self.signed_at is not None and asked > limit:
-            self._refuse(
+            self.refuse(
                 "expires-at-exceeds-ttl",
                 f"expiresAt {self.claim.expires_at} is too late; joinTimestamp and the ttl of "
                 f"{self.policy.ref} allow {limit.isoformat()} at the latest",
             )
         end = self.true_end()
         if end <= self.now:
-            self._refuse(
+            self.refuse(
                 "claim-expired", f"ended at {end.isoformat()}; sign it again with a new joinTimestamp"
             )
         return end
@@ -251,13 +252,13 @@ class _Candidate:
             return
         ahead = signed_at - self.now
         if ahead > (min(LARGEST_SKEW, window) if window is not None else LARGEST_SKEW):
-            self._refuse(
+            self.refuse(
                 "join-timestamp-in-future",
                 f"joinTimestamp {self.claim.join_timestamp} is ahead of this router's clock "
                 f"({self.now:%Y-%m-%dT%H:%M:%SZ}); set the clocks of both",
             )
         if window is not None and -ahead > window and not self.repeated():
-            self._refuse(
+            self.refuse(
                 "join-timestamp-not-fresh",
                 f"joinTimestamp {self.claim.join_timestamp} is older than the freshnessWindow of "
                 f"{self.policy.ref} ({window}) at {self.now:%Y-%m-%dT%H:%M:%SZ}; sign the claim again and "
@@ -292,7 +293,7 @@ class _Candidate:
             self._check_revocation(revocation, nonce, signed_at)
         used = self.history.nonce
         if nonce and used is not None and not self.repeated():
-            self._refuse(
+            self.refuse(
                 "join-nonce-used",
                 f"joinNonce was used before by leaf {used.leaf_id}; sign the claim with a new nonce",
             )
@@ -310,49 +311,60 @@ class _Candidate:
         stale = revocation.nonce == nonce or signed_at is None or signed_at <= revocation.revoked_at
         if revocation.lifted_at is None:
             held = "" if own else "; the claim has its WireGuard key"
-            self._refuse(
+            self.refuse(
                 "claim-revoked",
                 f"{who}{why}{held}; to let it join again, run routerd enroll approve "
                 f"{revocation.name or self.claim.name} on the route reflector",
             )
         if own and stale:
-            self._refuse("signed-before-revocation", f"{who}{why}; sign a new claim with a new nonce")
+            self.refuse("signed-before-revocation", f"{who}{why}; sign a new claim with a new nonce")
 
     def _check_replacement(self, previous: AdmittedClaim, signed_at: datetime | None) -> None:
         claim, old = self.claim, previous.claim
         holder = old.leaf_id
         if holder != claim.leaf_id:
-            self._refuse("claim-name-taken", f"metadata.name belongs to leaf {holder}; use another name")
+            self.refuse("claim-name-taken", f"metadata.name belongs to leaf {holder}; use another name")
         before = parse_time(old, "joinTimestamp", old.join_timestamp, "join-timestamp-invalid")
         if before is not None and (signed_at is None or signed_at <= before):
-            self._refuse(
+            self.refuse(
                 "join-timestamp-not-newer",
                 f"joinTimestamp {claim.join_timestamp or 'is empty and'} is not newer than "
                 f"{old.join_timestamp} of the claim it would replace",
             )
         # Ours: without a signature, only the key distinguishes a leaf from an impostor.
         if signed_at is None and previous.active(self.now) and old.public_key not in ("", claim.public_key):
-            self._refuse(
+            self.refuse(
                 "wireguard-key-changed",
                 "wireGuard.publicKey differs from that of the claim that holds; sign with a joinTimestamp",
             )
 
-    # --- what others hold -----------------------------------------------------------------------------
+    def refuse(self, reason: str, message: str) -> None:
+        """Raise the refusal."""
+        raise EnrollmentRefused(reason, f"claim {self.claim.name}: {message}")
+
+
+@attrs.frozen(kw_only=True)
+class _Others:
+    """A candidate beside everything that other leaves, and this router, hold."""
+
+    candidate: _Candidate
 
     def check_holders(self) -> None:
         """Check that no other leaf holds what the claim asks for, under any policy."""
-        claim = self.claim
+        claim = self.candidate.claim
         self._check_own()
-        for item in self.held.items:
+        for item in self.candidate.held.items:
             sort, which = item
             if sort == "slot":
                 continue
-            site = self.held.site if item in self.held.shared else None
-            other = self.holdings.holder(item, but=claim.name, now=self.now, site=site)
+            site = self.candidate.held.site if item in self.candidate.held.shared else None
+            other = self.candidate.holdings.holder(item, but=claim.name, now=self.candidate.now, site=site)
             if other is not None:
                 self._taken(*self._name_of(sort, which, other.claim), other.claim, by_name=sort == "leaf")
         # Ours: WireGuard gives an address to the last peer that asks for it.
-        crossing = self.holdings.overlapping(self.held, but=claim.name, now=self.now)
+        crossing = self.candidate.holdings.overlapping(
+            self.candidate.held, but=claim.name, now=self.candidate.now
+        )
         if crossing is not None:
             network, other = crossing
             self._taken("wireguard-allowed-ips-taken", f"wireGuard.allowedIPs {network}", other.claim)
@@ -360,12 +372,14 @@ class _Candidate:
 
     def _check_site(self) -> None:
         """Check that the leaves of a site share an address: they find each other by it."""
-        site, owned = self.held.site, self.claim.owned
+        site, owned = self.candidate.held.site, self.candidate.claim.owned
         if site is None:
             return
-        for other in self.holdings.members(site, but=self.claim.name, now=self.now):
+        for other in self.candidate.holdings.members(
+            site, but=self.candidate.claim.name, now=self.candidate.now
+        ):
             if owned.isdisjoint(other.claim.owned):
-                self._refuse(
+                self.candidate.refuse(
                     "placement-nothing-shared",
                     f"mobility.ownedAddresses has no address of leaf {other.claim.leaf_id} (claim "
                     f"{other.claim.name}) of placement group {site.group}; claim an address that both share",
@@ -373,7 +387,7 @@ class _Candidate:
 
     def _name_of(self, sort: str, which: Hashable, other: Claim) -> tuple[str, str]:
         """Return the reason code and the name of what another leaf holds."""
-        claim = self.claim
+        claim = self.candidate.claim
         match sort:
             case "leaf":
                 return "leaf-id-taken", f"leafID {which}"
@@ -390,63 +404,64 @@ class _Candidate:
             case _ if which == int(claim.tunnel_host):
                 return "tunnel-address-taken", f"tunnelAddress {claim.tunnel_host}"
             case _:
-                address = next(each for each in self.held.addresses if int(each) == which)
+                address = next(each for each in self.candidate.held.addresses if int(each) == which)
                 kind = " (its tunnelAddress)" if address == other.tunnel_host else ""
                 return "owned-address-taken", f"mobility.ownedAddresses {address}{kind}"
 
     def _check_own(self) -> None:
         """Check that the claim asks for nothing that belongs to this router (ours)."""
-        claim, rules = self.claim, self.holdings.rules
+        claim, rules = self.candidate.claim, self.candidate.holdings.rules
         router_id = claim.router_host
         if router_id is not None and (ref := rules.router_ids.get(router_id)) is not None:
-            self._refuse("router-id-taken", f"bgp.routerID {router_id} belongs to {ref}")
-        for address in self.held.addresses:
+            self.candidate.refuse("router-id-taken", f"bgp.routerID {router_id} belongs to {ref}")
+        for address in self.candidate.held.addresses:
             if (ref := rules.addresses.get(address)) is not None:
                 what = "tunnelAddress" if address == claim.tunnel_host else "mobility.ownedAddresses"
-                self._refuse("address-is-reflectors", f"{what} {address} belongs to {ref} of this router")
-        for _, network in self.held.routed:
+                self.candidate.refuse(
+                    "address-is-reflectors", f"{what} {address} belongs to {ref} of this router"
+                )
+        for _, network in self.candidate.held.routed:
             for address, ref in rules.addresses.items():
                 if address in network:
-                    self._refuse(
+                    self.candidate.refuse(
                         "address-is-reflectors",
                         f"wireGuard.allowedIPs {network} covers {address} of {ref} of this router",
                     )
 
     def check_speaker(self) -> None:
         """Check that the BGP speaker of the claim can get a session here (ours)."""
-        claim = self.claim
+        claim = self.candidate.claim
         if not claim.asn:
             return
-        inner = (slot.network.network_address for slot in self.held.slots)
-        peer = acceptor(self.holdings.rules.dynamic_peers, (claim.tunnel_host, *inner))
+        inner = (slot.network.network_address for slot in self.candidate.held.slots)
+        peer = acceptor(self.candidate.holdings.rules.dynamic_peers, (claim.tunnel_host, *inner))
         if peer is not None and peer.spec.peer_asn != claim.asn:
-            self._refuse(
+            self.candidate.refuse(
                 "asn-not-allowed",
                 f"bgp.asn is {claim.asn}; {peer.ref} takes sessions of AS {peer.spec.peer_asn} only",
             )
 
     def check_slots(self) -> None:
         """Check that the leaf's /31 is free in every transport profile that its policy feeds."""
-        leaf = self.claim.leaf_id
-        for slot in self.held.slots:
+        leaf = self.candidate.claim.leaf_id
+        for slot in self.candidate.held.slots:
             if leaf == slot.own:
-                self._refuse("leaf-id-taken", f"leafID {leaf} is the name of this router in {slot.profile}")
-            holder = self.holdings.slot_holder(slot.network, but=self.claim.name, now=self.now)
+                self.candidate.refuse(
+                    "leaf-id-taken", f"leafID {leaf} is the name of this router in {slot.profile}"
+                )
+            holder = self.candidate.holdings.slot_holder(
+                slot.network, but=self.candidate.claim.name, now=self.candidate.now
+            )
             if holder is not None and holder != leaf:
-                self._refuse(
+                self.candidate.refuse(
                     "slot-collision",
                     f"leaf {leaf} would share the link {slot.network} of {slot.profile} with {holder}; "
                     "choose another leafID, or a shorter innerPrefix on every router of the profile",
                 )
 
-    # --- refusing ------------------------------------------------------------------------------------
-
     def _taken(self, reason: str, what: str, holder: Claim, *, by_name: bool = False) -> None:
         who = f"claim {holder.name}" if by_name else f"leaf {holder.leaf_id} (claim {holder.name})"
-        self._refuse(reason, f"{what} is held by {who} of {holder.policy_ref}")
-
-    def _refuse(self, reason: str, message: str) -> None:
-        raise EnrollmentRefused(reason, f"claim {self.claim.name}: {message}")
+        self.candidate.refuse(reason, f"{what} is held by {who} of {holder.policy_ref}")
 
 
 def _listed(prefixes: tuple[IPv4Network, ...]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from secrets import token_hex
 from typing import Protocol
 
@@ -18,11 +19,11 @@ import attrs
 
 from routerd.config import secrets
 from routerd.control.enroll_client import ClaimAccepted, ClaimRejected, EnrollClient, Fetched, client_tls
-from routerd.errors import ConfigError, ControlError, PermanentError, ProviderError, StoreError
+from routerd.errors import ConfigError, ControlError, ProviderError, StoreError
 from routerd.leaf.endpoint_state import PENDING, EndpointState
+from routerd.leaf.own_claim import OwnClaim
 from routerd.model.claim import Claim, Topology
 from routerd.model.intent import Named
-from routerd.model.moment import exact_text, second_text
 from routerd.model.names import Ref
 from routerd.model.report.phases import MembershipPhase
 from routerd.model.report.status import Membership, MembershipEndpoint
@@ -31,19 +32,6 @@ from routerd.spi import Clock, Enrollment, Logger
 from routerd.spi.backoff import doubled
 from routerd.store import Store
 
-SIGN_AGAIN = (
-    *("claim-expired", "join-nonce-used", "join-timestamp-not-newer"),
-    *("join-timestamp-not-fresh", "join-timestamp-in-future", "signed-before-revocation"),
-)
-"""Refusals that a newly signed claim can mend. A revocation is not among them: it is a decision."""
-
-LAST_PART = 6
-"""Denominator of the part of a claim's life; with less left, a leaf that renews itself is late."""
-
-LAST_PART_UNSIGNED = 4
-"""The same for a claim that an operator must sign, which takes longer."""
-
-SIGN_DEADLINE = 5.0
 LONGEST_PAUSE = 60.0
 
 
@@ -85,20 +73,24 @@ class Enroller:
         self.name = client.name
         self._name = client.ref
         self._spec = client.spec
-        self._claim = claim
         self._store = store
-        self._enrollment = enrollment
         self._clock = clock
         self._log = log
         self._on_change = on_change
-        self._on_claim = on_claim
-        self._connect = connect or self._client
-        self._secret = secret
+        self._connect = connect or partial(_client, client.spec, clock, secret)
         self._chance = chance
-        self._nonce = nonce
-        self._signed: Claim | None = None
-        self._sign_again = False
-        self._digest = ""
+        self._rr_set = Ref.parse(claim.rr_set_ref).name
+        self._own = OwnClaim(
+            claim,
+            client.spec.join_token_from,
+            store=store,
+            enrollment=enrollment,
+            clock=clock,
+            log=log,
+            on_claim=on_claim,
+            secret=secret,
+            nonce=nonce,
+        )
         self._topology: Topology | None = None
         self._trouble = ""
         self._trouble_reason = ""
@@ -122,12 +114,12 @@ class Enroller:
             phase=phase,
             reason=reason,
             message=message,
-            claim=self._claim.ref,
-            claim_digest=self._digest,
+            claim=self._own.ref,
+            claim_digest=self._own.digest,
             endpoints=tuple(
                 MembershipEndpoint(
                     target=each.target,
-                    accepted=each.holds(self._digest),
+                    accepted=each.holds(self._own.digest),
                     until=each.until,
                     failures=each.failures,
                     reason=each.reason,
@@ -139,13 +131,13 @@ class Enroller:
             last_success=self._last_success,
             next_attempt=self._moment(self._next_at),
             ends=self._ends(),
-            warning=self._warning(),
+            warning=self._own.warning(self._ends()),
         )
 
     @property
     def claim(self) -> Claim | None:
         """Return the claim as signed now, or none before the first signature."""
-        return self._signed
+        return self._own.signed
 
     def retry_now(self) -> None:
         """Forget all pauses and ask again at once."""
@@ -164,7 +156,7 @@ class Enroller:
     async def step(self) -> None:
         """Do what is due now, once; the status shows failures."""
         try:
-            await self._sign()
+            await self._own.sign(renewal_due=self._renewal_due())
             client = await asyncio.to_thread(self._connect)
         except (ConfigError, ControlError, StoreError, ProviderError) as error:
             self._troubled(error)
@@ -174,78 +166,24 @@ class Enroller:
         self._plan()
         self._tell()
 
-    # --- the claim -----------------------------------------------------------------------------------
-
     async def _recall(self) -> None:
         """Load what an earlier run left in the store."""
         topologies = await asyncio.to_thread(self._store.topologies)
         self._topology = topologies.get(self._rr_set)
-        if self._signs:
-            earlier = (await asyncio.to_thread(self._store.own_claims)).get(self._claim.name)
-            if earlier is not None and _unsigned(earlier) == _unsigned(self._claim):
-                self._use(earlier)
-
-    @property
-    def _rr_set(self) -> str:
-        return Ref.parse(self._claim.rr_set_ref).name
-
-    @property
-    def _signs(self) -> bool:
-        """Say whether this leaf signs its claim itself."""
-        return not self._claim.join_hmac and self._spec.join_token_from is not None
-
-    async def _sign(self) -> None:
-        """Make sure that a claim to submit exists, signed by the present token."""
-        source = self._spec.join_token_from
-        if not self._signs or source is None:
-            if self._signed != self._claim:
-                self._use(self._claim)
-            return
-        token = await asyncio.to_thread(self._secret, source)
-        earlier = self._signed
-        if earlier is not None and not self._sign_again and not self._renewal_due():
-            if await self._sealed(earlier, token) == earlier:
-                return
-            self._log.info("claim.token.changed", claim=self._claim.name)
-        fresh = attrs.evolve(
-            self._claim,
-            join_nonce=self._nonce(),
-            join_timestamp=_stamp(self._clock.now(), earlier),
-        )
-        signed = await self._sealed(fresh, token)
-        # On the disk before its first use: after a crash we must know every claim that a reflector
-        # has of ours, and a nonce is used once.
-        await asyncio.to_thread(self._store.keep_own_claim, signed)
-        self._sign_again = False
-        self._log.info("claim.signed", claim=signed.name, timestamp=signed.join_timestamp)
-        self._use(signed)
+        await self._own.recall()
 
     def _renewal_due(self) -> bool:
         now = self._clock.monotonic()
         return any(
-            endpoint.holds(self._digest) and endpoint.renew_at is not None and now >= endpoint.renew_at
+            endpoint.holds(self._own.digest) and endpoint.renew_at is not None and now >= endpoint.renew_at
             for endpoint in self._endpoints.values()
         )
-
-    async def _sealed(self, claim: Claim, token: str) -> Claim:
-        try:
-            async with asyncio.timeout(SIGN_DEADLINE):
-                return await self._enrollment.sign(claim, token)
-        except TimeoutError as error:
-            raise PermanentError(
-                f"{claim.ref}: not signed; the join method did not answer within {SIGN_DEADLINE:g} s"
-            ) from error
-
-    def _use(self, claim: Claim) -> None:
-        self._signed = claim
-        self._digest = self._enrollment.digest(claim)
-        self._on_claim(claim)
 
     # --- the reflectors ------------------------------------------------------------------------------
 
     async def _ask_all(self, client: ReflectorClient) -> None:
         """Submit to, or check, every endpoint that is due; they do not wait for each other."""
-        claim = self._signed
+        claim = self._own.signed
         if claim is None:
             return
         async with asyncio.TaskGroup() as group:
@@ -264,14 +202,14 @@ class Enroller:
         for again in (False, True):
             now = self._clock.monotonic()
             endpoint = self._endpoints[target]
-            submits = endpoint.must_submit(self._digest, now)
+            submits = endpoint.must_submit(self._own.digest, now)
             if not submits and not endpoint.must_check(now):
                 return None
             try:
                 if submits:
                     await self._submit(client, target, claim)
                 fetched = (
-                    await client.fetch(target, self._rr_set, claim=claim, digest=self._digest)
+                    await client.fetch(target, self._rr_set, claim=claim, digest=self._own.digest)
                     if self._rr_set
                     else None
                 )
@@ -295,14 +233,14 @@ class Enroller:
         admission = await client.submit(target, claim)
         before = self._endpoints[target]
         self._endpoints[target] = before.accepted(
-            self._digest,
+            self._own.digest,
             admission.life,
             clock=self._clock,
             before=self._spec.state_ttl_refresh_before,
             least=self._spec.retry_backoff.min,
         )
         self._last_success = self._clock.now()
-        if not before.holds(self._digest) or before.failures:
+        if not before.holds(self._own.digest) or before.failures:
             self._log.info("claim.accepted", target=target, until=str(self._endpoints[target].until))
 
     def _failed(self, target: str, error: ProviderError, reason: str) -> None:
@@ -310,8 +248,7 @@ class Enroller:
         self._endpoints[target] = before.failed(
             error, reason, clock=self._clock, backoff=self._spec.retry_backoff, chance=self._chance()
         )
-        if reason in SIGN_AGAIN:
-            self._sign_again = self._signs
+        self._own.note_refusal(reason)
         if before.error != str(error):
             self._log.warning("enrollment.failed", target=target, reason=reason, error=str(error))
 
@@ -333,18 +270,6 @@ class Enroller:
             self._log.info("topology.fetched", rr_set=self._rr_set, reflectors=len(topology.reflectors))
         self._on_change()
 
-    def _client(self) -> ReflectorClient:
-        spec = self._spec
-        token = self._secret(spec.control_api_token_from) if spec.control_api_token_from else None
-        tls = spec.control_api_tls
-        needs_tls = any(target.startswith("https:") for target in self._endpoints)
-        return EnrollClient(
-            clock=self._clock,
-            token=token,
-            tls=client_tls(tls) if needs_tls else None,
-            server_name=tls.server_name if tls is not None else None,
-        )
-
     # --- troubles and pauses -------------------------------------------------------------------------
 
     def _troubled(self, error: Exception) -> None:
@@ -362,7 +287,7 @@ class Enroller:
             self._next_at = now + doubled(self._troubles, first=first, ceiling=ceiling)
         else:
             self._next_at = min(
-                (endpoint.next_at(self._digest) for endpoint in self._endpoints.values()), default=now
+                (endpoint.next_at(self._own.digest) for endpoint in self._endpoints.values()), default=now
             )
 
     async def _pause(self) -> None:
@@ -395,33 +320,13 @@ class Enroller:
             self._log.warning("claim.ends", claim=status.claim, text=status.warning)
 
     def _ends(self) -> datetime | None:
-        ends = [each.until for each in self._endpoints.values() if each.holds(self._digest)]
+        ends = [each.until for each in self._endpoints.values() if each.holds(self._own.digest)]
         return min((end for end in ends if end is not None), default=None)
-
-    def _warning(self) -> str:
-        """Return a warning when the claim ends before its renewal, else an empty text."""
-        end, claim, now = self._ends(), self._signed, self._clock.now()
-        if end is None or claim is None or not claim.join_timestamp:
-            return ""
-        try:
-            life = end - datetime.fromisoformat(claim.join_timestamp)
-        except (ValueError, TypeError):
-            return ""
-        left = end - now
-        if left * (LAST_PART if self._signs else LAST_PART_UNSIGNED) >= life:
-            return ""
-        remedy = (
-            "its renewal is late; read the status of each endpoint"
-            if self._signs
-            else "this leaf cannot renew it; sign it again with a new joinNonce and joinTimestamp "
-            "(routerd enroll sign), or give this client joinTokenFrom"
-        )
-        return f"{claim.ref} ends at {second_text(end)}: {remedy}"
 
     def _judgement(self) -> tuple[MembershipPhase, str, str]:
         endpoints = list(self._endpoints.values())
         failing = [endpoint for endpoint in endpoints if endpoint.failures]
-        accepted = [endpoint for endpoint in endpoints if endpoint.holds(self._digest)]
+        accepted = [endpoint for endpoint in endpoints if endpoint.holds(self._own.digest)]
         if self._trouble:
             phase: MembershipPhase = "Degraded" if self._topology is not None else "Backoff"
             return phase, self._trouble_reason, self._trouble
@@ -440,18 +345,19 @@ class Enroller:
         return "Ready", "rrset-current", f"accepted by {len(accepted)} of {len(endpoints)} route reflectors"
 
 
-def _unsigned(claim: Claim) -> Claim:
-    return attrs.evolve(claim, join_nonce="", join_timestamp="", join_hmac="")
-
-
 def _same(one: Topology, other: Topology) -> bool:
     return attrs.evolve(one, fetched_at=None) == attrs.evolve(other, fetched_at=None)
 
 
-def _stamp(now: datetime, earlier: Claim | None) -> str:
-    """Return the time of signing, later than that of the earlier claim even if the clock went back."""
-    moment = now.astimezone(UTC)
-    if earlier is not None and earlier.join_timestamp:
-        last = datetime.fromisoformat(earlier.join_timestamp)
-        moment = max(moment, last + timedelta(microseconds=1))
-    return exact_text(moment)
+def _client(
+    spec: SAMEnrollmentClientSpec, clock: Clock, secret: Callable[[SecretSource], str]
+) -> ReflectorClient:
+    """Return the client for the endpoints of a `SAMEnrollmentClient`, with its token and TLS of now."""
+    tls = spec.control_api_tls
+    needs_tls = any(target.startswith("https:") for target in spec.bootstrap_endpoints)
+    return EnrollClient(
+        clock=clock,
+        token=secret(spec.control_api_token_from) if spec.control_api_token_from else None,
+        tls=client_tls(tls) if needs_tls else None,
+        server_name=tls.server_name if tls is not None else None,
+    )

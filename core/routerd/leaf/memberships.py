@@ -20,7 +20,7 @@ from routerd.store import Store
 PATIENCE = 10.0
 """Seconds that an enroller has to end."""
 
-_STUCK = "waiting; its earlier enroller does not end; routerd cancels it again, else restart routerd"
+_STUCK = "waiting; its earlier enroller does not end; if this lasts, restart routerd"
 
 
 @attrs.frozen(kw_only=True)
