@@ -19,7 +19,7 @@ _SHORTEST_OPEN = 29
 
 @attrs.frozen(kw_only=True)
 class Identity:
-    """Who a speaker says that it is, in its OPEN."""
+    """The identity that a speaker states in its OPEN."""
 
     asn: int
     router_id: IPv4Address
@@ -52,7 +52,7 @@ def mismatch(opened: Identity, session: Session, own: Speaker) -> Mismatch | Non
 
 
 def router_id_in(message: bytes) -> IPv4Address | None:
-    """Return the BGP Identifier of an OPEN that is taken as it arrived; none when it is no OPEN."""
+    """Return the BGP Identifier of an OPEN that is taken as it arrived; none when it is not an OPEN."""
     if len(message) < _SHORTEST_OPEN or message[:16] != _HEADER or message[18] != _OPEN:
         return None
     return IPv4Address(message[24:28])

@@ -86,7 +86,7 @@ class SpeakerLink:
         except TimeoutError as error:
             raise TransientError(f"the BGP speaker did not answer {op} within {ASK_DEADLINE:g} s") from error
         except (OSError, _Gone) as error:
-            raise TransientError("the BGP speaker's process has gone") from error
+            raise TransientError("the BGP speaker's process has ended; the loop starts it again") from error
         finally:
             on.waiting.pop(number, None)
             if not future.cancel() and not future.cancelled():
@@ -128,7 +128,9 @@ class SpeakerLink:
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         except OSError as error:
-            raise TransientError(f"{self._path} cannot be opened: {error.strerror}") from error
+            raise TransientError(
+                f"the BGP speaker's socket {self._path}: cannot be opened: {error.strerror}"
+            ) from error
         connection = _Connection(reader, writer)
         connection.task = asyncio.create_task(self._read(connection), name="bgp_ryu speaker link")
         try:
@@ -185,7 +187,9 @@ class SpeakerLink:
         if self._context.read_only:
             raise TransientError("the BGP speaker's process is not running")
         if len(os.fsencode(self._path)) > MAX_SOCKET_PATH:
-            raise PermanentError(f"{self._path} is too long for a socket; choose a shorter run directory")
+            raise PermanentError(
+                f"the BGP speaker's socket {self._path}: the path is too long; choose a shorter run directory"
+            )
         log_path = self._context.state_dir / "speaker.log"
         try:
             errors = os.open(log_path, _APPEND, 0o600)

@@ -2,7 +2,7 @@
 
 A reflector passes a path on as soon as it has it; its own kernel has the route some moments later. Where no
 packet flows yet nothing is lost by being first, but packets that have a way must not be sent where there is
-none yet: after a reflector's host has started anew, for one. Pure.
+none yet: after a reflector's host has restarted, for one. Pure.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ class SpeakerTable:
             except ProviderError as error:
                 failures[change.key] = error
             except TimeoutError:
-                failures[change.key] = TransientError("the BGP speaker's process does not end")
+                failures[change.key] = TransientError("the BGP speaker's process has not ended; will retry")
         return failures
 
 

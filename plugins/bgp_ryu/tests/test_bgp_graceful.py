@@ -1,4 +1,4 @@
-"""Graceful restart (RFC 4724): what a neighbour had announced stays with others while it starts anew."""
+"""Graceful restart (RFC 4724): what a neighbour had announced stays with others while it restarts."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class TestScripted:
         await until(lambda: one.learned() == {}, "withdrawn")
 
     async def test_who_forwards_no_more_takes_its_routes_along(self, nodes: Nodes) -> None:
-        """Its host has started anew: section 4.2 wants the routes removed at once."""
+        """Its host has restarted: section 4.2 wants the routes removed at once."""
         rr, one, scripted, talk = await self.world(nodes, FORWARDS)
         await talk.aclose()
         await until(lambda: any(each.stale for each in rr.last.routes), "lost")

@@ -1,4 +1,4 @@
-"""What goes out: as many prefixes in a message as fit, the newest of each prefix, and to whom."""
+"""What goes out: as many prefixes in a message as fit, the newest of each prefix, and to which neighbours."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def ran(*failing: str | None, whole: str = "") -> dict[str, object]:
     """Give two UPDATEs to a library that raises at the first of its calls, and look at what comes of it.
 
     Or, when `whole`, let the reader read one by itself from a connection that ends then. In a process
-    of its own, as eventlet is no business of this one.
+    of its own, as eventlet does not belong into this one.
     """
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, json.dumps(failing), *([whole] if whole else [])]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -32,7 +32,7 @@ class Time:
 
 class TestPure:
     def test_each_route_has_its_own_end(self) -> None:
-        """A session that comes and goes keeps nothing for ever that it does not announce."""
+        """A session that comes and goes does not keep a route that it no longer announces."""
         clock = Time()
         kept = StaleRoutes[int](120, clock)
         kept.keep("n", {A: 1, B: 2})

@@ -42,7 +42,7 @@ print(json.dumps({
 
 
 def test_timers_call_when_due_and_leave_nothing_behind() -> None:
-    """In a process of its own, as the hub is no business of this one."""
+    """In a process of its own, as the hub does not belong into this one."""
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=True
     )

@@ -62,7 +62,7 @@ class TestBgpOnTheWire(RealSpeaker, BgpContract):
     async def test_what_does_not_fit_into_a_message_is_withdrawn_from_whom_it_does_not_fit(
         self, open_world: OpenWorld
     ) -> None:
-        """AS4_PATH, for who has narrow AS numbers, takes a path over 4,096 bytes (RFC 4271 section 9.2)."""
+        """With AS4_PATH, for narrow AS numbers, a path takes over 4,096 bytes (RFC 4271 section 9.2)."""
         async with open_world() as world:
             source, wide = await world.client(0, host(1), host(2)), await world.client(1)
             await world.admit(2)

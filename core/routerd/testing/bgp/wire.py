@@ -1,6 +1,6 @@
 """BGP messages as values, to bytes and back (RFC 4271 section 4, RFC 5492, RFC 2918).
 
-Encoding says whatever it is told, also what no speaker may say; decoding is strict.
+The encoder takes any value, also one that no speaker may send; the decoder is strict.
 """
 
 from __future__ import annotations

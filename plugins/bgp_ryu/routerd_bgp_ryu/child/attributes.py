@@ -1,7 +1,7 @@
 """Path attributes: those with which a path goes out, of our own, and of what came, for the daemon.
 
 RFC 4271 section 5, RFC 4456 section 8, RFC 6793. On the way out the library drops ORIGINATOR_ID of what
-was reflected before, gives neither it nor CLUSTER_LIST to a neighbour that is no client, names the
+was reflected before, gives neither it nor CLUSTER_LIST to a neighbour that is not a client, names the
 client's address where its router ID belongs, and loses ATOMIC_AGGREGATE.
 """
 
@@ -66,7 +66,7 @@ def template(best: Best, audience: Audience, cluster_id: str, packet: Library) -
 
 
 def originator(path: Library, packet: Library) -> str | None:
-    """Return the router ID of who originated a path that is reflected; none for our own."""
+    """Return the router ID of the originator of a path that is reflected; none for our own."""
     given = path.get_pattr(packet.BGP_ATTR_TYPE_ORIGINATOR_ID)
     if given is not None:
         return str(given.value)

@@ -39,8 +39,8 @@ class Learned:
     - The library keeps what a policy refuses, so that a new policy can judge it again; memory has to be
       bounded.
     - A path that loses its place below `max_prefixes` leaves room for one that waits (`check`).
-    - A lost session's paths are kept twice: here for the daemon, in the library's table for those to whom
-      they were reflected. The two end at different times (see `restart`).
+    - A lost session's paths are kept twice: here for the daemon, and in the library's table for others
+      that have them by reflection. The two end at different times (see `restart`).
     - A deleted peer's paths stay in the library's table; a filter that refuses everything takes them out
       first.
     """

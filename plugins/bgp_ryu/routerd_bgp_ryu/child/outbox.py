@@ -1,4 +1,4 @@
-"""What waits to be sent to a neighbour, and which paths are for whom (RFC 4271, RFC 4456). Pure."""
+"""What waits to be sent to a neighbour, and which neighbour gets which path (RFC 4271, RFC 4456). Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom a best path goes to, and what waits to be sent: phase 3 of the decision (RFC 4271 section 9.1.3).
+"""Which neighbours get a best path, and what waits to be sent: RFC 4271 section 9.1.3.
 
 It takes the place of the library's own, which sends an UPDATE for each prefix, queues a withdrawal
 behind the announcement that replaces the withdrawn path, leaves a path with the neighbour that has become
@@ -176,7 +176,7 @@ class Outgoing:
         """Do nothing: `Reflected` offers best paths."""
 
     def enque_outgoing_msg(self, message: Library) -> None:
-        """Queue a message that is no route of ours: End-of-RIB, ROUTE-REFRESH."""
+        """Queue a message other than a route of ours: End-of-RIB, ROUTE-REFRESH."""
         self.outbox.others.append(message)
         self._wake()
 
@@ -187,7 +187,7 @@ class Outgoing:
         self.outbox.clear()
 
     def _process_outgoing_msg_list(self) -> None:
-        """Send what waits, for ever."""
+        """Send what waits, until the green thread is killed."""
         while True:
             protocol = self._self.protocol
             if protocol is None or not (self.outbox.pending or self.outbox.others):

@@ -31,8 +31,8 @@ def accept_forever(
     """Accept connections; replaces the library's loop as a method of its core.
 
     The library's ends at the first connection that is reset between SYN and accept (getpeername
-    then fails), and nobody can connect any more: one port scan is enough. Who is no configured
-    neighbour is refused; `stranger` is told its address and what it sent.
+    then fails), and nobody can connect any more: one port scan is enough. An address
+    that is not a configured neighbour is refused; `stranger` gets the address and what it sent.
     """
     while True:
         try:
@@ -122,7 +122,7 @@ class Handshakes:
     """Ends connections whose neighbour acknowledges bytes but never answers our OPEN.
 
     The library starts its hold timer with the neighbour's OPEN, so that such a connection would
-    stay for ever, and an active neighbour would never be dialed again (RFC 4271 section 8 asks for
+    never end, and an active neighbour would never be dialed again (RFC 4271 section 8 asks for
     a large hold timer in OpenSent). Also lets the kernel end connections that nobody acknowledges:
     a blocked send holds the lock that the library's expired hold timer wants.
     """
@@ -183,7 +183,7 @@ def mend_confirmation(speaker: Library, opening: int) -> None:
     """Make the library confirm an OPEN whose hold time is zero.
 
     It starts no timers then, which is right, but sends no KEEPALIVE either, and the neighbour waits
-    in OpenConfirm for ever (RFC 4271 section 8.2.2). `opening` is the type of an OPEN.
+    in OpenConfirm without end (RFC 4271 section 8.2.2). `opening` is the type of an OPEN.
     """
     handle = speaker.BgpProtocol._handle_msg  # noqa: SLF001 - there is no public way to it
 
@@ -199,7 +199,7 @@ def mend_bursts(base: Library) -> None:
     """Make the newest word of a neighbour count, also when the earlier ones are not processed yet.
 
     The library looks at withdrawals first and at new paths after them, so that what is announced and
-    withdrawn before it has looked stays for ever, as does what is announced and lost with its session.
+    withdrawn before it has looked never leaves, nor does what is announced and lost with its session.
     """
     kind = base.Destination
     add, withdraw, remove = kind.add_new_path, kind.add_withdraw, kind.remove_old_paths_from_source

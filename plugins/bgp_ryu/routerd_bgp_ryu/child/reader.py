@@ -1,7 +1,7 @@
 """Reads what arrives on a connection: the screen judges it, and the library handles what is left.
 
-At what is malformed the library ends the session, or leaves it by halves when what it raises is no
-error of its own, and it goes on reading after the end. Whatever it raises here, the session is
+At what is malformed the library ends the session, or leaves it by halves when it raises
+another error than its own, and it goes on reading after the end. Whatever it raises here, the session is
 whole or over afterwards, and no other one notices.
 """
 

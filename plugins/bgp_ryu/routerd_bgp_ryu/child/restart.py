@@ -5,7 +5,7 @@ A lost session's routes live on in two places, each with its own end:
 - `StaleRoutes`, for the daemon: after any loss that the neighbour did not mean, for `staleTime`. The way to a
   neighbour may well work while its speaker restarts; without this, each restart of a route reflector would be
   an outage of the fabric.
-- `Graceful`, for those to whom the routes were reflected: only where the connection broke without a
+- `Graceful`, for the neighbours that the routes were reflected to: only where the connection broke without a
   NOTIFICATION and the neighbour's OPEN had the capability, for the time that it asked for. The paths stay in
   the library's table (`mend_losses`).
 
@@ -92,7 +92,7 @@ class StaleRoutes(Generic[T]):
 
 _IPV4_UNICAST = (1, 1)
 _RESTARTED = 0x8
-"""The bit R of the four flags: we have just started, and this is no time to wait for us (section 3)."""
+"""The bit R of the four flags: we have just started, and nobody should wait for us now (section 3)."""
 
 _FORWARDS = 0x80
 """The bit F of an address family: what was forwarded before is forwarded still."""

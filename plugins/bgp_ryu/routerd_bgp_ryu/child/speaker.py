@@ -18,7 +18,7 @@ from routerd_bgp_ryu.child.sessions import Sessions
 class BgpSpeaker:
     """A running speaker; it calls `changed` from its green threads.
 
-    Who owns which part of a session::
+    The owner of each part of a session::
 
         TCP ── Handshakes ── Gate ── Reader ── screen ──┐         deadline, who may speak, what is well-formed
                                │                        ▼

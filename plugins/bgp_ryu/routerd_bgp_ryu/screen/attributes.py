@@ -90,7 +90,7 @@ def _next_hop(value: bytes, terms: Terms) -> str:
     # RFC 4271 section 6.3. Loopback is good where the session itself is on it.
     foreign = value[0] in (0, _LOOPBACK) and value[0] != terms.local.packed[0]
     if foreign or address.is_multicast or address.is_reserved:
-        return f"{address} is no host's address"
+        return f"{address} is not a host address"
     return f"{address} is our own address" if address == terms.local else ""
 
 

@@ -31,7 +31,7 @@ _NAMES = {
 
 
 class Framer:
-    """The bytes of one connection that are no whole message yet; never more than one message."""
+    """The bytes of one connection that do not make a whole message yet; never more than one message."""
 
     def __init__(self) -> None:
         self._rest = b""

@@ -14,7 +14,7 @@ OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = range(1, 6)
 
 @attrs.frozen(kw_only=True)
 class Terms:
-    """Who the two sides of a session are, and what they have agreed on.
+    """The two sides of a session, and what they have agreed on.
 
     `local` is our own address on the session. `wide` says that AS numbers have four octets, because
     both sides announced it (RFC 6793).
@@ -53,7 +53,7 @@ class Weight(IntEnum):
 class Flaw:
     """Something wrong with an UPDATE that the session survives.
 
-    `reason` is the code under which its routes count as rejected. A `loop` is no error of the
+    `reason` is the code under which its routes count as rejected. A `loop` is not an error of the
     neighbour: its routes are not eligible, and that is all.
     """
 

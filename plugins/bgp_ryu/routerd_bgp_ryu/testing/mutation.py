@@ -41,14 +41,14 @@ def corpus(directory: Path) -> list[bytes]:
 
 
 class Mutator:
-    """Yields damaged messages, for ever; the nth depends on the seed and the corpus only."""
+    """Yields damaged messages without end; the nth depends on the seed and the corpus only."""
 
     def __init__(self, messages: Sequence[bytes], seed: int) -> None:
         self._messages = list(messages)
         self._random = random.Random(seed)  # noqa: S311 - it must be repeatable, and nothing is secret
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield messages; most have a header that fits, so that what is behind it is looked at."""
+        """Yield messages; most have a header that fits, so that a reader looks at what is behind it."""
         chance = self._random
         while True:
             original = chance.choice(self._messages)

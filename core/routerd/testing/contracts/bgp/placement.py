@@ -51,7 +51,7 @@ class BgpPlacementRules(BgpWorldContract):
 
     @pytest.mark.asyncio
     async def test_an_own_route_carries_its_med_and_stays_announced(self, open_world: OpenWorld) -> None:
-        """Who hears of a better one goes on announcing its own: it must be there when the other one goes."""
+        """A speaker that hears a better route goes on announcing its own, for when the other one goes."""
         async with open_world() as world:
             await world.advertise(host(1), med=20)
             reflector = await world.client(0, host(1), host(2), route_reflector_client=False)
@@ -72,7 +72,7 @@ class BgpPlacementRules(BgpWorldContract):
 
     @pytest.mark.asyncio
     async def test_who_says_end_of_rib_is_heard_when_it_has(self, open_world: OpenWorld) -> None:
-        """Whoever can say that there is no more is waited for, after a loss anew (RFC 4724 section 2)."""
+        """A neighbour that can say End-of-RIB counts as heard only then, also after a loss (RFC 4724)."""
         async with open_world() as world:
             who = world.place.peers[0]
             plain = world.opening(0)

@@ -100,7 +100,7 @@ class BgpReflectionRules(BgpWorldContract):
 
     @pytest.mark.asyncio
     async def test_originator_id_is_kept_and_the_cluster_id_prepended(self, open_world: OpenWorld) -> None:
-        """Who reflected first has named the originator (RFC 4456 section 8)."""
+        """The reflector that came first has named the originator (RFC 4456 section 8)."""
         async with open_world(cluster_id=OWN_CLUSTER) as world:
             source, watcher = await world.client(0, host(1)), await world.client(1)
             await world.announce(

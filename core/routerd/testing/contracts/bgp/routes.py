@@ -250,7 +250,7 @@ class BgpRouteRules(BgpWorldContract):
 
     @pytest.mark.asyncio
     async def test_a_refresh_brings_everything_again(self, open_world: OpenWorld) -> None:
-        """To who asks, and what is valid now; a family that was not agreed on is ignored (RFC 2918)."""
+        """The neighbour that asks gets what is valid now; other families are ignored (RFC 2918)."""
         async with open_world() as world:
             await world.advertise(host(9), communities=frozenset({"64512:100"}))
             source, asker = await world.client(0, host(1), host(2), host(3)), await world.client(1, host(4))
@@ -266,7 +266,7 @@ class BgpRouteRules(BgpWorldContract):
             await asker.until(lambda: host(3) in asker.routes, "new path")
             assert host(2) not in asker.routes
             await world.announce(asker, 1, host(4))
-            await source.until(lambda: host(4) in source.routes, "path of who has asked")
+            await source.until(lambda: host(4) in source.routes, "path of the neighbour that has asked")
             assert len(source.all(Update)) == told + 1, "somebody who did not ask was told again"
             assert not asker.ended
 
