@@ -1,23 +1,18 @@
 """The sentences of the repository, and the constructions that they avoid.
 
-`python -m tests.architecture.voice` prints each place as FILE:LINE; with `--write` it also writes the
-numbers of today to voice.json, which the test compares with.
+`python -m tests.architecture.voice` prints each place as FILE:LINE.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 from tests.architecture import tree
-
-TABLE = Path(__file__).with_name("voice.json")
 
 # Each construction with the way out. `\s+` also sees the one that a line break cuts.
 CONSTRUCTIONS = {
@@ -111,18 +106,10 @@ def places() -> list[Place]:
     ]
 
 
-def allowed() -> Counter[str]:
-    """Return how many places each file may still have."""
-    return Counter(json.loads(TABLE.read_text()))
-
-
 def main() -> None:
-    """Print each place; write the table when asked to."""
+    """Print each place."""
     found = places()
     sys.stdout.writelines(f"{line}\n" for line in [*found, f"{len(found)} places"])
-    if "--write" in sys.argv:
-        counts = Counter(place.file for place in found)
-        TABLE.write_text(json.dumps(dict(sorted(counts.items())), indent=2) + "\n")
 
 
 if __name__ == "__main__":

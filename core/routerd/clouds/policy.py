@@ -17,11 +17,9 @@ class ChangeGate(Protocol):
 
     def __call__(self, change: AnyChange) -> bool:
         """Say whether a change may be made."""
-        ...
 
     def noticed(self, changes: Sequence[AnyChange], complete: bool) -> None:
         """Take note of every change that a look found."""
-        ...
 
 
 class CloudPolicy(TablePolicy):

@@ -40,15 +40,12 @@ class Originals(Protocol):
 
     def record(self, key: str, value: str) -> None:
         """Keep the original value of a setting in place of an older one."""
-        ...
 
     def forget(self, key: str) -> None:
         """Drop a setting; an unknown key is a success."""
-        ...
 
     def all(self) -> Mapping[str, str]:
         """Return all originals by key."""
-        ...
 
 
 class SysctlTable:

@@ -40,11 +40,9 @@ class ReflectorClient(Protocol):
 
     async def submit(self, target: str, claim: Claim) -> ClaimAccepted:
         """Submit a claim."""
-        ...
 
     async def fetch(self, target: str, rr_set: str, *, claim: Claim, digest: str) -> Fetched:
         """Fetch the reflectors of a set."""
-        ...
 
 
 class Enroller:

@@ -43,7 +43,6 @@ class Policy(Protocol):
 
         `complete` says that every desired value is known. A dry run shows the outcome without any wait.
         """
-        ...
 
 
 class TablePolicy:

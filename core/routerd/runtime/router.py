@@ -49,20 +49,16 @@ class RouterStore(Protocol):
     @property
     def journal(self) -> JournalBook:
         """Return the journal of changes outside the host."""
-        ...
 
     @property
     def salvaged(self) -> object | None:
         """Return the recovery report; none when the file was sound."""
-        ...
 
     def admitted(self) -> tuple[AdmittedClaim, ...]:
         """Return the admitted claims."""
-        ...
 
     def topologies(self) -> dict[str, Topology]:
         """Return the fetched topologies by the name of their set."""
-        ...
 
 
 @attrs.frozen(kw_only=True)

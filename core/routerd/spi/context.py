@@ -19,19 +19,15 @@ class Logger(Protocol):
 
     def debug(self, event: str, /, **facts: object) -> None:
         """Log a fact for developers."""
-        ...
 
     def info(self, event: str, /, **facts: object) -> None:
         """Log a change that an operator wants to find later."""
-        ...
 
     def warning(self, event: str, /, **facts: object) -> None:
         """Log something that works but needs an operator's attention."""
-        ...
 
     def error(self, event: str, /, **facts: object) -> None:
         """Log something that does not work."""
-        ...
 
 
 class Spawn(Protocol):
@@ -39,7 +35,6 @@ class Spawn(Protocol):
 
     def __call__(self, name: str, work: Coroutine[Any, Any, None]) -> None:  # Any: send type unused
         """Run `work`; if it raises, the core logs the failure and shows it in the status."""
-        ...
 
 
 @attrs.frozen(kw_only=True)

@@ -16,15 +16,12 @@ class Enrollment(Lifecycle, Protocol):
 
         Raises `EnrollmentRefused` with a reason code when it does not hold. Comparison is constant-time.
         """
-        ...
 
     async def sign(self, claim: Claim, secret: str) -> Claim:
         """Return the claim with its proof filled in."""
-        ...
 
     def digest(self, claim: Claim) -> str:
         """Return `sha256:<hex>` over the signed text, the proof and the admission state."""
-        ...
 
 
 class PayloadEnrollment(Enrollment, Protocol):
@@ -32,4 +29,3 @@ class PayloadEnrollment(Enrollment, Protocol):
 
     def payload(self, claim: Claim) -> bytes:
         """Return the exact bytes that `sign` signs, without any secret."""
-        ...

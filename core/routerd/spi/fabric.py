@@ -15,7 +15,6 @@ class Fabric(Lifecycle, Protocol):
 
     async def instance(self) -> InstanceFacts:
         """Return who we are, from the metadata service and the API, or from the options."""
-        ...
 
     @property
     def forwarding(self) -> Table[NicRef, Forwarding]:
@@ -24,7 +23,6 @@ class Fabric(Lifecycle, Protocol):
         `observe` reports every NIC of `InstanceFacts.nics` with its present setting. The core never
         asks for a deletion: an undo is a replacement by the prior value.
         """
-        ...
 
     @property
     def routes(self) -> Table[FabricRouteKey, FabricRoute]:
@@ -34,7 +32,6 @@ class Fabric(Lifecycle, Protocol):
         which changes a fabric makes; a creation on a foreign prefix is a `NotOwnedError` that names the
         foreign next hop.
         """
-        ...
 
 
 class SharedFabric(Fabric, Protocol):
@@ -47,7 +44,6 @@ class SharedFabric(Fabric, Protocol):
         `spi.site_routes` says which change a fabric makes. It judges by what it reads right before the
         write, and where the API has no condition for a write it reads again afterwards.
         """
-        ...
 
 
 class DiagnosingFabric(Fabric, Protocol):
@@ -60,4 +56,3 @@ class DiagnosingFabric(Fabric, Protocol):
         cannot succeed, or reports the permission as unknown. Raises `ProviderError` only if no check
         could be made.
         """
-        ...

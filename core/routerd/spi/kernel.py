@@ -89,15 +89,12 @@ class Kernel(Protocol):
 
     async def links(self) -> Mapping[LinkName, Link]:
         """Return all links, ours and foreign, by name."""
-        ...
 
     async def supports(self, kind: str) -> bool:
         """Say whether this kernel can make links of `kind` (loads the module if it may)."""
-        ...
 
     async def add_link(self, spec: LinkSpec) -> None:
         """Create and raise a device; `NotOwnedError` when a foreign one has the name."""
-        ...
 
     async def set_link(
         self,
@@ -108,8 +105,6 @@ class Kernel(Protocol):
         addresses: tuple[IPv4Interface, ...],
     ) -> None:
         """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
-        ...
 
     async def delete_link(self, name: LinkName) -> None:
         """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
-        ...

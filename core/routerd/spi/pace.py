@@ -10,11 +10,9 @@ class Pacer(Protocol):
 
     async def take(self) -> None:
         """Return when one more call may be made."""
-        ...
 
     def hold(self, seconds: float) -> None:
         """Block all calls for `seconds`, after the API has refused one as too many."""
-        ...
 
 
 class Pacing(Protocol):
@@ -25,4 +23,3 @@ class Pacing(Protocol):
 
         The first call for an account sets the figures.
         """
-        ...

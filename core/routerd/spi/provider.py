@@ -61,11 +61,9 @@ class Lifecycle(Protocol):
 
         Raises `ProviderError`; the core retries later and shows the reason.
         """
-        ...
 
     async def aclose(self) -> None:
         """Close clients and tasks; leave the data plane as it is."""
-        ...
 
 
 @attrs.frozen(kw_only=True)

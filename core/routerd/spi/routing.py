@@ -18,30 +18,24 @@ class Routing(Lifecycle, Protocol):
     @property
     def speakers(self) -> Table[str, Speaker]:
         """Return the local speaker, keyed by the name of its resource; at most one."""
-        ...
 
     @property
     def import_policies(self) -> Table[IPv4Address, ImportPolicy]:
         """Return the import policies by neighbour; a neighbour without one imports nothing."""
-        ...
 
     @property
     def sessions(self) -> Table[IPv4Address, Session]:
         """Return the configured sessions by neighbour."""
-        ...
 
     @property
     def advertisements(self) -> Table[Prefix, Advertisement]:
         """Return the prefixes that we originate."""
-        ...
 
     def learned(self) -> AsyncIterator[RouteSet]:
         """Yield the whole set of learned routes: once at the start, then after each change.
 
         Quick changes may share one set. The stream ends only with `aclose`.
         """
-        ...
 
     async def states(self) -> Sequence[SessionState]:
         """Return the state of each session."""
-        ...

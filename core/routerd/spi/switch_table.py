@@ -25,7 +25,6 @@ class Seen(Protocol):
     @property
     def forwarding(self) -> bool:
         """Return whether it lets packets pass that are neither from nor to its own address."""
-        ...
 
 
 S = TypeVar("S", bound=Seen)
@@ -36,15 +35,12 @@ class Switches(Protocol[S]):
 
     async def own(self) -> Sequence[NicRef]:
         """Return our NICs that have a switch."""
-        ...
 
     async def read(self, nics: Sequence[NicRef]) -> Mapping[NicRef, S]:
         """Return NICs of ours as the cloud shows them now."""
-        ...
 
     async def write(self, nic: NicRef, seen: S, enabled: bool) -> None:
         """Set the switch of `nic`; `StaleError` when it has changed since it was `seen`."""
-        ...
 
 
 class SwitchTable(Generic[S]):

@@ -24,7 +24,6 @@ class Table(Protocol[K, V]):
 
         Raises `ProviderError` when the world cannot be read; then nothing is changed.
         """
-        ...
 
     async def apply(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
         """Make the changes and return the failures by key; an empty mapping means that all hold.
@@ -41,7 +40,6 @@ class Table(Protocol[K, V]):
         `routerd down` applies even when there is no change: then only what serves no key any longer may
         be removed.
         """
-        ...
 
 
 async def apply_each(
@@ -74,7 +72,6 @@ class ForeseeingTable(Table[K, V], Protocol[K, V]):
         is in use, and how to raise it. A foreign thing in the way is named. A `SupersededError` may be
         among them; the core takes it out.
         """
-        ...
 
 
 class AgreeingTable(Table[K, V], Protocol[K, V]):
@@ -85,4 +82,3 @@ class AgreeingTable(Table[K, V], Protocol[K, V]):
 
     def agrees(self, desired: V, observed: V) -> bool:
         """Say whether `observed` needs no change to be what `desired` asks for."""
-        ...

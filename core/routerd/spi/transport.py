@@ -18,15 +18,12 @@ class Transport(Lifecycle, Protocol):
     @property
     def tunnels(self) -> Table[LinkName, Tunnel]:
         """Return the table of our tunnels of this mode."""
-        ...
 
     def overhead(self, tunnel: Tunnel) -> int:
         """Return the number of bytes that the encapsulation adds to a packet."""
-        ...
 
     async def states(self) -> Sequence[TunnelState]:
         """Return the state of each tunnel, with its backend."""
-        ...
 
 
 class EncryptingTransport(Transport, Protocol):
@@ -35,15 +32,12 @@ class EncryptingTransport(Transport, Protocol):
     @property
     def peers(self) -> Table[PeerKey, WireGuardPeer]:
         """Return the table of peers on our own devices."""
-        ...
 
     async def peer_states(self) -> Sequence[PeerState]:
         """Return the state of each peer."""
-        ...
 
     async def public_key(self, private_key_file: Path) -> PublicKey:
         """Return the public key; make a missing private key (0600, directory 0700) first.
 
         The provider never rewrites an existing file. In a dry run a missing file is a `TransientError`.
         """
-        ...

@@ -25,7 +25,6 @@ class Rows(Protocol):
 
     def fetchall(self) -> list[Any]:  # Any: a row's columns
         """Return all rows."""
-        ...
 
 
 class Connection(Protocol):
@@ -33,11 +32,9 @@ class Connection(Protocol):
 
     def execute(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
         """Run one statement."""
-        ...
 
     def close(self) -> None:
         """Close the file."""
-        ...
 
 
 class Execute(Protocol):
@@ -45,7 +42,6 @@ class Execute(Protocol):
 
     def __call__(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
         """Run it and return its rows."""
-        ...
 
 
 @attrs.frozen(kw_only=True)

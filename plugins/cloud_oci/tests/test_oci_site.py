@@ -172,7 +172,7 @@ async def test_an_undo_does_not_take_from_a_third_router(fabric: OciFabric, regi
 async def test_two_routers_that_take_over_at_once_do_not_overwrite_each_other(
     shared: OciFabric, region: OciRegion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one writes between our read and our write: the ETag tells, and we judge anew."""
+    """The other one writes between our read and our write: the ETag shows it, and routerd judges again."""
     region.inventory.add_rule(str(HOST), ip(region, "oci-leaf-2"))
     read = shared.account.api.route_table
     answers = []

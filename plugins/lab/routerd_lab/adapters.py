@@ -25,15 +25,12 @@ class Cloud(Protocol):
 
     def api(self) -> web.Application:
         """Return the API, served over TLS."""
-        ...
 
     def metadata(self, node: Node) -> web.Application | None:
         """Return the metadata service of one router, or none if the cloud has no such service."""
-        ...
 
     def controls(self) -> Controls | None:
         """Return what the fabric enforces now, or none where it enforces nothing."""
-        ...
 
 
 class _Network(Protocol):

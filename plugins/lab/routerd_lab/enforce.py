@@ -118,7 +118,6 @@ class Feed(Protocol):
 
     async def __call__(self, *command: str, text: str) -> object:
         """Run the command to its end."""
-        ...
 
 
 class Enforcer:

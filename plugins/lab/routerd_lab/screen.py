@@ -24,11 +24,9 @@ class Screen(Protocol):
 
     def show(self, event: Event) -> None:
         """Take an event."""
-        ...
 
     def finish(self, verdict: Verdict | None) -> None:
         """Show the verdict."""
-        ...
 
 
 class PlainScreen:

@@ -34,15 +34,12 @@ class FouPort(Protocol):
 
     async def listeners(self) -> Mapping[int, int]:
         """Return the protocol by port; `UnsupportedError` when this kernel has no foo-over-UDP."""
-        ...
 
     async def add(self, port: int) -> None:
         """Listen for IPv4 on `port`; a present listener is a success."""
-        ...
 
     async def remove(self, port: int) -> None:
         """Stop listening on `port`; a port without a listener is a success."""
-        ...
 
 
 class FouListeners:

@@ -44,11 +44,9 @@ class Backend(Protocol):
 
     async def create(self, tunnel: Tunnel) -> None:
         """Make the link, with our alias as early as the kernel allows."""
-        ...
 
     async def clear(self, link: LinkName, *, deleted: bool) -> None:
         """Remove the remainders of a vanished device; `deleted` says that we have just deleted it."""
-        ...
 
 
 class KernelBackend:

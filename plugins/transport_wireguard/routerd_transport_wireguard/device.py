@@ -63,12 +63,9 @@ class DevicePort(Protocol):
 
     async def read(self, link: LinkName) -> DeviceDump | None:
         """Return the device of that name, or none."""
-        ...
 
     async def configure(self, link: LinkName, *, private_key: bytes | None, listen_port: int | None) -> None:
         """Set the private key and the port; an argument without a value stays as it is."""
-        ...
 
     async def set_peer(self, link: LinkName, peer: PeerSetting) -> None:
         """Create, change or remove one peer; other peers keep their sessions."""
-        ...

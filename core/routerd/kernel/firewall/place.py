@@ -21,25 +21,20 @@ class Place(Protocol):
     @property
     def present(self) -> Mapping[FirewallKey, int]:
         """Return how often this place holds each rule of ours."""
-        ...
 
     def wants(self, key: FirewallKey) -> bool:
         """Say whether this place needs the rule."""
-        ...
 
     @property
     def closed(self) -> tuple[str, ...]:
         """Name chains that drop by policy and take no rules of ours."""
-        ...
 
     @property
     def is_husk(self) -> bool:
         """Say whether this is ours and empty: another program took the rules away."""
-        ...
 
     async def change(self, add: Sequence[FirewallKey], remove: Sequence[FirewallKey]) -> Failures:
         """Add and remove rules and return the failures by key."""
-        ...
 
 
 async def one_by_one(

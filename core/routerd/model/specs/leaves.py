@@ -37,16 +37,13 @@ class Known(Protocol):
     @property
     def intent(self) -> Intent:
         """Return the configuration."""
-        ...
 
     @property
     def active(self) -> Sequence[AdmittedClaim]:
         """Return the admitted claims that hold, the oldest first."""
-        ...
 
     def reflectors(self, rr_set: str) -> tuple[Reflector, ...] | None:
         """Return the route reflectors of a set, or none while it is not known."""
-        ...
 
 
 def members(source: PeerSource, known: Known) -> tuple[Member, ...] | None:

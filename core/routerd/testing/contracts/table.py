@@ -29,7 +29,6 @@ class OpenTable(Protocol):
 
     def __call__(self, *, prepared: bool = True) -> AbstractAsyncContextManager[AnyTable]:
         """Return the table while the context lasts; `prepared` runs `Samples.prepare` first."""
-        ...
 
 
 def changes(desired: Mapping[Any, Any], observed: Mapping[Any, Any]) -> list[Change[Any, Any]]:

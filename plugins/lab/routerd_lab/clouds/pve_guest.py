@@ -32,7 +32,6 @@ class GuestSystem(Protocol):
 
     async def run(self, command: Sequence[str], text: str) -> Ended:
         """Run a command with `text` as its input; raises `FileNotFoundError` without such a program."""
-        ...
 
 
 @attrs.define(kw_only=True)

@@ -218,7 +218,6 @@ class OpenWorld(Protocol):
 
     def __call__(self, **speaker: Any) -> AbstractAsyncContextManager[World]:  # noqa: ANN401 - Any: passed on by name
         """Return the world while the context lasts."""
-        ...
 
 
 class BgpWorldContract:
