@@ -131,7 +131,7 @@ async def schemathesis(directory: Path, url: str, *options: str, hooks: str = ""
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(50):
+        async with asyncio.timeout(280):
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
