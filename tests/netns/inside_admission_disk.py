@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.enrollment.enrollment_world import QuickClock, Reflector, TestToken, claim, signed
+from tests.unit.admission.enrollment_world import QuickClock, Reflector, TestToken, claim, signed
 
 from routerd.errors import StoreError
 from routerd.model.specs.claim_codec import claim_to_document

@@ -10,8 +10,8 @@ The worlds, each beside the tests that use it most:
 | tests.netns.lab_world | `routerd lab` as a person runs it: commands, verdicts, ends |
 | tests.netns.site_scenario | the lab's four sites, two leaves at one of them, and faults in turn |
 | tests.netns.two_reflectors_world | two reflectors, two leaves with a client each, flows that count losses |
-| tests.unit.runtime.plugin_world | plugins written to disk as distributions, and nothing else installed |
-| tests.unit.enrollment.enrollment_world | a reflector, a leaf and a clock, in one process |
+| tests.unit.plugins.plugin_world | plugins written to disk as distributions, and nothing else installed |
+| tests.unit.admission.enrollment_world | a reflector, a leaf and a clock, in one process |
 | tests.cloud.chaos_world | one site of each cloud over its emulator, with failing calls and rivals |
 | tests.interop.fabric | reflectors and leaves of routerd, BIRD, FRR and GoBGP in namespaces |
 | tests.vm.fabric_world | two sites and a hub on the kernel's tunnels, by routerd or by hand |

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.unit.admission import enrollment_world
+from tests.unit.admission.enrollment_world import QuickClock, Reflector, serving
 from tests.unit.cli.command_line import Done, routerd
 from tests.unit.cli.leaf_world import EXAMPLES, KEY, WIREGUARD, leaf_config
-from tests.unit.enrollment import enrollment_world
-from tests.unit.enrollment.enrollment_world import QuickClock, Reflector, serving
 
 from routerd import config
 from routerd.control.ports import API_VERSION, PREFIX

@@ -128,7 +128,7 @@ SHOWN: dict[str, tuple[str, int]] = {
 """Commands with the kind of their document and their exit status."""
 
 ELSEWHERE = {
-    "doctor cloud": "tests/unit/runtime/test_checkup.py",
+    "doctor cloud": "tests/unit/clouds/test_checkup.py",
     "enroll sign": "tests/unit/cli/test_enroll_submit.py",
     "enroll submit": "tests/unit/cli/test_enroll_submit.py",
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.unit.enrollment.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, Served, served
+from tests.unit.control.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, Served, served
 
 from routerd.control.access import AccessRules
 from routerd.control.enrollment import MAX_BODY, enrollment_app, serve_enrollment, server_tls

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.live
 def test_whatever_was_answered_is_true_after_a_kill_at_any_step() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.unit.enrollment.killed_desk"],
+        [sys.executable, "-m", "tests.unit.admission.killed_desk"],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests.unit.enrollment.desk_world import SOURCE, at, decisions, phases, refusal, submit, trail
-from tests.unit.enrollment.enrollment_world import (
+from tests.unit.admission.desk_world import SOURCE, at, decisions, phases, refusal, submit, trail
+from tests.unit.admission.enrollment_world import (
     NOW,
     TOKEN,
     Leaf,

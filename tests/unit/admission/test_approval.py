@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.unit.enrollment.desk_world import at, decisions, phases, refusal, submit
-from tests.unit.enrollment.enrollment_world import (
+from tests.unit.admission.desk_world import at, decisions, phases, refusal, submit
+from tests.unit.admission.enrollment_world import (
     Leaf,
     QuickClock,
     Reflector,

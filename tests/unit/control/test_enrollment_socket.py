@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.unit.enrollment.enrollment_world import NOW
+from tests.unit.admission.enrollment_world import NOW
 
 from routerd.control.admin import admin_app, serve_admin
 from routerd.control.enrollment import enrollment_for_root

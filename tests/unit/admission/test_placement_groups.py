@@ -8,7 +8,7 @@ from itertools import permutations
 
 import attrs
 import pytest
-from tests.unit.enrollment.enrollment_world import NOW, claim, intent, policy
+from tests.unit.admission.enrollment_world import NOW, claim, intent, policy
 
 from routerd.admission.form import check_form, normalised
 from routerd.admission.holdings import Holdings

@@ -15,8 +15,8 @@ from typing import Any
 
 import openapi_spec_validator
 import pytest
-from tests.unit.enrollment import enrollment_world as world
-from tests.unit.enrollment.listener_world import FakeDesk, served
+from tests.unit.admission import enrollment_world as world
+from tests.unit.control.listener_world import FakeDesk, served
 
 from routerd.control import enrollment_api as api
 from routerd.control.access import AccessRules, address_of
@@ -163,7 +163,7 @@ class TestTruth:
                 "positive_data_acceptance,negative_data_rejection",
             )
             options = ("--mode", "positive", "--phases", "fuzzing", "--max-examples", "150")
-            hooks = "tests.unit.enrollment.schemathesis_hooks"
+            hooks = "tests.unit.control.schemathesis_hooks"
             assert await schemathesis(tmp_path, url, *checks, *options, hooks=hooks) > 400
         events = Counter(entry.event for entry in log.entries)
         assert events["claim.admitted"] > 3, events

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from tests.unit.enrollment.enrollment_world import QuickClock, claim, serving
+from tests.unit.admission.enrollment_world import QuickClock, claim, serving
 
 from routerd.control.enroll_client import MAX_ERROR, ClaimRejected, EnrollClient, client_tls
 from routerd.control.ports import API_VERSION, PREFIX

@@ -7,7 +7,7 @@ import socket
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from tests.unit.enrollment.listener_world import CLAIMS, ENVELOPE, served
+from tests.unit.control.listener_world import CLAIMS, ENVELOPE, served
 
 from routerd.control.listener import DEAF_SECONDS
 from routerd.control.rate_limit import ConnectionLimit, RateLimit

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from tests.unit.runtime.explain_world import (
+from tests.unit.report.explain_world import (
     DEFAULT,
     LEAF,
     NIC,

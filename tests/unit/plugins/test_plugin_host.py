@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.unit.runtime.plugin_world import World, refused
+from tests.unit.plugins.plugin_world import World, refused
 
 from routerd.plugins.host import PluginHost
 from routerd.spi import ENTRY_POINT_GROUP

@@ -1,11 +1,12 @@
-"""A clock, a route reflector and a leaf, of which each test has its own."""
+"""Fixtures that tests of several rooms share: a clock, a reflector and a leaf; a world of plugins."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tests.unit.enrollment.enrollment_world import Leaf, QuickClock, Reflector
+from tests.unit.admission.enrollment_world import Leaf, QuickClock, Reflector
+from tests.unit.plugins.plugin_world import World
 
 from routerd.store import open_store
 
@@ -23,3 +24,9 @@ def rr(tmp_path: Path, clock: QuickClock) -> Reflector:
 @pytest.fixture
 def leaf(tmp_path: Path, clock: QuickClock) -> Leaf:
     return Leaf(open_store(tmp_path / "leaf.db", clock=clock), clock)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Install plugins; nothing else is installed."""
+    return World(tmp_path, monkeypatch)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 
 import pytest
-from tests.unit.enrollment.enrollment_world import Reflector
+from tests.unit.admission.enrollment_world import Reflector
 
 from routerd.admission.desk import Desk
 from routerd.errors import EnrollmentRefused

@@ -13,7 +13,7 @@ import zlib
 from typing import Any
 
 import schemathesis
-from tests.unit.enrollment import enrollment_world as world
+from tests.unit.admission import enrollment_world as world
 
 from routerd.model.specs.claim_codec import claim_to_document
 

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 from tests.unit.cli.command_line import Done, routerd
-from tests.unit.runtime.plugin_world import World
+from tests.unit.plugins.plugin_world import World
 
 from routerd.clouds.checkup import chosen, examine
 from routerd.process.log import Log

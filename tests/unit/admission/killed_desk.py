@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.unit.enrollment.enrollment_world import NOW, QuickClock, Reflector, claim, signed
+from tests.unit.admission.enrollment_world import NOW, QuickClock, Reflector, claim, signed
 
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim

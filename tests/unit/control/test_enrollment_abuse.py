@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
-from tests.unit.enrollment.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, Served, served
+from tests.unit.control.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, Served, served
 
 from routerd.control import access as door_module
 from routerd.control.access import AccessRules
@@ -275,7 +275,7 @@ async def drip(listener: Served, sent: bytes) -> bytes:
 
 @pytest.fixture(scope="module")
 def tls_files(tmp_path_factory: pytest.TempPathFactory) -> ControlTLSSpec:
-    from tests.unit.runtime.test_listener_files import certificate
+    from tests.unit.admission.test_listener_files import certificate
 
     cert, key = certificate(tmp_path_factory.mktemp("tls"), "server")
     return ControlTLSSpec(cert_file=cert, key_file=key)

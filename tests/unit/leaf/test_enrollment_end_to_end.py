@@ -12,7 +12,7 @@ import aiohttp
 import attrs
 import pytest
 from aiohttp import web
-from tests.unit.enrollment.enrollment_world import (
+from tests.unit.admission.enrollment_world import (
     NOW,
     Leaf,
     QuickClock,
