@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,14 +27,9 @@ import attrs
 from cosmic_ray.commands import init
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import MutationSpec
+from tests.mutate.suites import SUITES
 
 ROOT = Path(__file__).parents[2]
-SUITES: Mapping[str, Sequence[str]] = {
-    "core/routerd/reconcile": ("tests/unit/reconcile",),
-    "core/routerd/admission": ("tests/unit/enrollment",),
-}
-"""The tests of each part that is measured."""
-
 SECONDS = 300.0
 """Maximum seconds of one run of the tests; a mutant that takes longer counts as killed."""
 
