@@ -1,7 +1,5 @@
 """The command `routerd` itself: without a subcommand it is the daemon."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

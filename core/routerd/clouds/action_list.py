@@ -1,7 +1,5 @@
 """What `routerd actions` shows, as values made from the state file and from the changes wanted now."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast

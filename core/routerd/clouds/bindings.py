@@ -1,7 +1,5 @@
 """A cloud's tables in the loop: journaled, gated by the profile's mode, and read at long intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 

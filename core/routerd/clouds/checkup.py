@@ -1,7 +1,5 @@
 """The check of a file's clouds, without a daemon and without a change."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import cast
 

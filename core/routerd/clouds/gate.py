@@ -4,8 +4,6 @@ The decisions are in the state file. The gate reads them at each observation, so
 or one whose disk was full, never acts on a decision that only its memory holds.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Deletions that wait, because what is gone for a moment often comes back. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 
 from routerd.reconcile.order import AnyChange

@@ -9,8 +9,6 @@ What complicates this:
 - An entry that stays absent lapses, or a later entry of another program would count as ours.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import operator

@@ -4,8 +4,6 @@ An interrupted or failed change may have been made, and an API may make it late,
 ours. That must end, or routerd would one day take another program's entry for its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 LAPSE = 3600.0

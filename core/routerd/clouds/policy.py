@@ -1,7 +1,5 @@
 """Which changes of a cloud's table may be made now: permitted, not held down, let through by the gate."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Protocol
 

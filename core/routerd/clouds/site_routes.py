@@ -1,7 +1,5 @@
 """A cloud's routes at a site with several leaves: it remembers which of them led to us."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Follows whether this leaf is the active one of its site, and wakes the clouds when that changes."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

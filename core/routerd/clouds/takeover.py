@@ -11,8 +11,6 @@ What complicates this:
 - In a divided fabric two leaves are active. A route that the other took is left to it for a while.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal

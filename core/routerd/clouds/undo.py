@@ -4,8 +4,6 @@ Only the latest change of a key can be undone, and only while its value is still
 would overwrite a later change of another program or person.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Iterable
 

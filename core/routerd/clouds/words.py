@@ -1,7 +1,5 @@
 """Changes of clouds in plain words, and their values as the journal has them."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """A valid configuration file as a value. How it is read is in `loader`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Literal, TypeVar, cast
 

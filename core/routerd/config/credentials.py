@@ -1,7 +1,5 @@
 """Credentials in clear text in a file, recognised by the names of their fields."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

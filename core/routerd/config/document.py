@@ -1,7 +1,5 @@
 """YAML as nodes with line numbers. Knows nothing of resources."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The kinds of resource that the core knows, and those that it refuses with advice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from routerd.errors import Problem

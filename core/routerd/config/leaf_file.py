@@ -3,8 +3,6 @@
 `leaf-config` makes the resources; whether the file is right is for the loader to say.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Reads a configuration file: reports every problem in one run and uses nothing while there is one."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

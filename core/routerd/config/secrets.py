@@ -1,7 +1,5 @@
 """Reads secrets from files and the environment, at the moment of use; no error shows their content."""
 
-from __future__ import annotations
-
 import binascii
 import os
 from base64 import b64decode

@@ -5,8 +5,6 @@ attribute's metadata. A value of another type is a problem, not a conversion: `y
 truth value nor an address.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import types

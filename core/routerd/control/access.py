@@ -4,8 +4,6 @@ The order of the checks: source address (403), rate of the source (429), bearer 
 of all sources (429). A header never changes the source.
 """
 
-from __future__ import annotations
-
 import hmac
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address

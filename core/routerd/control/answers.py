@@ -1,7 +1,5 @@
 """The answers of the enrollment listener: JSON of the described shapes, and exceptions as refusals."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ It uses the standard library's client: scripts run these commands by the hundred
 longer to import than the daemon takes to answer.
 """
 
-from __future__ import annotations
-
 import http.client
 import json
 from pathlib import Path

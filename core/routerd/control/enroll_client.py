@@ -4,8 +4,6 @@ A target is an `http(s)://` URL or `unix:<path>`. Every failure names the target
 type says whether a retry can help.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import ssl

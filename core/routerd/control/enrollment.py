@@ -4,8 +4,6 @@
 too slow or sends too much is cut off.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ssl

@@ -3,8 +3,6 @@
 The paths and shapes are those of existing SAM programs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import attrs

@@ -4,8 +4,6 @@ The listener serves the document, and a test lets a fuzzer send what the documen
 Nothing here depends on what the routes are about.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal

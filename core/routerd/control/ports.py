@@ -1,7 +1,5 @@
 """What the enrollment listener needs from the daemon."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address

@@ -1,7 +1,5 @@
 """Limits for strangers: requests per second, and connections."""
 
-from __future__ import annotations
-
 import math
 from collections import OrderedDict
 from ipaddress import IPv4Address, IPv6Address

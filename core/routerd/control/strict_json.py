@@ -1,7 +1,5 @@
 """JSON from strangers: refuses what two readers could understand differently, or what costs too much."""
 
-from __future__ import annotations
-
 import json
 import math
 

@@ -4,8 +4,6 @@ The only place that knows the keys. A document begins with `apiVersion` and `kin
 report is the name of its class, and a resource has its own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network

@@ -5,8 +5,6 @@ so routerd takes no address there for its own and removes none. A foreign addres
 one, and stays when it is no longer desired.
 """
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Mapping, Sequence
 

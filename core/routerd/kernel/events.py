@@ -13,8 +13,6 @@ What complicates this:
   address. Nothing announces the rules of iptables' legacy variant; the resync finds them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import ctypes

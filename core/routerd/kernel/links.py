@@ -6,8 +6,6 @@ leaves a link that is down, bare and otherwise as desired; `add_link` takes only
 own unfinished work.
 """
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address, IPv4Interface

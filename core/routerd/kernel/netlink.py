@@ -1,7 +1,5 @@
 """Requests to rtnetlink: with a deadline, a retry of interrupted dumps, and translated errors."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

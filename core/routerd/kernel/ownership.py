@@ -8,8 +8,6 @@ To see `proto routerd` instead of `proto 147` in `ip route`, write `147 routerd`
 `/etc/iproute2/rt_protos.d/routerd.conf`; routerd itself does not need it.
 """
 
-from __future__ import annotations
-
 from routerd.model.route import ROUTE_PROTOCOL
 
 FIREWALL_TABLE = "routerd"

@@ -1,7 +1,5 @@
 """Runs a system program to its end, with a deadline, without blocking the loop."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 

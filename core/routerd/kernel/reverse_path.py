@@ -1,7 +1,5 @@
 """The kernel's reverse path filtering (RFC 3704): the devices that filter strictly. Reads only."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

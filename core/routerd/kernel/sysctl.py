@@ -11,8 +11,6 @@ What complicates this:
 * The setting of a link vanishes with the link. A link that returns has new originals.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import re

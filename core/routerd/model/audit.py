@@ -1,7 +1,5 @@
 """A decision on a claim, for the log of decisions."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Literal
 

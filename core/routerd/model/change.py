@@ -1,7 +1,5 @@
 """One difference between the observed and the desired state."""
 
-from __future__ import annotations
-
 from typing import Generic, Literal, TypeVar
 
 import attrs

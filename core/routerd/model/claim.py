@@ -6,8 +6,6 @@ texts where the signature covers them: normalising "10.0.0.1" to "10.0.0.1/32" w
 White space around a text is not signed, and a claim does not hold it. Typed views are beside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """The state of a resource in words, for the status."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import attrs

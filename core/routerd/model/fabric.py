@@ -1,7 +1,5 @@
 """A cloud as a router sees it: its own instance, the forwarding switch, the route tables."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NewType
 

@@ -1,7 +1,5 @@
 """Openings in the host's packet filter, and the clamp of TCP's segment size."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Network
 from typing import Literal
 

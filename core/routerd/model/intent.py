@@ -1,7 +1,5 @@
 """The operator's intent: the resources of one configuration, with look-ups by type and name."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 

@@ -1,7 +1,5 @@
 """A time as text, in UTC: to the second for people, to the microsecond where it is compared."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 

@@ -1,7 +1,5 @@
 """A resource of the configuration: its identity, its place in the file, and its typed spec."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 

@@ -1,7 +1,5 @@
 """Kernel routes, addresses, and the routes that a routing provider learns."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """BGP as configuration and as status: the speaker, its sessions, policies and advertisements."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 

@@ -3,8 +3,6 @@
 One value serves every encapsulation, so the engine, the status and the dry run depend on none.
 """
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 

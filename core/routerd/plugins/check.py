@@ -1,7 +1,5 @@
 """Every check before routerd touches the host: the file, the plugins, their options, unmet needs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Names that two plugins claim: each is an error, because a silent winner is the worst failure of all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import attrs

@@ -1,7 +1,5 @@
 """The installed plugins, by the entry points of every distribution. Nothing is imported."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Mapping, Sequence
 from importlib import metadata

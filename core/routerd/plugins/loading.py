@@ -3,8 +3,6 @@
 Nothing is compared with other plugins here; `conflicts` does that.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Sequence
 from typing import TypeVar, cast

@@ -1,7 +1,5 @@
 """Token buckets, one per account and plugin; all profiles of an account share its rate."""
 
-from __future__ import annotations
-
 from routerd.spi import Clock, Pacer
 
 

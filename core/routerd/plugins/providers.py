@@ -1,7 +1,5 @@
 """Providers made from their descriptions, each with a context of its own."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The real clock. The only place that asks the host for the time."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from datetime import UTC, datetime

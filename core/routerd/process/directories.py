@@ -1,7 +1,5 @@
 """Where the daemon keeps things: state that must survive a reboot, and sockets that need not."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

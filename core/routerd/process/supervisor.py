@@ -1,7 +1,5 @@
 """Owner of every task of the daemon: starts it, restarts it after a failure, ends it with the daemon."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any

@@ -1,7 +1,5 @@
 """Readiness for systemd: `sd_notify(3)`, which is one datagram to a Unix socket."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Mapping

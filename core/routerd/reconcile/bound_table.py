@@ -6,8 +6,6 @@ What complicates this:
 - A success that does not last is a failure, or a table that forgets would keep the loop busy.
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 

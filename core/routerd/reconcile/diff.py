@@ -1,7 +1,5 @@
 """The difference between the desired and the observed content of a table. Pure."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Callable, Mapping
 from typing import TypeVar

@@ -4,8 +4,6 @@ A missed deadline, an unexpected exception and an answer of the wrong type are f
 None of them may stop the lane that the table shares with others.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """A group of tables that change together, one pass at a time: observe, compare, order, apply, rest."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

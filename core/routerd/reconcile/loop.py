@@ -5,8 +5,6 @@ slow API never keeps a kernel route waiting. A lane handles one pass at a time; 
 flag that starts the next pass.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager

@@ -5,8 +5,6 @@ Deletions follow in the opposite order, so that no object loses the one below it
 which a full table has no room before the deletions runs after them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Mapping, Sequence
 
 import attrs

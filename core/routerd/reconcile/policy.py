@@ -3,8 +3,6 @@
 The loop asks one policy per table. `TablePolicy` serves the host's tables; a cloud's is in `clouds`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 

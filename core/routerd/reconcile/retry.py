@@ -1,7 +1,5 @@
 """When a failed key is retried. Pure: time and randomness come in as numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """Keys and values of tables as text, for logs, the status and the dry run. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The answers of the providers at this moment: sessions, tunnels, WireGuard peers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 

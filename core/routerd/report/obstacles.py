@@ -4,8 +4,6 @@ routerd changes its own objects and those that the file names; the rest of the h
 owner, who may have reasons. So status and log name these settings, and routerd leaves them alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a dry pass found, as a value."""
 
-from __future__ import annotations
-
 from routerd.clouds.gate import AnyChange, Gate
 from routerd.clouds.words import outlook_of
 from routerd.model.change import Change

@@ -1,7 +1,5 @@
 """The reasons why a router is not ready, and notes; one sentence each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from routerd.clouds.gate import Gate

@@ -1,7 +1,5 @@
 """Resources as configured, each with its status."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from ipaddress import IPv4Address

@@ -4,8 +4,6 @@
 every wanted session is established. Every other phase has its reasons.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, datetime
 

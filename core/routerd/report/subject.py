@@ -1,7 +1,5 @@
 """The part of a running router that a report reads."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """Answers for an administrator: `control.AdminView` over the parts of a running router."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence

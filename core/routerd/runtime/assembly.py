@@ -1,7 +1,5 @@
 """All parts joined, for the daemon, the dry run, the single run and `routerd down`."""
 
-from __future__ import annotations
-
 import asyncio
 import fcntl
 import os

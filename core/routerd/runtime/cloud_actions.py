@@ -4,8 +4,6 @@ An approval is recorded here and the loop acts on it. An undo is made here, betw
 loop, so that only one writer changes that cloud at a time.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator, Sequence
 from typing import cast

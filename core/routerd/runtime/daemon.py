@@ -1,7 +1,5 @@
 """The daemon: it checks everything, joins the parts, and runs until a signal stops it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

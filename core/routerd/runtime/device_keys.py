@@ -1,7 +1,5 @@
 """The public key of each WireGuard device of the file, read from its private key once that exists."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

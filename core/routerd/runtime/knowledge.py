@@ -1,7 +1,5 @@
 """The facts of a running daemon; its tasks keep them current and derivation reads them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import attrs

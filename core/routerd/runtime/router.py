@@ -3,8 +3,6 @@
 `starter` brings the providers up; `clouds` has the policies of cloud tables.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol

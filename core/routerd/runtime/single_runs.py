@@ -1,7 +1,5 @@
 """Runs that end by themselves: the dry run, the single run, and the removal of everything that is ours."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager

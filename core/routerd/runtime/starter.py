@@ -1,7 +1,5 @@
 """Starts the providers in the background, retries until each has started, and closes them at the end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 

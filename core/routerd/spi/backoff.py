@@ -1,7 +1,5 @@
 """The pause between two attempts, one formula for all of routerd. Pure."""
 
-from __future__ import annotations
-
 _MOST_DOUBLINGS = 20
 
 

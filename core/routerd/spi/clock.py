@@ -1,7 +1,5 @@
 """Time as a parameter, so that tests move it by hand."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Protocol
 

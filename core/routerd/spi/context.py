@@ -1,7 +1,5 @@
 """What the core gives a provider when it creates it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Protocol

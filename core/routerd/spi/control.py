@@ -1,7 +1,5 @@
 """The routes that a plugin adds to the daemon's admin API."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The enrollment family: the proof in a claim that its leaf may join."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from routerd.model.claim import Claim, Submission

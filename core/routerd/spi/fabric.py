@@ -1,7 +1,5 @@
 """The fabric family: making a cloud forward what the routing learned."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol
 

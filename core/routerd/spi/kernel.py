@@ -4,8 +4,6 @@ A plugin with less common needs (WireGuard's generic netlink, fou ports) brings 
 sysctls and firewall rules belong to the core.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol

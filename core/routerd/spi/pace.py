@@ -1,7 +1,5 @@
 """The rate at which a plugin may call an API that the whole account shares."""
 
-from __future__ import annotations
-
 from typing import Protocol
 
 

@@ -1,7 +1,5 @@
 """The description of a provider: its kind, its needs, and its factory."""
 
-from __future__ import annotations
-
 import enum
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar

@@ -1,7 +1,5 @@
 """The routing family: sessions with neighbours, and what they announce."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Address
 from typing import Protocol

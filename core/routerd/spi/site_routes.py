@@ -30,8 +30,6 @@ This module holds the judgement and its words. How a cloud writes stays with tha
 Added in 1.0.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import attrs

@@ -4,8 +4,6 @@ A cloud says how it reads a switch and how it writes one; this table compares, r
 met another writer, and refuses foreign NICs and dry runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 

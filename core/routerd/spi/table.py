@@ -1,7 +1,5 @@
 """The keyed table, the one shape in which a provider offers something to reconcile."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 

@@ -1,7 +1,5 @@
 """The transport family: tunnels between routers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol

@@ -3,8 +3,6 @@
 The records of the books are in `records`.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

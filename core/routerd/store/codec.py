@@ -1,7 +1,5 @@
 """Values as JSON and back: addresses and times as text, sets sorted, `attrs` values as objects."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from datetime import datetime, timedelta

@@ -13,8 +13,6 @@ What complicates this:
 * Published migrations never change; an index costs every claim one more page to write and sync.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sqlite3

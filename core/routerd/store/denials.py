@@ -4,8 +4,6 @@ A reflector with a damaged state file gets its claims again from the leaves, but
 nowhere else. One line is one revocation with its checksum.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import zlib

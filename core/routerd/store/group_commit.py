@@ -1,7 +1,5 @@
 """Writes that share the way to the disk: those that arrive during one batch form the next."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -14,8 +14,6 @@ What complicates this:
   nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial

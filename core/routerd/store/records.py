@@ -1,7 +1,5 @@
 """The records of the store beside claims and topologies; plain values."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from ipaddress import IPv4Address, IPv6Address
 

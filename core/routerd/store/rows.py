@@ -1,7 +1,5 @@
 """Rows of the journal as values: each record's attributes are the columns of its table, in their order."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime

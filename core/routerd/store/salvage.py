@@ -4,8 +4,6 @@ The new file is complete before it takes the old one's name. A kill at any point
 damaged file, which the next start finds again, or the new one.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """What the parts of the fabric share: the API, our instance in the VPC, the quota, and the context."""
 
-from __future__ import annotations
-
 from routerd.errors import PermanentError, TransientError
 from routerd.model.fabric import InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.spi import PluginContext

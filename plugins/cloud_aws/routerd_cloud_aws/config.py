@@ -1,7 +1,5 @@
 """Options of the fabric kind `aws`; everything has a sensible value on an EC2 instance."""
 
-from __future__ import annotations
-
 import attrs
 
 

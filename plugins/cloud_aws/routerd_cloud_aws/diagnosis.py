@@ -1,7 +1,5 @@
 """The permissions of the credentials, and what in the VPC would stop a leaf. Changes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from routerd.errors import ProviderError

@@ -1,7 +1,5 @@
 """The meaning of an answer of the AWS API for routerd. Pure: knows statuses and codes, not the SDK."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import attrs

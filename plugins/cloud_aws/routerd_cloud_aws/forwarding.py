@@ -1,7 +1,5 @@
 """The table `forwarding`: `SourceDestCheck` of our own interfaces, inverted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.model.fabric import NicRef

@@ -1,7 +1,5 @@
 """A VPC as the EC2 API shows it, as values. Pure: reads answers, not the SDK."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any

@@ -1,7 +1,5 @@
 """What the account allows: the permissions of the role, and how many routes a table may hold."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable
 
 import attrs

@@ -1,7 +1,5 @@
 """The identity of this instance, from the metadata service (IMDSv2): plain HTTP, no SDK."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import urllib.error

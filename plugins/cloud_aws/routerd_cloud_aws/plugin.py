@@ -1,7 +1,5 @@
 """What the plugin offers: the fabric kind `aws`. No I/O, and no SDK, on import."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import routerd

@@ -3,8 +3,6 @@
 EC2 writes routes one by one, without a condition, and shows a write only after some seconds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.errors import ProviderError

@@ -1,7 +1,5 @@
 """What the parts of the fabric share: the API, our VM in the network, the limit, and the context."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 

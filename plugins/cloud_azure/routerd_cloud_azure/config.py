@@ -1,7 +1,5 @@
 """Options of the fabric kind `azure`; everything has a sensible value on an Azure VM."""
 
-from __future__ import annotations
-
 import attrs
 
 

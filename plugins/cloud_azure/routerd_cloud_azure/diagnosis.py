@@ -3,8 +3,6 @@
 Azure shows an identity its permissions at a resource, so routerd need not try them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import attrs

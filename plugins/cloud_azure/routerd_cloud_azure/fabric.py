@@ -1,7 +1,5 @@
 """The fabric kind `azure`: interfaces that forward, and route tables that lead to our address."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Finding, Forwarding, InstanceFacts, NicRef

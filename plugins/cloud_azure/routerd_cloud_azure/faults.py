@@ -1,7 +1,5 @@
 """The meaning of an answer of Azure Resource Manager. Pure: knows statuses and codes, not the SDK."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 

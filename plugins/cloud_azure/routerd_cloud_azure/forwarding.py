@@ -1,7 +1,5 @@
 """The table `forwarding`: `enableIPForwarding` of our own interfaces."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.model.fabric import NicRef

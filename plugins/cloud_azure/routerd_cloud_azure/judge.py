@@ -3,8 +3,6 @@
 `foresee` judges by what `observe` read, `apply` by its own reading, so both use the same words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any

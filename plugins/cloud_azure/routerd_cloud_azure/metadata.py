@@ -1,7 +1,5 @@
 """The identity of this VM, from the Instance Metadata Service; plain HTTP on a link-local address, no SDK."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import urllib.error

@@ -5,8 +5,6 @@ come between. A route that changes alone is written by itself all the same: then
 or fail for, anything else in the table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.errors import NotOwnedError, ProviderError, StaleError, TransientError

@@ -1,7 +1,5 @@
 """The account that the parts of the fabric share: API, options, facts, and the plugin's context."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from routerd.errors import PermanentError, TransientError

@@ -1,7 +1,5 @@
 """Options of the fabric kind `oci`; each has a usable default on an OCI instance."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Literal
 

@@ -5,8 +5,6 @@ resource has: OCI answers 404 without the permission, and 412 otherwise. OCI doe
 permissions before ETags, so the finding for a 412 is `unknown`, with that as its detail.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Literal, TypeVar

@@ -1,7 +1,5 @@
 """The fabric kind `oci`: VNICs that forward, and route tables that lead to our private IP."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable, Sequence
 
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Finding, Forwarding, InstanceFacts, NicRef

@@ -1,7 +1,5 @@
 """The meaning of each answer of the OCI API. Pure: knows statuses and codes, not the SDK."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from routerd.errors import PermanentError, ProviderError, StaleError, TransientError

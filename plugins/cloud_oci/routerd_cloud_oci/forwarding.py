@@ -1,7 +1,5 @@
 """The forwarding switch of our own VNICs: `skipSourceDestCheck`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.model.fabric import NicRef

@@ -4,8 +4,6 @@
 unknown fields included. So a rule stays the dictionary of its JSON.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_network
 

@@ -1,7 +1,5 @@
 """OCI's additions to `spi.site_routes`: the VCN's own prefixes, the room in a table, blackholes. Pure."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Network
 
 import attrs

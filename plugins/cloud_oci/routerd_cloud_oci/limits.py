@@ -5,8 +5,6 @@ the Core Services". A verb grants more than an operation needs, so a statement i
 `request.permission` ("Advanced Policy Features").
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import attrs

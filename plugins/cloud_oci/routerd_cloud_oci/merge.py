@@ -5,8 +5,6 @@ was read and in its place. Deletions make room for creations in the same write. 
 must not stop the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 

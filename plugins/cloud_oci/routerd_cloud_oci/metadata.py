@@ -1,7 +1,5 @@
 """The identity of this instance, from the metadata service v2; plain HTTP on a link-local address."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import urllib.error

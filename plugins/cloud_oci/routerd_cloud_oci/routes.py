@@ -1,7 +1,5 @@
 """The table `routes`: the rules in our route tables that lead to a router of the site."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, StaleError

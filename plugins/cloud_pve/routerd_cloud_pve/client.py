@@ -7,8 +7,6 @@ that a guest whose agent hangs does not delay the others. With a token the SDK's
 between calls that they could disturb.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence

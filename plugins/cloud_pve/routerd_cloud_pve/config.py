@@ -1,7 +1,5 @@
 """Options of the fabric kind `pve`."""
 
-from __future__ import annotations
-
 import re
 from ipaddress import IPv4Address
 from pathlib import Path

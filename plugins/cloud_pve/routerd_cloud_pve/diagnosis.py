@@ -1,7 +1,5 @@
 """The checks of `routerd doctor cloud` on Proxmox VE: privileges, then each guest. Changes nothing."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Sequence
 
 from routerd.errors import ProviderError

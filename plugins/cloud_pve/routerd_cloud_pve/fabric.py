@@ -1,7 +1,5 @@
 """The fabric kind `pve`: routes inside guests, and a firewall that lets forwarded packets pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from routerd.model.fabric import (

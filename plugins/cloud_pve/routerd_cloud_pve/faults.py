@@ -4,8 +4,6 @@ The API puts its message into the HTTP reason and has few statuses: 500 stands f
 guest to a missing agent, and 595 to 599 for failures between the nodes of a cluster.
 """
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 

@@ -1,7 +1,5 @@
 """The firewall of our own guest; its IP filter drops what the guest forwards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from routerd.errors import NotOwnedError

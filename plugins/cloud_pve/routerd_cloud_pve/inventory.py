@@ -1,7 +1,5 @@
 """A host's and its guests' state as values. Pure: parses the output of ip(8), without the API."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network

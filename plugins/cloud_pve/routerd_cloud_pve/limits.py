@@ -1,7 +1,5 @@
 """The limits that a Proxmox VE host sets us: calls a second, and privileges. Pure."""
 
-from __future__ import annotations
-
 CALLS_A_SECOND = 10.0
 BURST = 20
 """Proxmox VE documents no limit. Three processes of pvedaemon serve a node and its administrators."""

@@ -1,7 +1,5 @@
 """The plugin's hooks: the fabric kind `pve`. No I/O and no SDK on import."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import routerd

@@ -1,7 +1,5 @@
 """The table `routes`: the routes inside guests that lead to a router of the site."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Network

@@ -1,7 +1,5 @@
 """How a guest's routing table is read and changed: commands of ip(8) from the guest's own iproute2. Pure."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network

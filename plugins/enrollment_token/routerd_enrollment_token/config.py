@@ -1,7 +1,5 @@
 """The options of the join method: it has none, because policy and client name the token."""
 
-from __future__ import annotations
-
 import attrs
 
 

@@ -1,7 +1,5 @@
 """The join method `token`: a shared secret signs the claim by HMAC-SHA256."""
 
-from __future__ import annotations
-
 import hmac
 
 import attrs

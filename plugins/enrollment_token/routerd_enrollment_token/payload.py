@@ -3,8 +3,6 @@
 Only `proof` takes a secret, and it keeps none.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The plugin's hooks: it offers the join method `token`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from routerd import hookimpl

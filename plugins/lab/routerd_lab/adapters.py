@@ -1,7 +1,5 @@
 """Adapters from each emulated cloud to the lab: its API, its metadata service, and what it enforces."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol

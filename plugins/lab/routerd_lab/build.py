@@ -1,7 +1,5 @@
 """Makes the machines of a topology and lays the underlay between them; starts nothing in them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The lab's certificate authority: one for a run, with one server certificate for each cloud."""
 
-from __future__ import annotations
-
 import datetime as dt
 import os
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """`routerd lab`: the commands."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -5,8 +5,6 @@ change to another. The server therefore runs as an ordinary user of a user names
 an `sshd` that is not root separates nothing and serves exactly that user.
 """
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ Runs in the site's fabric namespace: `python -m routerd_lab.cloud_process SITE R
 It prints `ready` when everything answers and is enforced.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 import sys

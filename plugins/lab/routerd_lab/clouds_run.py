@@ -1,7 +1,5 @@
 """The clouds of the lab as processes: one for each site, in the site's fabric namespace."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

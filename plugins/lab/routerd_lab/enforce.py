@@ -6,8 +6,6 @@ that subnet's route table says. So a call to the API that was not made is a pack
 `plan` is pure; `Enforcer` runs inside the site's fabric namespace.
 """
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 from collections.abc import Mapping

@@ -3,8 +3,6 @@
 The lab itself runs inside a sandbox; the screen and the terminal stay outside.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

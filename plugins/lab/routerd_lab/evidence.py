@@ -1,7 +1,5 @@
 """The record of a run: what was configured, what was seen, packed without a single secret."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The assertions of the live test, judged from the world alone. Pure: no I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 

@@ -1,7 +1,5 @@
 """The topology as a picture: sites around the internet, wires, public addresses, tunnels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from xml.sax.saxutils import escape
 

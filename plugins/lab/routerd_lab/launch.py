@@ -1,7 +1,5 @@
 """Outside the sandbox: starts a lab and follows it, finds one that runs, enters it, ends it."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

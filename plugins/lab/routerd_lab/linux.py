@@ -1,7 +1,5 @@
 """The four system calls that Python 3.11's `os` lacks. Each raises an `OSError` with the failed step."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every directed pair of clients, by ping and by a real SSH session, all at once."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Mapping
 

@@ -5,8 +5,6 @@ empty, and below `/etc`, `/var/lib` or wherever `files` and `binds` point, the l
 in for the host's. What runs in a machine is started through `nsenter`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

@@ -1,7 +1,5 @@
 """The deadlines of the lab; a slow machine gets longer ones."""
 
-from __future__ import annotations
-
 import os
 
 VARIABLE = "ROUTERD_LAB_PATIENCE"

@@ -1,7 +1,5 @@
 """The lab as a plugin: it adds the command group `routerd lab` and nothing to the daemon."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click

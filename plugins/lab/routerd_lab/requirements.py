@@ -1,7 +1,5 @@
 """The requirements of a lab on its machine, each with its remedy."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from pathlib import Path

@@ -4,8 +4,6 @@ The configuration files are the project's own examples, those that a real host w
 public keys, which no example can know, are filled in.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import os

@@ -6,8 +6,6 @@ whatever runs in the PID namespace, and with the last process every device, addr
 No privilege is needed: the caller's own user becomes root inside (user_namespaces(7)).
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """The lab's output for people: live on a terminal, plain lines elsewhere."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping
 from itertools import permutations

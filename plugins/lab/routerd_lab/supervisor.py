@@ -1,7 +1,5 @@
 """Runs inside the sandbox: builds the lab, starts everything, checks it, and keeps it up on request."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

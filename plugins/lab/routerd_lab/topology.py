@@ -5,8 +5,6 @@ documentation ranges (RFC 5737), the links into the emulated internet from the b
 (RFC 2544), so that nothing here can be mistaken for, or reach, a real machine.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import permutations

@@ -4,8 +4,6 @@ Everything here is what a cloud or a home provides without any API call: a NIC w
 gateway, a public address. What the cloud's API decides is in `enforce`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 from routerd_lab.topology import (

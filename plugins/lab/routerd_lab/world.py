@@ -1,7 +1,5 @@
 """The world as it is, read from kernels and from the clouds' state, and never from a daemon's status."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The plugin's options: `plugins: transport_ipip:` in the configuration file."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import attrs

@@ -5,8 +5,6 @@ directory marks ours, with the boot and the network namespace in which routerd m
 the port may be foreign. routerd uses a foreign listener and leaves it alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

@@ -1,7 +1,5 @@
 """The daemon's end of the conversation with the relay: finds it, starts it, asks it."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import json

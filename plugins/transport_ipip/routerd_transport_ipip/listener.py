@@ -1,7 +1,5 @@
 """The Unix socket of a relay, on which the daemon finds it. This module imports only the standard library."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import socket

@@ -5,8 +5,6 @@ copying would be most of the work. Outgoing packets need no work here: the relay
 header.
 """
 
-from __future__ import annotations
-
 import struct
 
 _OVERHEAD = {"ipip": 20, "fou": 28, "gre": 24}

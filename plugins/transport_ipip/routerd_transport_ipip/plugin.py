@@ -1,7 +1,5 @@
 """The plugin's hooks: it offers the transport modes `ipip`, `fou` and `gre`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The provider of one mode: the states of its tunnels, and the watch over its relay."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The table of tunnels of one mode, on kernel devices and on those of the relay."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs

@@ -9,8 +9,6 @@ What complicates this:
 * A cancelled start must run to its end; otherwise it would leave a link without our alias.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar

@@ -1,7 +1,5 @@
 """A WireGuard device as a value, for both backends."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Devices of the kernel, by generic netlink (`WG_CMD_*` of linux/wireguard.h)."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib

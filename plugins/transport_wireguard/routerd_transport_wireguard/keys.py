@@ -1,7 +1,5 @@
 """Private keys in files: reads them, makes missing ones, rewrites and prints none."""
 
-from __future__ import annotations
-
 import base64
 import binascii
 import contextlib

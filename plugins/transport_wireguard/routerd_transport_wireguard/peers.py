@@ -1,7 +1,5 @@
 """The table of peers on our devices."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

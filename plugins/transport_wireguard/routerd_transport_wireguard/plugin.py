@@ -1,7 +1,5 @@
 """The plugin's hooks: it offers the transport mode `wireguard`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import routerd

@@ -1,7 +1,5 @@
 """The start of wireguard-go. `uapi.py` speaks with the running program."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

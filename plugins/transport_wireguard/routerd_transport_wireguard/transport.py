@@ -1,7 +1,5 @@
 """The provider: devices, peers and their states."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import Callable, Sequence

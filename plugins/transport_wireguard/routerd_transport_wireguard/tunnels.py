@@ -1,7 +1,5 @@
 """The table of devices."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 

@@ -4,8 +4,6 @@ Lines of `key=value`, an empty line at the end, keys in hexadecimal; the answer 
 wireguard.com/xplatform.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib

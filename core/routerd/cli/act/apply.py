@@ -1,7 +1,5 @@
 """`routerd apply --once`: apply the file, then end."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 

@@ -1,7 +1,5 @@
 """`routerd doctor`: what is missing outside of this host, before routerd changes anything."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Iterator

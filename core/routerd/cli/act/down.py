@@ -1,7 +1,5 @@
 """`routerd down`: remove routerd's objects from this host and from the cloud."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 

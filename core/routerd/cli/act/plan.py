@@ -1,7 +1,5 @@
 """`routerd plan`: what would change, by the same code that changes it."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections import Counter

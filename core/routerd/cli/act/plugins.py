@@ -1,7 +1,5 @@
 """`routerd plugins`: what is installed, what is enabled, and what each provides."""
 
-from __future__ import annotations
-
 import click
 
 from routerd import config

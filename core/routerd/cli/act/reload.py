@@ -1,7 +1,5 @@
 """`routerd reload`: the running daemon reads its file again."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import tell

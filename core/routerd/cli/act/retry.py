@@ -1,7 +1,5 @@
 """`routerd retry`: retry every failed change now."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import tell

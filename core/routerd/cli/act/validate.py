@@ -1,7 +1,5 @@
 """`routerd validate`: whether a file is right, with these plugins."""
 
-from __future__ import annotations
-
 import sys
 
 import click

@@ -1,7 +1,5 @@
 """`routerd actions`: changes in clouds, pending and made."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.lazy import lazy_group

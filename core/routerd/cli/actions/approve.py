@@ -1,7 +1,5 @@
 """`routerd actions approve ID...`: let changes of a cloud be made."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import ask

@@ -1,7 +1,5 @@
 """The answer for `list` and `show`: the daemon's, or the state file's while no daemon runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """`routerd actions list`: changes that wait, and the latest that were made."""
 
-from __future__ import annotations
-
 from urllib.parse import urlencode
 
 import click

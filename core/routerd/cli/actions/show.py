@@ -1,7 +1,5 @@
 """`routerd actions show ID`: one change of a cloud, its story, and what undoing it would do."""
 
-from __future__ import annotations
-
 from urllib.parse import quote
 
 import click

@@ -1,7 +1,5 @@
 """`routerd actions undo NUMBER`: restore the value before a change of a cloud."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import ask

@@ -1,7 +1,5 @@
 """One action in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from rich.text import Text

@@ -1,7 +1,5 @@
 """`routerd enroll`: claims of leaves, made, submitted and decided on."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.lazy import lazy_group

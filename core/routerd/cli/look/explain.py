@@ -1,7 +1,5 @@
 """`routerd explain ADDRESS`: why an address goes where it goes, and whether it gets there."""
 
-from __future__ import annotations
-
 import sys
 from urllib.parse import quote
 

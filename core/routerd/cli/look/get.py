@@ -1,7 +1,5 @@
 """`routerd get KIND[/NAME]`: resources as configured and as they are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import click

@@ -1,7 +1,5 @@
 """`routerd metrics`: the state of the router, for Prometheus."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import ask_text

@@ -1,7 +1,5 @@
 """`routerd peers`: the neighbours, their sessions and the tunnels below them."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import ask

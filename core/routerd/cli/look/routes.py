@@ -1,7 +1,5 @@
 """`routerd routes`: the learned routes, and the refused prefixes."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.share.ask import ask

@@ -1,7 +1,5 @@
 """`routerd status`: is the router ready, and if not, why."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Questions to a running daemon."""
 
-from __future__ import annotations
-
 from typing import TypeVar
 
 from routerd.cli.share.settings import Settings

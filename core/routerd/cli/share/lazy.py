@@ -1,7 +1,5 @@
 """A group that imports a command when it is used, so that a short command stays fast."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib import import_module
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """The option by which a command prints its report as a document instead of tables."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Options that every command understands, before or after its name."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from pathlib import Path

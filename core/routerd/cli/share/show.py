@@ -1,7 +1,5 @@
 """Results on a terminal: tables without frames, a colour for the phase, plain when piped."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 

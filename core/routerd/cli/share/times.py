@@ -1,7 +1,5 @@
 """Times in tables and words."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 from routerd.model.moment import second_text

@@ -1,7 +1,5 @@
 """The tools of the rules: look-ups of resources, and checks of one field."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterator, Sequence

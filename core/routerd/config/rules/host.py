@@ -1,7 +1,5 @@
 """Rules of the groups `hybrid` and `system`: explicit tunnels, clouds, kernel settings, the listener."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from datetime import timedelta

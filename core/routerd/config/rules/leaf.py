@@ -1,7 +1,5 @@
 """Rules of a leaf: its claim, its client, its place among the leaves of a site, and takeover."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from ipaddress import IPv4Network

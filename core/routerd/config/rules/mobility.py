@@ -1,7 +1,5 @@
 """Rules of the group `mobility` for both ends of a tunnel: profiles, sets of nodes, and policies."""
 
-from __future__ import annotations
-
 import re
 from datetime import timedelta
 from ipaddress import ip_interface

@@ -1,7 +1,5 @@
 """Rules of the group `net`: interfaces, addresses, routes, WireGuard and BGP."""
 
-from __future__ import annotations
-
 from routerd.config.rules.checker import (
     AnyResource,
     Checker,

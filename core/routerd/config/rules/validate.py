@@ -3,8 +3,6 @@
 The rules of each kind are in the modules beside; this one has the rules for the file as a whole.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
 from itertools import combinations

@@ -1,7 +1,5 @@
 """A place for rules in the host's packet filter, and how a failed transaction finds its culprit."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 

@@ -1,7 +1,5 @@
 """Rules of ours as text: for iptables, for nft, and in the comment of an nft rule. Pure."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import socket

@@ -16,8 +16,6 @@ What complicates this:
 * A refused transaction of many rules does not name the culprit; then each rule goes by itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 import shutil
 from collections.abc import Mapping, Sequence

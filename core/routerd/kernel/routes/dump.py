@@ -4,8 +4,6 @@ Most routes of a dump differ only in their destination. So the reader parses eac
 and makes a key only for a route of ours.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network

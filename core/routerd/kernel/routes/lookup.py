@@ -1,7 +1,5 @@
 """The kernel's route of a packet to an address: `ip route get fibmatch` as a value."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network

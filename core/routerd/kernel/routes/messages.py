@@ -5,8 +5,6 @@ a second, and a router that restarts writes all its routes at once. Most of thos
 in their destination, so `copies` makes many requests from one.
 """
 
-from __future__ import annotations
-
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The errors of routes in words: impossible routes, foreign routes, and the kernel's refusals. Pure."""
 
-from __future__ import annotations
-
 import errno
 import os
 

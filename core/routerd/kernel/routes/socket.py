@@ -4,8 +4,6 @@ A batch is one send of many requests. The kernel executes it inside the send and
 request. Only the last request asks for an acknowledgement, which shows that all are done.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

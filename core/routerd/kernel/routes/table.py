@@ -15,8 +15,6 @@ What complicates this:
   write behind the next `observe`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import socket

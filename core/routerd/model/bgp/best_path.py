@@ -4,8 +4,6 @@ The speaker asks for the one path that it reflects, the daemon for all equal one
 reflectors share the load, and a placement group for the leaf that a reflector would prefer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 

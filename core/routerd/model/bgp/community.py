@@ -1,7 +1,5 @@
 """Standard BGP communities (RFC 1997): their spellings, and the one form for comparisons."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -3,8 +3,6 @@
 The speaker asks before a path enters its table; `routerd explain` asks what would become of a prefix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Network
 

@@ -1,7 +1,5 @@
 """Changes of clouds, pending and made."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """What commands find without a daemon: the installed plugins, the clouds of a file, the file itself."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address
 
 import attrs

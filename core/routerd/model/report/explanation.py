@@ -1,7 +1,5 @@
 """Why an address goes where it goes."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import attrs

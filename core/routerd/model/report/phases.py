@@ -1,7 +1,5 @@
 """The words for states, each vocabulary in one place."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Literal, get_args
 

@@ -1,7 +1,5 @@
 """Changes that a pass would make, and the reasons that hold them back."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import attrs

@@ -1,7 +1,5 @@
 """Resources as configured, with their status."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Any

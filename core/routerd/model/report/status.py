@@ -1,7 +1,5 @@
 """The status of a router, part by part."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import IPv4Address

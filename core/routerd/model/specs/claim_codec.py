@@ -3,8 +3,6 @@
 The fields and their places are those of `model.claim.Claim`; nothing here names one of them.
 """
 
-from __future__ import annotations
-
 import typing
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet

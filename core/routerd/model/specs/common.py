@@ -1,7 +1,5 @@
 """Values that several kinds of resource share."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal

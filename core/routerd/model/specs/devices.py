@@ -1,7 +1,5 @@
 """The network device of a resource."""
 
-from __future__ import annotations
-
 from routerd.model.names import LinkName
 from routerd.model.specs.hybrid import TunnelInterfaceSpec
 from routerd.model.specs.net import InterfaceSpec, WireGuardInterfaceSpec

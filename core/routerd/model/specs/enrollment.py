@@ -1,7 +1,5 @@
 """Kinds of the group `mobility` for enrollment: policies, claims and clients."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path

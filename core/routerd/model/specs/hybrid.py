@@ -1,7 +1,5 @@
 """Kinds of the group `hybrid`: explicit tunnels and cloud profiles."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network

@@ -4,8 +4,6 @@ Admission asks when a leaf claims something, derivation when it makes tables of 
 same answer. What the policy itself demands of a claim is in `admission`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol

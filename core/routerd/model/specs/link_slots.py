@@ -4,8 +4,6 @@ Both ends compute the same slot by a hash, so neither can evade a collision. Adm
 before it reaches a tunnel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 

@@ -1,7 +1,5 @@
 """Kinds of the group `mobility`: transport profiles, sets of nodes, pools."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Literal

@@ -1,7 +1,5 @@
 """Kinds of the group `net`: interfaces, addresses, routes, WireGuard and BGP."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path

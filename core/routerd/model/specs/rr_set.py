@@ -4,8 +4,6 @@ In the seed's dialect a set has `members`; later it has `nodes`, projected from 
 A leaf makes the same `Reflector` from either.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any

@@ -1,7 +1,5 @@
 """Kinds of the group `system`: kernel settings and the enrollment listener."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path

@@ -4,8 +4,6 @@
 tables of their layer, `identity` whom a session is held to; `derive` puts them together.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from routerd.model.condition import Condition

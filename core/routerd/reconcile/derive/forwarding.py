@@ -1,7 +1,5 @@
 """Learned routes in the kernel and in the cloud's route tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 

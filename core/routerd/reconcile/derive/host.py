@@ -1,7 +1,5 @@
 """The needs of the host itself: kernel settings and openings in its packet filter."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 

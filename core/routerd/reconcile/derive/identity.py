@@ -1,7 +1,5 @@
 """The identity of a session's neighbour: its AS and router ID by the file and the claims."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 

@@ -1,7 +1,5 @@
 """The inputs of derivation."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from datetime import datetime
 

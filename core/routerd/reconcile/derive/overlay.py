@@ -1,7 +1,5 @@
 """The overlay: one tunnel for each pair of this router and a peer."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 

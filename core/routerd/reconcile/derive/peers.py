@@ -1,7 +1,5 @@
 """The peers of a transport profile: which routers, and where the tunnel to each of them ends."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address
 
 import attrs

@@ -1,7 +1,5 @@
 """BGP: the speaker, a session for each adjacency, the import policies, and our announcements."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 

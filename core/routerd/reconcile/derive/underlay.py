@@ -1,7 +1,5 @@
 """The underlay: WireGuard devices and peers, addresses, static routes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 

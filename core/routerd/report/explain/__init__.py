@@ -4,8 +4,6 @@
 network engineer takes by hand: `announced` has claims and BGP, `forwarded` the data plane.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from routerd.kernel.routes.lookup import RouteAnswer

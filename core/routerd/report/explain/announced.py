@@ -1,7 +1,5 @@
 """The claim that has an address, the neighbours that announce it, and the best path. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network

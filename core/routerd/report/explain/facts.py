@@ -1,7 +1,5 @@
 """The facts that an explanation is made of: values, without I/O."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 

@@ -1,7 +1,5 @@
 """The way of the packets: the kernel's route, the tunnel below it, WireGuard, the cloud. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 

@@ -1,7 +1,5 @@
 """Collects the facts of an explanation from a running router, and from the kernel."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 from typing import Protocol

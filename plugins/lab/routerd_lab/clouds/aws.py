@@ -1,7 +1,5 @@
 """An emulated region of AWS: one VPC of moto's EC2, and what its fabric enforces."""
 
-from __future__ import annotations
-
 import datetime as dt
 import os
 import secrets

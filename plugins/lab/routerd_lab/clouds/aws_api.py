@@ -15,8 +15,6 @@ Requests are answered by moto's own server application. Added here:
 Not emulated: signatures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import datetime as dt
 import json

@@ -1,7 +1,5 @@
 """A region of AWS for tests and measurements: on loopback, with changes of its routes by us and by others."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network

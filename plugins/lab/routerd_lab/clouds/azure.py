@@ -4,8 +4,6 @@ This module adds what the lab and the metadata service ask of it. `azure_state` 
 `azure_access` what the identity may do, and `azure_api` answers requests.
 """
 
-from __future__ import annotations
-
 import uuid
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network

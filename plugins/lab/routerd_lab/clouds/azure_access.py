@@ -5,8 +5,6 @@ add up and hold below their scope), "Permissions - List For Resource" of the Aut
 words of a refusal as in Azure/ARO-RP#558 and, for what a body refers to, microsoft/tyger#320.
 """
 
-from __future__ import annotations
-
 import re
 import uuid
 from collections.abc import Iterable, Mapping

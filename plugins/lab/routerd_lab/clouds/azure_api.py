@@ -11,8 +11,6 @@ the same form. A write takes effect at once and only its operation ends later; a
 not cancel an earlier one's operation. A client follows operations without a permission.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import re

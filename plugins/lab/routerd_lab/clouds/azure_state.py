@@ -3,8 +3,6 @@
 Knows no requests: `azure_api` answers them from here, and `azure` adds what the lab asks.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 import uuid

@@ -4,8 +4,6 @@ No query and no packet leaves the host. A client that resolves a served name on 
 emulator, the official SDKs included, and trusts its certificate.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

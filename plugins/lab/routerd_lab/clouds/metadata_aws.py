@@ -5,8 +5,6 @@ Paths and headers: Amazon EC2 User Guide, "Instance metadata categories" and "Us
 Metadata Service"; version 1 is off, as in `HttpTokens=required`.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import secrets
 import time

@@ -5,8 +5,6 @@ Microsoft Learn, "Azure Instance Metadata Service" and "How to use managed ident
 resources on an Azure VM to acquire an access token".
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 

@@ -5,8 +5,6 @@ The certificates make up an instance principal: the leaf names the instance and 
 tenancy, and the auth service of the same emulated cloud trusts their issuer.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import warnings
 from collections.abc import Mapping

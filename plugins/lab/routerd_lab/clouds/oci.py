@@ -7,8 +7,6 @@ service. Sources: the API reference of the Core Services (20160918), "API Errors
 (permissions), and the requests of the official SDK. Not emulated: compartments, work requests.
 """
 
-from __future__ import annotations
-
 import secrets
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network

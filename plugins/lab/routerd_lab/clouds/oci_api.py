@@ -6,8 +6,6 @@ checks permissions before `if-match` and that before the content; a rule whose t
 may be written back.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -4,8 +4,6 @@ From "Request Signatures" of the OCI documentation (draft-cavage-http-signatures
 official SDK's `X509FederationClient` sends to the auth service and expects of it.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The resources of an emulated OCI region: one VCN with one subnet, its route table, and instances."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 

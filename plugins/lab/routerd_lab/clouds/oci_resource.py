@@ -1,7 +1,5 @@
 """Resources of an emulated OCI region, and the refusals of its API."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import secrets

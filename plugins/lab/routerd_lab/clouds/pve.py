@@ -13,8 +13,6 @@ Proxmox VE itself neither throttles nor has quotas; what `Troubles` throttles is
 The guest agent answers from the running system, so lag makes sense only for `GET resources`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import itertools

@@ -5,8 +5,6 @@ there is none: a routing table in memory, behind the few commands of ip(8) that 
 outputs and complaints are those of iproute2 6.1.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network

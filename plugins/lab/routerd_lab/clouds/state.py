@@ -4,8 +4,6 @@ An emulator is a region or subscription with `app()` (the API), `metadata(name)`
 and `routes()`; the fabric enforces what the last two say.
 """
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address
 
 import attrs

@@ -12,8 +12,6 @@ process by `add`, `lag` and `clear`, or from another one by HTTP, without creden
     DELETE /-/calls     count from zero
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

@@ -1,7 +1,5 @@
 """The kinds of trouble, and their effect on a call; `trouble` makes them happen."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import attrs

@@ -1,7 +1,5 @@
 """`routerd enroll approve NAME`: let a claim join."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.enroll.decisions.decide import decide

@@ -1,7 +1,5 @@
 """A claim in words."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import datetime
 

@@ -1,7 +1,5 @@
 """What `approve`, `reject` and `revoke` have in common: one decision through the admin socket."""
 
-from __future__ import annotations
-
 from urllib.parse import quote
 
 import click

@@ -1,7 +1,5 @@
 """`routerd enroll list`: the claims that a route reflector knows of."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.enroll.decisions.claim_view import policy_of, why_of

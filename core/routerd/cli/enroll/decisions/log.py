@@ -1,7 +1,5 @@
 """`routerd enroll log`: who asked, from where, and what was decided."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """`routerd enroll reject NAME`: refuse a claim that waits for approval."""
 
-from __future__ import annotations
-
 import click
 
 from routerd.cli.enroll.decisions.decide import decide

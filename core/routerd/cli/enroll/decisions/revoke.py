@@ -1,7 +1,5 @@
 """`routerd enroll revoke NAME`: end a claim for good, here or at a route reflector elsewhere."""
 
-from __future__ import annotations
-
 import asyncio
 
 import click

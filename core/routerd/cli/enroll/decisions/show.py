@@ -1,7 +1,5 @@
 """`routerd enroll show NAME`: one claim, and what was decided about it."""
 
-from __future__ import annotations
-
 from urllib.parse import quote
 
 import click

@@ -1,7 +1,5 @@
 """`routerd enroll leaf-config`: the whole file of a leaf from a few options."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import binascii

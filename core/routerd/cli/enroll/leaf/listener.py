@@ -1,7 +1,5 @@
 """The options that name a listener, its token and its certificates."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The options that name a join token."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from pathlib import Path

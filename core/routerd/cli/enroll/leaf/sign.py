@@ -1,7 +1,5 @@
 """`routerd enroll sign`: the proof of a claim, and what it proves."""
 
-from __future__ import annotations
-
 import asyncio
 
 import click

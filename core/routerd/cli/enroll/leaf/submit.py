@@ -1,7 +1,5 @@
 """`routerd enroll submit`: submit a claim to route reflectors once, and print each answer."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Sequence

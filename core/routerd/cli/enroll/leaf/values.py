@@ -1,7 +1,5 @@
 """Kinds of option values: addresses, prefixes, durations, and lists of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
