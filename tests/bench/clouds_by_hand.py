@@ -14,8 +14,7 @@ from typing import Any
 import attrs
 from tests.cloud.account import Account
 from tests.cloud.storm_time import WatchedLoop
-
-from routerd_lab.clouds.loopback import METADATA, on_loopback
+from tests.support.loopback import METADATA, on_loopback
 
 _FIRST = IPv4Address("10.140.0.0")
 _POLL = 0.05

@@ -8,8 +8,8 @@ from typing import Literal, Protocol
 
 import attrs
 from aiohttp import web
+from tests.support.loopback import Api
 
-from routerd_lab.clouds.loopback import Api
 from routerd_lab.clouds.trouble import Troubles
 
 Slot = tuple[str, str]

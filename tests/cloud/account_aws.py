@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 from tests.cloud.account import Hop, Slot, View
+from tests.support.loopback import Api, metadata
 
 from routerd_lab.clouds.aws import AwsRegion
-from routerd_lab.clouds.loopback import Api, metadata
 from routerd_lab.clouds.metadata_aws import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles

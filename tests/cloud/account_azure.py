@@ -10,9 +10,9 @@ from typing import Any
 
 from aiohttp import web
 from tests.cloud.account import Hop, Slot, View
+from tests.support.loopback import Api, metadata
 
 from routerd_lab.clouds.azure import AzureSubscription
-from routerd_lab.clouds.loopback import Api, metadata
 from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles

@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 from tests.cloud.account import Hop, Slot, View
+from tests.support.loopback import Api, metadata
 
-from routerd_lab.clouds.loopback import Api, metadata
 from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import Instance, OciRegion, ocid
 from routerd_lab.clouds.trouble import Troubles

@@ -9,8 +9,8 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 from aiohttp import web
 from tests.cloud.account import Hop, Slot, View
+from tests.support.loopback import Api
 
-from routerd_lab.clouds.loopback import Api
 from routerd_lab.clouds.pve import AGENT, AUDIT, NETWORK, PveHost
 from routerd_lab.clouds.pve_guest import Guest, GuestKernel, KernelRoute
 from routerd_lab.clouds.trouble import Troubles

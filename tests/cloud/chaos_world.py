@@ -29,6 +29,7 @@ from tests.cloud.chaos_process import (
 )
 from tests.cloud.ledger import Ledger
 from tests.cloud.storm_time import HastyClock, StormClock
+from tests.support.loopback import on_loopback
 
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.plugins.providers import ProviderFactory
@@ -41,7 +42,6 @@ from routerd.store import open_store
 from routerd.testing.fakes import FakeRouting, FakeWorld
 from routerd.testing.kernel import FakeKernel
 from routerd.testing.tables import FakeTable
-from routerd_lab.clouds.loopback import on_loopback
 
 _WITHIN_A_PASS = 5.0
 """Seconds by which the loop may have noticed something before we did: the plugin's own pauses."""

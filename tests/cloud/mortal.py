@@ -16,6 +16,7 @@ from pathlib import Path
 
 import attrs
 from tests.cloud.chaos_process import Keeper, configured
+from tests.support.loopback import names_on_loopback
 
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.plugins.providers import ProviderFactory
@@ -27,7 +28,6 @@ from routerd.store import open_store
 from routerd.testing.fakes import FakeRouting, FakeWorld
 from routerd.testing.kernel import FakeKernel
 from routerd.testing.tables import FakeTable
-from routerd_lab.clouds.loopback import names_on_loopback
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,8 @@
 """What tests of several folders share. Helpers are imported by their path from the root, as from here.
 
 `waiting`: the one way to wait for something that other processes do.
+`loopback`: the lab's emulated clouds on loopback, for the official SDKs in the same process.
+`aws_world`: one VPC on loopback, with changes of its routes by us and by others.
 
 The worlds, each beside the tests that use it most:
 

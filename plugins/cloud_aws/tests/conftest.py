@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.support.aws_world import AwsWorld, served
 
 from routerd.testing.context import make_context
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
-from routerd_lab.clouds.aws_world import AwsWorld, served
 
 MakeFabric = Callable[..., Awaitable[AwsFabric]]
 

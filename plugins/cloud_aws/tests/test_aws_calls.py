@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.support.aws_world import AwsWorld
 
 from routerd.model.change import Change
 from routerd.model.fabric import Forwarding
@@ -15,7 +16,6 @@ from routerd.testing.context import CountingPacing, make_context
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
 from routerd_lab.clouds.aws_api import ACCOUNT
-from routerd_lab.clouds.aws_world import AwsWorld
 
 pytestmark = pytest.mark.cloud
 

@@ -16,13 +16,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tests.support.aws_world import AwsWorld, served
 
 from routerd.errors import ProviderError
 from routerd.model.fabric import FabricRouteKey
 from routerd.testing.context import make_context
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
-from routerd_lab.clouds.aws_world import AwsWorld, served
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(300)]

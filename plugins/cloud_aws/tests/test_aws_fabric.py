@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.aws_world import CLIENT, LEAF, AwsWorld
 
 from routerd.errors import PermanentError, TransientError
 from routerd.model.change import Change
@@ -27,7 +28,6 @@ from routerd.testing.contracts import (
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
 from routerd_cloud_aws.plugin import routerd_fabrics
-from routerd_lab.clouds.aws_world import CLIENT, LEAF, AwsWorld
 
 pytestmark = pytest.mark.cloud
 

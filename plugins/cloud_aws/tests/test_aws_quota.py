@@ -6,12 +6,12 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+from tests.support.aws_world import AwsWorld
 
 from routerd.errors import PermanentError
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
 from routerd_cloud_aws.limits import ASK_AGAIN_SECONDS
-from routerd_lab.clouds.aws_world import AwsWorld
 from routerd_lab.clouds.trouble import Kind, Trouble
 
 pytestmark = pytest.mark.cloud

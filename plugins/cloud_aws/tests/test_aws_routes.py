@@ -8,6 +8,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+from tests.support.aws_world import LEAF, OTHER, AwsWorld
 
 from routerd.errors import (
     NotOwnedError,
@@ -21,7 +22,6 @@ from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, Forwarding
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
-from routerd_lab.clouds.aws_world import LEAF, OTHER, AwsWorld
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = pytest.mark.cloud

@@ -7,10 +7,10 @@ from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+from tests.support.aws_world import CLIENT, OTHER, AwsWorld
 
 from routerd.errors import NotOwnedError, ProviderError, SupersededError, TransientError
 from routerd_cloud_aws.fabric import AwsFabric
-from routerd_lab.clouds.aws_world import CLIENT, OTHER, AwsWorld
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = pytest.mark.cloud

@@ -8,12 +8,12 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+from tests.support.loopback import Api, metadata, on_loopback
 
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_cloud_azure import client
 from routerd_lab.clouds.azure import AzureSubscription
-from routerd_lab.clouds.loopback import Api, metadata, on_loopback
 from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 

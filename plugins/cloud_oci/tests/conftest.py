@@ -9,12 +9,12 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
+from tests.support.loopback import Api, metadata, on_loopback
 
 from routerd.spi import PluginContext
 from routerd.testing.context import make_context
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
-from routerd_lab.clouds.loopback import Api, metadata, on_loopback
 from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import Instance, OciRegion
 

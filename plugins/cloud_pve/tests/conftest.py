@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from plugins.cloud_pve.tests.pve_world import TOKEN, Home, options, started
+from tests.support.loopback import Api, on_loopback
 
 from routerd_cloud_pve.fabric import PveFabric
-from routerd_lab.clouds.loopback import Api, on_loopback
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from plugins.cloud_pve.tests.pve_world import GATEWAY, OTHER, TOKEN, Home, SteppingClock, key, options
+from tests.support.loopback import Api, on_loopback
 
 from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.testing.context import make_context
 from routerd_cloud_pve.fabric import PveFabric
-from routerd_lab.clouds.loopback import Api, on_loopback
 from routerd_lab.clouds.pve_guest import Ended, KernelRoute
 from routerd_lab.clouds.trouble import Kind, Trouble
 

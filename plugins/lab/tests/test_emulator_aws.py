@@ -16,9 +16,9 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from tests.support.aws_world import LEAF, OTHER, AwsWorld, served
 
 from routerd_lab.clouds.aws_api import DEFAULT_ROUTES, ROUTES_QUOTA
-from routerd_lab.clouds.aws_world import LEAF, OTHER, AwsWorld, served
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = pytest.mark.cloud

@@ -23,10 +23,10 @@ from azure.core.exceptions import (
 from azure.core.rest import HttpRequest
 from azure.identity import ManagedIdentityCredential
 from azure.mgmt.network import NetworkManagementClient
+from tests.support.loopback import Api, metadata, on_loopback
 
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
-from routerd_lab.clouds.loopback import Api, metadata, on_loopback
 from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble

@@ -21,8 +21,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from oci._vendor.requests.exceptions import RequestException
+from tests.support.loopback import METADATA, Api, metadata, on_loopback
 
-from routerd_lab.clouds.loopback import METADATA, Api, metadata, on_loopback
 from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import DROP, Instance, OciRegion, ocid
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble

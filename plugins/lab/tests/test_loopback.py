@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-
-from routerd_lab.clouds.loopback import METADATA, Api, metadata, on_loopback
+from tests.support.loopback import METADATA, Api, metadata, on_loopback
 
 pytestmark = pytest.mark.cloud
 

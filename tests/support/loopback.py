@@ -84,7 +84,7 @@ def names_on_loopback(ports: Mapping[tuple[str, int], int]) -> Iterator[None]:
     """Make this process resolve names, each with its usual port, to ports on loopback."""
     resolve = socket.getaddrinfo
 
-    def redirected(host: Any, port: Any, *args: Any, **more: Any) -> Any:  # noqa: ANN401 - Any: as the original
+    def redirected(host: Any, port: Any, *args: Any, **more: Any) -> Any:
         wanted = (host, int(port) if str(port).isdigit() else port)
         if wanted in ports:
             return resolve(str(_HERE), ports[wanted], *args, **more)

@@ -6,10 +6,11 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
+from tests.support.loopback import Api, metadata, on_loopback
+
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_lab.clouds.aws import AwsRegion
-from routerd_lab.clouds.loopback import Api, metadata, on_loopback
 from routerd_lab.clouds.metadata_aws import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles
