@@ -9,10 +9,11 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 from aiohttp import web
 from tests.cloud.account import Hop, Slot, View
+from tests.support.guest_kernel import GuestKernel, KernelRoute
 from tests.support.loopback import Api
 
 from routerd_lab.clouds.pve import AGENT, AUDIT, NETWORK, PveHost
-from routerd_lab.clouds.pve_guest import Guest, GuestKernel, KernelRoute
+from routerd_lab.clouds.pve_guest import Guest
 from routerd_lab.clouds.trouble import Troubles
 
 _TOKEN = "routerd@pve!fabric=7a0c39b1-5d5e-4f5a-8d35-0f6a2f9f3c11"

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from tests.support.guest_kernel import GuestKernel, KernelRoute
+
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef, RouteTableRef
 from routerd.testing.context import RecordingLogger, make_context
@@ -16,7 +18,7 @@ from routerd_cloud_pve.config import Guest as GuestOptions
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.fabric import PveFabric
 from routerd_lab.clouds.pve import AGENT, AUDIT, NETWORK, PveHost
-from routerd_lab.clouds.pve_guest import Guest, GuestKernel, KernelRoute
+from routerd_lab.clouds.pve_guest import Guest
 
 TOKEN = "routerd@pve!fabric=7a0c39b1-5d5e-4f5a-8d35-0f6a2f9f3c11"
 GATEWAY = IPv4Address("10.99.9.1")

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from plugins.cloud_pve.tests.pve_world import GATEWAY, OTHER, TOKEN, Home, SteppingClock, key, options
+from tests.support.guest_kernel import KernelRoute
 from tests.support.loopback import Api, on_loopback
 
 from routerd.errors import ProviderError
@@ -23,7 +24,7 @@ from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.testing.context import make_context
 from routerd_cloud_pve.fabric import PveFabric
-from routerd_lab.clouds.pve_guest import Ended, KernelRoute
+from routerd_lab.clouds.pve_guest import Ended
 from routerd_lab.clouds.trouble import Kind, Trouble
 
 pytestmark = pytest.mark.cloud

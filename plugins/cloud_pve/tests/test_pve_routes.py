@@ -20,13 +20,14 @@ from plugins.cloud_pve.tests.pve_world import (
     started,
     written,
 )
+from tests.support.guest_kernel import KernelRoute
 
 from routerd.errors import NotOwnedError, PermanentError, SupersededError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_cloud_pve.config import Guest as GuestOptions
 from routerd_cloud_pve.fabric import PveFabric
-from routerd_lab.clouds.pve_guest import Ended, KernelRoute
+from routerd_lab.clouds.pve_guest import Ended
 
 pytestmark = pytest.mark.cloud
 

@@ -16,10 +16,11 @@ import pytest
 import requests
 from aiohttp import web
 from proxmoxer import ProxmoxAPI, ResourceException
+from tests.support.guest_kernel import GuestKernel
 
 from routerd_lab.certificates import Authority
 from routerd_lab.clouds.pve import AGENT, AGENT_AUDIT, AUDIT, MONITOR, NETWORK, PveHost
-from routerd_lab.clouds.pve_guest import Ended, Guest, GuestKernel
+from routerd_lab.clouds.pve_guest import Ended, Guest
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 from routerd_lab.namespaces import LabError
 

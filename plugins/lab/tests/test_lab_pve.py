@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from tests.support.guest_kernel import GuestKernel, KernelRoute
 
 from routerd_lab.adapters import ProxmoxHost, make_cloud
-from routerd_lab.clouds.pve_guest import Ended, GuestKernel, KernelRoute
+from routerd_lab.clouds.pve_guest import Ended
 from routerd_lab.topology import PVE
 
 TOKEN = "routerd@pve!fabric=7a0c39b1-5d5e-4f5a-8d35-0f6a2f9f3c11"
