@@ -132,7 +132,7 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
     """Make a provider; `PluginError` when that fails or the provider lacks a declared capability."""
     who = f"plugin {context.plugin}"
     try:
-        made = provider.create(context, options)
+        made = provider.make(context, options)
     except Exception as error:
         raise PluginError(f"{who}: provider {provider.kind}: `create` failed: {error!r}") from error
     for capability, (name, words) in _PROMISES.items():

@@ -2,10 +2,11 @@
 
 import enum
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
+from routerd.errors import PluginError
 from routerd.spi.context import PluginContext
 
 API_VERSION = (1, 0)
@@ -71,10 +72,17 @@ class Provider(Generic[P]):
     `kind` is unique in its family among the enabled plugins: a transport's mode, `bgp`, the name
     of a join method, or a cloud. `options` is the `attrs` class of the value passed to `create`:
     for a fabric the schema of `CloudProviderProfile.spec.options`; for every other family the
-    plugin's own `PluginInfo.config`.
+    plugin's own `PluginInfo.config`. The core calls `make`, so `create` need not check its options.
     """
 
     kind: str
-    create: Callable[[PluginContext, object], P]
+    create: Callable[[PluginContext, Any], P]  # Any: an instance of `options`
     options: type[object] = NoOptions
     capabilities: frozenset[Capability] = frozenset()
+
+    def make(self, context: PluginContext, options: object) -> P:
+        """Call `create`; raises `PluginError` when `options` are of another class."""
+        if not isinstance(options, self.options):
+            found = type(options).__name__
+            raise PluginError(f"{context.plugin}: options must be {self.options.__name__}, got {found}")
+        return self.create(context, options)

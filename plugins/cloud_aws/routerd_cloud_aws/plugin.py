@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import routerd
-from routerd.errors import PluginError
-from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginInfo, Provider
 from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.fabric import AwsFabric
 
@@ -21,15 +20,8 @@ def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     return [
         Provider(
             kind="aws",
-            create=create,
+            create=AwsFabric,
             options=AwsOptions,
             capabilities=frozenset({Capability.SHARES_SITE, Capability.DIAGNOSES}),
         )
     ]
-
-
-def create(ctx: PluginContext, options: object) -> Fabric:
-    """Make a fabric of `AwsOptions`; raises `PluginError` for anything else."""
-    if not isinstance(options, AwsOptions):
-        raise PluginError(f"cloud_aws: options must be AwsOptions, got {type(options).__name__}")
-    return AwsFabric(ctx, options)

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import routerd
-from routerd.errors import PluginError
-from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginInfo, Provider
 from routerd_cloud_azure.config import AzureOptions
 from routerd_cloud_azure.fabric import AzureFabric
 
@@ -23,15 +22,8 @@ def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     return [
         Provider(
             kind="azure",
-            create=create,
+            create=AzureFabric,
             options=AzureOptions,
             capabilities=frozenset({Capability.SHARES_SITE, Capability.DIAGNOSES}),
         )
     ]
-
-
-def create(ctx: PluginContext, options: object) -> Fabric:
-    """Make a fabric of `AzureOptions`; raises `PluginError` for anything else."""
-    if not isinstance(options, AzureOptions):
-        raise PluginError(f"cloud_azure: options must be AzureOptions, got {type(options).__name__}")
-    return AzureFabric(ctx, options)

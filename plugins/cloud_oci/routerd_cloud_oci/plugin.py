@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import routerd
-from routerd.errors import PluginError
-from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginInfo, Provider
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
 
@@ -21,11 +20,4 @@ def routerd_plugin_info() -> PluginInfo:
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     """Describe the fabric kind `oci`."""
     capabilities = frozenset({Capability.SHARES_SITE, Capability.DIAGNOSES})
-    return [Provider(kind="oci", create=create, options=OciOptions, capabilities=capabilities)]
-
-
-def create(ctx: PluginContext, options: object) -> Fabric:
-    """Make a fabric of `OciOptions`; raises `PluginError` for anything else."""
-    if not isinstance(options, OciOptions):
-        raise PluginError(f"cloud_oci: options must be OciOptions, got {type(options).__name__}")
-    return OciFabric(ctx, options)
+    return [Provider(kind="oci", create=OciFabric, options=OciOptions, capabilities=capabilities)]

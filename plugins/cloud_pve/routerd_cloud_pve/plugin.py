@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 import routerd
-from routerd.errors import PluginError
-from routerd.spi import Capability, Fabric, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Fabric, PluginInfo, Provider
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.fabric import PveFabric
 
@@ -19,11 +18,4 @@ def routerd_plugin_info() -> PluginInfo:
 def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     """Describe the fabric kind `pve`."""
     capabilities = frozenset({Capability.IN_GUEST_ROUTES, Capability.SHARES_SITE, Capability.DIAGNOSES})
-    return [Provider(kind="pve", create=create, options=PveOptions, capabilities=capabilities)]
-
-
-def create(ctx: PluginContext, options: object) -> Fabric:
-    """Make a fabric of `PveOptions`; raises `PluginError` for anything else."""
-    if not isinstance(options, PveOptions):
-        raise PluginError(f"cloud_pve: options must be PveOptions, got {type(options).__name__}")
-    return PveFabric(ctx, options)
+    return [Provider(kind="pve", create=PveFabric, options=PveOptions, capabilities=capabilities)]

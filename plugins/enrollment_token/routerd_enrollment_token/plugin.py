@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from routerd import hookimpl
-from routerd.errors import PluginError
-from routerd.spi import Capability, Enrollment, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, Enrollment, PluginInfo, Provider
 from routerd_enrollment_token.config import TokenOptions
 from routerd_enrollment_token.enrollment import TokenEnrollment
 
@@ -21,10 +20,8 @@ def routerd_plugin_info() -> PluginInfo:
 def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
     """Describe the join method `token`."""
     capabilities = frozenset({Capability.SHOWS_PAYLOAD})
-    return [Provider(kind="token", options=TokenOptions, create=_create, capabilities=capabilities)]
-
-
-def _create(context: PluginContext, options: object) -> Enrollment:
-    if not isinstance(options, TokenOptions):
-        raise PluginError(f"{context.plugin}: expected TokenOptions, got {options!r}")
-    return TokenEnrollment()
+    return [
+        Provider(
+            kind="token", options=TokenOptions, create=lambda *_: TokenEnrollment(), capabilities=capabilities
+        )
+    ]

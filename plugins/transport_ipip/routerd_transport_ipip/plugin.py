@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import routerd
-from routerd.errors import PluginError
 from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
 from routerd_transport_ipip.config import IpipOptions
 from routerd_transport_ipip.fou import NetlinkFou
@@ -37,8 +36,6 @@ def routerd_transports() -> Sequence[Provider[Transport]]:
     ]
 
 
-def create(mode: str, context: PluginContext, options: object) -> Transport:
+def create(mode: str, context: PluginContext, options: IpipOptions) -> Transport:
     """Make the transport of one mode."""
-    if not isinstance(options, IpipOptions):
-        raise PluginError(f"transport_ipip: options must be IpipOptions, got {type(options).__name__}")
     return IpipTransport(mode, context, options, NetlinkFou())

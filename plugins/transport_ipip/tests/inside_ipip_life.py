@@ -316,7 +316,7 @@ async def test_a_dry_run_starts_no_process_and_says_so(mode: str, hosts: tuple[H
     a, b = hosts
     wanted = tunnel(mode, a, b)
     with a.here():
-        made = PROVIDERS[mode].create(as_read_only(a.context), USERSPACE)
+        made = PROVIDERS[mode].make(as_read_only(a.context), USERSPACE)
         await made.start()
         assert await made.tunnels.observe() == {}
         failures = await made.tunnels.apply([Change(key=wanted.link, before=None, after=wanted)])

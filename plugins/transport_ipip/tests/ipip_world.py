@@ -191,7 +191,7 @@ def tunnel(mode: str, here: Host, there: Host, **changes: object) -> Tunnel:
         remote=IPv4Address(there.address),
         encapsulation=UdpEncapsulation(sport=5555, dport=5555) if mode == "fou" else None,
     )
-    overhead = PROVIDERS[made.mode].create(here.context, USERSPACE).overhead(made)
+    overhead = PROVIDERS[made.mode].make(here.context, USERSPACE).overhead(made)
     return attrs.evolve(made, **{"mtu": 1500 - overhead, **changes})
 
 
@@ -200,7 +200,7 @@ async def daemon(host: Host, mode: str, backend: IpipOptions = USERSPACE) -> Asy
     """A daemon's provider on a host; at its end the data plane stays."""
     context = host.context
     with host.here():
-        made = PROVIDERS[kind(mode)].create(context, backend)
+        made = PROVIDERS[kind(mode)].make(context, backend)
         await made.start()
     try:
         yield made

@@ -59,7 +59,7 @@ def provider_of(mode: str, fou: FakeFou) -> Provider[Transport]:
     described = next(each for each in plugin.routerd_transports() if each.kind == mode)
 
     def create(context: PluginContext, options: object) -> Transport:
-        described.create(context, options)
+        described.make(context, options)
         assert isinstance(options, IpipOptions)
         return IpipTransport(mode, context, options, fou)
 
@@ -167,12 +167,12 @@ def test_each_mode_is_described_with_its_overhead(
 ) -> None:
     (described,) = [each for each in plugin.routerd_transports() if each.kind == mode]
     assert described.capabilities == {Capability.USERSPACE}
-    assert described.create(context, IpipOptions()).overhead(value(mode, 1, **changes)) == overhead
+    assert described.make(context, IpipOptions()).overhead(value(mode, 1, **changes)) == overhead
 
 
 def test_options_of_another_class_are_named(context: PluginContext) -> None:
     with pytest.raises(PluginError, match="IpipOptions"):
-        plugin.routerd_transports()[0].create(context, object())
+        plugin.routerd_transports()[0].make(context, object())
 
 
 async def test_with_its_module_the_kernel_makes_the_tunnel(context: PluginContext) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import routerd
-from routerd.errors import PluginError
 from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
 from routerd_transport_wireguard.config import WireGuardOptions
 
@@ -25,12 +24,8 @@ def routerd_transports() -> Sequence[Provider[Transport]]:
     return [Provider(kind="wireguard", create=create, options=WireGuardOptions, capabilities=capabilities)]
 
 
-def create(context: PluginContext, options: object) -> Transport:
+def create(context: PluginContext, options: WireGuardOptions) -> Transport:
     """Make the transport; import its libraries only now."""
     from routerd_transport_wireguard.transport import WireGuardTransport  # noqa: PLC0415 - they take a while
 
-    if not isinstance(options, WireGuardOptions):
-        raise PluginError(
-            f"transport_wireguard: options must be WireGuardOptions, got {type(options).__name__}"
-        )
     return WireGuardTransport(context, options)

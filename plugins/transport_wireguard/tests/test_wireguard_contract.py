@@ -42,7 +42,7 @@ class TestKernelWireGuard(EncryptingTransportContract):
         described, port = plugin.routerd_transports()[0], FakePort(kernel)
 
         def create(context: PluginContext, options: object) -> Transport:
-            described.create(context, options)  # refuses what it must
+            described.make(context, options)  # refuses what it must
             assert isinstance(options, WireGuardOptions)
             return make(context, port, options)
 

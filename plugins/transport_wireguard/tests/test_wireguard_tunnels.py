@@ -52,7 +52,7 @@ def test_the_plugin_offers_one_encrypting_transport_that_needs_no_module() -> No
 
 def test_other_options_are_refused(context: PluginContext) -> None:
     with pytest.raises(PluginError, match="WireGuardOptions"):
-        plugin.create(context, object())
+        plugin.routerd_transports()[0].make(context, object())
 
 
 async def test_without_a_desired_port_every_port_agrees(made: WireGuardTransport, tmp_path: Path) -> None:

@@ -84,9 +84,9 @@ def loaded(name: str, config: type[object] = NoOptions, **families: Any) -> Load
 EXAMPLE = loaded(
     "example",
     Options,
-    transports=(provider("gre"), provider("wireguard", NoOptions, Capability.ENCRYPTS)),
-    routings=(provider("bgp"),),
-    enrollments=(provider("token"),),
+    transports=(provider("gre", Options), provider("wireguard", Options, Capability.ENCRYPTS)),
+    routings=(provider("bgp", Options),),
+    enrollments=(provider("token", Options),),
     fabrics=(provider("example", CloudOptions),),
 )
 

@@ -84,7 +84,7 @@ class SharedFabricContract(FabricContract):
     async def _shared(
         self, provider: Provider[Fabric], context: PluginContext, options: object, site: SiteWorld
     ) -> AsyncIterator[SharedFabric]:
-        made = cast("SharedFabric", provider.create(context, options))
+        made = cast("SharedFabric", provider.make(context, options))
         made.share(frozenset(site.others))
         try:
             async with asyncio.timeout(DEADLINE):

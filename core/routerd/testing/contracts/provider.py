@@ -35,7 +35,7 @@ async def running(provider: Provider[P], context: PluginContext, options: object
 
     Added in 1.0.
     """
-    made = provider.create(context, options)
+    made = provider.make(context, options)
     try:
         async with asyncio.timeout(DEADLINE):
             await made.start()
@@ -98,7 +98,7 @@ class ProviderContract:
     ) -> None:
         """`create` leaves the provider's directories as they are; `start` begins the work."""
         before = _files(context)
-        provider.create(context, options)
+        provider.make(context, options)
         assert _files(context) == before
 
     def test_create_refuses_options_of_another_class(
@@ -106,14 +106,14 @@ class ProviderContract:
     ) -> None:
         """A mistake in wiring shows at once and in words."""
         with pytest.raises((TypeError, RouterdError), match=r"\w"):
-            provider.create(context, object())
+            provider.make(context, object())
 
     @pytest.mark.asyncio
     async def test_close_can_be_called_twice_and_before_start(
         self, provider: AnyProvider, context: PluginContext, options: object
     ) -> None:
         """A shutdown is never an error."""
-        made = provider.create(context, options)
+        made = provider.make(context, options)
         async with asyncio.timeout(DEADLINE):
             await made.aclose()
         async with running(provider, context, options) as made:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import routerd
-from routerd.errors import PluginError
 from routerd.spi import Fabric, PluginContext, PluginInfo, Provider
 from routerd_fabric_static.config import StaticOptions
 from routerd_fabric_static.fabric import StaticFabric
@@ -23,8 +22,6 @@ def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     return [Provider(kind="static", create=create, options=StaticOptions)]
 
 
-def create(context: PluginContext, options: object) -> Fabric:
+def create(context: PluginContext, options: StaticOptions) -> Fabric:
     """Make the fabric; it reads and writes nothing before `start`."""
-    if not isinstance(options, StaticOptions):
-        raise PluginError(f"fabric_static: options must be StaticOptions, got {type(options).__name__}")
     return StaticFabric(context.plugin, options)
