@@ -1,4 +1,4 @@
-"""The documents of this plugin are true: permissions, numbers, options, and the ready file."""
+"""The documents of this plugin are true: permissions and numbers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-
-from routerd import config
-from routerd.model import specs
-from routerd_cloud_aws.config import AwsOptions
 from routerd_cloud_aws.limits import ASSUMED, CODE, PERMISSIONS
 
 ROOT = Path(__file__).parents[3]
@@ -34,20 +29,6 @@ def test_the_readme_names_the_same_permissions() -> None:
     assert set(re.findall(r"`((?:ec2|servicequotas):\w+)`", section)) == PERMISSIONS
 
 
-@pytest.mark.parametrize("option", ["region", "instanceID", "networkInterfaces", "routeTables", "routeQuota"])
-def test_every_option_is_in_the_readme(option: str) -> None:
-    assert f"| `{option}` |" in README
-
-
 def test_the_quota_has_its_code_and_its_assumption() -> None:
     assert CODE in PAGE
     assert f"Without them routerd assumes {ASSUMED}" in PAGE
-
-
-def test_the_ready_file_is_valid_with_the_options_of_this_plugin() -> None:
-    found = config.load(ROOT / "examples" / "clouds" / "leaf-aws.yaml")
-    (profile,) = found.of(specs.CloudProviderProfileSpec)
-    assert profile.spec.provider == "aws"
-    assert AwsOptions(**profile.spec.options) == AwsOptions()
-    # What changes an account is switched on by a person, not by an example.
-    assert profile.spec.mode == "plan"

@@ -158,8 +158,3 @@ async def test_a_quota_that_only_the_api_knows_is_told_once(make_fabric: Any, aw
     assert "routerd counts 3 of 500 routes" in first
     assert "prefix list" in first
     assert aws.troubles.count("CreateRoute") == 3, "a table that is full is not asked again and again"
-
-
-def test_a_quota_of_none_is_refused() -> None:
-    with pytest.raises(ValueError, match="routeQuota"):
-        AwsOptions(route_quota=0)

@@ -138,13 +138,6 @@ async def test_a_dry_run_changes_nothing(cloud: AzureSubscription, tmp_path: Pat
     await fabric.aclose()
 
 
-def test_an_option_of_the_wrong_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="routeTables"):
-        AzureOptions(
-            route_tables=("/subscriptions/1/resourceGroups/a/providers/Microsoft.Network/subnets/b",)
-        )
-
-
 class TestContract(SharedFabricContract, QuotaRules, DiagnosisRules):
     """The suite that every fabric passes which shares its site, knows its quota and its permissions."""
 

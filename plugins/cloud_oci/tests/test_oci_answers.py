@@ -1,4 +1,4 @@
-"""The plugin cloud_oci as a whole: its hooks, its options, and the permissions that it asks for."""
+"""The permissions that the plugin cloud_oci asks for, and what each answer of OCI means."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
-from routerd.config.structure import structure_options
 from routerd.errors import PermanentError, ProviderError, StaleError, TransientError
-from routerd.testing.contracts import PluginContract
-from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.faults import (
     DeniedError,
     FullError,
@@ -22,53 +18,6 @@ from routerd_cloud_oci.faults import (
     service_error,
 )
 from routerd_cloud_oci.limits import PERMISSIONS, POLICY, WITHOUT_METADATA
-
-
-class TestPlugin(PluginContract):
-    """The suite that every plugin passes."""
-
-    name = "cloud_oci"
-
-
-def read(text: str) -> OciOptions:
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
-    value, problems = structure_options(node, OciOptions, file="f", resource="r", path="spec.options")
-    assert problems == []
-    assert value is not None
-    return value
-
-
-def test_an_empty_list_of_route_tables_is_not_the_default() -> None:
-    assert read("{}").route_tables is None
-    assert read("routeTables: []").route_tables == ()
-
-
-def test_all_options_can_be_written_in_a_file() -> None:
-    text = """
-    {auth: config_file, configFile: /etc/oci, profile: P, region: eu-zurich-1,
-     vnics: [ocid1.vnic.oc1..a], routeTables: [ocid1.routetable.oc1..b], routeRulesLimit: 500}
-    """
-    assert read(text) == OciOptions(
-        auth="config_file",
-        config_file=Path("/etc/oci"),
-        profile="P",
-        region="eu-zurich-1",
-        vnics=("ocid1.vnic.oc1..a",),
-        route_tables=("ocid1.routetable.oc1..b",),
-        route_rules_limit=500,
-    )
-
-
-def test_an_identifier_of_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="routeTables"):
-        OciOptions(route_tables=("ocid1.vnic.oc1..a",))
-    with pytest.raises(ValueError, match="vnics"):
-        OciOptions(vnics=("ocid1.routetable.oc1..a",))
-
-
-def test_a_limit_without_room_is_refused() -> None:
-    with pytest.raises(ValueError, match="routeRulesLimit: 0"):
-        OciOptions(route_rules_limit=0)
 
 
 def test_the_policy_gives_what_the_operations_need_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""The plugin cloud_pve as a whole: its hooks, its options, and how it reads a guest's routes."""
+"""The guests in the options of the plugin cloud_pve, and how it reads and writes a guest's routes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from urllib.parse import quote_plus
 
 import pytest
 import yaml
-from tests.unit.cli.command_line import routerd
 
 from routerd.config.structure import structure_options
-from routerd.testing.contracts import PluginContract
 from routerd_cloud_pve import script
 from routerd_cloud_pve.config import Guest, PveOptions
 from routerd_cloud_pve.inventory import parse
-
-
-class TestPlugin(PluginContract):
-    """The suite that every plugin passes."""
-
-    name = "cloud_pve"
-
 
 GATEWAY = IPv4Address("10.99.9.1")
 
@@ -43,12 +34,6 @@ def test_a_device_that_could_be_an_option_of_ip_is_refused(name: str) -> None:
         Guest(vmid=101, device=name)
 
 
-@pytest.mark.parametrize("host", ["", "https://pve.example", "root@pve.example"])
-def test_a_host_is_a_name(host: str) -> None:
-    with pytest.raises(ValueError, match="is not a host name"):
-        PveOptions(host=host, token_file=Path("token"), gateway=GATEWAY)
-
-
 def read(text: str) -> tuple[object, list[str]]:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     value, problems = structure_options(node, PveOptions, file="f", resource="r", path="spec.options")
@@ -64,33 +49,6 @@ def test_the_options_are_those_of_the_examples(name: str) -> None:
     assert problems == []
     assert isinstance(value, PveOptions)
     assert value.guests == (Guest(vmid=101, device="ens19"),)
-
-
-def test_the_example_is_one_that_routerd_takes() -> None:
-    done = routerd(
-        "validate", "--config", Path(__file__).parents[3] / "examples" / "clouds" / "leaf-pve.yaml"
-    )
-    assert (done.status, done.err) == (0, "")
-
-
-def test_all_options_can_be_written_in_a_file() -> None:
-    text = "{host: h, tokenFile: /t, gateway: 10.0.0.1, port: 443, caFile: /c, vmid: 7, guests: [{vmid: 8}]}"
-    value, problems = read(text)
-    assert problems == []
-    assert value == PveOptions(
-        host="h",
-        token_file=Path("/t"),
-        gateway=IPv4Address("10.0.0.1"),
-        port=443,
-        ca_file=Path("/c"),
-        vmid=7,
-        guests=(Guest(vmid=8),),
-    )
-
-
-def test_a_misspelt_option_is_named() -> None:
-    _, problems = read("{host: h, tokenfile: /t, gateway: 10.0.0.1}")
-    assert any("tokenfile" in problem for problem in problems)
 
 
 SHOWN = """[{"type":"6","dst":"10.1.1.1","flags":[]},
