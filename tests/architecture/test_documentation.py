@@ -91,6 +91,10 @@ LINK = re.compile(r"\]\(([^)#:]+)\)")
 SOURCE = re.compile(r"`([\w./-]+\.py)`")
 
 
+def test_pages_name_source_files() -> None:
+    assert any(SOURCE.search(page.read_text()) for page in PAGES)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(tree.ROOT)))
 def test_a_source_file_that_a_page_names_exists(page: Path) -> None:
     known = [f"/{path.relative_to(tree.ROOT)}" for path in tree.files() if path.suffix == ".py"]

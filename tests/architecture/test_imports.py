@@ -66,6 +66,7 @@ def test_a_library_of_the_core_has_one_home(library: str, home: str) -> None:
     users = {
         relative(p) for p in tree.modules("core/") for m in tree.imports(p) if m.split(".")[0] == library
     }
+    assert users
     assert {user for user in users if not user.startswith(home)} == set()
 
 

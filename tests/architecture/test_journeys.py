@@ -101,13 +101,17 @@ class TestPage:
         assert all(journey.rows for journey in found)
 
     def test_the_hops_are_numbered_and_within_the_figure(self, page: Path) -> None:
-        for journey in journeys(page.read_text()):
+        found = journeys(page.read_text())
+        assert found
+        for journey in found:
             numbers = [int(cells(row)[0]) for row in journey.all_rows]
             assert numbers == list(range(1, len(numbers) + 1))
             assert len(numbers) == journey.hops <= journey.most
 
     def test_the_files_are_counted(self, page: Path) -> None:
-        for journey in journeys(page.read_text()):
+        found = journeys(page.read_text())
+        assert found
+        for journey in found:
             hops = [NAME.match(cells(row)[1]) for row in journey.all_rows]
             assert all(hops), "a row without a function"
             assert len({hop.group(1) for hop in hops if hop is not None}) == journey.files

@@ -17,7 +17,9 @@ def files() -> list[Path]:
     """Return the files that git knows or would add, so that what is built or cached plays no part."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    return [path for path in (ROOT / line for line in done.stdout.splitlines()) if path.is_file()]
+    found = [path for path in (ROOT / line for line in done.stdout.splitlines()) if path.is_file()]
+    assert found, "git knows no file"
+    return found
 
 
 def modules(*below: str) -> list[Path]:

@@ -72,6 +72,10 @@ def _of_routerd(line: str) -> Iterator[list[str]]:
             yield shlex.split(part.partition(" > ")[0])[1:]
 
 
+def test_pages_call_routerd() -> None:
+    assert any(list(_of_routerd(line)) for block in of("sh", "console") for line in _lines(block))
+
+
 @pytest.mark.parametrize(
     "block", [block for block in of("sh", "console") if "routerd" in block.text], ids=str
 )

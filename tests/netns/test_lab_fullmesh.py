@@ -190,6 +190,7 @@ def test_down_on_a_leaf_removes_what_is_ours_and_undoes_the_cloud(lab: Lab) -> N
     assert lab.execute("azure-leaf", "cat", "/proc/sys/net/ipv4/ip_forward").stdout.strip() == "0"
     held = json.loads((lab.place / "sites" / "azure.json").read_text())
     assert [port["forwarding"] for port in held["ports"] if port["address"] == "10.82.10.10"] == [False]
+    assert held["tables"]
     assert all(list(table) == ["0.0.0.0/0"] for table in held["tables"].values())
     after = run("lab", "status", "--json", "--run-dir", str(lab.place))
     verdict = json.loads(after.stdout)

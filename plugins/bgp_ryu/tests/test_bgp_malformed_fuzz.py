@@ -70,7 +70,9 @@ def test_the_corpus_has_messages_of_every_kind_and_engine() -> None:
 @pytest.mark.parametrize("engine", ["bird", "frr", "gobgp"])
 def test_what_other_engines_say_is_all_well(engine: str, tmp_path: Path) -> None:
     (tmp_path / "one.hex").write_text((CORPUS / f"{engine}.hex").read_text())
-    for each in corpus(tmp_path):
+    messages = corpus(tmp_path)
+    assert messages
+    for each in messages:
         verdict = Screen(TERMS).judge(each)
         assert (verdict.worst, verdict.fault) == (None, None)
 

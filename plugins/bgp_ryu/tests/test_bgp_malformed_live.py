@@ -277,10 +277,13 @@ async def test_thousands_of_malformed_messages_harm_nobody_else(nodes: Nodes, sh
         before = resident(pid)
         watching = asyncio.create_task(looks(made.rr, took))
         terms = Terms(asn=ASN, peer_asn=ASN, router_id=address, cluster_id=address, local=address)
+        sent = 0
         for said, end in bursts(terms):
+            sent += 1
             heard = await one_session(source, address, said)
             assert end is None or heard == end.code, f"{heard} and not {end}: {said.hex()}"
         watching.cancel()
+        assert sent
         assert alive(pid)
         assert max(took) < 2, "the speaker stalls"
         assert resident(pid) - before < 40

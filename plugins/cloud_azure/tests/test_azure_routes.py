@@ -424,6 +424,7 @@ async def test_a_call_that_is_held_back_for_long_is_given_up(
     monkeypatch.setattr(pacer, "take", never)
     cloud.troubles.record.clear()
     failures = await fabric.routes.apply([create(cloud, prefix) for prefix in REMOTE])
+    assert set(failures) == {key(cloud, prefix) for prefix in REMOTE}
     said = f"azure {cloud.subscription}: no call within 0 s, this subscription has had too many calls"
     assert all(str(error).startswith(said) for error in failures.values())
     assert all(isinstance(error, TransientError) for error in failures.values())

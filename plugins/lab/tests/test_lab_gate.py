@@ -121,4 +121,6 @@ def test_counts_say_how_far_the_fabric_has_come() -> None:
         guest_routes=frozenset(),
     )
     assert {count.have for count in gate.counts(FULLMESH, nothing)} == {0}
-    assert all(count.have == count.want for count in gate.counts(FULLMESH, GOOD))
+    good = gate.counts(FULLMESH, GOOD)
+    assert good
+    assert all(count.have == count.want for count in good)

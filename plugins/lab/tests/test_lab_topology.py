@@ -22,20 +22,24 @@ def test_twelve_directed_pairs_of_four_clients() -> None:
 
 
 def test_public_addresses_are_documentation_addresses_inside_their_sites_range() -> None:
-    for site, node in FULLMESH.nodes():
-        for nic in node.nics:
-            if nic.public is not None:
-                assert nic.public in site.public
+    public = [
+        (site, nic.public) for site, node in FULLMESH.nodes() for nic in node.nics if nic.public is not None
+    ]
+    assert public
+    for site, address in public:
+        assert address in site.public
     assert all(any(site.public.subnet_of(each) for each in PUBLIC_RANGES) for site in FULLMESH.sites)
 
 
 def test_no_two_sites_share_a_public_range() -> None:
     ranges = [site.public for site in FULLMESH.sites]
+    assert ranges
     assert not any(one.overlaps(other) for one in ranges for other in ranges if one is not other)
 
 
 def test_device_names_fit_the_kernel_and_are_unique_in_their_machine() -> None:
     ends = [end for a, b, c, d in wires(FULLMESH) for end in ((a, b), (c, d))]
+    assert ends
     assert len(ends) == len(set(ends))
     assert all(0 < len(device) <= 15 for _, device in ends)
 
@@ -62,16 +66,17 @@ def test_a_clouds_public_addresses_are_mapped_without_state() -> None:
 
 @pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
 def test_every_router_has_an_example_that_takes_its_key(topology: Topology) -> None:
-    for _, node in topology.nodes():
-        if node.is_router:
-            document = yaml.safe_load(example(topology, node))
-            assert document["metadata"]["name"] == node.name
-            kinds = {each["kind"] for each in document["spec"]["resources"]}
-            assert (PLACEHOLDER in example(topology, node)) == ("WireGuardInterface" in kinds)
+    assert topology.routers
+    for node in topology.routers:
+        document = yaml.safe_load(example(topology, node))
+        assert document["metadata"]["name"] == node.name
+        kinds = {each["kind"] for each in document["spec"]["resources"]}
+        assert (PLACEHOLDER in example(topology, node)) == ("WireGuardInterface" in kinds)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES.values(), ids=TOPOLOGIES)
 def test_examples_and_topology_agree_on_what_each_leaf_owns(topology: Topology) -> None:
+    assert topology.sites
     for site in topology.sites:
         document = yaml.safe_load(example(topology, site.leaf))
         (claim,) = [each for each in document["spec"]["resources"] if each["kind"] == "SAMEnrollmentClaim"]
@@ -94,6 +99,7 @@ def test_the_boundary_check_finds_a_leaf_in_the_reflectors_file(tmp_path: Path) 
 
 def test_routers_of_a_private_network_are_on_one_wire_with_their_own_addresses() -> None:
     (wan,) = MIXED.wans
+    assert wan.members
     laid = {(there, device) for here, _, there, device in wires(MIXED) if here == wan.name}
     assert laid == {(name, "wan0") for name in wan.members}
     picture = draw(MIXED)

@@ -387,6 +387,7 @@ async def test_a_removed_listener_is_made_again(context: PluginContext, kernel: 
 
 
 async def test_every_fault_of_the_kernel_is_a_failure_of_its_key(tmp_path: Path) -> None:
+    number = 0
     for number, plan in enumerate(every_fault()):
         kernel = FakeKernel(faults=plan)
         place = tmp_path / str(number)
@@ -400,3 +401,4 @@ async def test_every_fault_of_the_kernel_is_a_failure_of_its_key(tmp_path: Path)
                 break
         kernel.faults = FaultPlan()
         assert await made.tunnels.observe() == {one.link: one}
+    assert number > 1, "no call of the kernel was failed"

@@ -399,17 +399,18 @@ def test_whatever_happens_no_leaf_writes_more_often_than_its_hold_down(
         elif what == "mend":
             made.links.add((priority, reflector))
         made.run(seconds)
-    by_leaf: dict[str, list[float]] = {}
-    for at, who in made.writes:
-        by_leaf.setdefault(who, []).append(at)
-    for times in by_leaf.values():
-        assert all(later - earlier >= HOLD for earlier, later in pairwise(times))
     for leaf in made.leaves:
         if not leaf.alive:
             made.raise_again(leaf.priority)
     made.links = set(product((10, 20, 30), range(2)))
     made.run(int(CONTEST + RESYNC) + 100, step=10)
     assert made.owner == "10"
+    by_leaf: dict[str, list[float]] = {}
+    for at, who in made.writes:
+        by_leaf.setdefault(who, []).append(at)
+    assert by_leaf
+    for times in by_leaf.values():
+        assert all(later - earlier >= HOLD for earlier, later in pairwise(times))
     before = Counter(who for _, who in made.writes)
     made.run(2000, step=50)
     assert Counter(who for _, who in made.writes) == before

@@ -35,6 +35,7 @@ def test_the_first_column_names_only_what_exists(kind: ResourceKind) -> None:
 
 def test_each_kind_is_documented_under_its_group() -> None:
     groups = re.split(r"^## Group (\w+) ", TEXT, flags=re.MULTILINE)
+    assert len(groups) > 1
     for name, section in zip(groups[1::2], groups[2::2], strict=True):
         stands = set(re.findall(r"^### (\w+)$", section, re.MULTILINE))
         assert stands == {kind.kind for kind in BUILTIN if kind.api_version.startswith(f"{name}.")}

@@ -32,6 +32,7 @@ def test_problems_come_in_the_order_of_the_file_and_point_into_it(case: str) -> 
     with pytest.raises(ConfigError) as caught:
         config.load_text(text, file=f"{case}.yaml")
     lines = [problem.line for problem in caught.value.problems]
+    assert lines
     assert lines == sorted(lines)
     assert all(0 <= line <= text.count("\n") for line in lines)
 

@@ -47,6 +47,7 @@ def test_a_rendered_resource_reads_as_the_same_resource(name: Path, defaults: bo
 def test_the_short_form_has_the_fields_that_the_author_wrote(name: Path) -> None:
     found = config.load(EXAMPLES / name)
     written = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))["spec"]["resources"]
+    assert written
     for mine, theirs in zip(found.resources, written, strict=True):
         rendered = config.to_document(mine)
         assert rendered["metadata"] == theirs["metadata"]

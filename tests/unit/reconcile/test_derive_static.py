@@ -292,6 +292,7 @@ def test_a_clear_tunnel_is_let_in_from_its_peer_alone() -> None:
 
 def test_what_is_not_asked_for_is_not_touched() -> None:
     desired = derived(node_set("m", "a"))
+    assert desired.tables
     assert all(not table.values for table in desired.tables.values())
 
 

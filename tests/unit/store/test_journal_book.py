@@ -133,6 +133,7 @@ def test_the_latest_are_found_without_reading_the_others(book: JournalBook, stor
         "ORDER BY number DESC LIMIT 20",
         (None,),
     ).fetchall()
+    assert rows
     assert not any("TEMP B-TREE" in str(row) for row in rows), rows
 
 

@@ -114,6 +114,7 @@ class ProviderContract:
     ) -> None:
         """A shutdown is never an error."""
         made = provider.make(context, options)
+        # The rule is that neither call raises.
         async with asyncio.timeout(DEADLINE):
             await made.aclose()
         async with running(provider, context, options) as made:

@@ -151,6 +151,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
         async with running(provider, context, options) as made:
             ended = asyncio.ensure_future(_exhaust(made))
             await asyncio.sleep(0)
+        # The rule is that the stream ends, and without an error.
         async with asyncio.timeout(DEADLINE):
             await ended
 

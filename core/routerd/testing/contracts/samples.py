@@ -42,7 +42,7 @@ class Samples(Generic[K, V]):
     with the owner before the first change, for tables that need another one (peers need their device).
     """
 
-    values: Mapping[K, V]
+    values: Mapping[K, V] = attrs.field(validator=attrs.validators.min_len(1))
     replacement: Mapping[K, V] = attrs.field(factory=dict)
     refused: Mapping[K, V] = attrs.field(factory=dict)
     foreign: Foreign[K, V] | None = None

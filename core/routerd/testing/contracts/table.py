@@ -128,6 +128,7 @@ class TableRulesContract:
         """The keys and values of `observe` are immutable, and the keys are hashable."""
         async with open_table() as table:
             observed = await fill(table, table_samples.values)
+            assert observed
             for key, value in observed.items():
                 hash(key)
                 assert is_frozen(key), f"key {key!r} can be changed"
