@@ -30,13 +30,14 @@ This module holds the judgement and its words. How a cloud writes stays with tha
 Added in 1.0.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 import attrs
 
 from routerd.errors import NotOwnedError, PermanentError, ProviderError, SupersededError, TransientError
 from routerd.model.change import Change
-from routerd.model.fabric import FabricRoute, FabricRouteKey
+from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 
 READ_AGAIN = timedelta(seconds=5)
 """Earliest time after which a transient refusal is worth another reading."""
@@ -114,6 +115,22 @@ def fault(verdict: Verdict, subject: str, *, remedy: str = "") -> ProviderError 
         case Settled(superseded=found) if found:
             return SupersededError(f"{subject}: {found}; routerd leaves it alone")
     return None
+
+
+def by_table(changes: Iterable[RouteChange]) -> dict[RouteTableRef, list[RouteChange]]:
+    """Return changes by their table, deletions first: in a full table they make room."""
+    parts: dict[RouteTableRef, list[RouteChange]] = {}
+    for change in sorted(changes, key=lambda each: each.after is not None):
+        parts.setdefault(change.key.table, []).append(change)
+    return parts
+
+
+def foreign_table(cloud: str, ref: RouteTableRef) -> NotOwnedError:
+    """Return the error of a change in a table that is not one of our subnets'."""
+    return NotOwnedError(
+        f"{cloud} route table {ref}: does not belong to this instance's subnets; to use it anyway, list it "
+        "in routeTables"
+    )
 
 
 def _found(present: str | None, routers: SiteRouters) -> str:

@@ -1,8 +1,9 @@
 """What the parts of the fabric share: the API, our instance in the VPC, the quota, and the context."""
 
-from routerd.errors import PermanentError, TransientError
+from routerd.errors import PermanentError
 from routerd.model.fabric import InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.spi import PluginContext
+from routerd.spi.cloud.account import CloudAccount
 from routerd_cloud_aws import metadata
 from routerd_cloud_aws.client import Client, connect
 from routerd_cloud_aws.config import AwsOptions
@@ -16,22 +17,18 @@ _RATE, _BURST = 4.0, 25
 second, and more for reading ones (Amazon EC2 Developer Guide, "Request throttling"); others need some too."""
 
 
-class Account:
-    """One VPC as seen from our own instance in it.
+class Account(CloudAccount[Client]):
+    """One VPC as seen from our own instance in it; routes name routers by their interface, `eni-...`."""
 
-    `others` are the interfaces, `eni-...`, of the site's other routers. `known` is what `find` found last.
-    """
+    cloud = "aws"
 
     def __init__(self, ctx: PluginContext, options: AwsOptions) -> None:
-        self.ctx = ctx
+        super().__init__(ctx)
         self.options = options
         self.quota = RouteQuota(ctx.clock, options.route_quota)
-        self.others: frozenset[str] = frozenset()
-        self.known: Site | None = None
         self._identity: Identity | None = None
-        self._api: Client | None = None
 
-    async def open(self) -> None:
+    async def connect(self) -> Client:
         """Ask the metadata service who we are and import the SDK; no request to the API yet."""
         options = self.options
         if not (options.region and options.instance_id and options.network_interfaces):
@@ -40,22 +37,7 @@ class Account:
         region = options.region or (identity.region if identity else "")
         # Without the metadata service the account is the one of the credentials.
         account = f"{identity.account if identity else 'ambient'}/{region}"
-        api = await connect(region, self.ctx.pacing(account, rate=_RATE, burst=_BURST))
-        await self.close()
-        self._api = api
-
-    async def close(self) -> None:
-        """Close the connections; what the cloud holds stays."""
-        api, self._api = self._api, None
-        if api is not None:
-            await api.aclose()
-
-    @property
-    def api(self) -> Client:
-        """Return the API; `TransientError` before `open`."""
-        if self._api is None:
-            raise TransientError("aws: not started yet")
-        return self._api
+        return await connect(region, self.ctx.pacing(account, rate=_RATE, burst=_BURST))
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -65,7 +47,7 @@ class Account:
             raise PermanentError("aws: the instance has no network interfaces; set networkInterfaces")
         return refs
 
-    async def find(self) -> InstanceFacts:
+    async def discover(self) -> InstanceFacts:
         """Look up our interfaces, the prefixes of their VPC, and the route tables of their subnets."""
         identity, options = self._identity, self.options
         interfaces = await self.api.interfaces(self.interfaces)
@@ -75,7 +57,7 @@ class Account:
         if chosen is None:
             tables = [table for vpc in vpcs for table in await self.api.tables_of(vpc)]
             chosen = tables_of_subnets(tables, dict.fromkeys(each.subnet for each in interfaces))
-        facts = InstanceFacts(
+        return InstanceFacts(
             provider="aws",
             instance=options.instance_id or (identity.instance if identity else ""),
             nics=tuple(
@@ -86,12 +68,11 @@ class Account:
             route_tables=tuple(RouteTableRef(ref) for ref in chosen),
             networks=tuple(networks),
         )
-        self.known = Site.of(facts, self.others)
-        return facts
 
     async def site(self) -> Site:
-        """Return what `find` found last."""
-        if self.known is None:
-            await self.find()
-        assert self.known is not None  # noqa: S101 - `find` sets it or raises
-        return self.known
+        """Return our instance in its VPC, as `find` found it last."""
+        return self.site_of(await self.facts())
+
+    def site_of(self, facts: InstanceFacts) -> Site:
+        """Return our instance in its VPC."""
+        return Site(facts=facts, routers=self.routers(facts))

@@ -15,7 +15,7 @@ class Switches:
 
     async def own(self) -> Sequence[NicRef]:
         """Return our interfaces."""
-        return [nic.ref for nic in (await self._account.site()).facts.nics]
+        return [nic.ref for nic in (await self._account.facts()).nics]
 
     async def read(self, nics: Sequence[NicRef]) -> Mapping[NicRef, Interface]:
         """Return interfaces as EC2 shows them."""

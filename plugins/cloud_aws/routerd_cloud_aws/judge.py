@@ -1,15 +1,21 @@
 """What AWS adds to the rule of `spi.site_routes`: our tables, the VPC's own prefixes, room. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 
 import attrs
 
-from routerd.errors import NotOwnedError, ProviderError, TransientError, UnsupportedError
+from routerd.errors import ProviderError, TransientError, UnsupportedError
 from routerd.model.fabric import FabricRouteKey, InstanceFacts
-from routerd.spi.site_routes import READ_AGAIN, RouteChange, SiteRouters, Write, fault, judge_change
+from routerd.spi.site_routes import (
+    READ_AGAIN,
+    RouteChange,
+    SiteRouters,
+    Write,
+    fault,
+    foreign_table,
+    judge_change,
+)
 from routerd_cloud_aws.faults import MissingError, route_name
 from routerd_cloud_aws.inventory import Route, RouteTable
 from routerd_cloud_aws.limits import Quota
@@ -22,11 +28,6 @@ class Site:
     facts: InstanceFacts
     routers: SiteRouters
 
-    @classmethod
-    def of(cls, facts: InstanceFacts, others: frozenset[str]) -> Site:
-        """Return the site of our instance; `others` may name ourselves too."""
-        return cls(facts=facts, routers=SiteRouters(us=facts.next_hop, others=others - {facts.next_hop}))
-
     @property
     def us(self) -> str:
         """Return how a route names us."""
@@ -37,10 +38,7 @@ def is_due(change: RouteChange, table: RouteTable | None, site: Site) -> bool:
     """Say whether a change has to be written; raises why it must not be, or what superseded it."""
     key, name = change.key, route_name(change.key)
     if key.table not in site.facts.route_tables:
-        raise NotOwnedError(
-            f"aws route table {key.table}: does not belong to this instance's subnets; to use it anyway, "
-            "list it in routeTables"
-        )
+        raise foreign_table("aws", key.table)
     if table is None:
         raise MissingError(
             f"aws route table {key.table}: does not exist; correct routeTables, or restart routerd to look "

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from routerd.errors import ProviderError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
-from routerd.spi.site_routes import RouteChange
+from routerd.spi.site_routes import RouteChange, by_table
 from routerd_cloud_aws.account import Account
 from routerd_cloud_aws.faults import HALTING, ExistsError, MissingError, QuotaError, not_tried
 from routerd_cloud_aws.inventory import RouteTable
@@ -49,30 +49,28 @@ class RoutesTable:
 
     def foresee(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
         """Return which changes would be refused, judged by what `observe` read."""
-        site, quota = self._account.known, self._account.quota
-        if site is None:
+        facts, quota = self._account.known, self._account.quota
+        if facts is None:
             return {}
-        refused = refusals(changes, self._seen, site, quota.known)
+        refused = refusals(changes, self._seen, self._account.site_of(facts), quota.known)
         quota.note(refused.values())
         return refused
 
     async def apply(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
         """Make the changes table by table, until one shows that EC2 would answer no further call."""
-        by_table: dict[RouteTableRef, list[RouteChange]] = {}
-        for change in changes:
-            by_table.setdefault(change.key.table, []).append(change)
-        if not by_table:
+        parts = by_table(changes)
+        if not parts:
             return {}
         try:
             self._account.ctx.refuse_dry_run()
             site = await self._account.site()
-            refs = [ref for ref in by_table if ref in site.facts.route_tables]
+            refs = [ref for ref in parts if ref in site.facts.route_tables]
             tables = await self._account.api.tables(refs) if refs else {}
         except ProviderError as error:
             return {change.key: error for change in changes}
         failures: dict[FabricRouteKey, ProviderError] = {}
         halted: ProviderError | None = None
-        for ref, part in by_table.items():
+        for ref, part in parts.items():
             if halted is not None:
                 failures |= {change.key: not_tried(change.key, halted) for change in part}
                 continue

@@ -1,12 +1,11 @@
 """What the parts of the fabric share: the API, our VM in the network, the limit, and the context."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
-from routerd.errors import PermanentError, TransientError
+from routerd.errors import PermanentError
 from routerd.model.fabric import InstanceFacts, Nic, NicRef, RouteTableRef
 from routerd.spi import PluginContext
-from routerd.spi.site_routes import SiteRouters
+from routerd.spi.cloud.account import CloudAccount, not_addresses
 from routerd_cloud_azure import metadata
 from routerd_cloud_azure.client import Client, connect
 from routerd_cloud_azure.config import AzureOptions
@@ -20,29 +19,22 @@ writes in 5 minutes in each region, even if all were writes ("Understand how Azu
 throttles requests", "Network throttling")."""
 
 
-class Account:
-    """One virtual network as seen from our own VM in it; `known` is what `find` found last."""
+class Account(CloudAccount[Client]):
+    """One virtual network as seen from our own VM in it; routes name routers by private address."""
+
+    cloud = "azure"
 
     def __init__(self, ctx: PluginContext, options: AzureOptions) -> None:
-        self.ctx = ctx
+        super().__init__(ctx)
         self.options = options
         self.limit = RouteLimit(ctx.log, options.routes_per_route_table)
-        self.known: InstanceFacts | None = None
-        self._others: frozenset[str] = frozenset()
-        self._invalid: tuple[str, ...] = ()
         self._identity: Identity | None = None
-        self._api: Client | None = None
 
-    def share(self, next_hops: frozenset[str]) -> None:
-        """Learn the private addresses of the site's other routers; `open` reports what is not one."""
-        self._invalid = tuple(sorted(each for each in next_hops if not _is_address(each)))
-        self._others = next_hops - set(self._invalid)
-
-    async def open(self) -> None:
+    async def connect(self) -> Client:
         """Ask the metadata service who we are and import the SDK; no request to the API yet."""
-        if self._invalid:
+        if wrong := not_addresses(self.others):
             raise PermanentError(
-                f"azure takeoverFrom: {', '.join(self._invalid)} is not an address; list the private "
+                f"azure takeoverFrom: {', '.join(wrong)} is not an address; list the private "
                 "addresses of the other routers"
             )
         options = self.options
@@ -50,24 +42,9 @@ class Account:
             self._identity = await metadata.identify()
         subscription = options.subscription_id or (self._identity.subscription if self._identity else "")
         pacer = self.ctx.pacing(subscription, rate=_RATE, burst=_BURST)
-        api = await connect(subscription, options.client_id, pacer)
-        await self.close()
-        self._api = api
+        return await connect(subscription, options.client_id, pacer)
 
-    async def close(self) -> None:
-        """Close the connections; what the cloud holds stays."""
-        api, self._api = self._api, None
-        if api is not None:
-            await api.aclose()
-
-    @property
-    def api(self) -> Client:
-        """Return the API; `TransientError` before `open`."""
-        if self._api is None:
-            raise TransientError("azure: not started yet")
-        return self._api
-
-    async def find(self) -> InstanceFacts:
+    async def discover(self) -> InstanceFacts:
         """Look up our interfaces and the route tables of their subnets.
 
         Azure routes prefixes of the virtual network itself too, so `networks` is empty.
@@ -83,7 +60,7 @@ class Account:
                 )
             # Azure does not always write one ID in one way, and two spellings are one table.
             chosen = tuple({ref.lower(): ref for ref in found if ref}.values())
-        self.known = InstanceFacts(
+        return InstanceFacts(
             provider="azure",
             instance=self._machine,
             nics=tuple(
@@ -93,15 +70,6 @@ class Account:
             next_hop=str(interfaces[0].address),
             route_tables=tuple(RouteTableRef(ref) for ref in chosen),
         )
-        return self.known
-
-    async def facts(self) -> InstanceFacts:
-        """Return what `find` found last."""
-        return self.known or await self.find()
-
-    def routers(self, facts: InstanceFacts) -> SiteRouters:
-        """Return how routes name us and the site's other routers."""
-        return SiteRouters(us=facts.next_hop, others=self._others - {facts.next_hop})
 
     async def interfaces(self) -> tuple[Interface, ...]:
         """Return our network interfaces, the one that routes lead to first."""
@@ -128,10 +96,3 @@ class Account:
     def _machine(self) -> str:
         """Return the resource ID of our VM."""
         return self.options.instance_id or (self._identity.instance if self._identity else "")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return str(IPv4Address(text)) == text
-    except ValueError:
-        return False

@@ -7,9 +7,9 @@ or fail for, anything else in the table.
 
 from collections.abc import Mapping, Sequence
 
-from routerd.errors import NotOwnedError, ProviderError, StaleError, TransientError
+from routerd.errors import ProviderError, StaleError, TransientError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, RouteTableRef
-from routerd.spi.site_routes import READ_AGAIN, RouteChange
+from routerd.spi.site_routes import READ_AGAIN, RouteChange, by_table, foreign_table
 from routerd_cloud_azure.account import Account
 from routerd_cloud_azure.faults import (
     DeniedError,
@@ -65,7 +65,7 @@ class RoutesTable:
     def foresee(self, changes: Sequence[RouteChange]) -> Failures:
         """Return which of `changes` the tables would refuse, as `observe` read them."""
         failures: Failures = {}
-        for ref, part in _by_table(changes).items():
+        for ref, part in by_table(changes).items():
             if ref in self._seen and self._account.known is not None:
                 failures |= self._judged(part, self._seen[ref], self._account.known).failures
         return failures
@@ -73,7 +73,7 @@ class RoutesTable:
     async def apply(self, changes: Sequence[RouteChange]) -> Failures:
         """Make the changes, one table after the other."""
         failures: Failures = {}
-        for ref, part in _by_table(changes).items():
+        for ref, part in by_table(changes).items():
             try:
                 self._account.ctx.refuse_dry_run()
                 failures |= await self._change(ref, part)
@@ -177,10 +177,7 @@ class RoutesTable:
     async def _read(self, ref: RouteTableRef, changes: Sequence[RouteChange]) -> tuple[RouteTable, Judgement]:
         facts = await self._account.facts()
         if ref not in facts.route_tables:
-            raise NotOwnedError(
-                f"azure route table {ref}: does not belong to this instance's subnets; to use it anyway, "
-                "list it in routeTables"
-            )
+            raise foreign_table("azure", ref)
         table = await self._account.api.route_table(ref)
         return table, self._judged(changes, table, facts)
 
@@ -199,10 +196,3 @@ class RoutesTable:
 
 
 _EVENTS = {"delete": "azure.route.deleted", "replace": "azure.route.replaced"}
-
-
-def _by_table(changes: Sequence[RouteChange]) -> dict[RouteTableRef, list[RouteChange]]:
-    parts: dict[RouteTableRef, list[RouteChange]] = {}
-    for change in changes:
-        parts.setdefault(change.key.table, []).append(change)
-    return parts

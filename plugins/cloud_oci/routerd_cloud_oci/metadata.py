@@ -1,19 +1,23 @@
-"""The identity of this instance, from the metadata service v2; plain HTTP on a link-local address."""
+"""The identity of this instance, from the metadata service v2."""
 
-import asyncio
 import json
-import urllib.error
-import urllib.request
-from datetime import timedelta
 
 import attrs
 
-from routerd.errors import PermanentError, TransientError
+from routerd.errors import PermanentError
+from routerd.spi.cloud.metadata import MetadataService
 
 BASE = "http://169.254.169.254/opc/v2"
-_SECONDS = 5.0
 _DEADLINE = 30.0
-_LATER = timedelta(seconds=5)
+
+# Without this header version 2 answers 404; that keeps web pages in a browser from reading it.
+_HEADERS = {"Authorization": "Bearer Oracle"}
+
+_SERVICE = MetadataService(
+    cloud="oci",
+    refused="check that this is an OCI instance",
+    absent="outside OCI set auth, region and vnics",
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -31,15 +35,7 @@ async def identify(base: str = BASE) -> Identity:
     Raises `TransientError` when the service does not answer, and `PermanentError` when it refuses or
     answers in another shape (IMDSv2 documentation, "Getting Instance Metadata").
     """
-    try:
-        async with asyncio.timeout(_DEADLINE):
-            instance, vnics = await asyncio.gather(
-                asyncio.to_thread(_fetch, f"{base}/instance/"), asyncio.to_thread(_fetch, f"{base}/vnics/")
-            )
-    except TimeoutError as exc:
-        raise TransientError(
-            f"oci metadata {base}: no answer within {_DEADLINE:.0f} s", retry_after=_LATER
-        ) from exc
+    instance, vnics = await _SERVICE.answer(base, lambda: _fetch(base), seconds=_DEADLINE)
     if not isinstance(instance, dict) or not isinstance(vnics, list):
         raise PermanentError(f"oci metadata {base}: the answer does not have the shape of an OCI instance")
     found = tuple(str(each["vnicId"]) for each in vnics if isinstance(each, dict) and "vnicId" in each)
@@ -49,23 +45,11 @@ async def identify(base: str = BASE) -> Identity:
     return Identity(instance=str(instance["id"]), region=region, vnics=found)
 
 
-def _fetch(url: str) -> object:
-    """Return the JSON at `url`; blocks for at most a few seconds."""
-    # Without this header version 2 answers 404; that keeps web pages in a browser from reading it.
-    request = urllib.request.Request(url, headers={"Authorization": "Bearer Oracle"})  # noqa: S310 - http by contract
-    # The metadata service is on the link, so a proxy of the environment must not see the request.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+def _fetch(base: str) -> tuple[object, object]:
+    """Return what the service says of the instance and of its VNICs, nothing where that is not JSON."""
+    answers = [_SERVICE.ask(f"{base}/{path}/", _HEADERS) for path in ("instance", "vnics")]
     try:
-        with opener.open(request, timeout=_SECONDS) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as exc:
-        with exc:
-            kind = TransientError if exc.code == 429 or exc.code >= 500 else PermanentError
-            raise kind(
-                f"oci metadata {url}: the service answered {exc.code}; check that this is an OCI instance"
-            ) from exc
-    except (OSError, ValueError) as exc:
-        raise TransientError(
-            f"oci metadata {url}: no usable answer; {exc}; outside OCI set auth, region and vnics",
-            retry_after=_LATER,
-        ) from exc
+        instance, vnics = map(json.loads, answers)
+    except ValueError:
+        return None, None
+    return instance, vnics

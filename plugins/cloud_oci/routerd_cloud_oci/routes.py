@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, StaleError
+from routerd.errors import PermanentError, ProviderError, StaleError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, RouteTableRef
-from routerd.spi.site_routes import RouteChange, SiteRouters
+from routerd.spi.site_routes import RouteChange, by_table, foreign_table
 from routerd_cloud_oci.account import Account
 from routerd_cloud_oci.faults import DeniedError, FullError, RejectedError
 from routerd_cloud_oci.inventory import PRIVATE_IP, RouteTable, destination, target
@@ -66,9 +66,9 @@ class RoutesTable:
             return {}
         failures: dict[FabricRouteKey, ProviderError] = {}
         blockers: set[str] = set()
-        for ref, part in _by_table(changes).items():
+        for ref, part in by_table(changes).items():
             if ref not in facts.route_tables:
-                failures |= dict.fromkeys((change.key for change in part), _not_ours(ref))
+                failures |= dict.fromkeys((change.key for change in part), foreign_table("oci", ref))
             elif ref in self._seen:
                 merged = merge(self._seen[ref], part, self._site(facts))
                 failures |= merged.failures
@@ -79,7 +79,7 @@ class RoutesTable:
     async def apply(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
         """Make the changes of each table in one write, under the ETag of a fresh read."""
         failures: dict[FabricRouteKey, ProviderError] = {}
-        for ref, part in _by_table(changes).items():
+        for ref, part in by_table(changes).items():
             failures |= await self._write(ref, part)
         return failures
 
@@ -108,7 +108,7 @@ class RoutesTable:
         self._account.ctx.refuse_dry_run()
         facts = await self._account.facts()
         if ref not in facts.route_tables:
-            raise _not_ours(ref)
+            raise foreign_table("oci", ref)
         attempt = 0
         while True:
             table = await self._account.api.route_table(ref)
@@ -136,23 +136,8 @@ class RoutesTable:
 
     def _site(self, facts: InstanceFacts) -> Site:
         return Site(
-            routers=SiteRouters(us=facts.next_hop, others=self._account.others),
+            routers=self._account.routers(facts),
             networks=facts.networks,
             limit=self._account.options.route_rules_limit,
             gone=self._gone,
         )
-
-
-def _by_table(changes: Sequence[RouteChange]) -> Mapping[RouteTableRef, Sequence[RouteChange]]:
-    parts: dict[RouteTableRef, list[RouteChange]] = {}
-    # Deletions first: in a full table they make room.
-    for change in sorted(changes, key=lambda each: each.after is not None):
-        parts.setdefault(change.key.table, []).append(change)
-    return parts
-
-
-def _not_ours(ref: RouteTableRef) -> NotOwnedError:
-    return NotOwnedError(
-        f"oci route table {ref}: does not belong to this instance's subnets; to use it anyway, list it in "
-        "routeTables"
-    )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING, TypeVar
 
-from routerd.errors import PermanentError, TransientError
+from routerd.errors import PermanentError
 from routerd.model.fabric import InstanceFacts, Nic
 from routerd.spi import PluginContext
+from routerd.spi.cloud.account import CloudAccount, not_addresses
 from routerd.spi.site_routes import SiteRouters
 from routerd_cloud_pve.config import PveOptions
 from routerd_cloud_pve.faults import AbsentError
@@ -22,34 +22,27 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Account:
-    """One Proxmox VE host or cluster, with a token for some of its guests."""
+class Account(CloudAccount["Client"]):
+    """One Proxmox VE host or cluster, with a token for some of its guests.
+
+    Routes name routers by their address in the guests' network.
+    """
+
+    cloud = "pve"
 
     def __init__(self, ctx: PluginContext, options: PveOptions) -> None:
-        self.ctx = ctx
+        super().__init__(ctx)
         self.options = options
-        self.routers = SiteRouters(us=str(options.gateway))
-        self._api: Client | None = None
         self._nodes: Mapping[int, str] = {}
 
-    @property
-    def api(self) -> Client:
-        """Return the API; raises `TransientError` before `open`."""
-        if self._api is None:
-            raise TransientError("pve: not started yet")
-        return self._api
-
-    async def open(self) -> None:
+    async def connect(self) -> Client:
         """Import the SDK and read the token."""
-        wrong = sorted(each for each in self.routers.others if not _is_address(each))
-        if wrong:
+        if wrong := not_addresses(self.others):
             raise PermanentError(
                 f"pve: takeoverFrom names {', '.join(wrong)}; that is not the address of a router; write the "
                 "other router's gateway in the guests' network"
             )
-        api = await asyncio.to_thread(self._connect)
-        await self.close()
-        self._api = api
+        return await asyncio.to_thread(self._connect)
 
     def _connect(self) -> Client:
         from routerd_cloud_pve.client import Client  # noqa: PLC0415 - the SDK takes a while to import
@@ -57,21 +50,13 @@ class Account:
         pacer = self.ctx.pacing(self.options.host, rate=CALLS_A_SECOND, burst=BURST)
         return Client(self.options, self.ctx.clock, pacer)
 
-    async def close(self) -> None:
-        """Close the connections."""
-        api, self._api = self._api, None
-        if api is not None:
-            await api.aclose()
+    @property
+    def site(self) -> SiteRouters:
+        """Return how routes name us and the site's other routers."""
+        us = str(self.options.gateway)
+        return SiteRouters(us=us, others=self.others - {us})
 
-    def share(self, next_hops: frozenset[str]) -> None:
-        """Take the addresses of the site's routers in the guests' network; ours may be among them.
-
-        `open` reports an entry that is not an address.
-        """
-        us = self.routers.us
-        self.routers = SiteRouters(us=us, others=next_hops - {us})
-
-    async def find(self) -> InstanceFacts:
+    async def discover(self) -> InstanceFacts:
         """Return our own guest, where `vmid` says which it is, and the clients' tables.
 
         A client that does not exist is not an error here: it may come, and the others are served.
@@ -119,11 +104,3 @@ class Account:
     async def run(self, vmid: int, command: Sequence[str], text: str = "") -> Done:
         """Run a command in a guest."""
         return await self.at_node(vmid, lambda node: self.api.run(node, vmid, command, text))
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True

@@ -47,8 +47,7 @@ class RoutesTable:
 
     async def observe(self) -> Mapping[FabricRouteKey, FabricRoute]:
         """Return the site's routes in all guests that answer; raises if there are guests and none answers."""
-        members, routers = self._account.options.guests, self._account.routers
-        site = {routers.us, *routers.others}
+        members, site = self._account.options.guests, self._account.site
         read = await _each(members, lambda member: read_table(self._account, member))
         troubles = {vmid: found for vmid, found in read.items() if isinstance(found, ProviderError)}
         seen = {vmid: found for vmid, found in read.items() if not isinstance(found, ProviderError)}
@@ -63,7 +62,7 @@ class RoutesTable:
             FabricRouteKey(table=table_of(vmid), prefix=prefix): FabricRoute(next_hop=route.next_hop)
             for vmid, routes in seen.items()
             for prefix, route in routes.items()
-            if route.next_hop in site
+            if route.next_hop in {site.us, *site.others}
         }
 
     def foresee(self, changes: Sequence[RouteChange]) -> Mapping[FabricRouteKey, ProviderError]:
@@ -102,7 +101,7 @@ class RoutesTable:
         return failures
 
     def _is_ours(self, route: GuestRoute | None) -> bool:
-        return route is not None and route.next_hop == self._account.routers.us
+        return route is not None and route.next_hop == self._account.site.us
 
     def _members(self) -> dict[RouteTableRef, Guest]:
         return {table_of(member.vmid): member for member in self._account.options.guests}
@@ -116,7 +115,7 @@ class RoutesTable:
             prefix, after = change.key.prefix, change.after
             route = present.get(prefix)
             held = None if route is None else route.next_hop
-            verdict = judge_change(change, held, self._account.routers)
+            verdict = judge_change(change, held, self._account.site)
             error = fault(verdict, f"pve guest {member.vmid} route {prefix}", remedy=_REMEDY)
             if error is not None:
                 failures[change.key] = error

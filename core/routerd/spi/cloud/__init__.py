@@ -1,0 +1,1 @@
+"""What the fabrics of clouds have in common; how a cloud is asked and written stays with its plugin."""
