@@ -6,14 +6,14 @@ or one whose disk was full, never acts on a decision that only its memory holds.
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from routerd.errors import StoreError
 from routerd.model.change import Change
 from routerd.model.report.plan import ActionState
-from routerd.store import Approval, Hold
+from routerd.store import JournalBook
 from routerd.store.codec import dumps, to_json
 
 Mode = Literal["plan", "approve", "auto"]
@@ -24,22 +24,6 @@ _LETTERS = "bcdfghjkmnpqrstvwxyz"
 """Without vowels, so that an id is never a word; without digits, so that it is never an entry's number."""
 
 _LENGTH = 8
-
-
-class Decisions(Protocol):
-    """The decisions about changes of clouds, as the journal has them."""
-
-    def approvals(self, scope: str | None = None, table: str | None = None) -> tuple[Approval, ...]:
-        """Return the approvals of changes that are not made yet."""
-
-    def holds(self, scope: str | None = None, table: str | None = None) -> tuple[Hold, ...]:
-        """Return the held keys."""
-
-    def now(self) -> datetime:
-        """Return the journal's time."""
-
-    def drop_approvals(self, numbers: Iterable[int]) -> None:
-        """Delete approvals of changes that are no longer wanted."""
 
 
 def digest_of(scope: str, table: str, change: AnyChange) -> str:
@@ -61,7 +45,7 @@ def id_of(digest: str) -> str:
 class Gate:
     """Admits changes of one table of a cloud, or keeps them back."""
 
-    def __init__(self, decisions: Decisions, *, scope: str, table: str, mode: Mode) -> None:
+    def __init__(self, decisions: JournalBook, *, scope: str, table: str, mode: Mode) -> None:
         self.scope = scope
         self.table = table
         self.mode: Mode = mode

@@ -12,8 +12,8 @@ What complicates this:
 import asyncio
 import contextlib
 import operator
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
 
 from routerd.clouds.gate import Gate
 from routerd.clouds.lapse import Absences
@@ -28,45 +28,7 @@ from routerd.errors import (
 )
 from routerd.model.change import Change
 from routerd.spi import Clock, Logger, Table
-from routerd.store import JournalEntry
-
-
-class Journal(Protocol):
-    """The store's journal of changes outside the host."""
-
-    def begin(self, scope: str, table: str, changes: Iterable[Change[Any, Any]]) -> Sequence[int]:
-        """Record changes before they are made; return their numbers."""
-
-    def begin_undo(self, scope: str, table: str, change: Change[Any, Any], *, undoes: int) -> int:
-        """Record a change that undoes an entry, and hold its key."""
-
-    def finish(self, outcomes: Mapping[int, str]) -> None:
-        """Record the outcome of changes by their numbers: `done`, `superseded`, or the error."""
-
-    def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
-        """Return the first entry of each key that is ours, by key."""
-
-    def owned_keys(self, scope: str, table: str) -> frozenset[str]:
-        """Return the keys, as text, that are ours in a cloud's table."""
-
-    def unfinished(self, scope: str, table: str) -> Sequence[JournalEntry]:
-        """Return the entries without an outcome."""
-
-    def lapse(self, scope: str, table: str, keys: Iterable[str]) -> None:
-        """Give up keys that have been absent for long."""
-
-
-class UndoableTable(Protocol):
-    """A cloud's table that can undo entries of the journal."""
-
-    async def observe(self) -> Mapping[Hashable, object]:
-        """Return what the provider observes."""
-
-    def agrees(self, desired: object, observed: object) -> bool:
-        """Say whether a value needs no change."""
-
-    async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
-        """Make one change that undoes the entry `undoes`; return the new entry's number."""
+from routerd.store import JournalBook, JournalEntry
 
 
 class JournaledTable:
@@ -78,7 +40,7 @@ class JournaledTable:
     def __init__(
         self,
         table: Table[Any, Any],
-        journal: Journal,
+        journal: JournalBook,
         *,
         scope: str,
         name: str,

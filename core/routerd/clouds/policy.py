@@ -1,23 +1,13 @@
 """Which changes of a cloud's table may be made now: permitted, not held down, let through by the gate."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import attrs
 
+from routerd.clouds.gate import Gate
 from routerd.clouds.hold_down import HoldDown
 from routerd.reconcile.order import AnyChange
 from routerd.reconcile.policy import AnyTable, TablePolicy, Verdict
-
-
-class ChangeGate(Protocol):
-    """Lets changes through, or keeps them back; `clouds.gate.Gate` is the one in use."""
-
-    def __call__(self, change: AnyChange) -> bool:
-        """Say whether a change may be made."""
-
-    def noticed(self, changes: Sequence[AnyChange], complete: bool) -> None:
-        """Take note of every change that a look found."""
 
 
 class CloudPolicy(TablePolicy):
@@ -32,7 +22,7 @@ class CloudPolicy(TablePolicy):
         self,
         table: AnyTable,
         *,
-        gate: ChangeGate,
+        gate: Gate,
         permits: Callable[[AnyChange], bool] = lambda _: True,
         hold_down: float = 0.0,
     ) -> None:

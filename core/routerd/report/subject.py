@@ -1,37 +1,14 @@
 """The part of a running router that a report reads."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from routerd.clouds.gate import Gate
-from routerd.model.claim import AdmittedClaim
-from routerd.model.fabric import InstanceFacts
-from routerd.model.route import RouteSet
 from routerd.plugins.check import Prepared
 from routerd.plugins.providers import Providers
 from routerd.reconcile.derive import Inputs
 from routerd.reconcile.desired import Desired
+from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Loop
-
-
-class Known(Protocol):
-    """Facts by source; `waiting` has the reason for each source without an answer."""
-
-    @property
-    def claims(self) -> tuple[AdmittedClaim, ...]:
-        """Return the admitted claims."""
-
-    @property
-    def learned(self) -> RouteSet | None:
-        """Return the learned routes; none before the first set."""
-
-    @property
-    def instances(self) -> Mapping[str, InstanceFacts]:
-        """Return the instance of each cloud profile."""
-
-    @property
-    def waiting(self) -> Mapping[str, str]:
-        """Return the reason for each source without an answer."""
 
 
 class Subject(Protocol):
@@ -50,7 +27,7 @@ class Subject(Protocol):
         """Return the loop, for its reports and passes."""
 
     @property
-    def knowledge(self) -> Known:
+    def knowledge(self) -> Knowledge:
         """Return the facts of the moment."""
 
     def gates(self) -> dict[str, Gate]:

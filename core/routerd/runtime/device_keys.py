@@ -9,7 +9,7 @@ from routerd.errors import ProviderError
 from routerd.model import specs
 from routerd.model.intent import Intent, Named
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.knowledge import Knowledge
+from routerd.reconcile.knowledge import Knowledge
 from routerd.spi import Clock, EncryptingTransport
 
 _READ_SECONDS = 10.0

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -15,7 +15,7 @@ from routerd.clouds.gate import Gate
 from routerd.clouds.site_routes import SiteRoutes
 from routerd.clouds.site_watch import SiteWatch
 from routerd.model import specs
-from routerd.model.claim import AdmittedClaim, Claim, Topology
+from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
@@ -27,36 +27,15 @@ from routerd.process.supervisor import Supervisor
 from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
+from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Binding, Loop
 from routerd.runtime.device_keys import DeviceKeys
-from routerd.runtime.knowledge import Knowledge
 from routerd.runtime.starter import Starter
 from routerd.spi import Clock, Fabric, Routing, Table, Transport
-from routerd.store import JournalBook
+from routerd.store import Store
 
 RECOVERY_SECONDS = 180.0
 """Seconds without deletions after a damaged state file; in that time each leaf enrolls again."""
-
-
-class RouterStore(Protocol):
-    """The part of the store that the router uses.
-
-    `salvaged` describes the records that were recovered from a damaged file.
-    """
-
-    @property
-    def journal(self) -> JournalBook:
-        """Return the journal of changes outside the host."""
-
-    @property
-    def salvaged(self) -> object | None:
-        """Return the recovery report; none when the file was sound."""
-
-    def admitted(self) -> tuple[AdmittedClaim, ...]:
-        """Return the admitted claims."""
-
-    def topologies(self) -> dict[str, Topology]:
-        """Return the fetched topologies by the name of their set."""
 
 
 @attrs.frozen(kw_only=True)
@@ -78,7 +57,7 @@ class Router:
         made: Providers,
         *,
         tables: HostTables,
-        store: RouterStore,
+        store: Store,
         supervisor: Supervisor,
         clock: Clock,
         log: Log,

@@ -8,7 +8,7 @@ import attrs
 from routerd.errors import ProviderError
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.runtime.knowledge import Knowledge
+from routerd.reconcile.knowledge import Knowledge
 from routerd.spi import Clock, Lifecycle
 from routerd.spi.backoff import doubled
 

@@ -15,9 +15,9 @@ from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
 from routerd.model.report.actions import ActionApproval, OpenAction
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Loop
 from routerd.runtime.cloud_actions import Actions
-from routerd.runtime.knowledge import Knowledge
 from routerd.store import JournalEntry, Store, open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

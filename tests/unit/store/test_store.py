@@ -13,7 +13,6 @@ from routerd.kernel.sysctl import Originals as SysctlOriginals
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
-from routerd.runtime.router import RouterStore
 from routerd.store import Revocation, Store, UsedNonce, open_store
 from routerd.testing.clock import FakeClock
 
@@ -58,10 +57,9 @@ def finish(store: Store, number: int, outcome: str) -> None:
     store.journal.finish({number: outcome})
 
 
-def test_the_store_implements_the_ports_of_its_users(store: Store) -> None:
-    router: RouterStore = store
+def test_the_store_implements_the_port_of_the_sysctls(store: Store) -> None:
     originals: SysctlOriginals = store.originals("sysctl")
-    assert router.admitted() == ()
+    assert store.admitted() == ()
     assert originals.all() == {}
 
 
