@@ -2,6 +2,7 @@
 
 `waiting`: the one way to wait for something that other processes do.
 `loopback`: the lab's emulated clouds on loopback, for the official SDKs in the same process.
+`openapi`: the enrollment listener as an OpenAPI document, for a fuzzer.
 `guest_kernel`: a guest's routing table behind `ip`, for the emulated Proxmox VE host.
 `aws_world`: one VPC on loopback, with changes of its routes by us and by others.
 

@@ -14,8 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from routerd.control.answers import refusal
 from routerd.control.enrollment_api import NO_TOKEN, STRANGER, TOO_OFTEN
-from routerd.control.openapi import TEXT_TYPE
 from routerd.control.rate_limit import RateLimit
+from routerd.control.shapes import TEXT_TYPE
 from routerd.spi import Clock, Logger
 
 Address = IPv4Address | IPv6Address

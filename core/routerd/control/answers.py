@@ -18,8 +18,8 @@ from routerd.control.enrollment_api import (
     TOO_LARGE,
     WRONG_METHOD,
 )
-from routerd.control.openapi import JSON_TYPE, Refusal, Shape
 from routerd.control.rate_limit import RateLimit
+from routerd.control.shapes import JSON_TYPE, Refusal, Shape
 from routerd.errors import EnrollmentRefused, ProviderError, StoreError
 from routerd.spi import Clock, JSONValue, Logger
 

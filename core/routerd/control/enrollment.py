@@ -19,9 +19,9 @@ from routerd.control.access import AccessRules, Address, access_check, source_of
 from routerd.control.answers import answer, errors, library_log, refusal
 from routerd.control.enrollment_api import MAX_BODY
 from routerd.control.listener import SLOW_SECONDS, Listener
-from routerd.control.openapi import JSON_TYPE, Route, Shape
 from routerd.control.ports import PREFIX, AdmissionDesk, ServedTopology, Source
 from routerd.control.rate_limit import ConnectionLimit
+from routerd.control.shapes import JSON_TYPE, Route, Shape
 from routerd.control.strict_json import parse
 from routerd.errors import ControlError, EnrollmentRefused
 from routerd.model.specs.system import ControlTLSSpec
@@ -48,13 +48,7 @@ def enrollment_app(
         client_max_size=MAX_BODY,
         handler_args={"logger": library_log(log, clock=clock)},
     )
-    routes = _Routes(
-        desk,
-        known=access.authenticates,
-        slow=slow,
-        token=access.token is not None,
-        certificates=access.client_certificates,
-    )
+    routes = _Routes(desk, known=access.authenticates, slow=slow)
     routes.add_to(app, PREFIX, welcome=access.source_allowed)
     return app
 
@@ -117,15 +111,7 @@ Handle = Callable[[_Asked], Awaitable[Fields]]
 
 
 class _Routes:
-    def __init__(
-        self,
-        desk: AdmissionDesk,
-        *,
-        known: bool,
-        slow: float,
-        token: bool = False,
-        certificates: bool = False,
-    ) -> None:
+    def __init__(self, desk: AdmissionDesk, *, known: bool, slow: float) -> None:
         self._desk = desk
         self._known = known
         self._slow = slow
@@ -134,10 +120,6 @@ class _Routes:
             (api.RR_SET, self.rr_set),
             (api.TOPOLOGY, self.topology),
             (api.REVOKE, self.revoke),
-            (api.DOCUMENT, self.document),
-        )
-        self._document = api.document(
-            (route for route, _ in self._routes), token=token, certificates=certificates
         )
 
     def add_to(self, app: web.Application, prefix: str, *, welcome: Callable[[Address | None], bool]) -> None:
@@ -231,9 +213,6 @@ class _Routes:
             "expiresAt": _time(done.observed_at),
             "reason": done.reason,
         }
-
-    async def document(self, _: _Asked) -> Fields:
-        return self._document
 
 
 def _is_json(headers: Mapping[str, str]) -> bool:

@@ -3,25 +3,8 @@
 The paths and shapes are those of existing SAM programs.
 """
 
-from collections.abc import Iterable, Mapping
-
-import attrs
-
-from routerd.control.openapi import (
-    JSON_TYPE,
-    TEXT_TYPE,
-    Document,
-    Refusal,
-    Route,
-    Schema,
-    Shape,
-    Text,
-    openapi,
-)
-from routerd.control.ports import API_VERSION, PREFIX
-from routerd.model.claim import Claim
-from routerd.model.specs import claim_codec
-from routerd.spi import JSONValue
+from routerd.control.ports import API_VERSION
+from routerd.control.shapes import JSON_TYPE, TEXT_TYPE, Refusal, Route, Schema, Shape, Text
 
 MAX_BODY = 1 << 20
 
@@ -43,48 +26,6 @@ def _shape(kind: str, *optional: str, **fields: Schema) -> Shape:
     head: dict[str, Schema] = {"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}}
     return Shape(name=kind, fields=head | fields, optional=frozenset(optional))
 
-
-def _schema(cls: type[attrs.AttrsInstance]) -> dict[str, JSONValue]:
-    """Return the schema of a claim's spec, or of a part of it."""
-    fields: dict[str, JSONValue] = {}
-    sections: dict[str, dict[str, JSONValue]] = {"": fields}
-    for place in claim_codec.places(cls):
-        schema = _schema(place.kind) if attrs.has(place.kind) else dict(_KINDS[place.kind])
-        sections.setdefault(place.section, {})[place.key] = schema
-    fields |= {name: _object(part) for name, part in sections.items() if name}
-    return _object(fields)
-
-
-def _object(fields: dict[str, JSONValue], *required: str) -> dict[str, JSONValue]:
-    return {
-        "type": "object",
-        "required": list(required),
-        "properties": fields,
-        "additionalProperties": False,
-    }
-
-
-_KINDS: Mapping[object, Schema] = {
-    str: _TEXT,
-    int: {"type": "integer"},
-    bool: {"type": "boolean"},
-    tuple[str, ...]: {"type": "array", "items": {"type": "string"}},
-}
-
-CLAIM: Schema = _object(
-    {
-        "apiVersion": {"const": claim_codec.API_VERSION},
-        "kind": {"const": claim_codec.KIND},
-        "metadata": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
-        "spec": {
-            **_schema(Claim),
-            "required": [place.key for place in claim_codec.places(Claim) if place.required],
-        },
-        "status": dict(_OBJECT),
-    },
-    *("apiVersion", "kind", "metadata", "spec"),
-)
-"""A claim as `claim_codec` reads it; the refusal of a value says what the field may hold."""
 
 ERROR = _shape(
     "Error",
@@ -154,7 +95,7 @@ SUBMIT = Route(
     method="POST",
     path="/sam-enrollment-claims",
     what="Submit a claim; it is on the route reflector's disk when this is answered.",
-    body=_shape("SAMEnrollmentClaimSubmitRequest", claim=CLAIM),
+    body=_shape("SAMEnrollmentClaimSubmitRequest", claim=_OBJECT),
     answer=_shape(
         "SAMEnrollmentClaimSubmitResult",
         accepted={"const": True},
@@ -225,31 +166,3 @@ REVOKE = Route(
     known=True,
     refusals=(*_WITH_BODY, NOT_KNOWN, DECIDED),
 )
-
-DOCUMENT = Route(
-    name="getDescription",
-    method="GET",
-    path="/openapi.json",
-    what="Fetch this document.",
-    answer=Shape(
-        name="OpenAPI",
-        fields={"openapi": _TEXT, "info": _OBJECT, "paths": _OBJECT, "components": _OBJECT},
-    ),
-    refusals=_ALWAYS,
-)
-
-
-def document(routes: Iterable[Route], *, token: bool, certificates: bool) -> Document:
-    """Return the OpenAPI document of a listener that serves `routes` and asks its clients for these."""
-    security: dict[str, Schema] = {}
-    if token:
-        security["bearer"] = {"type": "http", "scheme": "bearer"}
-    if certificates:
-        security["certificate"] = {"type": "mutualTLS"}
-    return openapi(
-        "routerd enrollment",
-        API_VERSION.rpartition("/")[2],
-        [(PREFIX + route.path, route) for route in routes],
-        error=ERROR,
-        security=security,
-    )

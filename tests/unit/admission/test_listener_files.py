@@ -30,7 +30,8 @@ from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 from routerd.testing.fakes import FakeEnrollment
 
-DOCUMENT = f"{PREFIX}/openapi.json"
+NOWHERE = f"{PREFIX}/nowhere"
+"""A path that is not there: 404 is the answer to a client that has passed every check."""
 WATCHED = WATCH_SECONDS + 1
 
 
@@ -160,11 +161,11 @@ class TestReload:
     ) -> None:
         trusting = ssl.create_default_context(cafile=str(made["one"][0]))
         trusting.load_cert_chain(*made["client"])
-        url = f"https://127.0.0.1:{door.port}{DOCUMENT}"
+        url = f"https://127.0.0.1:{door.port}{NOWHERE}"
         headers = {"Authorization": "Bearer first"}
         async with aiohttp.ClientSession(headers=headers) as session:
             async with session.get(url, ssl=trusting) as response:
-                assert response.status == 200
+                assert response.status == 404
             put(door, made["two"])
             await door.until(lambda: "enrollment.files.read" in door.log.events())
             shown = await asyncio.gather(*(door.shown(client=made["client"]) for _ in range(8)))
@@ -172,7 +173,7 @@ class TestReload:
             assert len(door.admission._open.listener.sites) == 1  # type: ignore[union-attr]  # open
             # It trusts the old certificate alone, so this is the old connection.
             async with session.get(url, ssl=trusting) as response:
-                assert response.status == 200
+                assert response.status == 404
         async with aiohttp.ClientSession(headers=headers) as session:
             with pytest.raises(aiohttp.ClientConnectorCertificateError):
                 await session.get(url, ssl=trusting)
@@ -193,7 +194,7 @@ class TestReload:
     ) -> None:
         trusting = ssl.create_default_context(cafile=str(made["one"][0]))
         trusting.load_cert_chain(*made["client"])
-        url = f"https://127.0.0.1:{door.port}{DOCUMENT}"
+        url = f"https://127.0.0.1:{door.port}{NOWHERE}"
 
         async def status(token: str) -> int:
             headers = {"Authorization": f"Bearer {token}"}
@@ -203,10 +204,10 @@ class TestReload:
             ):
                 return it.status
 
-        assert [await status("first"), await status("second")] == [200, 401]
+        assert [await status("first"), await status("second")] == [404, 401]
         door.write("token", b"second\n")
         await door.until(lambda: "enrollment.files.read" in door.log.events())
-        assert [await status("first"), await status("second")] == [401, 200]
+        assert [await status("first"), await status("second")] == [401, 404]
 
     async def test_nothing_is_read_while_nothing_changes(self, door: Door) -> None:
         for _ in range(4):

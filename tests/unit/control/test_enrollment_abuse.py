@@ -441,6 +441,9 @@ class TestSmuggling:
         assert answer.count(b"HTTP/1.1 200 ") == answer.count(b"HTTP/1.1 404 ") == 1
 
 
+TOPOLOGY = f"{PREFIX}/sam-enrollment-topologies/rrs?claim=a"
+
+
 class TestCredentials:
     @pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
     async def test_other_methods_are_refused_with_those_that_there_are(
@@ -448,14 +451,14 @@ class TestCredentials:
     ) -> None:
         status, headers, _ = await listener.ask(method, CLAIMS)
         assert (status, headers["Allow"]) == (405, "POST")
-        status, headers, _ = await listener.ask(method, f"{PREFIX}/openapi.json")
+        status, headers, _ = await listener.ask(method, TOPOLOGY)
         assert (status, headers["Allow"]) == (405, "GET")
 
-    async def test_the_description_is_behind_the_same_access_rules(self, fake_clock: FakeClock) -> None:
+    async def test_every_route_is_behind_the_same_access_rules(self, fake_clock: FakeClock) -> None:
         async with served(fake_clock, token="t") as listener:
-            assert (await listener.ask("GET", f"{PREFIX}/openapi.json"))[0] == 401
+            assert (await listener.ask("GET", TOPOLOGY))[0] == 401
         async with served(fake_clock, allow=()) as listener:
-            assert (await listener.ask("GET", f"{PREFIX}/openapi.json"))[0] == 403
+            assert (await listener.ask("GET", TOPOLOGY))[0] == 403
 
     async def test_two_tokens_are_none(self, fake_clock: FakeClock) -> None:
         async with served(fake_clock, token="t") as listener:

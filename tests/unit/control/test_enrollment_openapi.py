@@ -1,8 +1,9 @@
-"""The listener's description of itself: valid, whole, and true of what is answered."""
+"""The description of the listener: valid, whole, and true of what is answered."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -11,19 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
 
 import openapi_spec_validator
 import pytest
+from tests.support.openapi import Document, document
 from tests.unit.admission import enrollment_world as world
-from tests.unit.control.listener_world import FakeDesk, served
+from tests.unit.control.listener_world import FakeDesk
 
 from routerd.control import enrollment_api as api
 from routerd.control.access import AccessRules, address_of
 from routerd.control.enrollment import enrollment_app, serve_enrollment
-from routerd.control.openapi import Refusal, Route
-from routerd.control.ports import PREFIX
 from routerd.control.rate_limit import RateLimit
+from routerd.control.shapes import Refusal, Route
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
@@ -32,26 +32,16 @@ ROOT = Path(__file__).parents[3]
 ROUTES = [value for value in vars(api).values() if isinstance(value, Route)]
 REFUSALS = [value for value in vars(api).values() if isinstance(value, Refusal)]
 
-Document = dict[str, Any]  # JSON
 
-
-def described(*, token: bool = True, certificates: bool = False) -> Document:
-    return api.document(ROUTES, token=token, certificates=certificates)
+def described(*, token: bool = True) -> Document:
+    return document(ROUTES, token=token)
 
 
 class TestDocument:
     @pytest.mark.parametrize("token", [True, False])
-    @pytest.mark.parametrize("certificates", [True, False])
-    def test_it_is_valid(self, token: bool, certificates: bool) -> None:
+    def test_it_is_valid(self, token: bool) -> None:
         # The rule is that this does not raise.
-        openapi_spec_validator.validate(described(token=token, certificates=certificates))
-
-    async def test_it_is_served_as_it_is(self, fake_clock: FakeClock) -> None:
-        async with served(fake_clock, token="t") as listener:
-            headers = {"Authorization": "Bearer t"}
-            status, got, body = await listener.ask("GET", f"{PREFIX}/openapi.json", headers=headers)
-        assert (status, body) == (200, described())
-        assert got["Content-Type"].startswith("application/json")
+        openapi_spec_validator.validate(described(token=token))
 
     def test_every_route_that_is_served_is_in_it_and_no_other(self, fake_clock: FakeClock) -> None:
         door = AccessRules(allow=(), limit=RateLimit(clock=fake_clock))
@@ -59,7 +49,7 @@ class TestDocument:
         served = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource}
         paths = described()["paths"]
         assert served == {(method.upper(), path) for path in paths for method in paths[path]}
-        assert len(served) == 5
+        assert len(served) == 4
 
     @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: f"{each.status}-{each.reason}")
     def test_every_refusal_that_there_is_is_in_it(self, refusal: Refusal) -> None:
@@ -87,21 +77,10 @@ class TestDocument:
             *("200", "400", "401", "403", "404", "405", "408", "413", "415", "429", "500")
         }
 
-    @pytest.mark.parametrize(
-        ("token", "certificates", "schemes"),
-        [(False, False, None), (True, False, {"bearer"}), (True, True, {"bearer", "certificate"})],
-    )
-    def test_it_says_what_this_listener_asks_of_its_clients(
-        self, token: bool, certificates: bool, schemes: set[str] | None
-    ) -> None:
-        document = described(token=token, certificates=certificates)
-        assert document.get("security") == ([{scheme: [] for scheme in schemes}] if schemes else None)
-        assert set(document["components"].get("securitySchemes", {})) == (schemes or set())
-
 
 @asynccontextmanager
 async def reflector(directory: Path, log: RecordingLogger) -> AsyncIterator[str]:
-    """Serve the real desk over a real store, without limits, and give the URL of the description."""
+    """Serve the real desk over a real store, without limits, and give the URL of its listener."""
     clock = world.QuickClock()
     store = open_store(directory / "state.db", clock=clock)
     desk = world.Reflector(directory / "state.db", clock, log=log).desk(store)
@@ -111,7 +90,7 @@ async def reflector(directory: Path, log: RecordingLogger) -> AsyncIterator[str]
         enrollment_app(desk, door, clock=clock, log=log), address=IPv4Address("127.0.0.1"), port=0
     )
     try:
-        yield f"http://127.0.0.1:{listener.addresses[0][1]}{PREFIX}/openapi.json"
+        yield f"http://127.0.0.1:{listener.addresses[0][1]}"
     finally:
         await listener.cleanup()
         await desk.aclose()
@@ -120,9 +99,21 @@ async def reflector(directory: Path, log: RecordingLogger) -> AsyncIterator[str]
 
 async def schemathesis(directory: Path, url: str, *options: str, hooks: str = "") -> int:
     """Run it to its end, the same each time; return how many requests there were."""
+    description = directory / "openapi.json"
+    description.write_text(json.dumps(described()))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "run", url, "--header", "Authorization: Bearer t"),
+        *(
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            str(description),
+            "--url",
+            url,
+            "--header",
+            "Authorization: Bearer t",
+        ),
         *("--generation-deterministic", "--max-response-time", "5", "--warnings", "off", "--no-color"),
         *options,
         cwd=directory,
