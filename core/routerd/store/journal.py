@@ -16,8 +16,7 @@ What complicates this:
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from routerd.model.change import Change
 from routerd.model.moment import exact_text
@@ -26,20 +25,22 @@ from routerd.store.codec import dumps
 from routerd.store.records import Approval, Hold, JournalEntry
 from routerd.store.rows import columns, record
 
+T = TypeVar("T")
+
 DEPTH = 20
 """Number of the latest entries that the journal keeps of one key, beside the first."""
 
 ENDED_DEPTH = 1_000
 """Number of entries that the journal keeps of keys that are no longer ours, for all clouds together."""
 
-_ENTRY, _APPROVAL, _HOLD = columns(JournalEntry), columns(Approval), columns(Hold)
+_OF_ALL_OR_ONE = "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2)"
+_OURS = "WHERE scope = ? AND tbl = ? AND ended = 0 AND verb <> 'delete' AND outcome NOT LIKE 'refused%'"
 _FIRST = (
     "SELECT min(number) FROM journal WHERE scope = ?1 AND tbl = ?2 AND key = ?3 AND ended = 0 "
     "AND verb <> 'delete' AND outcome NOT LIKE 'refused%'"
 )
 """The entry with the value from before a key became ours."""
 
-_entry = partial(record, JournalEntry)
 _LAPSED = "failed: interrupted; its result was not found for a long time"
 
 
@@ -123,89 +124,56 @@ class JournalBook:
 
     def entries(self, scope: str | None = None, table: str | None = None) -> tuple[JournalEntry, ...]:
         """Return the entries, oldest first, of all scopes or of one, of all its tables or of one."""
-        rows = self._access.read(
-            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - a constant list of columns
-            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
-            (scope, table),
-        )
-        return tuple(map(_entry, rows))
+        return self._select(JournalEntry, f"FROM journal {_OF_ALL_OR_ONE} ORDER BY number", scope, table)
 
     def latest(self, limit: int, scope: str | None = None) -> tuple[JournalEntry, ...]:
         """Return the latest entries, oldest first, of all scopes or of one."""
-        rows = self._access.read(
-            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
-            "WHERE (?1 IS NULL OR scope = ?1) ORDER BY number DESC LIMIT ?2",
-            (scope, limit),
+        found = self._select(
+            JournalEntry,
+            "FROM journal WHERE (?1 IS NULL OR scope = ?1) ORDER BY number DESC LIMIT ?2",
+            scope,
+            limit,
         )
-        return tuple(map(_entry, reversed(rows)))
+        return found[::-1]
 
     def entry(self, number: int) -> JournalEntry | None:
         """Return one entry, or none: the journal never had it, or no longer keeps it."""
-        rows = self._access.read(
-            f"SELECT {_ENTRY} FROM journal WHERE number = ?",  # noqa: S608 - as above
-            (number,),
-        )
-        return _entry(rows[0]) if rows else None
+        return next(iter(self._select(JournalEntry, "FROM journal WHERE number = ?", number)), None)
 
     def of_key(self, scope: str, table: str, key: str) -> tuple[JournalEntry, ...]:
         """Return the entries of one key, oldest first, including those of earlier ownerships."""
-        rows = self._access.read(
-            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
-            "WHERE scope = ? AND tbl = ? AND key = ? ORDER BY number",
-            (scope, table, key),
-        )
-        return tuple(map(_entry, rows))
+        where = "WHERE scope = ? AND tbl = ? AND key = ? ORDER BY number"
+        return self._select(JournalEntry, f"FROM journal {where}", scope, table, key)
 
     def unfinished(self, scope: str, table: str) -> tuple[JournalEntry, ...]:
         """Return the entries without an outcome, oldest first."""
-        rows = self._access.read(
-            f"SELECT {_ENTRY} FROM journal "  # noqa: S608 - as above
-            "WHERE scope = ? AND tbl = ? AND outcome = '' ORDER BY number",
-            (scope, table),
-        )
-        return tuple(map(_entry, rows))
+        where = "WHERE scope = ? AND tbl = ? AND outcome = '' ORDER BY number"
+        return self._select(JournalEntry, f"FROM journal {where}", scope, table)
 
     def owned(self, scope: str, table: str) -> Mapping[str, JournalEntry]:
         """Return, by key, the first entry of each key that is ours; its `before` is the value to restore.
 
         A failed change, or one without an outcome, may have happened all the same.
         """
-        rows = self._access.read(
-            f"SELECT {_ENTRY}, min(number) FROM journal "  # noqa: S608 - as above
-            "WHERE scope = ? AND tbl = ? AND ended = 0 AND verb <> 'delete' "
-            "AND outcome NOT LIKE 'refused%' GROUP BY key ORDER BY number",
-            (scope, table),
-        )
-        return {entry.key: entry for entry in (_entry(row[:-1]) for row in rows)}
+        firsts = f"SELECT min(number) FROM journal {_OURS} GROUP BY key"  # noqa: S608 - constants
+        where = f"WHERE number IN ({firsts}) ORDER BY number"
+        return {each.key: each for each in self._select(JournalEntry, f"FROM journal {where}", scope, table)}
 
     def owned_keys(self, scope: str, table: str) -> frozenset[str]:
         """Return the keys, as text, of a cloud's table that are ours by the journal."""
-        rows = self._access.read(
-            "SELECT DISTINCT key FROM journal WHERE scope = ? AND tbl = ? AND ended = 0 "
-            "AND verb <> 'delete' AND outcome NOT LIKE 'refused%'",
-            (scope, table),
-        )
+        query = f"SELECT DISTINCT key FROM journal {_OURS}"  # noqa: S608 - constants
+        rows = self._access.read(query, (scope, table))
         return frozenset(key for (key,) in rows)
 
     # --- decisions ---------------------------------------------------------------------------------
 
     def approvals(self, scope: str | None = None, table: str | None = None) -> tuple[Approval, ...]:
         """Return the approvals of changes that routerd has not made yet, oldest first."""
-        rows = self._access.read(
-            f"SELECT {_APPROVAL} FROM approvals "  # noqa: S608 - as above
-            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY number",
-            (scope, table),
-        )
-        return tuple(map(partial(record, Approval), rows))
+        return self._select(Approval, f"FROM approvals {_OF_ALL_OR_ONE} ORDER BY number", scope, table)
 
     def holds(self, scope: str | None = None, table: str | None = None) -> tuple[Hold, ...]:
         """Return the keys that routerd leaves alone after an undo."""
-        rows = self._access.read(
-            f"SELECT {_HOLD} FROM holds "  # noqa: S608 - as above
-            "WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR tbl = ?2) ORDER BY scope, tbl, key",
-            (scope, table),
-        )
-        return tuple(map(partial(record, Hold), rows))
+        return self._select(Hold, f"FROM holds {_OF_ALL_OR_ONE} ORDER BY scope, tbl, key", scope, table)
 
     def decide(self, approvals: Iterable[Approval], released: Iterable[Hold] = ()) -> None:
         """Keep approvals, each once, and release held keys."""
@@ -233,6 +201,11 @@ class JournalBook:
                 execute("DELETE FROM approvals WHERE number = ?", (number,))
 
     # --- how ---------------------------------------------------------------------------------------
+
+    def _select(self, kind: type[T], source: str, *arguments: str | int | None) -> tuple[T, ...]:
+        """Return the records of the rows that `source` selects."""
+        rows = self._access.read(f"SELECT {columns(kind)} {source}", arguments)
+        return tuple(record(kind, row) for row in rows)
 
     def _begin(
         self, execute: Execute, scope: str, table: str, change: Change[Any, Any], undoes: int | None = None
