@@ -1,11 +1,14 @@
 """A WireGuard device as a value, for both backends."""
 
+import errno
+import os
 from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import Protocol
 
 import attrs
 
+from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import Endpoint
 
@@ -67,3 +70,13 @@ class DevicePort(Protocol):
 
     async def set_peer(self, link: LinkName, peer: PeerSetting) -> None:
         """Create, change or remove one peer; other peers keep their sessions."""
+
+
+def refusal(link: LinkName, code: int) -> ProviderError:
+    """Return our error for the errno with which a device refuses a request."""
+    text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
+    if code == errno.EPERM:
+        return PermanentError(f"{text}; give routerd CAP_NET_ADMIN")
+    if code == errno.EADDRINUSE:
+        return TransientError(f"{text}; another program has the port; find it with `ss -lunp`")
+    return PermanentError(text) if code == errno.EINVAL else TransientError(text)

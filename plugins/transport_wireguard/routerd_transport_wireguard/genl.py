@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import errno
-import os
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -13,10 +12,10 @@ import attrs
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
 from pyroute2.netlink.generic.wireguard import AsyncWireGuard
 
-from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.errors import TransientError
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import Endpoint
-from routerd_transport_wireguard.device import DeviceDump, PeerDump, PeerSetting
+from routerd_transport_wireguard.device import DeviceDump, PeerDump, PeerSetting, refusal
 
 DEADLINE = 5.0
 
@@ -31,7 +30,7 @@ class KernelPort:
         except NetlinkError as error:
             if error.code in {errno.ENODEV, errno.EOPNOTSUPP}:
                 return None
-            raise _translate(link, error.code) from error
+            raise refusal(link, error.code) from error
         except (OSError, TimeoutError) as error:
             raise TransientError(f"wireguard {link}: the kernel does not answer: {error}") from error
         if not messages:
@@ -74,7 +73,7 @@ class KernelPort:
             async with _open() as socket:
                 await socket.set(link, **values)
         except NetlinkError as error:
-            raise _translate(link, error.code) from error
+            raise refusal(link, error.code) from error
         except (OSError, TimeoutError) as error:
             raise TransientError(f"wireguard {link}: the kernel does not answer: {error}") from error
 
@@ -131,14 +130,3 @@ def _endpoint(value: Any) -> Endpoint | None:  # noqa: ANN401 - as above
 
 def _text(key: bytes | str) -> PublicKey:
     return PublicKey(key.decode() if isinstance(key, bytes) else key)
-
-
-def _translate(link: LinkName, code: int) -> ProviderError:
-    text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
-    if code == errno.EPERM:
-        return PermanentError(f"{text}; give routerd CAP_NET_ADMIN")
-    if code == errno.EADDRINUSE:
-        return TransientError(f"{text}; another program has the port; find it with `ss -lunp`")
-    if code == errno.EINVAL:
-        return PermanentError(text)
-    return TransientError(text)

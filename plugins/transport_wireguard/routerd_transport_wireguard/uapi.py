@@ -7,18 +7,16 @@ wireguard.com/xplatform.
 import asyncio
 import base64
 import contextlib
-import errno
-import os
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import attrs
 
-from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.errors import TransientError
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import Endpoint
-from routerd_transport_wireguard.device import DeviceDump, PeerDump, PeerSetting
+from routerd_transport_wireguard.device import DeviceDump, PeerDump, PeerSetting, refusal
 from routerd_transport_wireguard.keys import public_key_of
 
 SOCKETS = Path("/var/run/wireguard")
@@ -120,7 +118,7 @@ class UserspacePort:
                 f"wireguard {link}: the program that listens on {self.socket(link)} is not WireGuard"
             )
         if int(code):
-            raise _translate(link, abs(int(code)))
+            raise refusal(link, abs(int(code)))
         return content
 
 
@@ -171,12 +169,3 @@ def _endpoint(text: str) -> Endpoint | None:
 
 def _hex(key: PublicKey) -> str:
     return base64.b64decode(key).hex()
-
-
-def _translate(link: LinkName, code: int) -> ProviderError:
-    text = f"wireguard {link}: {os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
-    if code == errno.EADDRINUSE:
-        return TransientError(f"{text}; another program has the port; find it with `ss -lunp`")
-    if code == errno.EINVAL:
-        return PermanentError(text)
-    return TransientError(text)
