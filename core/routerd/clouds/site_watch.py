@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
@@ -14,6 +13,7 @@ from routerd.process.log import Log
 from routerd.reconcile.derive import Inputs
 from routerd.reconcile.desired import Desired
 from routerd.spi import Clock
+from routerd.spi.backoff import pause
 
 
 class SiteWatch:
@@ -53,19 +53,7 @@ class SiteWatch:
                 if end is not None and end > now:
                     ends.append(end)
             self._say(self._note(min(_hold_downs(intent()).values(), default=0.0)))
-            await self._rest(min(ends) - now if ends else None)
-
-    async def _rest(self, seconds: float | None) -> None:
-        """Wait for new inputs, at most `seconds`."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._heard.wait())]  # Any: only waited for
-        if seconds is not None:
-            waits.append(asyncio.ensure_future(self._clock.sleep(max(0.01, seconds))))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-            await asyncio.wait(waits)
+            await pause(self._clock, max(0.01, min(ends) - now) if ends else None, self._heard)
 
     def _note(self, hold_down: float) -> Condition | None:
         return self.election.condition(hold_down, self._clock.monotonic())

@@ -9,6 +9,7 @@ from routerd.reconcile.bound_table import BoundTable
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.order import ordered
 from routerd.spi import Clock
+from routerd.spi.backoff import pause
 
 SHORTEST = 0.05
 """Minimum seconds between two passes."""
@@ -37,7 +38,8 @@ class Lane:
             if await self.run_once(dry_run=False):
                 # A second pass proves the first: it must find nothing to do.
                 self.woken.set()
-            await self._rest()
+            # A wake-up, a retry, the end of a hold-down, or the resync comes first.
+            await pause(self.clock, self._pause(), self.woken)
 
     async def run_once(self, *, dry_run: bool) -> bool:
         """Make one pass; return whether anything was changed."""
@@ -62,19 +64,6 @@ class Lane:
         self.last_duration = self.clock.monotonic() - began
         self.on_pass()
         return changed
-
-    async def _rest(self) -> None:
-        """Wait for a wake-up, a retry, the end of a hold-down, or the resync."""
-        ends = [
-            asyncio.ensure_future(self.clock.sleep(self._pause())),
-            asyncio.ensure_future(self.woken.wait()),
-        ]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for end in ends:
-                end.cancel()
-            await asyncio.wait(ends)
 
     def _pause(self) -> float:
         now = self.clock.monotonic()
