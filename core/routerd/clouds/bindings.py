@@ -1,12 +1,13 @@
 """A cloud's tables in the loop: journaled, gated by the profile's mode, and read at long intervals."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from routerd.clouds.gate import Gate
 from routerd.clouds.journal import JournaledTable
 from routerd.clouds.policy import CloudPolicy
 from routerd.clouds.site_routes import SiteRoutes
+from routerd.clouds.takeover import RoutePermission
 from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
@@ -23,13 +24,13 @@ def fabric_bindings(
     profile: CloudProviderProfileSpec,
     *,
     clock: Clock,
-    log: Logger | None = None,
-    site: Callable[[JournaledTable], SiteRoutes] | None = None,
+    log: Logger,
+    permission: RoutePermission,
     holds_down: bool = True,
 ) -> tuple[Binding, Binding]:
     """Return the tables of the cloud `name`, which have a lane of their own.
 
-    `site` wraps the routes of a site that several routers share. With `holds_down=False` no deletion
+    `permission` says what this leaf may do to the routes of its site. With `holds_down=False` no deletion
     waits; a run that ends by itself uses it.
     """
     switch_gate = Gate(journal, scope=name, table="forwarding", mode=profile.mode)
@@ -44,10 +45,9 @@ def fabric_bindings(
         # A NIC that is detached returns as it was, so its original setting must be kept.
         lapses=False,
     )
-    journaled = JournaledTable(
-        fabric.routes, journal, scope=name, name="routes", gate=route_gate, clock=clock, log=log
+    routes = SiteRoutes(
+        fabric.routes, journal, scope=name, gate=route_gate, clock=clock, log=log, permission=permission
     )
-    routes = site(journaled) if site is not None else journaled
     forwarding = Binding(
         name=f"forwarding/{name}",
         role="forwarding",
@@ -75,12 +75,7 @@ def fabric_bindings(
 
 def gates(bindings: Iterable[Binding]) -> dict[str, Gate]:
     """Return the gates among `bindings`, by the table's name."""
-    policies = ((each.name, each.policy) for each in bindings)
-    return {
-        name: policy.gate
-        for name, policy in policies
-        if isinstance(policy, CloudPolicy) and isinstance(policy.gate, Gate)
-    }
+    return {each.name: each.policy.gate for each in bindings if isinstance(each.policy, CloudPolicy)}
 
 
 def _sets(change: Change[Any, Any]) -> bool:

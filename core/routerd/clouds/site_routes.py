@@ -3,47 +3,50 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+from routerd.clouds.gate import Gate
 from routerd.clouds.journal import JournaledTable
 from routerd.clouds.takeover import RoutePermission
 from routerd.errors import ProviderError
 from routerd.model.change import Change
-from routerd.spi import Clock
+from routerd.spi import Clock, Logger, Table
+from routerd.store import JournalBook
 
 
-class SiteRoutes:
-    """Wraps a journaled table; implements `spi.Table`."""
+class SiteRoutes(JournaledTable):
+    """The journaled routes of a cloud, changed as this leaf's place in its site permits.
 
-    def __init__(self, table: JournaledTable, permission: RoutePermission, clock: Clock) -> None:
-        self._table = table
+    An operator's `undo` is made whatever that place is.
+    """
+
+    def __init__(
+        self,
+        table: Table[Any, Any],  # Any: as JournaledTable
+        journal: JournalBook,
+        *,
+        scope: str,
+        gate: Gate,
+        clock: Clock,
+        log: Logger,
+        permission: RoutePermission,
+    ) -> None:
+        super().__init__(table, journal, scope=scope, name="routes", gate=gate, clock=clock, log=log)
         self._permission = permission
-        self._clock = clock
+        self._now = clock.monotonic
 
     async def observe(self) -> Mapping[Hashable, object]:
         """Return the routes that are there, and take note of those that lead to us."""
-        observed = await self._table.observe()
-        self._permission.observed(observed, self._clock.monotonic())
+        observed = await super().observe()
+        self._permission.observed(observed, self._now())
         return observed
-
-    def agrees(self, desired: object, observed: object) -> bool:
-        """Ask the table."""
-        return self._table.agrees(desired, observed)
 
     def permits(self, change: Change[Any, Any]) -> bool:
         """Say whether the journal and this leaf's place in its site allow a change."""
-        return self._table.permits(change) and self._permission.permits(change, self._clock.monotonic())
-
-    def foresee(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
-        """Ask the table."""
-        return self._table.foresee(changes)
+        return super().permits(change) and self._permission.permits(change, self._now())
 
     async def apply(self, changes: Sequence[Change[Any, Any]]) -> Mapping[Hashable, ProviderError]:
         """Make the changes and take note of the routes that lead to us now."""
-        failures = await self._table.apply(changes)
+        failures = await super().apply(changes)
         for change in changes:
             if change.after is not None and change.key not in failures:
                 self._permission.won(change.key)
         return failures
-
-    async def undo(self, change: Change[Any, Any], *, undoes: int) -> int:
-        """Undo an entry of the journal; an operator's request is made whatever this leaf's place is."""
-        return await self._table.undo(change, undoes=undoes)

@@ -22,7 +22,6 @@ from routerd.clouds.action_list import (
 )
 from routerd.clouds.gate import AnyChange, Gate, id_of
 from routerd.clouds.journal import JournaledTable
-from routerd.clouds.site_routes import SiteRoutes
 from routerd.clouds.undo import undoing
 from routerd.clouds.words import deed_of, key_of
 from routerd.errors import ActionRefused, ProviderError
@@ -118,7 +117,7 @@ class Actions:
     # --- how ---------------------------------------------------------------------------------------
 
     async def _undo(self, binding: Binding, entry: JournalEntry) -> tuple[AnyChange, int]:
-        table = cast("JournaledTable | SiteRoutes", binding.table)
+        table = cast("JournaledTable", binding.table)
         try:
             async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
                 observed = content_of(await table.observe())

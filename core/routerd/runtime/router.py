@@ -9,11 +9,10 @@ from typing import Any
 
 import attrs
 
-from routerd.clouds import takeover
 from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate
-from routerd.clouds.site_routes import SiteRoutes
 from routerd.clouds.site_watch import SiteWatch
+from routerd.clouds.takeover import RoutePermission
 from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
@@ -237,8 +236,6 @@ class Router:
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
         own = self.knowledge.instances[name].next_hop
         hold_down = spec.takeover_hold_down.total_seconds()
-        judge = takeover.RoutePermission(self.site.election, own, hold_down, stays=self._runs_lanes)
-        site = partial(SiteRoutes, permission=judge, clock=self._clock)
         for binding in fabric_bindings(
             name,
             fabric,
@@ -246,7 +243,7 @@ class Router:
             spec,
             clock=self._clock,
             log=self._log,
-            site=site,
+            permission=RoutePermission(self.site.election, own, hold_down, stays=self._runs_lanes),
             holds_down=self._holds_down,
         ):
             self.loop.bind(binding)

@@ -11,6 +11,7 @@ import attrs
 
 from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate, Mode
+from routerd.clouds.takeover import Election, RoutePermission
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
 from routerd.model.report.actions import ActionApproval, OpenAction
 from routerd.model.specs import CloudProviderProfileSpec
@@ -61,7 +62,14 @@ class CloudWorld:
         self.store = open_store(self._path, clock=self.clock)
         self.loop = Loop(
             fabric_bindings(
-                "aws", FakeFabric(self.cloud), self.store.journal, self._profile, clock=self.clock
+                "aws",
+                FakeFabric(self.cloud),
+                self.store.journal,
+                self._profile,
+                clock=self.clock,
+                log=self.log,
+                # A leaf that shares nothing.
+                permission=RoutePermission(Election(), FACTS.next_hop, hold_down=0.0),
             ),
             derive=self._derive,
             clock=self.clock,
