@@ -1,6 +1,6 @@
 """The check of a file's clouds, without a daemon and without a change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import attrs
@@ -10,6 +10,7 @@ from routerd.model import specs
 from routerd.model.fabric import FabricRoute, Finding, Forwarding, InstanceFacts
 from routerd.model.intent import Named
 from routerd.model.names import Ref
+from routerd.model.report.checks import CheckedNic, CheckedProfile
 from routerd.plugins.check import Prepared
 from routerd.plugins.providers import alone
 from routerd.process.log import Log
@@ -20,28 +21,6 @@ SECONDS = 60.0
 """Maximum seconds of one question to a cloud, the retries of its SDK included."""
 
 _DIAGNOSIS_SECONDS = 180.0
-
-
-@attrs.frozen(kw_only=True)
-class Checkup:
-    """The findings about one profile; `facts` is none when the cloud did not identify this instance.
-
-    `routes` counts the routes to this router; `diagnosed` says whether the provider checked its permissions.
-    """
-
-    profile: str
-    provider: str
-    mode: str
-    facts: InstanceFacts | None = None
-    forwarding: Mapping[str, bool] = attrs.field(factory=dict)
-    routes: int | None = None
-    findings: tuple[Finding, ...] = ()
-    diagnosed: bool = False
-
-    @property
-    def healthy(self) -> bool:
-        """Say that no finding is missing something."""
-        return not any(finding.state == "missing" for finding in self.findings)
 
 
 def chosen(prepared: Prepared, name: str | None) -> list[Named[specs.CloudProviderProfileSpec]]:
@@ -56,12 +35,20 @@ def chosen(prepared: Prepared, name: str | None) -> list[Named[specs.CloudProvid
     raise ConfigError.single(prepared.configuration.file, f"no {what}; the file has {known}")
 
 
-async def examine(prepared: Prepared, profile: Named[specs.CloudProviderProfileSpec], log: Log) -> Checkup:
+async def examine(
+    prepared: Prepared, profile: Named[specs.CloudProviderProfileSpec], log: Log
+) -> CheckedProfile:
     """Ask one cloud for our identity, its state and our permissions; a missing answer becomes a finding."""
     plugin, provider = prepared.host.fabrics()[profile.spec.provider]
     options = prepared.profile_options[profile.name]
     node = prepared.configuration.node
-    checkup = Checkup(profile=profile.name, provider=profile.spec.provider, mode=profile.spec.mode)
+    checkup = CheckedProfile(
+        profile=profile.name,
+        provider=profile.spec.provider,
+        mode=profile.spec.mode,
+        healthy=True,
+        diagnosed=False,
+    )
     with alone(plugin, provider, options, node=node, log=log, read_only=True) as fabric:
         if profile.spec.takeover_from:
             cast("SharedFabric", fabric).share(frozenset(profile.spec.takeover_from))
@@ -74,38 +61,52 @@ async def examine(prepared: Prepared, profile: Named[specs.CloudProviderProfileS
     return checkup
 
 
-async def _asked(checkup: Checkup, fabric: Fabric, log: Log) -> Checkup:
+async def _asked(checkup: CheckedProfile, fabric: Fabric, log: Log) -> CheckedProfile:
     step = "start"
     try:
         async with guarded(log, table=checkup.profile, call="ask", deadline=SECONDS):
             await fabric.start()
         step = "instance"
         async with guarded(log, table=checkup.profile, call="ask", deadline=SECONDS):
-            checkup = attrs.evolve(checkup, facts=await fabric.instance())
+            checkup = _identified(checkup, await fabric.instance())
         step = "forwarding"
         async with guarded(log, table=f"forwarding/{checkup.profile}", call="observe", deadline=SECONDS):
             switches = cast("Mapping[str, Forwarding]", content_of(await fabric.forwarding.observe()))
-            checkup = attrs.evolve(checkup, forwarding={nic: each.enabled for nic, each in switches.items()})
+            nics = tuple(
+                attrs.evolve(nic, forwarding=switches[nic.ref].enabled if nic.ref in switches else None)
+                for nic in checkup.nics
+            )
+            checkup = attrs.evolve(checkup, nics=nics)
         step = "routes"
         async with guarded(log, table=f"routes/{checkup.profile}", call="observe", deadline=SECONDS):
             found = cast("Mapping[object, FabricRoute]", content_of(await fabric.routes.observe()))
-            ours = checkup.facts.next_hop if checkup.facts is not None else ""
-            leading = sum(route.next_hop == ours for route in found.values())
+            leading = sum(route.next_hop == checkup.next_hop for route in found.values())
             checkup = attrs.evolve(checkup, routes=leading)
     except ProviderError as error:
         return _missing(checkup, _QUESTIONS[step], str(error))
     return checkup
 
 
-async def _diagnosed(checkup: Checkup, fabric: DiagnosingFabric, log: Log) -> Checkup:
+def _identified(checkup: CheckedProfile, facts: InstanceFacts) -> CheckedProfile:
+    return attrs.evolve(
+        checkup,
+        instance=facts.instance,
+        next_hop=facts.next_hop,
+        nics=tuple(CheckedNic(**attrs.asdict(nic, recurse=False)) for nic in facts.nics),
+        route_tables=facts.route_tables,
+        networks=tuple(map(str, facts.networks)),
+    )
+
+
+async def _diagnosed(checkup: CheckedProfile, fabric: DiagnosingFabric, log: Log) -> CheckedProfile:
     """Add the provider's findings about its permissions, also after a question without an answer."""
     try:
         async with guarded(log, table=checkup.profile, call="ask", deadline=_DIAGNOSIS_SECONDS):
-            findings = tuple(await fabric.diagnose())
+            findings = await fabric.diagnose()
     except ProviderError as error:
         # A cloud that answers nothing already has one finding that says so.
         return checkup if checkup.findings else _missing(checkup, "permissions", str(error))
-    return attrs.evolve(checkup, findings=(*checkup.findings, *findings), diagnosed=True)
+    return _with_findings(attrs.evolve(checkup, diagnosed=True), findings)
 
 
 async def _let_go(fabric: Fabric, profile: str, log: Log) -> None:
@@ -116,9 +117,15 @@ async def _let_go(fabric: Fabric, profile: str, log: Log) -> None:
         log.warning("provider.close.failed", error=str(error))
 
 
-def _missing(checkup: Checkup, subject: str, detail: str) -> Checkup:
-    finding = Finding(subject=subject, state="missing", detail=detail)
-    return attrs.evolve(checkup, findings=(*checkup.findings, finding))
+def _missing(checkup: CheckedProfile, subject: str, detail: str) -> CheckedProfile:
+    return _with_findings(checkup, [Finding(subject=subject, state="missing", detail=detail)])
+
+
+def _with_findings(checkup: CheckedProfile, more: Sequence[Finding]) -> CheckedProfile:
+    findings = (*checkup.findings, *more)
+    return attrs.evolve(
+        checkup, findings=findings, healthy=all(finding.state != "missing" for finding in findings)
+    )
 
 
 _QUESTIONS = {

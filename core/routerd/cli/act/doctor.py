@@ -11,9 +11,9 @@ from rich.text import Text
 from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.cli.share.show import console
-from routerd.clouds.checkup import Checkup, chosen, examine
+from routerd.clouds.checkup import chosen, examine
 from routerd.model.fabric import Finding
-from routerd.model.report.checks import CheckedNic, CheckedProfile, CloudCheckup
+from routerd.model.report.checks import CheckedProfile, CloudCheckup
 
 _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "bold red"), "unknown": ("unknown", "yellow")}
 
@@ -34,7 +34,7 @@ def cloud(settings: Settings, *, profile: str | None, output: Output) -> None:
     """
     prepared = settings.command.prepare()
     terminal, log = console(), settings.quiet_log()
-    checkups: list[Checkup] = []
+    checkups: list[CheckedProfile] = []
     for each in chosen(prepared, profile):
         checkup = asyncio.run(examine(prepared, each, log))
         if not output.is_document:
@@ -42,12 +42,12 @@ def cloud(settings: Settings, *, profile: str | None, output: Output) -> None:
                 terminal.print()
             _show(checkup, terminal)
         checkups.append(checkup)
-    output.wrote(CloudCheckup(profiles=tuple(map(_report, checkups))))
+    output.wrote(CloudCheckup(profiles=tuple(checkups)))
     if not all(each.healthy for each in checkups):
         sys.exit(1)
 
 
-def _show(checkup: Checkup, terminal: Console) -> None:
+def _show(checkup: CheckedProfile, terminal: Console) -> None:
     terminal.print(
         Text.assemble((checkup.profile, "bold"), f"  cloud {checkup.provider}, mode {checkup.mode}")
     )
@@ -69,14 +69,12 @@ def _show_finding(finding: Finding, terminal: Console) -> None:
         terminal.print(Text(f"           {finding.remedy}"))
 
 
-def _facts(checkup: Checkup) -> Iterator[tuple[str, str]]:
-    facts = checkup.facts
-    if facts is None:
+def _facts(checkup: CheckedProfile) -> Iterator[tuple[str, str]]:
+    if checkup.instance is None:
         return
-    yield "instance", facts.instance
-    for nic in facts.nics:
-        switch = checkup.forwarding.get(nic.ref)
-        state = "not known" if switch is None else "on" if switch else "off"
+    yield "instance", checkup.instance
+    for nic in checkup.nics:
+        state = "not known" if nic.forwarding is None else "on" if nic.forwarding else "off"
         parts = [
             nic.ref,
             str(nic.address),
@@ -85,34 +83,7 @@ def _facts(checkup: Checkup) -> Iterator[tuple[str, str]]:
             f"forwarding {state}",
         ]
         yield "interface", "  ".join(part for part in parts if part)
-    yield "routes lead to", facts.next_hop
-    yield "route tables", ", ".join(facts.route_tables) or "none"
-    yield "networks", ", ".join(map(str, facts.networks)) or "not known"
+    yield "routes lead to", checkup.next_hop or ""
+    yield "route tables", ", ".join(checkup.route_tables) or "none"
+    yield "networks", ", ".join(checkup.networks) or "not known"
     yield "routes to us", "not known" if checkup.routes is None else str(checkup.routes)
-
-
-def _report(checkup: Checkup) -> CheckedProfile:
-    facts = checkup.facts
-    return CheckedProfile(
-        profile=checkup.profile,
-        provider=checkup.provider,
-        mode=checkup.mode,
-        healthy=checkup.healthy,
-        diagnosed=checkup.diagnosed,
-        instance=facts.instance if facts else None,
-        next_hop=facts.next_hop if facts else None,
-        nics=tuple(
-            CheckedNic(
-                ref=nic.ref,
-                address=nic.address,
-                subnet=nic.subnet,
-                primary=nic.primary,
-                forwarding=checkup.forwarding.get(nic.ref),
-            )
-            for nic in (facts.nics if facts else ())
-        ),
-        route_tables=facts.route_tables if facts else (),
-        networks=tuple(map(str, facts.networks)) if facts else (),
-        routes=checkup.routes,
-        findings=checkup.findings,
-    )

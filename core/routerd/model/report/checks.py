@@ -1,10 +1,8 @@
 """What commands find without a daemon: the installed plugins, the clouds of a file, the file itself."""
 
-from ipaddress import IPv4Address
-
 import attrs
 
-from routerd.model.fabric import Finding
+from routerd.model.fabric import Finding, Nic
 
 
 @attrs.frozen(kw_only=True)
@@ -29,19 +27,19 @@ class PluginList:
 
 
 @attrs.frozen(kw_only=True)
-class CheckedNic:
+class CheckedNic(Nic):
     """A network interface of this instance; `forwarding` is none where it is not known."""
 
-    ref: str
-    address: IPv4Address
-    subnet: str = ""
-    primary: bool = False
     forwarding: bool | None = None
 
 
 @attrs.frozen(kw_only=True)
 class CheckedProfile:
-    """What was found of one CloudProviderProfile; `routes` counts those that lead to this router."""
+    """What was found of one CloudProviderProfile; `instance` is none when the cloud did not identify ours.
+
+    `routes` counts those that lead to this router; `healthy` says that nothing is missing, and `diagnosed`
+    that the provider checked its permissions.
+    """
 
     profile: str
     provider: str
