@@ -1,13 +1,12 @@
 """The option by which a command prints its report as a document instead of tables."""
 
-import functools
 import json
-from collections.abc import Callable
 from typing import Literal
 
 import attrs
 import click
 
+from routerd.cli.share.options import Given, gathered
 from routerd.control.wire import Document, to_document
 
 Format = Literal["table", "json", "yaml"]
@@ -40,23 +39,23 @@ class Output:
         click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).rstrip())
 
 
-def with_output(function: Callable[..., None]) -> Callable[..., None]:
-    """Add `-o` and its alias `--json` to a command, which gets an `Output` as `output`."""
+def _output(given: Given) -> Output:
+    if given["as_json"] and given["output"] == "yaml":
+        raise click.UsageError("--json is -o json; give one format")
+    return Output("json" if given["as_json"] else given["output"])
 
-    @functools.wraps(function)
-    def wrapped(*arguments: object, output: Format, as_json: bool, **values: object) -> None:
-        if as_json and output == "yaml":
-            raise click.UsageError("--json is -o json; give one format")
-        function(*arguments, output=Output("json" if as_json else output), **values)
 
-    made: Callable[..., None] = click.option("--json", "as_json", is_flag=True, help="The same as -o json.")(
-        wrapped
-    )
-    return click.option(
+_OPTIONS = (
+    click.option(
         "-o",
         "--output",
         type=click.Choice(["table", "json", "yaml"]),
         default="table",
         show_default=True,
         help="The format; docs/output.md describes the documents.",
-    )(made)
+    ),
+    click.option("--json", "as_json", is_flag=True, help="The same as -o json."),
+)
+
+with_output = gathered("output", _OPTIONS, _output)
+"""Adds `-o` and its alias `--json` to a command, which gets an `Output` as `output`."""

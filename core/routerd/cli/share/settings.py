@@ -1,13 +1,12 @@
 """Options that every command understands, before or after its name."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import attrs
 import click
 
+from routerd.cli.share.options import Given, gathered
 from routerd.process.directories import RUN, STATE, Directories
 from routerd.process.log import Level, Log
 from routerd.runtime.invocation import Command
@@ -95,22 +94,13 @@ _LOG_OPTIONS = (
 )
 
 
-def with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the common options to a command, which gets them as `Settings` in its first argument."""
-
-    @functools.wraps(function)
-    def wrapped(**values: object) -> None:
-        given = {name: values.pop(name) for name in _NAMES}
-        settings = click.get_current_context().ensure_object(Settings)
-        for name, value in given.items():
-            if value is not None:
-                setattr(settings, name, value)
-        function(settings, **values)
-
-    made: Callable[..., None] = wrapped
-    for option in reversed((*_OPTIONS, *_LOG_OPTIONS)):
-        made = option(made)
-    return made
+def _settings(given: Given) -> Settings:
+    settings = click.get_current_context().ensure_object(Settings)
+    for name, value in given.items():
+        if value is not None:
+            setattr(settings, name, value)
+    return settings
 
 
-_NAMES = ("plugins", "config", "state_dir", "run_dir", "lenient", "log_format", "log_level")
+with_settings = gathered("settings", (*_OPTIONS, *_LOG_OPTIONS), _settings)
+"""Adds the common options to a command, which gets them as `Settings` in its first argument."""

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -18,6 +18,7 @@ from routerd.admission.form import check_form
 from routerd.cli.enroll.leaf.secret import Secret, with_secret
 from routerd.cli.enroll.leaf.values import DURATION, HOST, INTERFACE, NETWORK, Many, joined
 from routerd.cli.share import times
+from routerd.cli.share.options import all_of
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.config.leaf_file import Part, render
 from routerd.errors import ConfigError, ControlError, EnrollmentRefused
@@ -264,14 +265,8 @@ _OUTPUT = (
 )
 
 
-def _with_options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed((*_REQUIRED, *_CLAIM, *_TUNNEL, *_ROUTING, *_CLIENT, *_OUTPUT)):
-        function = option(function)
-    return function
-
-
 @click.command("leaf-config")
-@_with_options
+@all_of((*_REQUIRED, *_CLAIM, *_TUNNEL, *_ROUTING, *_CLIENT, *_OUTPUT))
 @with_secret
 @with_settings
 def command(

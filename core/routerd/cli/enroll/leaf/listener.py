@@ -1,13 +1,11 @@
 """The options that name a listener, its token and its certificates."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import attrs
 import click
 
+from routerd.cli.share.options import Given, gathered
 from routerd.config import secrets
 from routerd.control.enroll_client import EnrollClient, client_tls
 from routerd.errors import ProviderError
@@ -25,10 +23,6 @@ _OPTIONS = (
     click.option("--rr-ca-file", type=_FILE, help="The authority that signed the listener's certificate."),
     click.option("--rr-client-cert-file", type=_FILE, help="Our certificate for the listener."),
     click.option("--rr-client-key-file", type=_FILE, help="Its key."),
-)
-_NAMES = (
-    *("socket", "rr_url", "rr_token_file", "rr_token_env", "rr_ca_file", "rr_client_cert_file"),
-    "rr_client_key_file",
 )
 
 
@@ -64,21 +58,7 @@ class Listener:
         )
 
 
-def with_listener(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets a `Listener` as `listener`."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: object, **values: object) -> None:
-        listener = _listener({name: values.pop(name) for name in _NAMES})
-        function(*arguments, listener=listener, **values)
-
-    made: Callable[..., None] = wrapped
-    for option in reversed(_OPTIONS):
-        made = option(made)
-    return made
-
-
-def _listener(given: dict[str, Any]) -> Listener:  # Any: click has converted and checked each
+def _listener(given: Given) -> Listener:
     socket, url = given["socket"], given["rr_url"]
     token_file, token_env = given["rr_token_file"], given["rr_token_env"]
     ca, cert, key = (given[f"rr_{name}_file"] for name in ("ca", "client_cert", "client_key"))
@@ -95,6 +75,10 @@ def _listener(given: dict[str, Any]) -> Listener:  # Any: click has converted an
         token=SecretSource(file=token_file, env=token_env) if token_file or token_env else None,
         tls=ClientTLSSpec(ca_file=ca, cert_file=cert, key_file=key) if ca or cert else None,
     )
+
+
+with_listener = gathered("listener", _OPTIONS, _listener)
+"""Adds the options to a command, which gets a `Listener` as `listener`."""
 
 
 def without_target(target: str, error: ProviderError) -> str:

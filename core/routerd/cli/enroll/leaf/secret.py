@@ -1,12 +1,11 @@
 """The options that name a join token."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import click
 
+from routerd.cli.share.options import Given, gathered
 from routerd.config import secrets
 from routerd.model.specs import SecretSource
 
@@ -38,35 +37,23 @@ _OPTIONS = (
 )
 
 
-def with_secret(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command, which gets a `Secret`, or none, as `secret`."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: object, **values: object) -> None:
-        given = {name: values.pop(name) for name in ("secret_file", "secret_env", "secret_text")}
-        function(*arguments, secret=_secret(given, base64=bool(values.pop("secret_base64"))), **values)
-
-    made: Callable[..., None] = wrapped
-    for option in reversed(_OPTIONS):
-        made = option(made)
-    return made
+_NAMES = ("secret_file", "secret_env", "secret_text", "secret_base64")
 
 
-def _secret(given: dict[str, object], *, base64: bool) -> Secret | None:
-    named = {name: value for name, value in given.items() if value is not None}
+def _secret(given: Given) -> Secret | None:
+    file, env, text, base64 = (given[name] for name in _NAMES)
+    named = [value for value in (file, env, text) if value is not None]
     if len(named) > 1:
         raise click.UsageError("give one of --secret-file, --secret-env and --secret")
     if not named:
         if base64:
             raise click.UsageError("--secret-base64 goes with --secret-file, --secret-env or --secret")
         return None
-    file, env, text = (given[name] for name in ("secret_file", "secret_env", "secret_text"))
-    if isinstance(text, str):
+    if text is not None:
         click.echo("warning: --secret shows in the process list; --secret-file does not", err=True)
         return Secret(text=text, base64=base64)
-    source = SecretSource(
-        file=file if isinstance(file, Path) else None,
-        env=env if isinstance(env, str) else None,
-        base64=base64,
-    )
-    return Secret(source=source)
+    return Secret(source=SecretSource(file=file, env=env, base64=base64))
+
+
+with_secret = gathered("secret", _OPTIONS, _secret)
+"""Adds the options to a command, which gets a `Secret`, or none, as `secret`."""
