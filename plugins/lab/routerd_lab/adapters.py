@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import Protocol
 
 import attrs
 from aiohttp import web
@@ -12,80 +11,24 @@ from routerd_lab.clouds.pve_guest import Ended, Guest
 from routerd_lab.clouds.state import Machine as CloudMachine
 from routerd_lab.enforce import Controls, Port
 from routerd_lab.namespaces import Machine
-from routerd_lab.topology import Node, Site
+from routerd_lab.topology import Site
 
 OCI_REGION = "ap-tokyo-1"
 OCI_KEY = "nrt"
 
 
-class Cloud(Protocol):
-    """One site's cloud. The fabric asks `controls` after each change."""
+@attrs.frozen(kw_only=True)
+class Cloud:
+    """One site's cloud: its API, which is served over TLS, and what the lab asks of it.
 
-    def api(self) -> web.Application:
-        """Return the API, served over TLS."""
+    `metadata` makes the metadata service of one router, by the router's name. `controls` returns what the
+    fabric enforces now; the fabric asks after each change. A Proxmox VE host has neither: it only wires its
+    guests, and the routes are inside them.
+    """
 
-    def metadata(self, node: Node) -> web.Application | None:
-        """Return the metadata service of one router, or none if the cloud has no such service."""
-
-    def controls(self) -> Controls | None:
-        """Return what the fabric enforces now, or none where it enforces nothing."""
-
-
-class _Network(Protocol):
-    """The common part of the emulators whose cloud has a route table."""
-
-    def app(self) -> web.Application: ...
-
-    def forwarding(self, name: str) -> bool: ...
-
-    def routes(self) -> dict[IPv4Network, IPv4Address | None]: ...
-
-
-@attrs.frozen
-class RoutedCloud:
-    """A cloud whose fabric obeys NIC switches and one route table."""
-
-    site: Site
-    network: _Network
-    ask_metadata: Callable[[str], web.Application]
-
-    def api(self) -> web.Application:
-        """Return the emulated API."""
-        return self.network.app()
-
-    def metadata(self, node: Node) -> web.Application:
-        """Return the metadata service of an instance."""
-        return self.ask_metadata(node.name)
-
-    def controls(self) -> Controls:
-        """Return the NICs' switches and the subnet's route table."""
-        ports = tuple(
-            Port(
-                device=node.primary.port,
-                address=node.primary.address.ip,
-                subnet=self.site.name,
-                forwarding=self.network.forwarding(node.name),
-            )
-            for node in self.site.nodes
-        )
-        return Controls(ports=ports, tables={self.site.name: self.network.routes()})
-
-
-@attrs.frozen
-class ProxmoxHost:
-    """A Proxmox VE host: it wires its guests and enforces nothing."""
-
-    host: PveHost
-
-    def api(self) -> web.Application:
-        """Return the emulated API."""
-        return self.host.app()
-
-    def metadata(self, node: Node) -> None:
-        """Return nothing: Proxmox VE has no metadata service."""
-
-    def controls(self) -> None:
-        """Return nothing: the routes are inside the guests."""
+    api: web.Application
+    metadata: Callable[[str], web.Application] | None = None
+    controls: Callable[[], Controls] | None = None
 
 
 @attrs.frozen
@@ -116,6 +59,26 @@ def make_cloud(
     return makers[site.name]()
 
 
+def _controls(
+    site: Site,
+    forwarding: Callable[[str], bool],
+    routes: Callable[[], Mapping[IPv4Network, IPv4Address | None]],
+) -> Callable[[], Controls]:
+    """Return what reads the NICs' switches and the one route table of a cloud."""
+    return lambda: Controls(
+        ports=tuple(
+            Port(
+                device=node.primary.port,
+                address=node.primary.address.ip,
+                subnet=site.name,
+                forwarding=forwarding(node.name),
+            )
+            for node in site.nodes
+        ),
+        tables={site.name: routes()},
+    )
+
+
 def _machines(site: Site) -> tuple[CloudMachine, ...]:
     return tuple(
         CloudMachine(name=node.name, address=node.primary.address.ip, public=node.primary.public)
@@ -131,7 +94,11 @@ def _aws(site: Site, changed: Callable[[], None]) -> Cloud:
     from routerd_lab.clouds.metadata_aws import metadata_app  # noqa: PLC0415 - see above
 
     region = AwsRegion(network=site.network, subnet=site.subnet, machines=_machines(site), on_change=changed)
-    return RoutedCloud(site, region, lambda name: metadata_app(region.metadata(name)))
+    return Cloud(
+        api=region.app(),
+        metadata=lambda name: metadata_app(region.metadata(name)),
+        controls=_controls(site, region.forwarding, region.routes),
+    )
 
 
 def _azure(site: Site, changed: Callable[[], None]) -> Cloud:
@@ -141,7 +108,11 @@ def _azure(site: Site, changed: Callable[[], None]) -> Cloud:
     subscription = AzureSubscription(
         network=site.network, subnet=site.subnet, machines=_machines(site), on_change=changed
     )
-    return RoutedCloud(site, subscription, lambda name: metadata_app(subscription.metadata(name)))
+    return Cloud(
+        api=subscription.app(),
+        metadata=lambda name: metadata_app(subscription.metadata(name)),
+        controls=_controls(site, subscription.forwarding, subscription.routes),
+    )
 
 
 def _oci(site: Site, changed: Callable[[], None]) -> Cloud:
@@ -156,7 +127,11 @@ def _oci(site: Site, changed: Callable[[], None]) -> Cloud:
         key=OCI_KEY,
         on_change=changed,
     )
-    return RoutedCloud(site, region, lambda name: metadata_app(region.metadata(name)))
+    return Cloud(
+        api=region.app(),
+        metadata=lambda name: metadata_app(region.metadata(name)),
+        controls=_controls(site, region.forwarding, region.routes),
+    )
 
 
 def _pve(site: Site, changed: Callable[[], None], guests: Mapping[int, int], token: str) -> Cloud:
@@ -165,4 +140,4 @@ def _pve(site: Site, changed: Callable[[], None], guests: Mapping[int, int], tok
         vmid: Guest(name=names[vmid], system=_GuestInLab(Machine(name=names[vmid], pid=pid)))
         for vmid, pid in guests.items()
     }
-    return ProxmoxHost(PveHost(token=token, guests=known, on_change=changed))
+    return Cloud(api=PveHost(token=token, guests=known, on_change=changed).app())

@@ -33,7 +33,7 @@ async def serve(site: Site, run_dir: Path, guests: dict[int, int]) -> None:
     await _serve_metadata(cloud, site)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(server_certificate(run_dir, site))
-    await _listen(cloud.api(), str(site.api), _API_PORTS.get(site.name, 443), context)
+    await _listen(cloud.api, str(site.api), _API_PORTS.get(site.name, 443), context)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while True:
@@ -44,8 +44,8 @@ async def serve(site: Site, run_dir: Path, guests: dict[int, int]) -> None:
 
 async def _follow(cloud: Cloud, enforcer: Enforcer, site: Site, run_dir: Path) -> None:
     """Enforce what the cloud holds now, then write it to the state file."""
-    controls = cloud.controls()
-    if controls is not None:
+    if cloud.controls is not None:
+        controls = cloud.controls()
         await enforcer.apply(controls)
         write_controls(run_dir / "sites", site.name, controls)
 
@@ -54,11 +54,10 @@ async def _serve_metadata(cloud: Cloud, site: Site) -> None:
     """Serve each router its own metadata; the fabric knows the router by its wire."""
     rules = []
     for index, node in enumerate(site.nodes):
-        app = cloud.metadata(node) if node.is_router else None
-        if app is None:
+        if cloud.metadata is None or not node.is_router:
             continue
         port = METADATA_PORT + index
-        await _listen(app, str(METADATA_ADDRESS), port)
+        await _listen(cloud.metadata(node.name), str(METADATA_ADDRESS), port)
         asked = f'iifname "{node.primary.port}" ip daddr {METADATA_ADDRESS} tcp dport 80'
         # Not `redirect`: it picks an address of the incoming device, and a port of the fabric has none.
         rules.append(f"{asked} dnat to {METADATA_ADDRESS}:{port}")

@@ -9,23 +9,24 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 from tests.support.guest_kernel import GuestKernel, KernelRoute
 
-from routerd_lab.adapters import ProxmoxHost, make_cloud
+from routerd_lab.adapters import make_cloud
 from routerd_lab.clouds.pve_guest import Ended
 from routerd_lab.topology import PVE
 
 TOKEN = "routerd@pve!fabric=7a0c39b1-5d5e-4f5a-8d35-0f6a2f9f3c11"
 
 
-def test_the_labs_site_has_a_guest_for_each_holder() -> None:
+async def test_the_labs_site_has_a_guest_for_each_holder() -> None:
     cloud = make_cloud(PVE, lambda: None, {100: 1, 101: 1}, token=TOKEN)
-    assert isinstance(cloud, ProxmoxHost)
-    assert {vmid: each.name for vmid, each in cloud.host.guests.items()} == {
-        100: "pve-leaf",
-        101: "pve-client",
-    }
-    assert cloud.controls() is None
+    headers = {"Authorization": f"PVEAPIToken={TOKEN}"}
+    async with TestClient(TestServer(cloud.api)) as client:
+        answer = await client.get("/api2/json/nodes/pve/qemu", headers=headers)
+        listed = (await answer.json())["data"]
+    assert {each["vmid"]: each["name"] for each in listed} == {100: "pve-leaf", 101: "pve-client"}
+    assert cloud.controls is None
 
 
 class Namespace:
