@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Mapping
 from itertools import permutations
-from typing import Protocol
 
 import cattrs
 from rich.console import Console, Group, RenderableType
@@ -17,21 +16,26 @@ from routerd_lab.matrix import Pair
 _MARKS = {"running": ("…", "yellow"), "done": ("✓", "green"), "failed": ("✗", "red")}
 
 
-class Screen(Protocol):
-    """Shows events; the lab calls `finish` once, with the verdict or with none after a crash."""
+class Screen:
+    """Shows the verdict at the end; the lab calls `finish` once, with none after a crash."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
 
     def show(self, event: Event) -> None:
         """Take an event."""
 
     def finish(self, verdict: Verdict | None) -> None:
-        """Show the verdict."""
+        """Print the matrix, the assertions and the verdict."""
+        if verdict is not None:
+            print_verdict(self.console, verdict)
 
 
-class PlainScreen:
+class PlainScreen(Screen):
     """Prints one line for each event, for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._counts: dict[str, Count] = {}
 
     def show(self, event: Event) -> None:
@@ -44,23 +48,16 @@ class PlainScreen:
             case Count(name=name, have=have, want=want) if self._counts.get(name) != event:
                 self._counts[name] = event
                 self._say(f"  {name}: {have}/{want}")
-            case _:
-                pass
-
-    def finish(self, verdict: Verdict | None) -> None:
-        """Print the matrix, the assertions and the verdict."""
-        if verdict is not None:
-            print_verdict(self._console, verdict)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False)
 
 
-class LiveScreen:
+class LiveScreen(Screen):
     """Redraws a table of stages and counters in place."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._stages: dict[str, Stage] = {}
         self._counts: dict[str, Count] = {}
         self._pairs: list[Pair] = []
@@ -76,15 +73,12 @@ class LiveScreen:
                 self._counts[event.name] = event
             case Pair():
                 self._pairs.append(event)
-            case _:
-                pass
 
     def finish(self, verdict: Verdict | None) -> None:
         """Leave the last picture, then print the verdict."""
         self._live.stop()
-        self._console.print(self._render())
-        if verdict is not None:
-            print_verdict(self._console, verdict)
+        self.console.print(self._render())
+        super().finish(verdict)
 
     def _render(self) -> RenderableType:
         stages = Table.grid(padding=(0, 2))
@@ -162,19 +156,13 @@ def _print_check(console: Console, check: Check) -> None:
     )
 
 
-class JsonScreen:
+class JsonScreen(Screen):
     """Prints only the verdict, as JSON on standard output."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def show(self, event: Event) -> None:
-        """Print nothing."""
 
     def finish(self, verdict: Verdict | None) -> None:
         """Print the verdict."""
         if verdict is not None:
-            self._console.file.write(json.dumps(cattrs.unstructure(verdict), indent=2) + "\n")
+            self.console.file.write(json.dumps(cattrs.unstructure(verdict), indent=2) + "\n")
 
 
 def choose(console: Console, *, as_json: bool) -> Screen:

@@ -72,27 +72,17 @@ def run(plan: Plan, reporter: Reporter) -> int:
     return asyncio.run(lab.main(begun, boundary))
 
 
+@attrs.frozen(kw_only=True)
 class Lab:
     """The running lab."""
 
-    def __init__(
-        self,
-        *,
-        plan: Plan,
-        reporter: Reporter,
-        machines: Mapping[str, Machine],
-        disks: Disks,
-        clouds: CloudFiles,
-        ssh: SshKeys,
-    ) -> None:
-        self._plan = plan
-        self._topology = plan.topology
-        self._reporter = reporter
-        self._machines = machines
-        self._disks = disks
-        self._clouds = clouds
-        self._ssh = ssh
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+    plan: Plan
+    reporter: Reporter
+    machines: Mapping[str, Machine]
+    disks: Disks
+    clouds: CloudFiles
+    ssh: SshKeys
+    _processes: dict[str, asyncio.subprocess.Process] = attrs.field(factory=dict, init=False)
 
     async def main(self, begun: float, boundary: Check) -> int:
         """Bring the lab up, check it, and stay until the user ends it."""
@@ -110,8 +100,8 @@ class Lab:
             await self._stop()
             return 130
         verdict = work.result()
-        self._reporter.send(verdict)
-        if self._plan.hold:
+        self.reporter.send(verdict)
+        if self.plan.hold:
             async with await self._serve():
                 await waiting
         waiting.cancel()
@@ -125,50 +115,48 @@ class Lab:
         try:
             await self._bring_up()
             await self._converge()
-            with self._reporter.stage("pairs"):
-                pairs = await measure(self._topology, self._machines, report=self._reporter.send)
+            with self.reporter.stage("pairs"):
+                pairs = await measure(self.plan.topology, self.machines, report=self.reporter.send)
             judged, pairs = await self._judge(pairs)
             checks += judged
         except* (RouterdError, OSError, TimeoutError) as group:
             error = "\n".join(str(exc) for exc in _leaves(group))
-        with self._reporter.stage("evidence"):
+        with self.reporter.stage("evidence"):
             bundle = await evidence.collect(
-                self._topology, self._machines, self._disks, checks=checks, pairs=pairs, error=error
+                self.plan.topology, self.machines, self.disks, checks=checks, pairs=pairs, error=error
             )
         return Verdict(
             passed=not error and bool(pairs) and all(check.passed for check in checks),
             seconds=round(time.monotonic() - begun, 1),
-            stages=self._reporter.stages,
+            stages=self.reporter.stages,
             checks=checks,
             pairs=pairs,
-            run_dir=str(self._plan.run_dir),
+            run_dir=str(self.plan.run_dir),
             tarball=str(bundle.tarball),
             sha256=bundle.sha256,
             error=error,
         )
 
     async def _bring_up(self) -> None:
-        with self._reporter.stage("underlay"):
-            await lay_underlay(self._topology, self._machines)
-        with self._reporter.stage("clouds, clients, routers"):
+        with self.reporter.stage("underlay"):
+            await lay_underlay(self.plan.topology, self.machines)
+        with self.reporter.stage("clouds, clients, routers"):
             # The daemons start at once with the clouds: Python's start-up is most of the time, and a
             # router that finds no cloud tries again, as it would on a real host.
             async with asyncio.TaskGroup() as group:
-                for site in self._topology.sites:
-                    group.create_task(
-                        self._keep(site.fabric, start_cloud(site, self._machines, self._clouds))
-                    )
-                if self._plan.routers:
-                    for node in self._topology.routers:
-                        started = start_daemon(self._machines[node.name], node, self._disks)
+                for site in self.plan.topology.sites:
+                    group.create_task(self._keep(site.fabric, start_cloud(site, self.machines, self.clouds)))
+                if self.plan.routers:
+                    for node in self.plan.topology.routers:
+                        started = start_daemon(self.machines[node.name], node, self.disks)
                         group.create_task(self._keep(node.name, started))
                 group.create_task(self._start_clients())
 
     async def _start_clients(self) -> None:
-        await self._ssh.make()
-        for node in self._topology.clients:
-            log = self._plan.run_dir / "logs" / f"{node.name}.log"
-            await self._keep(node.name, start_sshd(self._machines[node.name], log))
+        await self.ssh.make()
+        for node in self.plan.topology.clients:
+            log = self.plan.run_dir / "logs" / f"{node.name}.log"
+            await self._keep(node.name, start_sshd(self.machines[node.name], log))
 
     async def _keep(self, name: str, start: Awaitable[asyncio.subprocess.Process]) -> None:
         self._processes[name] = await start
@@ -176,12 +164,12 @@ class Lab:
     async def _converge(self) -> None:
         """Read the world until it is complete; raises `LabError` if a process ends before that."""
         deadline = time.monotonic() + patient(_CONVERGE_SECONDS)
-        with self._reporter.stage("sessions and routes"):
+        with self.reporter.stage("sessions and routes"):
             while True:
                 world = await self._look()
-                for count in gate.counts(self._topology, world):
-                    self._reporter.send(count)
-                if gate.converged(self._topology, world) or time.monotonic() > deadline:
+                for count in gate.counts(self.plan.topology, world):
+                    self.reporter.send(count)
+                if gate.converged(self.plan.topology, world) or time.monotonic() > deadline:
                     return
                 self._check_processes()
                 await asyncio.sleep(_LOOK_EVERY)
@@ -189,7 +177,7 @@ class Lab:
     def _check_processes(self) -> None:
         for name, process in self._processes.items():
             if process.returncode is not None:
-                log = self._plan.run_dir / "logs" / f"{name}.log"
+                log = self.plan.run_dir / "logs" / f"{name}.log"
                 last = log.read_text(errors="replace").strip().splitlines()[-5:]
                 raise LabError(
                     f"{name}: its process ended with status {process.returncode}; see {log}:\n"
@@ -199,11 +187,11 @@ class Lab:
     async def _judge(self, pairs: tuple[Pair, ...]) -> tuple[tuple[Check, ...], tuple[Pair, ...]]:
         """Return every assertion, and the pairs, each failing one with its probable cause."""
         world = await self._look()
-        checks = (*gate.checks(self._topology, world), gate.check_pairs(self._topology, pairs))
-        return checks, gate.explained(self._topology, pairs, world)
+        checks = (*gate.checks(self.plan.topology, world), gate.check_pairs(self.plan.topology, pairs))
+        return checks, gate.explained(self.plan.topology, pairs, world)
 
     async def _look(self) -> World:
-        return await look(self._topology, self._machines, self._plan.run_dir / "sites")
+        return await look(self.plan.topology, self.machines, self.plan.run_dir / "sites")
 
     async def _serve(self) -> asyncio.Server:
         """Answer each connection to the lab's socket with a fresh check, as events."""
@@ -212,10 +200,10 @@ class Lab:
             begun = time.monotonic()
             reporter = Reporter(writer.write)
             world = await self._look()
-            for count in gate.counts(self._topology, world):
+            for count in gate.counts(self.plan.topology, world):
                 reporter.send(count)
             with reporter.stage("pairs"):
-                pairs = await measure(self._topology, self._machines, report=reporter.send)
+                pairs = await measure(self.plan.topology, self.machines, report=reporter.send)
             checks, pairs = await self._judge(pairs)
             reporter.send(
                 Verdict(
@@ -224,12 +212,12 @@ class Lab:
                     stages=reporter.stages,
                     checks=checks,
                     pairs=pairs,
-                    run_dir=str(self._plan.run_dir),
+                    run_dir=str(self.plan.run_dir),
                 )
             )
             writer.close()
 
-        path = self._plan.run_dir / SOCKET
+        path = self.plan.run_dir / SOCKET
         return await asyncio.start_unix_server(answer, path)
 
     async def _stop(self) -> None:
@@ -241,7 +229,7 @@ class Lab:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patient(3)):
                 await asyncio.gather(*(process.wait() for process in self._processes.values()))
-        (self._plan.run_dir / SOCKET).unlink(missing_ok=True)
+        (self.plan.run_dir / SOCKET).unlink(missing_ok=True)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
