@@ -88,11 +88,14 @@ def standing(mine: Share, learned: RouteSet | None) -> Standing:
     for refused in learned.rejected:
         if refused.prefix in mine.prefixes:
             # Whether it is better cannot be known, so it counts as better.
-            why = f"{refused.neighbour} has a path to {refused.prefix} that is refused ({refused.reason})"
-            return Standing(state="standby", why=why)
+            return Standing(
+                state="standby",
+                why=f"{refused.neighbour} has a path to {refused.prefix} that is refused ({refused.reason})",
+            )
     if best is not None and learned.heard <= {route.neighbour for route in rivals}:
-        why = f"{_who(best)} is active, because no route reflector has our better path"
-        return Standing(state="standby", why=why)
+        return Standing(
+            state="standby", why=f"{_who(best)} is active, because no route reflector has our better path"
+        )
     return Standing(state="leads")
 
 

@@ -36,8 +36,9 @@ def read(path: Path) -> str:
     """Return the text of a configuration file; `ConfigError` says why it is unreadable."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            message = f"is larger than {MAX_BYTES >> 20} MiB"
-            raise ConfigError.single(str(path), message, hint="name a configuration file")
+            raise ConfigError.single(
+                str(path), f"is larger than {MAX_BYTES >> 20} MiB", hint="name a configuration file"
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError.single(str(path), "no such file", hint="name one with --config") from error
@@ -70,14 +71,19 @@ def compose(text: str, file: str) -> tuple[yaml.MappingNode, list[Problem]]:
     if not nodes:
         raise ConfigError.single(file, "the file is empty", hint="examples/ holds files to start from")
     if not isinstance(nodes[0], yaml.MappingNode):
-        message = "expected a mapping with apiVersion, kind, metadata and spec"
-        raise ConfigError.single(file, message, line=line_of(nodes[0]))
+        raise ConfigError.single(
+            file, "expected a mapping with apiVersion, kind, metadata and spec", line=line_of(nodes[0])
+        )
     warnings = []
     if len(nodes) > 1:
-        message = "routerd reads only the first YAML document and ignores this one"
         warnings.append(
             Problem(
-                file=file, line=line_of(nodes[1]), resource="", path="", message=message, severity="warning"
+                file=file,
+                line=line_of(nodes[1]),
+                resource="",
+                path="",
+                message="routerd reads only the first YAML document and ignores this one",
+                severity="warning",
             )
         )
     return nodes[0], warnings

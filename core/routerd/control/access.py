@@ -88,8 +88,11 @@ def access_check(access: AccessRules, *, clock: Clock, log: Logger) -> Middlewar
             if seconds := guesses.wait_for_all():
                 return too_often(source, seconds)
             say("enrollment.token.refused", source)
-            message = "bearer token missing or wrong; set controlAPITokenFrom of SAMEnrollmentClient"
-            return refusal(NO_TOKEN, message, CHALLENGE)
+            return refusal(
+                NO_TOKEN,
+                "bearer token missing or wrong; set controlAPITokenFrom of SAMEnrollmentClient",
+                CHALLENGE,
+            )
         if seconds := limit.wait_for_all():
             return too_often(source, seconds)
         return await handler(request)
@@ -119,8 +122,9 @@ def address_of(host: str) -> Address | None:
 
 
 def _turn_away(source: Address | None) -> web.Response:
-    text = f"{source} is not in allowCIDRs of ControlAPI\n"
-    response = web.Response(status=STRANGER.status, text=text, content_type=TEXT_TYPE)
+    response = web.Response(
+        status=STRANGER.status, text=f"{source} is not in allowCIDRs of ControlAPI\n", content_type=TEXT_TYPE
+    )
     response.force_close()
     return response
 

@@ -40,7 +40,8 @@ def _of_family(family: str, plugins: Sequence[LoadedPlugin]) -> Iterator[PluginF
         for kind in kinds:
             first = owners.setdefault(kind, name)
             if first != name:
-                text = f"{noun} {kind}: both {first} and {name} {verb} it; enable one of them"
-                yield PluginFault(name, text)
+                yield PluginFault(
+                    name, f"{noun} {kind}: both {first} and {name} {verb} it; enable one of them"
+                )
             elif kinds.count(kind) > 1:
                 yield PluginFault(name, f"plugin {name}: it {verb}s {noun} {kind} twice; uninstall it")

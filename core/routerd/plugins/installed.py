@@ -40,8 +40,9 @@ def installation() -> Installation:
             offered = _offered(distribution)
         except Exception as error:  # noqa: BLE001 - anybody's files, read by a parser that checks nothing
             name = _name_of(distribution)
-            words = f"distribution {name}: its entry points cannot be read: {words_of(error)}; reinstall it"
-            warnings.append(words)
+            warnings.append(
+                f"distribution {name}: its entry points cannot be read: {words_of(error)}; reinstall it"
+            )
             continue
         earlier = {(name, each.distribution) for name, others in found.items() for each in others}
         for plugin in offered:

@@ -177,8 +177,12 @@ class _Measured:
             for each in self.status.wireguard
             if each.handshake_age is not None
         ]
-        words = "Seconds since the last handshake of a WireGuard peer; above 180 it is dead."
-        yield _gauge("routerd_wireguard_handshake_age_seconds", words, labels, ages)
+        yield _gauge(
+            "routerd_wireguard_handshake_age_seconds",
+            "Seconds since the last handshake of a WireGuard peer; above 180 it is dead.",
+            labels,
+            ages,
+        )
 
     def _left(self, end: datetime | None) -> float:
         """Return the seconds until `end`, not below 0; infinite where there is no end."""

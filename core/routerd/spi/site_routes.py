@@ -90,8 +90,10 @@ def judge(before: str | None, after: str | None, present: str | None, routers: S
         if present == us:
             return Write()
         return Settled(superseded="" if present == after else _found(present, routers))
-    why = f"routerd does not turn it from {before or 'nothing'} to {after or 'nothing'}"
-    return Refused(error=PermanentError, why=why)
+    return Refused(
+        error=PermanentError,
+        why=f"routerd does not turn it from {before or 'nothing'} to {after or 'nothing'}",
+    )
 
 
 def judge_change(change: RouteChange, present: str | None, routers: SiteRouters) -> Verdict:

@@ -93,8 +93,11 @@ def _unless_needed(finding: Finding, action: str, site: Site | None) -> Finding:
         and site is not None
         and not site.routers.others
     ):
-        detail = "missing, and not needed while no other router shares the site"
-        return Finding(subject=finding.subject, state="ok", detail=detail)
+        return Finding(
+            subject=finding.subject,
+            state="ok",
+            detail="missing, and not needed while no other router shares the site",
+        )
     return finding
 
 

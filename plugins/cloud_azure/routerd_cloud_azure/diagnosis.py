@@ -124,9 +124,10 @@ _SPARED = {
 
 
 def _forwarding(interface: Interface) -> Finding:
-    subject = f"IP forwarding of {interface.ref}"
     return Finding(
-        subject=subject, state="ok", detail="enabled" if interface.forwarding else "off; routerd enables it"
+        subject=f"IP forwarding of {interface.ref}",
+        state="ok",
+        detail="enabled" if interface.forwarding else "off; routerd enables it",
     )
 
 

@@ -78,8 +78,12 @@ class _Checkup:
             if outcome == "accepted":
                 self.note(permission, "ok", operation)
             else:
-                detail = f"{operation} was not denied (412); OCI does not document that this proves it"
-                self.note(permission, "unknown", detail, f"if OCI denies it later, {remedy(permission)}")
+                self.note(
+                    permission,
+                    "unknown",
+                    f"{operation} was not denied (412); OCI does not document that this proves it",
+                    f"if OCI denies it later, {remedy(permission)}",
+                )
 
     def result(self) -> Sequence[Finding]:
         """Return the findings; raises the last `TransientError` when nothing answered at all."""
@@ -149,8 +153,12 @@ async def _check_tables(
         if len(table.rules) < limit:
             check.note(f"route rules of {ref}", "ok", used)
         else:
-            advice = "remove rules, or have the service limit raised and set routeRulesLimit"
-            check.note(f"route rules of {ref}", "missing", used, advice)
+            check.note(
+                f"route rules of {ref}",
+                "missing",
+                used,
+                "remove rules, or have the service limit raised and set routeRulesLimit",
+            )
     for permission in _ATTACH if refs else ():
         check.note(permission, "unknown", "only writing a rule can show it", remedy(permission))
 

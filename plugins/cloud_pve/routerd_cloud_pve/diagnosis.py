@@ -26,10 +26,13 @@ async def examine(account: Account) -> Sequence[Finding]:
             findings += [each async for each in _client(account, member)]
     vmid = account.options.vmid
     if vmid is None:
-        detail = "vmid is not set, so routerd does not know which guest it runs on"
         return [
             *findings,
-            Finding(subject="IP filter of the router's firewall", state="unknown", detail=detail),
+            Finding(
+                subject="IP filter of the router's firewall",
+                state="unknown",
+                detail="vmid is not set, so routerd does not know which guest it runs on",
+            ),
         ]
     findings += [each async for each in _privileges(account, vmid, (AUDIT, NETWORK))]
     if findings[-2].state == "ok":
@@ -45,8 +48,12 @@ async def _privileges(account: Account, vmid: int, wanted: Sequence[str]) -> Asy
             yield Finding(subject=subject, state="ok")
         else:
             remedy = f"give the token a role with {name} there: pveum acl modify /vms/{vmid} --roles ROLE"
-            detail = f"the token has {', '.join(sorted(held)) or 'no privilege'} there"
-            yield Finding(subject=subject, state="missing", detail=detail, remedy=f"{remedy} --users USER")
+            yield Finding(
+                subject=subject,
+                state="missing",
+                detail=f"the token has {', '.join(sorted(held)) or 'no privilege'} there",
+                remedy=f"{remedy} --users USER",
+            )
 
 
 async def _client(account: Account, member: Guest) -> AsyncIterator[Finding]:
@@ -62,9 +69,12 @@ async def _client(account: Account, member: Guest) -> AsyncIterator[Finding]:
     subject = f"guest-exec in guest {vmid}"
     refused = [name for name in _COMMANDS if not commands.get(name, False)]
     if refused:
-        detail = f"the agent refuses {', '.join(refused)}"
-        remedy = "allow them in the agent's settings in the guest (block-rpcs, blacklist, allow-rpcs)"
-        yield Finding(subject=subject, state="missing", detail=detail, remedy=remedy)
+        yield Finding(
+            subject=subject,
+            state="missing",
+            detail=f"the agent refuses {', '.join(refused)}",
+            remedy="allow them in the agent's settings in the guest (block-rpcs, blacklist, allow-rpcs)",
+        )
         return
     yield Finding(subject=subject, state="ok")
     subject = f"iproute2 in guest {vmid}"
@@ -88,8 +98,12 @@ def _way(account: Account, member: Guest, routes: Sequence[GuestRoute]) -> Findi
     detail = (
         f"it is on the network of {', '.join(devices)}" if devices else "it is not on a network of the guest"
     )
-    remedy = "correct gateway and the guest's device in the options, or give the guest a NIC there"
-    return Finding(subject=subject, state="missing", detail=detail, remedy=remedy)
+    return Finding(
+        subject=subject,
+        state="missing",
+        detail=detail,
+        remedy="correct gateway and the guest's device in the options, or give the guest a NIC there",
+    )
 
 
 async def _filter(account: Account, vmid: int) -> Finding:
@@ -99,8 +113,12 @@ async def _filter(account: Account, vmid: int) -> Finding:
     except ProviderError as error:
         return _failed(subject, error)
     if found.sets:
-        detail = f"its IP set {', '.join(found.sets)} drops what it forwards"
-        return Finding(subject=subject, state="missing", detail=detail, remedy=SETS_REMEDY)
+        return Finding(
+            subject=subject,
+            state="missing",
+            detail=f"its IP set {', '.join(found.sets)} drops what it forwards",
+            remedy=SETS_REMEDY,
+        )
     return Finding(
         subject=subject, state="ok", detail="on; routerd switches it off" if found.option else "drops nothing"
     )

@@ -149,14 +149,20 @@ def policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> N
     if low is not None and high is not None and low > high:
         c.report(r, f"{path}.allowedPrefixLengthMin", f"{low} is larger than the maximum {high}")
     if value.next_hop_rewrite == "unchanged":
-        message = "has no effect: the next hop of a learned route is the neighbour that sent it"
-        c.warn(r, f"{path}.nextHopRewrite", message)
+        c.warn(
+            r,
+            f"{path}.nextHopRewrite",
+            "has no effect: the next hop of a learned route is the neighbour that sent it",
+        )
     required = communities(c, r, f"{path}.requiredCommunities", value.required_communities)
     forbidden = communities(c, r, f"{path}.forbiddenCommunities", value.forbidden_communities)
     for index, community in enumerate(forbidden):
         if community is not None and community in required:
-            message = f"{value.forbidden_communities[index]} is required too, so nothing would enter"
-            c.report(r, f"{path}.forbiddenCommunities[{index}]", message)
+            c.report(
+                r,
+                f"{path}.forbiddenCommunities[{index}]",
+                f"{value.forbidden_communities[index]} is required too, so nothing would enter",
+            )
 
 
 def unused_policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | None) -> None:
@@ -167,8 +173,12 @@ def unused_policy(c: Checker, r: AnyResource, path: str, value: PolicySpec | Non
         ("forbiddenCommunities", value.forbidden_communities if value else ()),
     ):
         if values:
-            message = "routerd does not check it, so it would keep no route out"
-            c.report(r, f"{path}.{key}", message, "name communities in an importPolicy instead")
+            c.report(
+                r,
+                f"{path}.{key}",
+                "routerd does not check it, so it would keep no route out",
+                "name communities in an importPolicy instead",
+            )
 
 
 def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router: AnyResource | None) -> None:
@@ -178,8 +188,11 @@ def learns(c: Checker, r: AnyResource, path: str, own: PolicySpec | None, router
     effective = own or router.spec.import_policy
     pools = any(True for _ in c.of(specs.MobilityPoolSpec))
     if effective is None or not (effective.allowed_prefixes or pools):
-        message = "names no prefixes, here or in the BGPRouter, so no route is learned"
-        c.warn(r, f"{path}.allowedPrefixes", message)
+        c.warn(
+            r,
+            f"{path}.allowedPrefixes",
+            "names no prefixes, here or in the BGPRouter, so no route is learned",
+        )
 
 
 def communities(c: Checker, r: AnyResource, path: str, values: Sequence[str]) -> list[str | None]:

@@ -19,11 +19,19 @@ def control_api(c: Checker, r: Resource[specs.ControlAPISpec]) -> None:
     missing = [name for name, value in (("tls", r.spec.tls), ("tokenFrom", r.spec.token_from)) if not value]
     if missing:
         for path, prefix in _whole_worlds(r.spec):
-            message = f"{prefix} lets every host in, and {' and '.join(missing)} of ControlAPI is missing"
-            c.report(r, path, message, f"name the leaves' networks, or add {' and '.join(missing)}")
+            c.report(
+                r,
+                path,
+                f"{prefix} lets every host in, and {' and '.join(missing)} of ControlAPI is missing",
+                f"name the leaves' networks, or add {' and '.join(missing)}",
+            )
     if r.spec.token_from is not None and r.spec.tls is None and not r.spec.listen_address.is_loopback:
-        message = f"is sent in clear text to {r.spec.listen_address}: a host on the way can read and use it"
-        c.warn(r, "spec.tokenFrom", message, "add tls")
+        c.warn(
+            r,
+            "spec.tokenFrom",
+            f"is sent in clear text to {r.spec.listen_address}: a host on the way can read and use it",
+            "add tls",
+        )
     secret(c, r, "spec.tokenFrom", r.spec.token_from)
 
 
@@ -60,8 +68,11 @@ def tunnel(c: Checker, r: Resource[specs.TunnelInterfaceSpec]) -> None:
     c.within(r, "spec.ttl", s.ttl, 1, 255)
     tunnel_key(c, r)
     if not s.trusted_underlay:
-        message = "must be true: the tunnel carries clear text and the underlay is trusted with it"
-        c.report(r, "spec.trustedUnderlay", message)
+        c.report(
+            r,
+            "spec.trustedUnderlay",
+            "must be true: the tunnel carries clear text and the underlay is trusted with it",
+        )
     c.refer(r, "spec.underlayInterface", s.underlay_interface, "Interface", "WireGuardInterface")
 
 
@@ -73,12 +84,20 @@ def cloud_profile(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> No
     if not r.spec.provider.strip():
         c.report(r, "spec.provider", "is empty", "aws, azure, oci or pve")
     if r.spec.resync_interval < _SHORTEST_RESYNC:
-        message = "is shorter than a minute, and each reading calls the cloud's API"
-        c.report(r, "spec.resyncInterval", message, "write 1m or more; 15m is the default")
+        c.report(
+            r,
+            "spec.resyncInterval",
+            "is shorter than a minute, and each reading calls the cloud's API",
+            "write 1m or more; 15m is the default",
+        )
     leaf.takeover(c, r)
     if r.spec.auth is not None and r.spec.auth.mode == "external-command":
-        message = "routerd runs no command for credentials; it uses those of the host"
-        c.warn(r, "spec.auth.mode", message, "write ambient, or leave auth out")
+        c.warn(
+            r,
+            "spec.auth.mode",
+            "routerd runs no command for credentials; it uses those of the host",
+            "write ambient, or leave auth out",
+        )
 
 
 def sysctl(c: Checker, r: Resource[specs.SysctlSpec]) -> None:

@@ -34,16 +34,28 @@ def claim(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     if not policy_name or "/" in policy_name:
         c.report(r, "spec.policyRef", f'"{s.policy_ref}" must refer to SAMEnrollmentPolicy')
     elif policy_name not in policies and r.name not in clients | c.broken:
-        message = f'"{s.policy_ref}" is not in this file, and no SAMEnrollmentClient submits this claim'
-        c.report(r, "spec.policyRef", message, "add a SAMEnrollmentClient whose claimRef names the claim")
+        c.report(
+            r,
+            "spec.policyRef",
+            f'"{s.policy_ref}" is not in this file, and no SAMEnrollmentClient submits this claim',
+            "add a SAMEnrollmentClient whose claimRef names the claim",
+        )
     if not re.fullmatch(NAME, r.name):
-        message = f'"{r.name}" cannot be the name of a submitted claim'
-        c.report(r, "metadata.name", message, "use letters, digits, dots and dashes, at most 253")
+        c.report(
+            r,
+            "metadata.name",
+            f'"{r.name}" cannot be the name of a submitted claim',
+            "use letters, digits, dots and dashes, at most 253",
+        )
     if not s.leaf_id.strip():
         c.report(r, "spec.leafID", "is empty")
     elif not re.fullmatch(NAME, s.leaf_id.strip()):
-        message = f'every reflector refuses "{s.leaf_id}"'
-        c.report(r, "spec.leafID", message, "use letters, digits, dots and dashes, at most 253")
+        c.report(
+            r,
+            "spec.leafID",
+            f'every reflector refuses "{s.leaf_id}"',
+            "use letters, digits, dots and dashes, at most 253",
+        )
     if s.join_hmac and not s.join_nonce:
         c.report(r, "spec.joinNonce", "is required with joinHMAC")
     host(c, r, "spec.tunnelAddress", s.tunnel_address)
@@ -72,11 +84,19 @@ def _same_speaker(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None
     own = str(router.spec.router_id)
     refused = "the reflector would refuse the session"
     if claimed.router_id and claimed.router_id.strip().removesuffix("/32") != own:
-        message = f"is {claimed.router_id}, and {router.id.ref} has routerID {own}; {refused}"
-        c.report(r, "spec.bgp.routerID", message, f"write {own}")
+        c.report(
+            r,
+            "spec.bgp.routerID",
+            f"is {claimed.router_id}, and {router.id.ref} has routerID {own}; {refused}",
+            f"write {own}",
+        )
     if claimed.asn not in (0, router.spec.asn):
-        message = f"is {claimed.asn}, and {router.id.ref} has asn {router.spec.asn}; {refused}"
-        c.report(r, "spec.bgp.asn", message, f"write {router.spec.asn}")
+        c.report(
+            r,
+            "spec.bgp.asn",
+            f"is {claimed.asn}, and {router.id.ref} has asn {router.spec.asn}; {refused}",
+            f"write {router.spec.asn}",
+        )
 
 
 def _claim_wireguard(c: Checker, r: AnyResource, wireguard: ClaimWireGuardSpec) -> None:
@@ -89,8 +109,7 @@ def _claim_wireguard(c: Checker, r: AnyResource, wireguard: ClaimWireGuardSpec) 
         try:
             IPv4Network(text.strip())
         except ValueError:
-            message = f'expected an IPv4 prefix, got "{text}"'
-            c.report(r, f"spec.wireGuard.allowedIPs[{index}]", message)
+            c.report(r, f"spec.wireGuard.allowedIPs[{index}]", f'expected an IPv4 prefix, got "{text}"')
 
 
 def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:
@@ -98,11 +117,16 @@ def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:
     s = r.spec
     found = c.refer(r, "spec.claimRef", s.claim_ref, "SAMEnrollmentClaim")
     if found is not None and s.join_token_from is not None and found.spec.join_hmac:
-        message = "the claim is signed already; with joinTokenFrom routerd signs it again"
-        c.warn(r, "spec.joinTokenFrom", message, "remove the claim's joinNonce, joinTimestamp and joinHMAC")
+        c.warn(
+            r,
+            "spec.joinTokenFrom",
+            "the claim is signed already; with joinTokenFrom routerd signs it again",
+            "remove the claim's joinNonce, joinTimestamp and joinHMAC",
+        )
     if not s.bootstrap_endpoints and s.rr_socket is None:
-        hint = "name the enrollment URL of each route reflector"
-        c.report(r, "spec.bootstrapEndpoints", "is required", hint)
+        c.report(
+            r, "spec.bootstrapEndpoints", "is required", "name the enrollment URL of each route reflector"
+        )
     for index, url in enumerate(s.bootstrap_endpoints):
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
             c.report(r, f"spec.bootstrapEndpoints[{index}]", f'expected an http or https URL, got "{url}"')
@@ -127,16 +151,26 @@ def takeover(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:
         if not next_hop.strip() or next_hop != next_hop.strip():
             c.report(r, f"spec.takeoverFrom[{index}]", f'"{next_hop}" names no router')
     if s.takeover_from and not placed:
-        message = "needs a claim with placement, which decides which router is active"
-        c.report(r, "spec.takeoverFrom", message, "add placement to the SAMEnrollmentClaim")
-    elif placed and not s.takeover_from:
-        message = (
-            f"is empty, so this router takes over no route of the other leaves in {placed[0].id.ref}'s group"
+        c.report(
+            r,
+            "spec.takeoverFrom",
+            "needs a claim with placement, which decides which router is active",
+            "add placement to the SAMEnrollmentClaim",
         )
-        c.warn(r, "spec.takeoverFrom", message, "name the site's other routers as the cloud's routes do")
+    elif placed and not s.takeover_from:
+        c.warn(
+            r,
+            "spec.takeoverFrom",
+            f"is empty, so this router takes over no route of the other leaves in {placed[0].id.ref}'s group",
+            "name the site's other routers as the cloud's routes do",
+        )
     if s.takeover_hold_down < _SHORTEST:
-        message = f"must be {_SHORTEST.total_seconds():g}s or more"
-        c.report(r, "spec.takeoverHoldDown", message, "a reflector that restarts needs a moment")
+        c.report(
+            r,
+            "spec.takeoverHoldDown",
+            f"must be {_SHORTEST.total_seconds():g}s or more",
+            "a reflector that restarts needs a moment",
+        )
 
 
 def _placed(c: Checker) -> list[Resource[specs.SAMEnrollmentClaimSpec]]:
@@ -155,13 +189,22 @@ def _placement(c: Checker, r: Resource[specs.SAMEnrollmentClaimSpec]) -> None:
     if placed is None:
         return
     if not re.fullmatch(NAME, placed.group.strip()):
-        hint = "write a name from the policy's placementGroups"
-        c.report(r, "spec.placement.group", f'"{placed.group}" is not the name of a placement group', hint)
+        c.report(
+            r,
+            "spec.placement.group",
+            f'"{placed.group}" is not the name of a placement group',
+            "write a name from the policy's placementGroups",
+        )
     c.within(r, "spec.placement.priority", placed.priority, 1, MAX_PRIORITY)
     if not r.spec.mobility.owned_addresses:
-        hint = "list the addresses that the leaves of the group share"
-        c.report(r, "spec.mobility.ownedAddresses", "is required with placement", hint)
+        c.report(
+            r,
+            "spec.mobility.ownedAddresses",
+            "is required with placement",
+            "list the addresses that the leaves of the group share",
+        )
     first = next(iter(_placed(c)), None)
     if first is not None and first.name != r.name and r.name in {each.name for each in _placed(c)}:
-        message = f"{first.id.ref} has one already, and a router has one place in its site"
-        c.report(r, "spec.placement", message)
+        c.report(
+            r, "spec.placement", f"{first.id.ref} has one already, and a router has one place in its site"
+        )

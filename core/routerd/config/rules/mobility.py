@@ -42,8 +42,11 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
     tunnel_key(c, r)
     underlay = c.refer(r, "spec.underlayInterface", s.underlay_interface, "WireGuardInterface", "Interface")
     if s.encrypted and underlay is not None and not _is_wireguard(c, underlay):
-        message = f'encryption is wireguard, but "{s.underlay_interface}" is not a WireGuardInterface'
-        c.report(r, "spec.underlayInterface", message)
+        c.report(
+            r,
+            "spec.underlayInterface",
+            f'encryption is wireguard, but "{s.underlay_interface}" is not a WireGuardInterface',
+        )
     if not s.peers_from and not s.publish_peer_group:
         c.report(r, "spec.peersFrom", "is required")
     for index, source in enumerate(s.peers_from):
@@ -65,23 +68,33 @@ def _profile_bgp(c: Checker, r: AnyResource, bgp: ProfileBGPSpec) -> None:
     unused_policy(c, r, "spec.bgp.exportPolicy", bgp.export_policy)
     c.within(r, "spec.bgp.ebgpMultihop", bgp.ebgp_multihop, 0, 255)
     if bgp.timers is not None and bgp.timers.profile != bgp.timers_preset:
-        message = f"timersPreset {bgp.timers_preset} contradicts timers.profile {bgp.timers.profile}"
-        c.report(r, "spec.bgp.timersPreset", message, "give one of them")
+        c.report(
+            r,
+            "spec.bgp.timersPreset",
+            f"timersPreset {bgp.timers_preset} contradicts timers.profile {bgp.timers.profile}",
+            "give one of them",
+        )
     if bgp.generate_peers and not bgp.route_reflector_client:
         learns(c, r, "spec.bgp.importPolicy", bgp.import_policy, router)
     if not bgp.route_reflector_client:
         return
     if router is not None and bgp.peer_asn != router.spec.asn:
-        message = f"a route-reflector client has our own AS {router.spec.asn}, not {bgp.peer_asn}"
-        c.report(r, "spec.bgp.peerASN", message)
+        c.report(
+            r,
+            "spec.bgp.peerASN",
+            f"a route-reflector client has our own AS {router.spec.asn}, not {bgp.peer_asn}",
+        )
     has_pool = any(True for _ in c.of(specs.MobilityPoolSpec))
     if bgp.generate_peers and not has_pool and not (bgp.import_policy and bgp.import_policy.allowed_prefixes):
         c.report(r, "spec.bgp.importPolicy.allowedPrefixes", "is required with routeReflectorClient")
     elif bgp.import_policy is not None:
         bounds = (bgp.import_policy.allowed_prefix_length_min, bgp.import_policy.allowed_prefix_length_max)
         if bounds not in _TUNNEL_BOUNDS:
-            message = "allowedPrefixLengthMin and allowedPrefixLengthMax must both be 32"
-            c.report(r, "spec.bgp.importPolicy", message)
+            c.report(
+                r,
+                "spec.bgp.importPolicy",
+                "allowedPrefixLengthMin and allowedPrefixLengthMax must both be 32",
+            )
 
 
 def node_set(c: Checker, r: Resource[specs.SAMNodeSetSpec]) -> None:
@@ -124,8 +137,12 @@ def rr_set(c: Checker, r: Resource[specs.SAMRRSetSpec]) -> None:
     """Check a static set of route reflectors; its policy may be another router's."""
     s = r.spec
     if s.nodes:
-        message = "a set of nodes is made at run time and must not be in a file"
-        c.report(r, "spec.nodes", message, "list members, or a SAMNodeSet with the policy's rrNodeSetRef")
+        c.report(
+            r,
+            "spec.nodes",
+            "a set of nodes is made at run time and must not be in a file",
+            "list members, or a SAMNodeSet with the policy's rrNodeSetRef",
+        )
     elif not s.members:
         c.report(r, "spec.members", "is required")
     unique(c, r, "spec.members", [member.node_ref for member in s.members])
@@ -149,8 +166,12 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
     if not is_copy:
         _references(c, r)
         if s.join_token_from is None:
-            message = "there is no join token, so every host that reaches the listener may join"
-            c.warn(r, "spec.joinTokenFrom", message, "set joinTokenFrom")
+            c.warn(
+                r,
+                "spec.joinTokenFrom",
+                "there is no join token, so every host that reaches the listener may join",
+                "set joinTokenFrom",
+            )
     if not s.tunnel_address_prefixes:
         c.report(r, "spec.tunnelAddressPrefixes", "is required")
     if s.rr_node_set_ref is not None and s.rr_set_ref is None:
@@ -158,8 +179,12 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
     if s.rr_set_ref is not None and not s.rr_set_ref.startswith("SAMRRSet/"):
         c.report(r, "spec.rrSetRef", f'"{s.rr_set_ref}" must refer to SAMRRSet')
     elif s.rr_set_ref is not None and not re.fullmatch(_PATH_NAME, Ref.parse(s.rr_set_ref).name):
-        message = f'"{s.rr_set_ref}" has a name that no leaf could ask for'
-        c.report(r, "spec.rrSetRef", message, "use letters, digits and . _ : @ + -")
+        c.report(
+            r,
+            "spec.rrSetRef",
+            f'"{s.rr_set_ref}" has a name that no leaf could ask for',
+            "use letters, digits and . _ : @ + -",
+        )
     secret(c, r, "spec.joinTokenFrom", s.join_token_from)
     for index, source in enumerate(s.join_tokens_from):
         secret(c, r, f"spec.joinTokensFrom[{index}]", source)
@@ -194,8 +219,11 @@ def _policy_wireguard(c: Checker, r: AnyResource, wireguard: PolicyWireGuardSpec
     c.refer(r, "spec.wireGuard.interface", wireguard.interface, "WireGuardInterface")
     keepalive(c, r, "spec.wireGuard.persistentKeepalive", wireguard.persistent_keepalive)
     if not wireguard.allowed_extra_ip_prefixes:
-        message = "is empty, so a claim with wireGuard.allowedIPs is refused"
-        c.warn(r, "spec.wireGuard.allowedExtraIPPrefixes", message)
+        c.warn(
+            r,
+            "spec.wireGuard.allowedExtraIPPrefixes",
+            "is empty, so a claim with wireGuard.allowedIPs is refused",
+        )
 
 
 def _groups(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
@@ -204,8 +232,9 @@ def _groups(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
     for index, group in enumerate(r.spec.placement_groups):
         path = f"spec.placementGroups[{index}]"
         if not re.fullmatch(NAME, group.name):
-            hint = "use letters, digits, dots and dashes"
-            c.report(r, f"{path}.name", f'"{group.name}" is not a name', hint)
+            c.report(
+                r, f"{path}.name", f'"{group.name}" is not a name', "use letters, digits, dots and dashes"
+            )
         try:
             re.compile(group.allowed_leaf_ids.pattern)
         except re.error as error:

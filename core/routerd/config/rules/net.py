@@ -103,8 +103,11 @@ def bgp_router(c: Checker, r: Resource[specs.BGPRouterSpec]) -> None:
                 # A leaf imports a pool and announces one address of it: only an equal or wider
                 # prefix would announce the imported routes again.
                 if other.subnet_of(prefix):
-                    message = f"{prefix} covers {other} of spec.importPolicy"
-                    c.report(r, f"spec.redistribute.{part}.allowedPrefixes[{index}]", message)
+                    c.report(
+                        r,
+                        f"spec.redistribute.{part}.allowedPrefixes[{index}]",
+                        f"{prefix} covers {other} of spec.importPolicy",
+                    )
 
 
 def bgp_peer(c: Checker, r: Resource[specs.BGPPeerSpec]) -> None:
@@ -131,8 +134,12 @@ def bgp_dynamic_peer(c: Checker, r: Resource[specs.BGPDynamicPeerSpec]) -> None:
     if effective is None or not effective.allowed_prefixes:
         c.report(r, "spec.importPolicy.allowedPrefixes", "is required, here or in the BGPRouter")
     elif (effective.allowed_prefix_length_min, effective.allowed_prefix_length_max) != (32, 32):
-        message = "allowedPrefixLengthMin and allowedPrefixLengthMax must both be 32"
-        c.report(r, "spec.importPolicy", message, "leaves announce host addresses only")
+        c.report(
+            r,
+            "spec.importPolicy",
+            "allowedPrefixLengthMin and allowedPrefixLengthMax must both be 32",
+            "leaves announce host addresses only",
+        )
 
 
 def _session(c: Checker, r: AnyResource) -> AnyResource | None:
@@ -144,6 +151,9 @@ def _session(c: Checker, r: AnyResource) -> AnyResource | None:
         # Without this error the session would run without the operator's password.
         c.report(r, "spec.passwordFrom", "is not read by this version", "use password")
     if r.spec.route_reflector_client and router is not None and r.spec.peer_asn != router.spec.asn:
-        message = f"a route-reflector client has our own AS {router.spec.asn}, not {r.spec.peer_asn}"
-        c.report(r, "spec.peerASN", message)
+        c.report(
+            r,
+            "spec.peerASN",
+            f"a route-reflector client has our own AS {router.spec.asn}, not {r.spec.peer_asn}",
+        )
     return router

@@ -37,15 +37,15 @@ def validate(
 def _at_most_one(c: Checker, spec: type[Any], why: str) -> None:
     found = list(c.of(spec))
     for extra in found[1:]:
-        message = f"{found[0].id.ref} on line {found[0].source.line} is there already; {why}"
-        c.report(extra, "kind", message)
+        c.report(extra, "kind", f"{found[0].id.ref} on line {found[0].source.line} is there already; {why}")
 
 
 def _disjoint_pools(c: Checker) -> None:
     for other, pool in combinations(c.of(specs.MobilityPoolSpec), 2):
         if pool.spec.prefix.overlaps(other.spec.prefix):
-            message = f"{pool.spec.prefix} overlaps {other.spec.prefix} of {other.id.ref}"
-            c.report(pool, "spec.prefix", message)
+            c.report(
+                pool, "spec.prefix", f"{pool.spec.prefix} overlaps {other.spec.prefix} of {other.id.ref}"
+            )
 
 
 def _mobility_apart_from_tunnels(c: Checker) -> None:
@@ -76,9 +76,12 @@ def _mobility_apart_from_tunnels(c: Checker) -> None:
 def _one_profile_for_each_prefix(c: Checker) -> None:
     for other, profile in combinations(c.of(specs.SAMTransportProfileSpec), 2):
         if profile.spec.inner_prefix.overlaps(other.spec.inner_prefix):
-            message = f"{profile.spec.inner_prefix} overlaps that of {other.id.ref}"
-            hint = "two leaves could get the same /31; use another prefix"
-            c.warn(profile, "spec.innerPrefix", message, hint)
+            c.warn(
+                profile,
+                "spec.innerPrefix",
+                f"{profile.spec.inner_prefix} overlaps that of {other.id.ref}",
+                "two leaves could get the same /31; use another prefix",
+            )
 
 
 _RULES: dict[type[object], Callable[[Checker, AnyResource], None]] = {

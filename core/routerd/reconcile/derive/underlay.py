@@ -57,11 +57,23 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
         ]
         notes = list(without_peers(found.spec.peers_from))
         if found.name not in inputs.public_keys:
-            text = f"the key in {found.spec.private_key_file} is not usable yet"
-            notes.append(Condition(type="Ready", status="False", reason="PrivateKeyMissing", message=text))
+            notes.append(
+                Condition(
+                    type="Ready",
+                    status="False",
+                    reason="PrivateKeyMissing",
+                    message=f"the key in {found.spec.private_key_file} is not usable yet",
+                )
+            )
         elif missing:
-            text = f"{', '.join(missing)} has not been fetched yet"
-            notes.append(Condition(type="Ready", status="False", reason="PeersFromPending", message=text))
+            notes.append(
+                Condition(
+                    type="Ready",
+                    status="False",
+                    reason="PeersFromPending",
+                    message=f"{', '.join(missing)} has not been fetched yet",
+                )
+            )
         if notes:
             result[found.ref] = tuple(notes)
     return result

@@ -95,11 +95,17 @@ def _unclaimed(facts: Facts) -> Step:
     if facts.paths:
         return Step("claim", "note", f"no leaf claims it{aside}")
     if names:
-        text = f"no leaf claims it{aside}; {', '.join(names)} would allow it"
-        return Step("claim", "bad", text, "no leaf claims it")
-    blame = "no leaf claims it, and no policy allows it"
+        return Step(
+            "claim",
+            "bad",
+            f"no leaf claims it{aside}; {', '.join(names)} would allow it",
+            "no leaf claims it",
+        )
     return Step(
-        "claim", "bad", f"no leaf claims it{aside}, and it is outside the prefixes of every policy", blame
+        "claim",
+        "bad",
+        f"no leaf claims it{aside}, and it is outside the prefixes of every policy",
+        "no leaf claims it, and no policy allows it",
     )
 
 
@@ -200,8 +206,12 @@ def _path(facts: Facts, path: LearnedRoute, best: LearnedRoute | None) -> Step:
     if not path.best:
         return Step("bgp", "note", f"{text}not best, {_why_not(path, best)}")
     if path.stale:
-        blame = "the path is stale: its session is lost, and routerd keeps it for a while"
-        return Step("bgp", "bad", f"{text}best, and stale", blame)
+        return Step(
+            "bgp",
+            "bad",
+            f"{text}best, and stale",
+            "the path is stale: its session is lost, and routerd keeps it for a while",
+        )
     return Step("bgp", "ok", f"{text}best")
 
 
@@ -235,8 +245,12 @@ def _silence(facts: Facts) -> Step:
         return Step("bgp", "bad", f"{NOT_ANNOUNCED}, and {'; '.join(words)}", "; ".join(words))
     if facts.admits:
         return Step("bgp", "bad", NOT_ANNOUNCED, NOT_ANNOUNCED)
-    text = f"{NOT_ANNOUNCED}; our import policy would accept it; ask a reflector which leaf has it"
-    return Step("bgp", "bad", text, NOT_ANNOUNCED)
+    return Step(
+        "bgp",
+        "bad",
+        f"{NOT_ANNOUNCED}; our import policy would accept it; ask a reflector which leaf has it",
+        NOT_ANNOUNCED,
+    )
 
 
 def _not_by(owner: OwnerFacts) -> str:

@@ -32,8 +32,12 @@ def route_steps(facts: Facts) -> Iterator[Step]:
         )
         return
     state, how = facts.entry("routes", key)
-    text = f"{key.prefix} to {hops_text(facts, route.next_hops)}, metric {key.metric}: {how}"
-    yield Step("route", state, text, f"the route to {key.prefix} is {how}" if state == "bad" else "")
+    yield Step(
+        "route",
+        state,
+        f"{key.prefix} to {hops_text(facts, route.next_hops)}, metric {key.metric}: {how}",
+        f"the route to {key.prefix} is {how}" if state == "bad" else "",
+    )
     yield _lookup(facts, key, route)
 
 

@@ -160,8 +160,13 @@ class AwsApi:
             action
         )
         if not known or value is None:
-            message = "The request failed because the specified service quota does not exist."
-            return _json_error(Failure(status=400, code="NoSuchResourceException", message=message))
+            return _json_error(
+                Failure(
+                    status=400,
+                    code="NoSuchResourceException",
+                    message="The request failed because the specified service quota does not exist.",
+                )
+            )
         quota = {
             "ServiceCode": "vpc",
             "ServiceName": "Amazon Virtual Private Cloud (Amazon VPC)",

@@ -250,8 +250,7 @@ class Arm:
         body = self._find(ref)
         missing = self._state.access.unlinked(asked)
         if missing is not None:
-            action = f"{NETWORK}/networkInterfaces/write"
-            text = self._state.access.linked_refusal(action, ref, missing)
+            text = self._state.access.linked_refusal(f"{NETWORK}/networkInterfaces/write", ref, missing)
             _refuse(403, "LinkedAuthorizationFailed", text)
         _match(body, request)
         properties = asked.get("properties")

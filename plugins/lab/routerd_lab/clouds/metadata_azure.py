@@ -60,9 +60,13 @@ def metadata_app(metadata: Metadata) -> web.Application:
 async def _guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse the requests of a tricked web application, and a request without a version."""
     if request.headers.get("Metadata", "").lower() != "true" or "X-Forwarded-For" in request.headers:
-        text = "Bad request. Required metadata header not specified"
-        return web.json_response({"error": text}, status=400)
+        return web.json_response({"error": "Bad request. Required metadata header not specified"}, status=400)
     if "api-version" not in request.query:
-        text = "Bad request. api-version was not specified in the request"
-        return web.json_response({"error": text, "newest-versions": ["2021-02-01"]}, status=400)
+        return web.json_response(
+            {
+                "error": "Bad request. api-version was not specified in the request",
+                "newest-versions": ["2021-02-01"],
+            },
+            status=400,
+        )
     return await handler(request)
