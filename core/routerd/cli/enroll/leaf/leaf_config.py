@@ -5,10 +5,9 @@ import base64
 import binascii
 import os
 from collections.abc import Iterator
-from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
 
 import attrs
 import click
@@ -59,58 +58,8 @@ KEY_FILE = "/var/lib/routerd/secrets/{}.key"
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _PORT = click.IntRange(1, 65535)
 
-
-@attrs.frozen(kw_only=True)
-class Answers:
-    """The options, by their names."""
-
-    leaf_id: str
-    underlay_ifname: str
-    underlay_name: str
-    underlay_address: IPv4Interface
-    local_endpoint: IPv4Address
-    endpoint_prefix: tuple[IPv4Network, ...]
-    inner_prefix: IPv4Network
-    tunnel_address: IPv4Address
-    mobility_prefix: tuple[IPv4Network, ...]
-    owned_address: tuple[IPv4Address, ...]
-    on_loopback: bool
-    placement_group: str | None
-    placement_priority: int | None
-    rr_set: str
-    policy: str
-    join_audience: str
-    bootstrap_endpoint: tuple[str, ...]
-    direct_peer_group: str | None
-    join_nonce: str | None
-    join_timestamp: str | None
-    join_hmac: str | None
-    bgp_asn: int
-    bgp_router_id: IPv4Address | None
-    rr_local_preference: int
-    direct_local_preference: int
-    mode: Literal["ipip", "fou", "gre"]
-    encryption: Literal["none", "wireguard"]
-    encap_sport: int
-    encap_dport: int
-    wireguard_ifname: str
-    wireguard_address: IPv4Address | None
-    wireguard_endpoint: str | None
-    wireguard_listen_port: int
-    wireguard_private_key_file: Path | None
-    wireguard_public_key: str | None
-    wireguard_make_key: bool
-    state_ttl_refresh_before: timedelta
-    retry_min: timedelta
-    retry_max: timedelta
-    control_api_token_file: Path | None
-    control_api_token_env: str | None
-    control_api_ca_file: Path | None
-    control_api_client_cert_file: Path | None
-    control_api_client_key_file: Path | None
-    control_api_server_name: str | None
-    control_api_insecure_skip_verify: bool
-
+Answers = SimpleNamespace
+"""The values of the options below, by their names; each option says its type."""
 
 _REQUIRED = (
     click.option("--leaf-id", required=True, metavar="NAME", help="The leaf's name in the fabric."),
@@ -281,7 +230,7 @@ def command(
 
     Options that may be repeated also take a list with commas.
     """
-    answers = Answers(**options)  # type: ignore[arg-type]  # click has converted each to its type
+    answers = Answers(**options)
     _check_answers(answers, secret)
     claim = _claim(settings, answers, secret)
     text = _render(settings, answers, claim, secret)
@@ -488,13 +437,13 @@ def _key_file(answers: Answers) -> Path:
 
 def _inner(answers: Answers) -> IPv4Address:
     """Return the end of the tunnels at this leaf: with WireGuard its address inside of it."""
-    return (
-        answers.wireguard_address if answers.encryption == "wireguard" else None
-    ) or answers.local_endpoint
+    encrypted = answers.encryption == "wireguard" and answers.wireguard_address is not None
+    inner: IPv4Address = answers.wireguard_address if encrypted else answers.local_endpoint
+    return inner
 
 
 def _public_key(settings: Settings, answers: Answers, file: Path) -> str:
-    given = answers.wireguard_public_key
+    given: str | None = answers.wireguard_public_key
     if given is None:
         reading = public_key(
             file, plugin=WIREGUARD_PLUGIN, make=answers.wireguard_make_key, log=settings.quiet_log()
