@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from routerd.model.names import Ref
 from routerd.model.report.claims import ClaimReport
-from routerd.model.report.status import SessionStatus, Status
-from routerd.model.tunnel import TunnelState
+from routerd.model.report.status import SessionStatus, Status, TableStatus
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -44,10 +43,13 @@ class _Measured:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric; the method's name is the library's."""
-        yield _info(
+        build = {"version": self.status.version, "node": self.status.node}
+        yield _family(
+            "InfoMetricFamily",
             "routerd_build",
             "Version of routerd and the name of the router.",
-            {"version": self.status.version, "node": self.status.node},
+            (),
+            [((), build)],
         )
         ready = 1.0 if self.status.phase == "Ready" else 0.0
         yield _gauge("routerd_ready", "Whether everything is as the file says.", (), [((), ready)])
@@ -134,19 +136,13 @@ class _Measured:
 
     def _of_tables(self) -> Iterator[Metric]:
         tables = self.status.tables
-        desired = [((each.name,), each.desired) for each in tables]
-        yield _gauge(
-            "routerd_table_desired_objects", "Objects that a table should hold.", ("table",), desired
-        )
-        in_sync = [((each.name,), each.in_sync) for each in tables]
-        yield _gauge("routerd_table_in_sync_objects", "Objects of a table that match.", ("table",), in_sync)
-        pending = [((each.name,), len(each.pending)) for each in tables]
-        yield _gauge(
-            "routerd_table_pending_changes",
-            "Changes that failed and that routerd will retry.",
-            ("table",),
-            pending,
-        )
+        for name, words, measure in (
+            ("desired_objects", "Objects that a table should hold.", attrgetter("desired")),
+            ("in_sync_objects", "Objects of a table that match.", attrgetter("in_sync")),
+            ("pending_changes", "Changes that failed and that routerd will retry.", _pending),
+        ):
+            samples = [((each.name,), measure(each)) for each in tables]
+            yield _gauge(f"routerd_table_{name}", words, ("table",), samples)
         planned = Counter(
             (each.name, change.action.state)
             for each in tables
@@ -161,14 +157,15 @@ class _Measured:
         )
 
     def _of_tunnels(self) -> Iterator[Metric]:
-        tunnels = self.status.tunnels
-        labels = ("link", "backend")
-        up = [(_link(each), float(each.up)) for each in tunnels]
-        yield _gauge("routerd_tunnel_up", "Whether a tunnel's device is up.", labels, up)
-        received = [(_link(each), each.rx_bytes) for each in tunnels]
-        yield _counter("routerd_tunnel_receive_bytes", "Bytes of a tunnel, receive.", labels, received)
-        sent = [(_link(each), each.tx_bytes) for each in tunnels]
-        yield _counter("routerd_tunnel_transmit_bytes", "Bytes of a tunnel, transmit.", labels, sent)
+        for kind, name, words, measure in (
+            ("Gauge", "up", "Whether a tunnel's device is up.", attrgetter("up")),
+            ("Counter", "receive_bytes", "Bytes of a tunnel, receive.", attrgetter("rx_bytes")),
+            ("Counter", "transmit_bytes", "Bytes of a tunnel, transmit.", attrgetter("tx_bytes")),
+        ):
+            samples = [((each.link, each.backend), float(measure(each))) for each in self.status.tunnels]
+            yield _family(
+                f"{kind}MetricFamily", f"routerd_tunnel_{name}", words, ("link", "backend"), samples
+            )
 
     def _of_peers(self) -> Iterator[Metric]:
         labels = ("link", "public_key")
@@ -195,27 +192,16 @@ Samples = Sequence[tuple[tuple[str, ...], float]]
 
 
 def _gauge(name: str, words: str, labels: Sequence[str], samples: object) -> Metric:
-    from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415 - see above
+    return _family("GaugeMetricFamily", name, words, labels, samples)
 
-    family = GaugeMetricFamily(name, words, labels=labels)
+
+def _family(kind: str, name: str, words: str, labels: Sequence[str], samples: object) -> Metric:
+    from prometheus_client import core  # noqa: PLC0415 - see above
+
+    family: Any = getattr(core, kind)(name, words, labels=labels)  # Any: one of the library's families
     for values, value in cast("Samples", samples):
         family.add_metric(values, value)
-    return family
-
-
-def _counter(name: str, words: str, labels: Sequence[str], samples: Samples) -> Metric:
-    from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415 - see above
-
-    family = CounterMetricFamily(name, words, labels=labels)
-    for values, value in samples:
-        family.add_metric(values, value)
-    return family
-
-
-def _info(name: str, words: str, values: dict[str, str]) -> Metric:
-    from prometheus_client.core import InfoMetricFamily  # noqa: PLC0415 - see above
-
-    return InfoMetricFamily(name, words, value=values)
+    return cast("Metric", family)
 
 
 def _policy(claim: ClaimReport) -> str:
@@ -226,5 +212,5 @@ def _neighbour(session: SessionStatus) -> tuple[str, str]:
     return str(session.neighbour), session.leaf
 
 
-def _link(tunnel: TunnelState) -> tuple[str, str]:
-    return tunnel.link, tunnel.backend
+def _pending(table: TableStatus) -> int:
+    return len(table.pending)

@@ -40,40 +40,29 @@ class _Checkup:
 
     async def ask(self, operation: str, call: Callable[[], Awaitable[T]]) -> T | None:
         """Make a call and note its permissions; return nothing when it fails."""
-        permissions = PERMISSIONS[operation]
         try:
             answer = await call()
         except UnauthenticatedError:
             # Every other call has the same answer.
             raise
-        except DeniedError as error:
-            self._answered = True
-            for permission in permissions:
-                self.note(permission, "missing", str(error), remedy(permission))
-        except TransientError as error:
-            self._silence = error
-            for permission in permissions:
-                self.note(permission, "unknown", str(error), "try again later")
         except ProviderError as error:
-            self._answered = True
-            for permission in permissions:
-                self.note(permission, "unknown", str(error))
-        else:
-            self._answered = True
-            for permission in permissions:
-                self.note(permission, "ok", operation)
-            return answer
-        return None
+            self._silence = error if isinstance(error, TransientError) else self._silence
+            self._answered |= not isinstance(error, TransientError)
+            for permission in PERMISSIONS[operation]:
+                self.failed(permission, error, remedy(permission))
+            return None
+        self._answered = True
+        for permission in PERMISSIONS[operation]:
+            self.note(permission, "ok", operation)
+        return answer
 
     async def attempt(self, operation: str, call: Callable[[], Awaitable[Trial]]) -> None:
         """Make a write that cannot succeed, and note its permission."""
         permission = PERMISSIONS[operation][0]
         try:
             outcome = await call()
-        except DeniedError as error:
-            self.note(permission, "missing", str(error), remedy(permission))
         except ProviderError as error:
-            self.note(permission, "unknown", str(error))
+            self.failed(permission, error, remedy(permission))
         else:
             if outcome == "accepted":
                 self.note(permission, "ok", operation)
@@ -84,6 +73,14 @@ class _Checkup:
                     f"{operation} was not denied (412); OCI does not document that this proves it",
                     f"if OCI denies it later, {remedy(permission)}",
                 )
+
+    def failed(self, subject: str, error: ProviderError, advice: str) -> None:
+        """Note a failed call; `advice` is the remedy where OCI denied it."""
+        if isinstance(error, DeniedError):
+            self.note(subject, "missing", str(error), advice)
+        else:
+            retry = "try again later" if isinstance(error, TransientError) else ""
+            self.note(subject, "unknown", str(error), retry)
 
     def result(self) -> Sequence[Finding]:
         """Return the findings; raises the last `TransientError` when nothing answered at all."""
@@ -168,14 +165,7 @@ async def _check_router(check: _Checkup, api: Client, ref: str) -> None:
     subject = f"router {ref}"
     try:
         address = await api.private_ip(ref)
-    except DeniedError as error:
-        check.note(
-            subject,
-            "missing",
-            str(error),
-            "correct the OCID of its private IP in takeoverFrom, or remove it there",
-        )
     except ProviderError as error:
-        check.note(subject, "unknown", str(error), "try again")
+        check.failed(subject, error, "correct the OCID of its private IP in takeoverFrom, or remove it there")
     else:
         check.note(subject, "ok", str(address))
