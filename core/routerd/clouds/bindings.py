@@ -1,14 +1,12 @@
 """A cloud's tables in the loop: journaled, gated by the profile's mode, and read at long intervals."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from routerd.clouds.gate import Gate
 from routerd.clouds.journal import JournaledTable
 from routerd.clouds.policy import CloudPolicy
 from routerd.clouds.site_routes import SiteRoutes
 from routerd.clouds.takeover import RoutePermission
-from routerd.model.change import Change
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.reconcile.loop import Binding
 from routerd.spi import Clock, Fabric, Logger
@@ -54,7 +52,11 @@ def fabric_bindings(
         lane=f"fabric/{name}",
         table=switches,
         deadline=FABRIC_DEADLINE,
-        policy=CloudPolicy(switches, gate=switch_gate, permits=_sets),
+        policy=CloudPolicy(
+            switches,
+            gate=switch_gate,  # routerd sets a switch and never deletes one.
+            permits=lambda change: change.verb != "delete",
+        ),
         quiet=profile.resync_interval.total_seconds(),
     )
     return forwarding, Binding(
@@ -76,8 +78,3 @@ def fabric_bindings(
 def gates(bindings: Iterable[Binding]) -> dict[str, Gate]:
     """Return the gates among `bindings`, by the table's name."""
     return {each.name: each.policy.gate for each in bindings if isinstance(each.policy, CloudPolicy)}
-
-
-def _sets(change: Change[Any, Any]) -> bool:
-    """Say whether a change of a switch may be made: routerd sets a switch and never deletes one."""
-    return change.verb != "delete"

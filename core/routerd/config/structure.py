@@ -117,7 +117,9 @@ class Structurer:
             elif key in found:
                 self.report(key_node, _join(path, key), "is given twice")
             elif key not in known:
-                close = difflib.get_close_matches(key, known, n=1) or _ignoring_case(key, known)
+                close = difflib.get_close_matches(key, known, n=1) or [
+                    name for name in known if name.lower() == key.lower()
+                ]
                 hint = (
                     f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
                 )
@@ -276,10 +278,6 @@ def structure_options(
         node = yaml.MappingNode("tag:yaml.org,2002:map", [], mark, mark)
     value = structurer.attributes(node, cls, path)
     return (None if value is INVALID else value), structurer.problems
-
-
-def _ignoring_case(key: str, known: Mapping[str, object]) -> list[str]:
-    return [name for name in known if name.lower() == key.lower()]
 
 
 def _join(path: str, key: str) -> str:

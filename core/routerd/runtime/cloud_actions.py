@@ -84,7 +84,8 @@ class Actions:
         kept = [self._approval(each) for each in approved.values() if each.gate.mode == "approve"]
         await asyncio.to_thread(self._journal.decide, kept, tuple(released.values()))
         await self._wake(
-            {each.place[:2] for each in approved.values()} | {_place(h) for h in released.values()}
+            {each.place[:2] for each in approved.values()}
+            | {(hold.scope, hold.table) for hold in released.values()}
         )
         texts = {action: _text(each) for action, each in approved.items()}
         left = {action: _held_text(hold) for action, hold in released.items() if action not in approved}
@@ -206,10 +207,6 @@ def _not_there(typed: str) -> ActionRefused:
         return ActionRefused(f"{typed}: an entry of the journal; it can be undone, not approved")
     refusal = unknown(typed)
     return ActionRefused(f"{refusal}; nothing was approved")
-
-
-def _place(hold: Hold) -> tuple[str, str]:
-    return hold.scope, hold.table
 
 
 def _text(wanted: Wanted) -> str:

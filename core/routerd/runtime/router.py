@@ -15,7 +15,6 @@ from routerd.clouds.site_watch import SiteWatch
 from routerd.clouds.takeover import RoutePermission
 from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
-from routerd.model.intent import Intent
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
 from routerd.model.tunnel import Tunnel
@@ -84,8 +83,8 @@ class Router:
             wake=self.loop.wake,
         )
         self.site = SiteWatch(clock=clock, log=log, reread=self.loop.reread)
-        for binding in _host_bindings(tables):
-            self.loop.bind(binding)
+        for role in ("sysctls", "addresses", "firewall", "routes"):
+            self.loop.bind(Binding(name=role, role=role, table=getattr(tables, role)))
 
     # --- life --------------------------------------------------------------------------------------
 
@@ -196,11 +195,12 @@ class Router:
         """Return the inputs of derivation, for `prepared` or the present configuration."""
         known = self.knowledge
         intent = (prepared or self.prepared).intent
+        in_file = {c.name: claim_from_spec(c.name, c.spec) for c in intent.of(specs.SAMEnrollmentClaimSpec)}
         return Inputs(
             intent=intent,
             now=self._clock.now(),
             claims=known.claims,
-            own_claims={**_claims_of_file(intent), **known.own_claims},
+            own_claims={**in_file, **known.own_claims},
             topologies=known.topologies,
             static_reflectors=static_reflectors(intent),
             learned=known.learned,
@@ -255,19 +255,6 @@ class Router:
         self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
 
 
-def _claims_of_file(intent: Intent) -> dict[str, Claim]:
-    return {c.name: claim_from_spec(c.name, c.spec) for c in intent.of(specs.SAMEnrollmentClaimSpec)}
-
-
 def _overhead(made: Providers, tunnel: Tunnel) -> int:
     transport = made.transports.get(tunnel.mode)
     return transport.overhead(tunnel) if transport is not None else builtin_overhead(tunnel)
-
-
-def _host_bindings(tables: HostTables) -> list[Binding]:
-    return [
-        Binding(name="sysctls", role="sysctls", table=tables.sysctls),
-        Binding(name="addresses", role="addresses", table=tables.addresses),
-        Binding(name="firewall", role="firewall", table=tables.firewall),
-        Binding(name="routes", role="routes", table=tables.routes),
-    ]

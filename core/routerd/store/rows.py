@@ -24,11 +24,9 @@ def columns(kind: type[Any]) -> str:
 def record(kind: type[T], row: Sequence[Any]) -> T:  # Any: a row's columns
     """Return the record that a row of `columns(kind)` holds."""
     names = [field.name for field in attrs.fields(kind)]  # type: ignore[arg-type]  # an attrs class
-    return kind(**{name: _READ.get(name, _as_is)(cell) for name, cell in zip(names, row, strict=True)})
-
-
-def _as_is(cell: Any) -> Any:  # noqa: ANN401 - a column of any type
-    return cell
+    return kind(
+        **{name: _READ[name](cell) if name in _READ else cell for name, cell in zip(names, row, strict=True)}
+    )
 
 
 def _time(text: str | None) -> datetime | None:

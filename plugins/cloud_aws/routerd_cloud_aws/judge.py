@@ -1,7 +1,6 @@
 """What AWS adds to the rule of `spi.site_routes`: our tables, the VPC's own prefixes, room. Pure."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
 
 import attrs
 
@@ -51,17 +50,12 @@ def is_due(change: RouteChange, table: RouteTable | None, site: Site) -> bool:
         raise error
     due = isinstance(verdict, Write)
     if due and change.after is not None and change.after.next_hop == site.us:
-        _check_outside(key.prefix, site.facts.networks, name)
-    return due
-
-
-def _check_outside(prefix: IPv4Network, networks: Sequence[IPv4Network], name: str) -> None:
-    for network in networks:
-        if prefix.subnet_of(network):
+        for network in filter(key.prefix.subnet_of, site.facts.networks):
             raise UnsupportedError(
                 f"{name}: lies within {network}, the VPC's own prefix, where AWS routes nothing smaller than "
                 "a subnet; use addresses outside of it"
             )
+    return due
 
 
 def _remedy(key: FabricRouteKey, route: Route | None) -> str:

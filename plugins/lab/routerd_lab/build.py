@@ -63,7 +63,7 @@ async def lay_underlay(topology: Topology, machines: Mapping[str, Machine]) -> N
             for node in site.nodes:
                 group.create_task(_batch(machines[node.name], node_commands(node, topology.wans)))
             if settings := fabric_sysctls(site):
-                group.create_task(_sysctl(fabric, settings))
+                group.create_task(_run(fabric, "sysctl", "-q", "-w", *settings))
             if site.name == "oci":
                 leaf = machines[site.leaf.name]
                 group.create_task(_run(leaf, "iptables-restore", text=ORACLE_IMAGE_RULES))
@@ -75,10 +75,6 @@ async def _batch(machine: Machine, lines: list[str]) -> None:
 
 async def _nft(machine: Machine, script: str) -> None:
     await _run(machine, "nft", "-f", "-", text=script)
-
-
-async def _sysctl(machine: Machine, settings: list[str]) -> None:
-    await _run(machine, "sysctl", "-q", "-w", *settings)
 
 
 async def _run(machine: Machine, *command: str, text: str = "") -> None:

@@ -173,7 +173,7 @@ class Carrier:
             buffer[before:start] = (
                 packets.PLAIN
                 if packets.is_finished(buffer, start)
-                else packets.virtio_header(buffer, start, self._mtu())
+                else packets.virtio_header(buffer, start, _interface_mtu(self.socket, self.name))
             )
             try:
                 os.write(self.device, view[before:end])
@@ -209,9 +209,6 @@ class Carrier:
             os.write(self.device, _NO_PACKET)
         except OSError as error:
             _check_device(error)
-
-    def _mtu(self) -> int:
-        return _interface_mtu(self.socket, self.name)
 
 
 def _header(mode: str, wire: Wire) -> bytes:

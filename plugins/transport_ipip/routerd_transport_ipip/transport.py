@@ -34,7 +34,7 @@ class IpipTransport:
         self._context = context
         self._relay = RelayLink(mode, context)
         listeners = FouListeners(context.state_dir, fou)
-        self._tunnels = TunnelTable(mode, context.kernel, options.backend, self._relay, listeners)
+        self.tunnels = TunnelTable(mode, context.kernel, options.backend, self._relay, listeners)
         self._note = _NOTE_CHOSEN if options.backend == "userspace" else _NOTE
 
     async def start(self) -> None:
@@ -50,18 +50,13 @@ class IpipTransport:
         """Close the connection; devices and the relay stay."""
         self._relay.close()
 
-    @property
-    def tunnels(self) -> TunnelTable:
-        """Return the table of tunnels."""
-        return self._tunnels
-
     def overhead(self, tunnel: Tunnel) -> int:
         """Return the number of bytes that the encapsulation adds to a packet."""
         return overhead(self._mode, tunnel.key)
 
     async def states(self) -> Sequence[TunnelState]:
         """Return the state and the backend of each tunnel."""
-        found = await self._tunnels.read()
+        found = await self.tunnels.read()
         note = self._note
         if self._mode in _DISTURBERS:
             receiver, disturbed = _DISTURBERS[self._mode]

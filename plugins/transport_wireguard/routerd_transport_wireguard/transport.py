@@ -40,8 +40,8 @@ class WireGuardTransport:
             kernel=kernel or KernelBackend(context.kernel),
             userspace=userspace or UserspaceBackend(context.kernel, options),
         )
-        self._tunnels = TunnelTable(context, self._backends)
-        self._peers = PeerTable(context, self._backends)
+        self.tunnels = TunnelTable(context, self._backends)
+        self.peers = PeerTable(context, self._backends)
 
     async def start(self) -> None:
         """Watch for devices that vanish; change nothing."""
@@ -50,16 +50,6 @@ class WireGuardTransport:
 
     async def aclose(self) -> None:
         """Keep devices and their processes."""
-
-    @property
-    def tunnels(self) -> TunnelTable:
-        """Return the table of devices."""
-        return self._tunnels
-
-    @property
-    def peers(self) -> PeerTable:
-        """Return the table of peers."""
-        return self._peers
 
     def overhead(self, tunnel: Tunnel) -> int:
         """Return the number of bytes that the encapsulation adds to a packet."""
@@ -90,7 +80,7 @@ class WireGuardTransport:
                 rx_bytes=dump.rx_bytes,
                 tx_bytes=dump.tx_bytes,
             )
-            for key, dump in (await self._peers.dumps()).items()
+            for key, dump in (await self.peers.dumps()).items()
         ]
 
     async def public_key(self, private_key_file: Path) -> PublicKey:
@@ -105,9 +95,9 @@ class WireGuardTransport:
         while True:
             await self._context.clock.sleep(WATCH_SECONDS)
             # One system call for each device: a full reading every second would keep a core busy.
-            gone = {name for name in self._tunnels.known if not self._exists(name)}
+            gone = {name for name in self.tunnels.known if not self._exists(name)}
             if gone:
-                self._tunnels.known -= gone
+                self.tunnels.known -= gone
                 self._context.log.warning("wireguard.gone", links=", ".join(sorted(gone)))
                 self._context.wake()
 

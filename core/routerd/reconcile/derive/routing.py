@@ -201,7 +201,9 @@ def _within(inputs: Inputs, policy: PolicySpec | None) -> ImportPolicy:
     shared = shared_prefixes(inputs)
     if policy is None:
         return ImportPolicy(hosts=shared, forbidden=_forbidden(inputs, links_own=True))
-    prefixes = frozenset(policy.allowed_prefixes) or _pool_prefixes(inputs)
+    prefixes = frozenset(policy.allowed_prefixes) or frozenset(
+        pool.spec.prefix for pool in inputs.intent.of(MobilityPoolSpec)
+    )
     return ImportPolicy(
         hosts=shared,
         within=prefixes,
@@ -213,10 +215,6 @@ def _within(inputs: Inputs, policy: PolicySpec | None) -> ImportPolicy:
         required_communities=policy.required_communities,
         forbidden_communities=policy.forbidden_communities,
     )
-
-
-def _pool_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
-    return frozenset(pool.spec.prefix for pool in inputs.intent.of(MobilityPoolSpec))
 
 
 def _inside(prefix: IPv4Network, bounds: tuple[IPv4Network, ...] | frozenset[IPv4Network]) -> bool:

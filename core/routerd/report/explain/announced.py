@@ -234,7 +234,12 @@ def _why_not(path: LearnedRoute, best: LearnedRoute | None) -> str:
 def _silence(facts: Facts) -> Step:
     owner = owner_of(facts)
     if facts.admits and owner is not None:
-        return Step("bgp", "bad", f"{NOT_ANNOUNCED}, and neither does leaf {owner.leaf}", _not_by(owner))
+        return Step(
+            "bgp",
+            "bad",
+            f"{NOT_ANNOUNCED}, and neither does leaf {owner.leaf}",
+            f"leaf {owner.leaf} has it and does not announce it",
+        )
     policies = facts.desired.table("bgp/import_policies").values
     words = [
         f"the import policy for {facts.who(neighbour)} would refuse it: {why}"
@@ -251,10 +256,6 @@ def _silence(facts: Facts) -> Step:
         f"{NOT_ANNOUNCED}; our import policy would accept it; ask a reflector which leaf has it",
         NOT_ANNOUNCED,
     )
-
-
-def _not_by(owner: OwnerFacts) -> str:
-    return f"leaf {owner.leaf} has it and does not announce it"
 
 
 def _words(prefix: IPv4Network, policy: ImportPolicy, reason: str = "") -> str:

@@ -63,13 +63,13 @@ async def gather(
 async def owners_of(target: IPv4Network, claims: Claims) -> tuple[tuple[OwnerFacts, ...], tuple[str, ...]]:
     """Return the claims that have an address, and the names of quarantined claims."""
     reports = await claims.claims()
-    owners = [await _owner(each, claims) for each in reports if _has(each, target)]
+    owners = [
+        await _owner(each, claims)
+        for each in reports
+        if each.claim is not None and any(map(target.subnet_of, each.claim.owned))
+    ]
     aside = [each.name for each in reports if each.status.phase == "Quarantined"]
     return tuple(owners), tuple(aside)
-
-
-def _has(report: ClaimReport, target: IPv4Network) -> bool:
-    return report.claim is not None and any(target.subnet_of(each) for each in report.claim.owned)
 
 
 async def _owner(report: ClaimReport, claims: Claims) -> OwnerFacts:

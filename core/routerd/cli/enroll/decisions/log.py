@@ -86,7 +86,9 @@ def _follow(settings: Settings, entries: Sequence[AuditEntry], name: str | None,
     try:
         while True:
             for entry in unseen.among(entries):
-                click.echo(_compact(entry) if output.is_document else line(entry))
+                click.echo(
+                    json.dumps(to_document(entry), ensure_ascii=False) if output.is_document else line(entry)
+                )
             time.sleep(FOLLOW_SECONDS)
             try:
                 entries = _ask(settings, AUDIT_LIMIT, name)
@@ -103,7 +105,3 @@ def _follow(settings: Settings, entries: Sequence[AuditEntry], name: str | None,
 def _ask(settings: Settings, limit: int, name: str | None) -> Sequence[AuditEntry]:
     query = {"limit": str(limit), **({"claim": Ref.parse(name).name} if name else {})}
     return ask(settings, f"/v1/enrollment-log?{urlencode(query)}", DecisionList).items
-
-
-def _compact(entry: AuditEntry) -> str:
-    return json.dumps(to_document(entry), ensure_ascii=False)
