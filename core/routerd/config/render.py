@@ -4,8 +4,6 @@ Secrets are in files and environment variables, so a document shows none. The fe
 hold one inline are masked, and so are cloud options whose name is that of a credential.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from datetime import timedelta
@@ -94,7 +92,7 @@ def _fields(value: object, *, defaults: bool) -> dict[str, object]:
     return given
 
 
-def _default(owner: object, field: attrs.Attribute[Any]) -> object:  # Any: the attribute's own type
+def _default(owner: object, field: "attrs.Attribute[Any]") -> object:  # Any: the attribute's own type
     default: Any = field.default  # Any: a value, or a factory whose class the stubs hide
     factory = getattr(default, "factory", None)
     if factory is None:

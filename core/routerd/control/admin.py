@@ -4,8 +4,6 @@ The handlers only translate: `AdminView`, which the daemon implements, returns r
 `wire` makes JSON of them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -233,7 +231,7 @@ async def _body(request: web.Request) -> Document:
     return body
 
 
-def _plugin_handler(route: ControlRoute) -> web.Handler:  # type: ignore[name-defined]  # aiohttp exports no name for it
+def _plugin_handler(route: ControlRoute) -> "web.Handler":  # type: ignore[name-defined]  # aiohttp exports no name for it
     async def handle(request: web.Request) -> web.Response:
         if route.method == "POST":
             return web.json_response(await route.handler(await _body(request)))
@@ -243,7 +241,7 @@ def _plugin_handler(route: ControlRoute) -> web.Handler:  # type: ignore[name-de
 
 
 @web.middleware
-async def _errors(request: web.Request, handler: web.Handler) -> web.StreamResponse:  # type: ignore[name-defined]  # as above
+async def _errors(request: web.Request, handler: "web.Handler") -> web.StreamResponse:  # type: ignore[name-defined]  # as above
     try:
         response: web.StreamResponse = await handler(request)
         return response

@@ -1,7 +1,5 @@
 """The TCP port of enrollment: it limits connections, and can replace TLS while it serves."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import ssl
@@ -125,7 +123,7 @@ class _Listening(socket.socket):
             if family == socket.AF_INET6:
                 self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
 
-    def dup(self) -> _Listening:
+    def dup(self) -> "_Listening":
         copy = _Listening(self.family, self._gate, fileno=socket.dup(self.fileno()))
         copy.setblocking(False)
         return copy

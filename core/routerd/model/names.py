@@ -4,8 +4,6 @@ The functions reproduce the names of the existing SAM programs bit for bit, so t
 both kinds can meet in one fabric. Nothing here touches the host.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -33,7 +31,7 @@ class Ref:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> Ref:
+    def parse(cls, text: str) -> "Ref":
         """Return the reference that `text` is; any text is one."""
         kind, _, name = text.strip().rpartition("/")
         return cls(kind, name)

@@ -5,8 +5,6 @@ runs as root. Each plugin's hooks are called separately, so that a failure names
 silences no other.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,7 +24,7 @@ class PluginHost:
         self.warnings = tuple(warnings)
 
     @classmethod
-    def load(cls, names: Sequence[str]) -> PluginHost:
+    def load(cls, names: Sequence[str]) -> "PluginHost":
         """Import and question the plugins `names`, or raise one `PluginError` that names every fault."""
         host, faults = cls.attempt(names)
         if faults:
@@ -34,7 +32,7 @@ class PluginHost:
         return host
 
     @classmethod
-    def attempt(cls, names: Sequence[str]) -> tuple[PluginHost, tuple[PluginFault, ...]]:
+    def attempt(cls, names: Sequence[str]) -> tuple["PluginHost", tuple[PluginFault, ...]]:
         """Import and question the plugins `names`; return those that can be used, and every fault."""
         found = installation()
         repeated = sorted({name for name in names if names.count(name) > 1})

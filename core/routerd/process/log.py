@@ -1,7 +1,5 @@
 """The structured log: a constant event, facts as keys, one line each, on standard error."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys
@@ -36,7 +34,7 @@ class Log:
     facts: Mapping[str, object] = attrs.field(factory=dict)
     now: Callable[[], datetime] = _utc_now
 
-    def bind(self, **facts: object) -> Log:
+    def bind(self, **facts: object) -> "Log":
         """Return a log whose events also carry `facts`."""
         return attrs.evolve(self, facts={**self.facts, **facts})
 

@@ -1,7 +1,5 @@
 """The desired state as tables: the result of `derive` and the input of the loop."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,7 +36,7 @@ class Desired:
         """Return the desired content of the table `name`."""
         return self.tables.get(name, EMPTY if self.complete else UNKNOWN)
 
-    def deleting_nothing(self) -> Desired:
+    def deleting_nothing(self) -> "Desired":
         """Return the same with every table incomplete; it serves while lost claims are still to return."""
         tables = {name: attrs.evolve(table, complete=False) for name, table in self.tables.items()}
         return attrs.evolve(self, tables=tables, complete=False)

@@ -4,8 +4,6 @@ One call of `commit` is one transaction, so that many decisions share the time o
 `load` quarantines a damaged record and reads all others.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -32,6 +30,9 @@ from routerd.store.records import (
 )
 
 T = TypeVar("T")
+
+Row = tuple[JSONValue, ...]
+"""The columns of a row; a column that is not a text becomes a text of JSON."""
 
 AUDIT_DEPTH = 10_000
 """Number of the latest decisions that the file keeps, and of the latest refusals."""
@@ -182,9 +183,6 @@ class AdmissionBook:
             for table in ("audit", "refusals"):
                 execute(_PRUNE.format(table, AUDIT_DEPTH))
 
-
-Row = tuple[JSONValue, ...]
-"""The columns of a row; a column that is not a text becomes a text of JSON."""
 
 _PRUNE = "DELETE FROM {0} WHERE number <= (SELECT number FROM {0} ORDER BY number DESC LIMIT 1 OFFSET {1})"
 

@@ -4,8 +4,6 @@ Each public method is one transaction, on the disk when it returns. Methods bloc
 time of one `fsync` and are safe in every thread. The store decides nothing.
 """
 
-from __future__ import annotations
-
 import contextlib
 import sqlite3
 import threading
@@ -114,7 +112,7 @@ class Store:
 
     # --- values of the host from before our changes ----------------------------------------------
 
-    def originals(self, scope: str) -> Originals:
+    def originals(self, scope: str) -> "Originals":
         """Return the original values of one scope, such as `sysctl`."""
         return Originals(self._access, scope)
 

@@ -4,8 +4,6 @@ Retries of the SDK are off: the reconcile loop decides when to retry. Every call
 account's bucket first, and a throttled call closes the bucket for a while.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +35,7 @@ _DRY_RUN_PREFIX = "198.18.0.1/32"
 """A prefix of the benchmarking network (RFC 2544), which no VPC holds."""
 
 
-async def connect(region: str, pacer: Pacer) -> Client:
+async def connect(region: str, pacer: Pacer) -> "Client":
     """Import the SDK and return the API of `region`; raises `ProviderError`."""
     try:
         async with asyncio.timeout(_DEADLINE):
@@ -46,7 +44,7 @@ async def connect(region: str, pacer: Pacer) -> Client:
         raise unreachable(operation="connect", resource=region, reason=f"{_DEADLINE:.0f} s passed") from exc
 
 
-def _connect(region: str, pacer: Pacer) -> Client:
+def _connect(region: str, pacer: Pacer) -> "Client":
     import boto3  # noqa: PLC0415 - half a second that only a host on AWS should pay
     from botocore.config import Config  # noqa: PLC0415 - as above
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above

@@ -4,8 +4,6 @@ Retries of the SDK are off: the reconcile loop decides when to retry. Every requ
 subscription's bucket first, the ones that follow an asynchronous operation too.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -52,7 +50,7 @@ _ROUTES_PER_TABLE = "RoutesPerRouteTable"
 _PERMISSIONS_VERSION = "2022-04-01"
 
 
-async def connect(subscription: str, client_id: str, pacer: Pacer) -> Client:
+async def connect(subscription: str, client_id: str, pacer: Pacer) -> "Client":
     """Import the SDK and return the API of a subscription; raises `ProviderError`."""
     pace = _Pace(pacer, asyncio.get_running_loop(), subscription)
     try:
@@ -88,7 +86,7 @@ class _Pace:
         return self.next.send(request)
 
 
-def _connect(subscription: str, client_id: str, pace: _Pace) -> Client:
+def _connect(subscription: str, client_id: str, pace: _Pace) -> "Client":
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415 - only a host on Azure should pay
     from azure.mgmt.network import NetworkManagementClient  # noqa: PLC0415 - as above
 

@@ -3,8 +3,6 @@
 A write sends that JSON back with one thing changed, so that it loses no field that routerd does not know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
@@ -31,7 +29,7 @@ class ResourceId:
     child: str = ""
 
     @classmethod
-    def parse(cls, ref: str) -> ResourceId:
+    def parse(cls, ref: str) -> "ResourceId":
         """Split a resource ID; `PermanentError` for any other text."""
         parts = ref.strip("/").split("/")
         if len(parts) not in {8, 10} or parts[0].lower() != "subscriptions":
@@ -54,7 +52,7 @@ class Interface:
     body: Json
 
     @classmethod
-    def of(cls, body: Json) -> Interface:
+    def of(cls, body: Json) -> "Interface":
         """Return the interface of an answer."""
         properties = body["properties"]
         configs = [each["properties"] for each in properties["ipConfigurations"]]
@@ -86,7 +84,7 @@ class Route:
     etag: str
 
     @classmethod
-    def of(cls, body: Json) -> Route:
+    def of(cls, body: Json) -> "Route":
         """Return the route of an answer."""
         properties = body["properties"]
         destination, address = properties.get("addressPrefix", ""), properties.get("nextHopIpAddress")
@@ -125,7 +123,7 @@ class RouteTable:
     body: Json
 
     @classmethod
-    def of(cls, body: Json) -> RouteTable:
+    def of(cls, body: Json) -> "RouteTable":
         """Return the route table of an answer."""
         properties = body["properties"]
         return cls(

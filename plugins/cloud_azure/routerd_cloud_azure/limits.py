@@ -3,8 +3,6 @@
 `ROLE` and `SUBSCRIPTION_ROLE` are the custom roles of `docs/clouds/azure.md`; a test compares them.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -120,7 +118,7 @@ class Grant:
     not_actions: tuple[str, ...]
 
     @classmethod
-    def of(cls, body: Mapping[str, Any]) -> Grant:
+    def of(cls, body: Mapping[str, Any]) -> "Grant":
         """Return the grant of an answer (Any: JSON of the API)."""
         return cls(actions=tuple(body.get("actions", ())), not_actions=tuple(body.get("notActions", ())))
 

@@ -4,8 +4,6 @@ Retries and circuit breakers of the SDK are off: the reconcile loop decides when
 is global to the process and would hide the next answer.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -33,7 +31,7 @@ _NO_ETAG = "routerd-doctor"
 """An ETag that no resource has, so that a write under it cannot succeed."""
 
 
-async def connect(options: OciOptions, region: str, pacing: Pacing) -> Client:
+async def connect(options: OciOptions, region: str, pacing: Pacing) -> "Client":
     """Import the SDK, get credentials, and return the API of `region`; raises `ProviderError`.
 
     Each call takes a token from the bucket of its tenancy and region.
@@ -42,7 +40,7 @@ async def connect(options: OciOptions, region: str, pacing: Pacing) -> Client:
         return await asyncio.to_thread(_connect, options, region, pacing)
 
 
-def _connect(options: OciOptions, region: str, pacing: Pacing) -> Client:
+def _connect(options: OciOptions, region: str, pacing: Pacing) -> "Client":
     import oci  # noqa: PLC0415 - takes half a second, which only a host on OCI should pay
     import oci.auth.signers  # noqa: PLC0415 - as above
     import oci.core  # noqa: PLC0415 - as above

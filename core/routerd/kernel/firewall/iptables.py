@@ -1,7 +1,5 @@
 """The tables of one variant of iptables as a place for rules."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +23,7 @@ class IptablesPlace:
     is_husk: bool = False
 
     @classmethod
-    async def read(cls, program: str, *, is_only: bool) -> IptablesPlace:
+    async def read(cls, program: str, *, is_only: bool) -> "IptablesPlace":
         """Return what `program -S` shows."""
         present: Counter[FirewallKey] = Counter()
         jumps: dict[str, set[str]] = {}

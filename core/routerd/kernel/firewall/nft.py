@@ -1,7 +1,5 @@
 """The rule set of nftables: our own table, and the foreign base chains that drop or reject."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,7 +56,7 @@ class Ruleset:
     maps: Mapping[tuple[str, str, str], object] = attrs.field(factory=dict)
 
     @classmethod
-    def read(cls, text: str) -> Ruleset:
+    def read(cls, text: str) -> "Ruleset":
         """Return the rule set in the JSON of nft."""
         chains: dict[tuple[str, str, str], _Chain] = {}
         maps: dict[tuple[str, str, str], object] = {}
@@ -86,7 +84,7 @@ class Ruleset:
             for chain in self.chains
         )
 
-    def own(self) -> NftPlace:
+    def own(self) -> "NftPlace":
         """Return our own table."""
         mine = [c for c in self.chains if (c.family, c.table) == ("ip", FIREWALL_TABLE)]
         closed = tuple(
@@ -99,7 +97,7 @@ class Ruleset:
         )
         return NftPlace(chains=tuple(mine), own=True, closed=closed)
 
-    def barriers(self, *, without_iptables: bool) -> list[NftPlace]:
+    def barriers(self, *, without_iptables: bool) -> list["NftPlace"]:
         """Return foreign base chains that drop or reject, and those that hold rules of ours."""
         found: list[NftPlace] = []
         for chain in self.chains:

@@ -1,7 +1,5 @@
 """Claims and decisions as an administrator reads them."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import attrs
@@ -37,7 +35,7 @@ class ClaimReport:
     name: str
     status: ClaimStatus
     claim: Claim | None = None
-    waiting: ClaimReport | None = None
+    waiting: "ClaimReport | None" = None
 
 
 @attrs.frozen(kw_only=True)

@@ -1,7 +1,5 @@
 """The keys of specs in a file: an attribute in camel case, or the `key` of its metadata."""
 
-from __future__ import annotations
-
 import typing
 from functools import cache
 from typing import Any
@@ -10,7 +8,7 @@ import attrs
 
 
 @cache
-def fields_of(cls: type[Any]) -> dict[str, tuple[attrs.Attribute[Any], Any]]:
+def fields_of(cls: type[Any]) -> dict[str, tuple["attrs.Attribute[Any]", Any]]:
     """Return the fields of an `attrs` class by their key in the file, each with its resolved type."""
     hints = typing.get_type_hints(cls)
     return {
