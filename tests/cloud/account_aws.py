@@ -13,7 +13,6 @@ from tests.cloud.account import Hop, Slot, View
 from tests.support.loopback import Api, metadata
 
 from routerd_lab.clouds.aws import AwsRegion
-from routerd_lab.clouds.metadata_aws import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles
 
@@ -55,7 +54,7 @@ class AwsAccount:
     def apis(self) -> Sequence[Api]:
         return (
             Api(app=self.region.api.app(), names=self.region.hostnames),
-            metadata(metadata_app(self.region.metadata(_NAME))),
+            metadata(self.region.metadata(_NAME)),
         )
 
     def writes(self, request: web.Request, body: bytes) -> bool:

@@ -13,7 +13,6 @@ from tests.cloud.account import Hop, Slot, View
 from tests.support.loopback import Api, metadata
 
 from routerd_lab.clouds.azure import AzureSubscription
-from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles
 
@@ -64,7 +63,7 @@ class AzureAccount:
     def apis(self) -> Sequence[Api]:
         return (
             Api(app=self.cloud.app(), names=self.cloud.hostnames),
-            metadata(metadata_app(self.cloud.metadata(_NAME))),
+            metadata(self.cloud.metadata(_NAME)),
         )
 
     def writes(self, request: web.Request, body: bytes) -> bool:

@@ -11,7 +11,6 @@ from aiohttp import web
 from tests.cloud.account import Hop, Slot, View
 from tests.support.loopback import Api, metadata
 
-from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import Instance, OciRegion, ocid
 from routerd_lab.clouds.trouble import Troubles
 
@@ -64,7 +63,7 @@ class OciAccount:
     def apis(self) -> Sequence[Api]:
         return (
             Api(app=self.region.app(), names=self.region.hostnames),
-            metadata(metadata_app(self.region.metadata(_NAME))),
+            metadata(self.region.metadata(_NAME)),
         )
 
     def writes(self, request: web.Request, body: bytes) -> bool:

@@ -11,7 +11,6 @@ from tests.support.loopback import Api, metadata, on_loopback
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_lab.clouds.aws import AwsRegion
-from routerd_lab.clouds.metadata_aws import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles
 
@@ -125,6 +124,6 @@ async def served(directory: Path) -> AsyncIterator[AwsWorld]:
     async with on_loopback(
         directory,
         Api(app=region.app(), names=region.hostnames),
-        metadata(metadata_app(region.metadata(LEAF))),
+        metadata(region.metadata(LEAF)),
     ):
         yield world

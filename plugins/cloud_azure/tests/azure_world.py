@@ -14,7 +14,6 @@ from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_cloud_azure import client
 from routerd_lab.clouds.azure import AzureSubscription
-from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 
 RouteChange = Change[FabricRouteKey, FabricRoute]
@@ -49,7 +48,7 @@ async def serving(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncItera
     monkeypatch.setattr(client, "POLL_SECONDS", 0.01)
     services = (
         Api(app=cloud.app(), names=cloud.hostnames),
-        metadata(metadata_app(cloud.metadata("azure-leaf"))),
+        metadata(cloud.metadata("azure-leaf")),
     )
     async with on_loopback(tmp_path, *services):
         yield cloud

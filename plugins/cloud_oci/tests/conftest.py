@@ -15,7 +15,6 @@ from routerd.spi import PluginContext
 from routerd.testing.context import make_context
 from routerd_cloud_oci.config import OciOptions
 from routerd_cloud_oci.fabric import OciFabric
-from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import Instance, OciRegion
 
 
@@ -46,7 +45,7 @@ async def region(tmp_path: Path) -> AsyncIterator[OciRegion]:
     )
     served = (
         Api(app=region.app(), names=region.hostnames),
-        metadata(metadata_app(region.metadata("oci-leaf"))),
+        metadata(region.metadata("oci-leaf")),
     )
     tls = tmp_path / "tls"
     tls.mkdir()

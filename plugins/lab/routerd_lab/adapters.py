@@ -91,32 +91,29 @@ def _machines(site: Site) -> tuple[CloudMachine, ...]:
 
 def _aws(site: Site, changed: Callable[[], None]) -> Cloud:
     from routerd_lab.clouds.aws import AwsRegion  # noqa: PLC0415 - see above
-    from routerd_lab.clouds.metadata_aws import metadata_app  # noqa: PLC0415 - see above
 
     region = AwsRegion(network=site.network, subnet=site.subnet, machines=_machines(site), on_change=changed)
     return Cloud(
         api=region.app(),
-        metadata=lambda name: metadata_app(region.metadata(name)),
+        metadata=region.metadata,
         controls=_controls(site, region.forwarding, region.routes),
     )
 
 
 def _azure(site: Site, changed: Callable[[], None]) -> Cloud:
     from routerd_lab.clouds.azure import AzureSubscription  # noqa: PLC0415 - see above
-    from routerd_lab.clouds.metadata_azure import metadata_app  # noqa: PLC0415 - see above
 
     subscription = AzureSubscription(
         network=site.network, subnet=site.subnet, machines=_machines(site), on_change=changed
     )
     return Cloud(
         api=subscription.app(),
-        metadata=lambda name: metadata_app(subscription.metadata(name)),
+        metadata=subscription.metadata,
         controls=_controls(site, subscription.forwarding, subscription.routes),
     )
 
 
 def _oci(site: Site, changed: Callable[[], None]) -> Cloud:
-    from routerd_lab.clouds.metadata_oci import metadata_app  # noqa: PLC0415 - see above
     from routerd_lab.clouds.oci import Instance, OciRegion  # noqa: PLC0415 - see above
 
     region = OciRegion(
@@ -129,7 +126,7 @@ def _oci(site: Site, changed: Callable[[], None]) -> Cloud:
     )
     return Cloud(
         api=region.app(),
-        metadata=lambda name: metadata_app(region.metadata(name)),
+        metadata=region.metadata,
         controls=_controls(site, region.forwarding, region.routes),
     )
 

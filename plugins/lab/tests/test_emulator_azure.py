@@ -27,7 +27,6 @@ from tests.support.loopback import Api, metadata, on_loopback
 
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
-from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
@@ -88,7 +87,7 @@ async def cloud(tmp_path: Path) -> AsyncIterator[AzureSubscription]:
     )
     services = (
         Api(app=cloud.app(), names=cloud.hostnames),
-        metadata(metadata_app(cloud.metadata("azure-leaf"))),
+        metadata(cloud.metadata("azure-leaf")),
     )
     async with on_loopback(tmp_path, *services):
         yield cloud

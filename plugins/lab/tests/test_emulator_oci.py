@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from oci._vendor.requests.exceptions import RequestException
 from tests.support.loopback import METADATA, Api, metadata, on_loopback
 
-from routerd_lab.clouds.metadata_oci import metadata_app
 from routerd_lab.clouds.oci import DROP, Instance, OciRegion, ocid
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
@@ -46,7 +45,7 @@ async def region(tmp_path: Path) -> AsyncIterator[OciRegion]:
             Instance(name="oci-client", address=IPv4Address("10.83.10.20")),
         ),
     )
-    service = metadata(metadata_app(region.metadata("oci-leaf")))
+    service = metadata(region.metadata("oci-leaf"))
     async with on_loopback(tmp_path, Api(app=region.app(), names=region.hostnames), service):
         yield region
 

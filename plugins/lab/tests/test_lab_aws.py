@@ -10,7 +10,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from routerd_lab.clouds.aws import AwsRegion
-from routerd_lab.clouds.metadata_aws import metadata_app
 from routerd_lab.clouds.state import Machine
 
 pytestmark = pytest.mark.cloud
@@ -30,7 +29,7 @@ def region() -> AwsRegion:
 
 @pytest.fixture
 async def metadata(region: AwsRegion) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(metadata_app(region.metadata("aws-leaf")))) as client:
+    async with TestClient(TestServer(region.metadata("aws-leaf"))) as client:
         yield client
 
 

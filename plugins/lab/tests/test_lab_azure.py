@@ -10,7 +10,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from routerd_lab.clouds.azure import DROP, AzureSubscription
-from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.state import Machine
 
 pytestmark = pytest.mark.cloud
@@ -32,14 +31,14 @@ def cloud() -> AzureSubscription:
 
 @pytest.fixture
 async def api(cloud: AzureSubscription) -> AsyncIterator[Client]:
-    token = cloud.metadata("azure-leaf").token("https://management.azure.com/")
+    token = cloud.issue("https://management.azure.com/")
     headers = {"Authorization": f"Bearer {token}"}
     async with TestClient(TestServer(cloud.app()), headers=headers) as client:
         yield client
 
 
 async def test_metadata_needs_its_header_and_a_version(cloud: AzureSubscription) -> None:
-    async with TestClient(TestServer(metadata_app(cloud.metadata("azure-leaf")))) as client:
+    async with TestClient(TestServer(cloud.metadata("azure-leaf"))) as client:
         assert (await client.get("/metadata/instance", params=VERSION)).status == 400
         assert (await client.get("/metadata/instance", headers={"Metadata": "true"})).status == 400
         answer = await client.get("/metadata/instance", params=VERSION, headers={"Metadata": "true"})
@@ -47,7 +46,7 @@ async def test_metadata_needs_its_header_and_a_version(cloud: AzureSubscription)
 
 
 async def test_a_token_for_another_resource_opens_nothing(cloud: AzureSubscription) -> None:
-    token = cloud.metadata("azure-leaf").token("https://vault.azure.net")
+    token = cloud.issue("https://vault.azure.net")
     async with TestClient(TestServer(cloud.app())) as client:
         headers = {"Authorization": f"Bearer {token}"}
         answer = await client.get(cloud.route_table, params=VERSION, headers=headers)

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from routerd_lab.clouds.aws_api import ACCOUNT, AwsApi
-from routerd_lab.clouds.metadata_aws import Credentials, Metadata
+from routerd_lab.clouds.metadata_aws import Credentials, metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles
 
@@ -111,8 +111,8 @@ class AwsRegion:
             )
         return found
 
-    def metadata(self, name: str) -> Metadata:
-        """Return the metadata of a machine."""
+    def metadata(self, name: str) -> web.Application:
+        """Return the metadata service of a machine."""
         instance, eni = self._instances[name], self._enis[name]
         nic = f"network/interfaces/macs/{eni.mac_address}"
         subnet = self.ec2.get_subnet(self.subnet)
@@ -147,7 +147,7 @@ class AwsRegion:
             "region": self.region,
             "version": "2017-09-30",
         }
-        return Metadata(document=document, tree=tree, credentials=self._issue)
+        return metadata_app(document, tree, self._issue)
 
     def _issue(self) -> Credentials:
         made = Credentials(

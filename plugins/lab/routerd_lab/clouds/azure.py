@@ -12,7 +12,7 @@ from aiohttp import web
 
 from routerd_lab.clouds.azure_api import DIALECT, Arm
 from routerd_lab.clouds.azure_state import AzureState
-from routerd_lab.clouds.metadata_azure import Metadata
+from routerd_lab.clouds.metadata_azure import metadata_app
 from routerd_lab.clouds.trouble import Troubles
 
 DROP = IPv4Address("0.0.0.0")  # noqa: S104 - a next hop that nobody has
@@ -57,13 +57,13 @@ class AzureSubscription(AzureState):
                     found[prefix] = DROP
         return found
 
-    def metadata(self, name: str) -> Metadata:
-        """Return the metadata of a machine."""
+    def metadata(self, name: str) -> web.Application:
+        """Return the metadata service of a machine."""
         machine = self.machines[name]
         nic = self.resource(self.interface(name))["properties"]
         network = self.resource(self.subnet)["properties"]["addressPrefix"]
         address, _, bits = network.partition("/")
-        return Metadata(
+        return metadata_app(
             instance={
                 "compute": {
                     "azEnvironment": "AzurePublicCloud",
@@ -95,7 +95,7 @@ class AzureSubscription(AzureState):
                 },
             },
             client_id=self.client_id,
-            token=self.issue,
+            issue=self.issue,
         )
 
     def app(self) -> web.Application:

@@ -28,15 +28,6 @@ class Credentials:
     expires: dt.datetime
 
 
-@attrs.frozen(kw_only=True)
-class Metadata:
-    """The metadata of one instance; `credentials` makes new credentials."""
-
-    document: Mapping[str, object]
-    tree: Mapping[str, str]
-    credentials: Callable[[], Credentials]
-
-
 class _Sessions:
     def __init__(self) -> None:
         self._tokens: dict[str, float] = {}
@@ -62,18 +53,20 @@ class _Sessions:
         return await handler(request)
 
 
-def metadata_app(metadata: Metadata) -> web.Application:
-    """Return the service for one instance."""
+def metadata_app(
+    document: Mapping[str, object], tree: Mapping[str, str], issue: Callable[[], Credentials]
+) -> web.Application:
+    """Return the service for one instance; `issue` makes new credentials."""
     sessions = _Sessions()
 
-    async def document(_: web.Request) -> web.StreamResponse:
-        return web.json_response(dict(metadata.document), content_type="text/plain")
+    async def identity(_: web.Request) -> web.StreamResponse:
+        return web.json_response(dict(document), content_type="text/plain")
 
     async def roles(_: web.Request) -> web.StreamResponse:
         return web.Response(text=_ROLE)
 
     async def credentials(_: web.Request) -> web.StreamResponse:
-        made = metadata.credentials()
+        made = issue()
         now = dt.datetime.now(dt.UTC)
         return web.json_response(
             {
@@ -90,12 +83,12 @@ def metadata_app(metadata: Metadata) -> web.Application:
 
     async def leaf(request: web.Request) -> web.StreamResponse:
         path = request.match_info["path"]
-        if path.rstrip("/") in metadata.tree:
-            return web.Response(text=metadata.tree[path.rstrip("/")])
+        if path.rstrip("/") in tree:
+            return web.Response(text=tree[path.rstrip("/")])
         below = path if not path or path.endswith("/") else f"{path}/"
         names = {
             head + slash
-            for key in metadata.tree
+            for key in tree
             if key.startswith(below)
             for head, slash, _ in [key[len(below) :].partition("/")]
         }
@@ -105,7 +98,7 @@ def metadata_app(metadata: Metadata) -> web.Application:
 
     app = web.Application(middlewares=[sessions.guard])
     app.router.add_put("/latest/api/token", sessions.open)
-    app.router.add_get("/latest/dynamic/instance-identity/document", document)
+    app.router.add_get("/latest/dynamic/instance-identity/document", identity)
     app.router.add_get("/latest/meta-data/iam/security-credentials/", roles)
     app.router.add_get(f"/latest/meta-data/iam/security-credentials/{_ROLE}", credentials)
     app.router.add_get("/latest/meta-data/{path:.*}", leaf)

@@ -8,39 +8,31 @@ resources on an Azure VM to acquire an access token".
 import time
 from collections.abc import Callable, Mapping
 
-import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 TOKEN_SECONDS = 86400
 
 
-@attrs.frozen(kw_only=True)
-class Metadata:
-    """The metadata of one VM; `token` makes a token for a resource."""
+def metadata_app(
+    instance: Mapping[str, object], client_id: str, issue: Callable[[str], str]
+) -> web.Application:
+    """Return the service for one VM; `issue` makes a token for a resource."""
 
-    instance: Mapping[str, object]
-    client_id: str
-    token: Callable[[str], str]
-
-
-def metadata_app(metadata: Metadata) -> web.Application:
-    """Return the service for one VM."""
-
-    async def instance(_: web.Request) -> web.StreamResponse:
-        return web.json_response(dict(metadata.instance))
+    async def shown(_: web.Request) -> web.StreamResponse:
+        return web.json_response(dict(instance))
 
     async def token(request: web.Request) -> web.StreamResponse:
         resource = request.query.get("resource", "")
-        asked = request.query.get("client_id", metadata.client_id)
-        if not resource or asked != metadata.client_id:
+        asked = request.query.get("client_id", client_id)
+        if not resource or asked != client_id:
             text = "Identity not found" if resource else "Required query variable 'resource' is missing"
             return web.json_response({"error": "invalid_request", "error_description": text}, status=400)
         now = int(time.time())
         return web.json_response(
             {
-                "access_token": metadata.token(resource),
-                "client_id": metadata.client_id,
+                "access_token": issue(resource),
+                "client_id": client_id,
                 "expires_in": str(TOKEN_SECONDS),
                 "expires_on": str(now + TOKEN_SECONDS),
                 "ext_expires_in": str(TOKEN_SECONDS),
@@ -51,7 +43,7 @@ def metadata_app(metadata: Metadata) -> web.Application:
         )
 
     app = web.Application(middlewares=[_guard])
-    app.router.add_get("/metadata/instance", instance)
+    app.router.add_get("/metadata/instance", shown)
     app.router.add_get("/metadata/identity/oauth2/token", token)
     return app
 

@@ -7,7 +7,7 @@ tenancy, and the auth service of the same emulated cloud trusts their issuer.
 
 import datetime as dt
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 from aiohttp import web
@@ -81,23 +81,15 @@ class Issuer:
         )
 
 
-@attrs.frozen(kw_only=True)
-class Metadata:
-    """The metadata of one instance."""
-
-    instance: Mapping[str, object]
-    vnics: tuple[Mapping[str, object], ...]
-    principal: Principal
-
-
-def metadata_app(metadata: Metadata) -> web.Application:
+def metadata_app(
+    instance: Mapping[str, object], vnics: Sequence[Mapping[str, object]], principal: Principal
+) -> web.Application:
     """Return the service for one instance."""
     app = web.Application(middlewares=[_guard])
-    instance = dict(metadata.instance)
     documents: dict[str, object] = {
-        "/opc/v2/instance/": instance,
+        "/opc/v2/instance/": dict(instance),
         "/opc/v2/instance/regionInfo/": instance["regionInfo"],
-        "/opc/v2/vnics/": [dict(vnic) for vnic in metadata.vnics],
+        "/opc/v2/vnics/": [dict(vnic) for vnic in vnics],
     }
     for path, document in documents.items():
         handler = _json(document)
@@ -107,9 +99,9 @@ def metadata_app(metadata: Metadata) -> web.Application:
         if isinstance(value, str):
             app.router.add_get(f"/opc/v2/instance/{key}", _text(value.encode()))
     for name, content in (
-        ("cert.pem", metadata.principal.certificate),
-        ("key.pem", metadata.principal.key),
-        ("intermediate.pem", metadata.principal.intermediate),
+        ("cert.pem", principal.certificate),
+        ("key.pem", principal.key),
+        ("intermediate.pem", principal.intermediate),
     ):
         app.router.add_get(f"/opc/v2/identity/{name}", _text(content))
     return app

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from routerd_lab.clouds.metadata_oci import Issuer, Metadata
+from routerd_lab.clouds.metadata_oci import Issuer, metadata_app
 from routerd_lab.clouds.oci_api import NetworkApi
 from routerd_lab.clouds.oci_auth import Gatekeeper
 from routerd_lab.clouds.oci_inventory import Instance, Inventory
@@ -85,13 +85,13 @@ class OciRegion:
                 found[prefix] = None
         return found
 
-    def metadata(self, name: str) -> Metadata:
-        """Return the metadata of an instance, with fresh credentials."""
+    def metadata(self, name: str) -> web.Application:
+        """Return the metadata service of an instance, with fresh credentials."""
         held = self.inventory
         vnic = held.vnics[ocid("vnic", name, self.region)].body
         machine = ocid("instance", name, self.region)
         subnet = held.subnets[vnic["subnetId"]].body
-        return Metadata(
+        return metadata_app(
             instance={
                 "availabilityDomain": "lab:AD-1",
                 "faultDomain": "FAULT-DOMAIN-1",
