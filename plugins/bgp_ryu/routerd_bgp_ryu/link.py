@@ -114,11 +114,7 @@ class SpeakerLink:
         async with asyncio.timeout(ASK_DEADLINE):
             while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
                 await asyncio.sleep(0.05)
-        self._drop()
-
-    def close(self) -> None:
-        """Let go of the connection; the process goes on."""
-        self._drop()
+        self.close()
 
     async def _connect(self) -> _Connection | None:
         if self._connection is not None:
@@ -173,12 +169,13 @@ class SpeakerLink:
         connection.task = None
         if self._connection is connection:
             self._context.log.warning("speaker.gone", socket=str(self._path))
-            self._drop()
+            self.close()
             self._on_change()
         else:
             connection.close()
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Let go of the connection; the process goes on."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 from itertools import islice
-from typing import Any
 
 from routerd.model.bgp.import_policy import NOT_OWNED, TOO_MANY, asks_for_communities, refusal
 from routerd.model.session import ImportPolicy
+from routerd_bgp_ryu.child.library import Library
 from routerd_bgp_ryu.screen.attributes import COMMUNITIES
-
-Library = Any  # Any: the libraries ship no types
 
 _DENY, _PERMIT = 0, 1
 

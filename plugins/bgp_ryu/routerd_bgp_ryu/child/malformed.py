@@ -42,14 +42,11 @@ class Malformed:
                 known[prefix] = flaw.reason
         became = "attribute discarded" if flaw.weight is Weight.DISCARD else "treated as withdrawal"
         said = f"{RECEIVED}: {flaw.text}; {became} (RFC 7606)"
-        self._log(neighbour, said)
+        self.count(neighbour, said)
         return said if flaw.weight is Weight.WITHDRAW else ""
 
-    def fault(self, neighbour: str, said: str) -> None:
-        """Count what ended a connection."""
-        self._log(neighbour, said)
-
-    def _log(self, neighbour: str, said: str) -> None:
+    def count(self, neighbour: str, said: str) -> None:
+        """Count a malformed message, and log it unless the log has enough of them."""
         self._times[neighbour] += 1
         times = self._times[neighbour]
         if times & (times - 1) == 0:

@@ -15,7 +15,7 @@ from functools import partial
 import eventlet
 from eventlet import hubs
 
-from routerd_bgp_ryu.child.quirks import Library
+from routerd_bgp_ryu.child.library import Library
 
 
 class Timer:
@@ -26,16 +26,6 @@ class Timer:
         self._interval = 0.0
         self._due = 0.0
         self._pending: Library = None
-
-    @property
-    def running(self) -> bool:
-        """Say whether it will call."""
-        return self._pending is not None
-
-    @property
-    def interval(self) -> float:
-        """Return the seconds between two calls."""
-        return self._interval
 
     def start(self, interval: float, now: bool = True) -> None:
         """Call every `interval` seconds, the first time at once when it is `now`."""
@@ -64,8 +54,3 @@ class Timer:
             self._due = now + self._interval
             eventlet.spawn(self._call)
         self._wait()
-
-
-def mend_timers(utils: Library) -> None:
-    """Make the library use these timers."""
-    utils.LoopingCall = Timer
