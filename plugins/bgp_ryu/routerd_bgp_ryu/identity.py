@@ -1,4 +1,4 @@
-"""Is a neighbour the speaker that its session expects, by what its OPEN says. Pure."""
+"""Compares the sender of an OPEN with the speaker that the session expects. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Identity:
 
 
 def mismatch(opened: Identity, session: Session, own: Speaker) -> Fault | None:
-    """Return why the speaker of an OPEN may not have the session, or none when it may."""
+    """Return why the sender of an OPEN may not have the session, or none when it may."""
     if opened.asn != session.peer_asn:
         expected = f"AS {session.peer_asn} of {session.whose}"
         return Fault(code=BAD_ASN, text=f"expected {expected}, came AS {opened.asn}")
@@ -34,7 +34,7 @@ def mismatch(opened: Identity, session: Session, own: Speaker) -> Fault | None:
     if opened.router_id.is_unspecified:
         return Fault(code=BAD_ROUTER_ID, text=f"expected a router ID of {session.whose}, came 0.0.0.0")
     if opened.router_id == own.router_id and opened.asn == own.asn:
-        # RFC 6286 section 2.2: inside one AS the same identifier is nobody else's.
+        # RFC 6286 section 2.2: inside one AS no other speaker has the same identifier.
         text = f"expected a router ID of {session.whose}, came our own, {own.router_id}"
         return Fault(code=BAD_ROUTER_ID, text=text)
     return None

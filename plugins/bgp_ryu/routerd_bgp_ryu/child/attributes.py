@@ -61,17 +61,12 @@ class Template:
     head: bytes
     tail: bytes
 
-    @property
-    def size(self) -> int:
-        """Return the number of bytes, without those of the next hop."""
-        return len(self.head) + len(self.tail)
-
     def filled(self, next_hop: bytes) -> bytes:
         """Return the attributes with a next hop of four bytes."""
         return self.head + next_hop + self.tail
 
 
-def template(best: Best, audience: Audience, cluster_id: str) -> Template:
+def template(cluster_id: str, best: Best, audience: Audience) -> Template:
     """Return what a path's attributes look like to an audience, in the order of their types."""
     made = dict(_outgoing(best, audience, cluster_id))
     head = b"".join(made[kind] for kind in sorted(made) if kind < NEXT_HOP)

@@ -19,7 +19,7 @@ from routerd.model.session import Advertisement, Session, Speaker
 from routerd_bgp_ryu.child.attributes import originated
 from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.neighbour import Neighbour
-from routerd_bgp_ryu.child.outgoing import Outgoing, Reflected, Templates
+from routerd_bgp_ryu.child.outgoing import Outgoing, Reflected, templates
 from routerd_bgp_ryu.child.quirks import mend
 from routerd_bgp_ryu.identity import Identity
 
@@ -40,7 +40,7 @@ class Engine:
         speaker = self.speaker
         mend(stranger)
         cluster_id = str(speaker.cluster_id or speaker.router_id)
-        Outgoing.templates = Templates(cluster_id)
+        Outgoing.template = staticmethod(templates(cluster_id))  # it would bind, being a function
         peer_manager.Peer = Neighbour
         Reflected.holds = holds
         ipv4.Ipv4Table.VPN_DEST_CLASS = Reflected

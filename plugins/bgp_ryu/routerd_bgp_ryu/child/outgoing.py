@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -28,34 +28,16 @@ _LOG = logging.getLogger("routerd.bgp")
 _CHUNK = 64 << 10
 """Octets after which other green threads have their turn: keepalives, above all."""
 
-_TEMPLATES = 2048
-"""Maximum sets of attributes that `Templates` keeps."""
-
-_TEMPLATE_BYTES = 4 << 20
-"""Maximum octets of those; a neighbour may send sets of up to a whole message."""
+Templates = Callable[[Best, Audience], Template]
 
 
-class Templates:
-    """Keeps attributes as they look on the wire, for all neighbours that get the same ones."""
+def templates(cluster_id: str) -> Templates:
+    """Return `template` for a cluster, with a memory of at most 4 MB: many neighbours get the same.
 
-    def __init__(self, cluster_id: str) -> None:
-        self._cluster_id = cluster_id
-        self._made: OrderedDict[tuple[Audience, tuple[int, ...]], tuple[Library, Template]] = OrderedDict()
-        self._size = 0
-
-    def of(self, best: Best, audience: Audience) -> Template:
-        """Return the attributes of a path for an audience."""
-        found = self._made.get((audience, best.key))
-        if found is not None:
-            return found[1]
-        made = template(best, audience, self._cluster_id)
-        # The path stays in memory with it, because the key consists of the identities of its parts.
-        self._made[audience, best.key] = (best.path, made)
-        self._size += made.size
-        while len(self._made) > _TEMPLATES or self._size > _TEMPLATE_BYTES:
-            _, (_, oldest) = self._made.popitem(last=False)
-            self._size -= oldest.size
-        return made
+    The identities of a path's attributes tell paths apart (`Best`). The memory keeps the path too, so that
+    other attributes never have the same identities.
+    """
+    return lru_cache(maxsize=1024)(partial(template, cluster_id))
 
 
 @attrs.frozen
@@ -102,7 +84,7 @@ class Outgoing(peer.Peer):  # type: ignore[misc]  # os-ken ships no types
     - A neighbour may read slowly, and a route may flap a thousand times before it does. One entry for each
       prefix waits, the newest, so that neither makes memory grow (`Outbox`).
     - Hundreds of neighbours get the same attributes. Prefixes whose attributes and next hop are equal share
-      messages, and `Templates` writes each set of attributes once.
+      messages, and `template` writes each set of attributes once.
     - Only the next hop differs by session, and AS numbers have two octets for some neighbours (`Audience`).
     - Passed-on attributes can be too long for a message. The neighbour then gets a withdrawal, or it would
       keep the path with the attributes of before (RFC 4271 section 9.2).
@@ -112,7 +94,7 @@ class Outgoing(peer.Peer):  # type: ignore[misc]  # os-ken ships no types
       what it keeps from before our start (RFC 4724 section 2).
     """
 
-    templates: Templates
+    template: Templates
     complete = False
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - Any: the library's own, passed on
@@ -228,13 +210,13 @@ class Outgoing(peer.Peer):  # type: ignore[misc]  # os-ken ships no types
         groups: dict[tuple[Template, str], list[bytes]] = {}
         for prefix, best in waiting.items():
             if best is not None:
-                alike = (self.templates.of(best, audience), self._next_hop(best, own))
+                alike = (self.template(best, audience), self._next_hop(best, own))
                 groups.setdefault(alike, []).append(prefix)
         for (made, next_hop), prefixes in groups.items():
             try:
                 yield from announcements(made.filled(socket.inet_aton(next_hop)), prefixes)
             except ValueError as error:
-                _LOG.warning("%s: attributes of %d octets: %s", self.ip_address, made.size, error)
+                _LOG.warning("%s: attributes are too long: %s", self.ip_address, error)
                 self.outbox.held.difference_update(prefixes)
                 yield from withdrawals(prefixes)
 

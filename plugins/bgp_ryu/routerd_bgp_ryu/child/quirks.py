@@ -6,6 +6,7 @@ in `gate`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -156,14 +157,12 @@ class Handshakes:
         """End the connections that are past their deadline; the server calls it four times a second."""
         now = time.monotonic()
         for protocol, (deadline, connection) in list(self._pending.items()):
-            if protocol.recv_open_msg is not None or connection.fileno() < 0:
+            over = protocol.recv_open_msg is not None or connection.fileno() < 0
+            if over or now > deadline:
                 del self._pending[protocol]
-            elif now > deadline:
-                del self._pending[protocol]
-                try:
+            if not over and now > deadline:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError as error:
-                    _LOG.debug("shutdown: %s", error)
 
 
 def end_with(protocol: Library, code: tuple[int, int]) -> None:
