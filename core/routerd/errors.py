@@ -69,6 +69,14 @@ class EnrollmentRefused(RouterdError):
         super().__init__(message)
 
 
+class ProofMismatch(EnrollmentRefused):
+    """The proof of a claim fits none of the secrets that the policy names.
+
+    A join method raises it apart from other refusals: the proof may fit a secret that the reflector
+    could not read.
+    """
+
+
 class StoreError(RouterdError):
     """routerd cannot read or write the state directory."""
 
@@ -124,3 +132,9 @@ class UnsupportedError(ProviderError):
     """This host or this API lacks the needed function (a missing kernel module, an old API)."""
 
     retryable = False
+
+
+class JoinMethodFailed(TransientError):
+    """A join method did not answer, or broke its contract; the text names it and its plugin."""
+
+    reason = "join-method-failed"

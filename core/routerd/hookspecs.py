@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import click
 
     from routerd.model.resource import ResourceKind
-    from routerd.spi import ControlRoute, Enrollment, Fabric, PluginInfo, Provider, Routing, Transport
+    from routerd.spi import ControlRoute, Fabric, JoinMethod, PluginInfo, Provider, Routing, Transport
 
 PROJECT = "routerd"
 
@@ -72,8 +72,8 @@ def routerd_routings() -> Sequence[Provider[Routing]]:
 
 
 @hookspec
-def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
-    """Return the ways in which a leaf can prove that it may join, such as `token`."""
+def routerd_enrollments() -> Sequence[JoinMethod]:
+    """Return the ways in which a leaf can prove that it may join; the kind is the `joinMethod` of a file."""
     _described()
 
 

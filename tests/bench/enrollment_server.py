@@ -24,6 +24,9 @@ from routerd.control.ports import (
     PREFIX,
     Accepted,
     AdmissionDesk,
+    ChallengeAsked,
+    IssuedChallenge,
+    PresentedProof,
     Revoked,
     ServedTopology,
     Source,
@@ -41,6 +44,8 @@ from routerd.model.specs import (
     SecretSource,
 )
 from routerd.model.specs.claim_codec import claim_to_document
+from routerd.model.specs.claim_text import digest
+from routerd.plugins.join_methods import JoinMethods, MadeMethod
 from routerd.process.clock import SystemClock
 from routerd.process.log import Log
 from routerd.spi import JSONValue
@@ -48,6 +53,7 @@ from routerd.store import UsedNonce, open_store
 from routerd.store.records import Write
 from routerd_enrollment_token import payload
 from routerd_enrollment_token.enrollment import TokenEnrollment
+from routerd_enrollment_token.plugin import routerd_enrollments
 
 READY = "ready"
 TOKEN = "token of the benchmark"
@@ -85,7 +91,7 @@ def claims(numbers: Iterable[int], mark: str = "") -> Iterator[Claim]:
 
 def digest_of(claim: Claim) -> str:
     """Return the digest by which a leaf proves itself."""
-    return payload.digest(claim)
+    return digest(claim)
 
 
 class wire:
@@ -144,7 +150,12 @@ async def _constant() -> int:
 class _ConstantDesk:
     """Accepts everything, at once."""
 
-    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
+    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+        raise NotImplementedError(asked)
+
+    async def submit(
+        self, document: JSONValue, source: Source | None, proof: PresentedProof | None = None
+    ) -> Accepted:
         return ACCEPTED
 
     async def topology(
@@ -173,19 +184,22 @@ async def _desk(place: Path, held: int) -> int:
     writes: list[Write] = []
     for claim in claims(range(held)):
         end = now + timedelta(hours=24)
-        writes.append(
-            AdmittedClaim(claim=claim, admitted_at=now, expires_at=end, digest=payload.digest(claim))
-        )
+        writes.append(AdmittedClaim(claim=claim, admitted_at=now, expires_at=end, digest=digest(claim)))
         writes.append(UsedNonce(policy="p", nonce=claim.join_nonce, leaf_id=claim.leaf_id, fingerprint="f"))
     store.admission.commit(writes)
     # What was written at once is not to be checkpointed while others are timed.
     store.close()
     store = open_store(place / "routerd.db", clock=clock)
     intent = _intent()
+    made = MadeMethod(
+        plugin="enrollment_token", described=routerd_enrollments()[0], provider=TokenEnrollment()
+    )
+    methods = JoinMethods({"token": made}, log=log)
+    await methods.lifecycles()["token"].start()
     desk = Desk(
         store=store,
         intent=lambda: intent,
-        enrollment=TokenEnrollment(),
+        methods=methods,
         clock=clock,
         log=log,
         on_change=lambda _: None,

@@ -16,8 +16,8 @@ from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd.model.tunnel import PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.spi import (
     EncryptingTransport,
-    Enrollment,
     Fabric,
+    JoinMethod,
     Link,
     PluginContext,
     Provider,
@@ -45,6 +45,12 @@ from routerd.testing.fakes import (
     fabric_provider,
     routing_provider,
     transport_provider,
+)
+from routerd.testing.fakes.enrollment_keys import (
+    FakeKey,
+    FakeKeys,
+    key_enrollment_provider,
+    public_half,
 )
 from routerd.testing.kernel import FakeKernel
 from routerd.testing.tables import FakeTable
@@ -204,8 +210,36 @@ class TestFakeRouting(RoutingContract):
 
 class TestFakeEnrollment(EnrollmentContract):
     @pytest.fixture
-    def provider(self) -> Provider[Enrollment]:
+    def provider(self) -> JoinMethod:
         return enrollment_provider()
+
+
+class TestFakeKeyEnrollment(EnrollmentContract):
+    """Asymmetric and salted."""
+
+    challenges = False
+
+    @pytest.fixture
+    def provider(self) -> JoinMethod:
+        return key_enrollment_provider(challenges=self.challenges)
+
+    @pytest.fixture
+    def policy_options(self) -> FakeKeys:
+        return FakeKeys(keys={"leaf-a": public_half("of leaf-a"), "leaf-b": public_half("of leaf-b")})
+
+    @pytest.fixture
+    def client_options(self) -> FakeKey:
+        return FakeKey(seed="of leaf-a")
+
+    @pytest.fixture
+    def stranger_options(self) -> FakeKey:
+        return FakeKey(seed="of leaf-b")
+
+
+class TestFakeChallengedEnrollment(TestFakeKeyEnrollment):
+    """The same with challenges."""
+
+    challenges = True
 
 
 class TestFakeFabric(SharedFabricContract):

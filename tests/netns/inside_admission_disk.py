@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.unit.admission.enrollment_world import QuickClock, Reflector, TestToken, claim, signed
+from tests.unit.admission.enrollment_world import QuickClock, Reflector, claim, signed
 
 from routerd.errors import StoreError
 from routerd.model.specs.claim_codec import claim_to_document
+from routerd.model.specs.claim_text import digest as digest_of
 from routerd.store import open_store
 
 
@@ -60,7 +61,7 @@ async def test_a_full_disk_admits_and_revokes_nobody_and_forgets_nobody(disk: Pa
     held = {each.claim.name for each in desk.admitted()}
     assert held == {each.claim.name for each in store.admitted()}
     assert len(held) == 41 - refused
-    served = await desk.topology("rrs", first.ref, digest=TestToken().digest(first), source=None)
+    served = await desk.topology("rrs", first.ref, digest=digest_of(first), source=None)
     assert served.rr_set
     ballast.unlink()
     for number in range(40):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import attrs
@@ -14,6 +13,7 @@ from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Named
 from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.model.specs.claim_text import digest
 from routerd.store.records import Forget, PendingClaim, Verdict, Write
 
 MOST_PENDING = 4096
@@ -36,15 +36,14 @@ class Case:
 
 
 class Approvals:
-    """What the memory says of approval; `digest` identifies a claim. The caller writes changes."""
+    """What the memory says of approval. The caller writes changes."""
 
-    def __init__(self, memory: Memory, digest: Callable[[Claim], str]) -> None:
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._digest = digest
 
     def substance(self, claim: Claim) -> str:
         """Return what an approval covers: the claim without nonce, time, proof and end."""
-        return self._digest(
+        return digest(
             attrs.evolve(claim, join_nonce="", join_timestamp="", join_hmac="", expires_at="", revoked=False)
         )
 

@@ -1,6 +1,6 @@
 """The desk of a route reflector: what clients and operators ask of admission, and who answers it.
 
-`judge` decides on claims, `operator` carries out what operators decide, `proofs` checks that a
+`judge` decides on claims, `operator` carries out what operators decide, `proof` checks that a
 leaf is who it says, `decisions` writes everything down.
 """
 
@@ -11,12 +11,20 @@ from collections.abc import Callable, Sequence
 from routerd.admission.approvals import Approvals
 from routerd.admission.decisions import Decisions
 from routerd.admission.documents import claim_reports, expiring
-from routerd.admission.form import check_form, normalised
+from routerd.admission.form import check_asker, check_form, normalised
 from routerd.admission.judge import Judge
 from routerd.admission.operator import Operator
-from routerd.admission.proofs import Proofs
+from routerd.admission.proof.checks import Proofs
 from routerd.config import secrets
-from routerd.control.ports import Accepted, Revoked, ServedTopology, Source
+from routerd.control.ports import (
+    Accepted,
+    ChallengeAsked,
+    IssuedChallenge,
+    PresentedProof,
+    Revoked,
+    ServedTopology,
+    Source,
+)
 from routerd.control.ports import Decision as Verb
 from routerd.errors import EnrollmentRefused
 from routerd.model.audit import AuditEntry
@@ -26,8 +34,10 @@ from routerd.model.names import Ref
 from routerd.model.report.claims import ClaimDecision, ClaimReport
 from routerd.model.specs import SecretSource
 from routerd.model.specs.claim_codec import claim_from_document
+from routerd.model.specs.claim_text import digest as digest_of
 from routerd.model.specs.rr_set import topology_document
-from routerd.spi import Clock, Enrollment, JSONValue, Logger
+from routerd.plugins.join_methods import JoinMethods
+from routerd.spi import Clock, JSONValue, Logger
 from routerd.store import Store
 
 
@@ -43,7 +53,7 @@ class Desk:
         *,
         store: Store,
         intent: Callable[[], Intent],
-        enrollment: Enrollment,
+        methods: JoinMethods,
         clock: Clock,
         log: Logger,
         on_change: Callable[[tuple[AdmittedClaim, ...]], None],
@@ -51,25 +61,33 @@ class Desk:
     ) -> None:
         self._intent = intent
         self._clock = clock
-        self._enrollment = enrollment
         self._decisions = Decisions(store.admission, intent(), clock=clock, log=log, on_change=on_change)
         self._memory = self._decisions.memory
-        self._approvals = Approvals(self._memory, enrollment.digest)
-        self._proofs = Proofs(self._decisions, enrollment=enrollment, clock=clock, log=log, secret=secret)
-        self._judge = Judge(
-            self._decisions, self._approvals, intent=intent, enrollment=enrollment, clock=clock, log=log
-        )
+        self._approvals = Approvals(self._memory)
+        self._proofs = Proofs(self._decisions, methods=methods, clock=clock, log=log, secret=secret)
+        self._judge = Judge(self._decisions, self._approvals, intent=intent, clock=clock, log=log)
         self._operator = Operator(self._decisions, self._approvals, self._judge, clock=clock, log=log)
 
     # --- for leaves --------------------------------------------------------------------------------
 
-    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
+    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+        """Return a challenge for the proof of a leaf."""
+        check_asker(asked.leaf_id, asked.public_key)
+        policy = self._judge.policy_named(asked.policy_ref, f"leaf {asked.leaf_id}").policy
+        made = self._proofs.challenge(policy, asked.leaf_id, asked.public_key)
+        return IssuedChallenge(
+            method=policy.spec.join_method, challenge=made.text, expires_at=made.expires_at
+        )
+
+    async def submit(
+        self, document: JSONValue, source: Source | None, proof: PresentedProof | None = None
+    ) -> Accepted:
         """Judge the claim in a JSON document; it is on the disk when this returns."""
         claim: Claim | None = None
         try:
             claim = _read(document)
             check_form(claim)
-            await self._proofs.check_join(claim, self._judge.policy(claim).policy, source)
+            await self._proofs.check_join(claim, self._judge.policy(claim).policy, source, proof)
             admitted = await self._judge.judge(claim, source)
         except EnrollmentRefused as error:
             raise self._decisions.refuse(error, claim, source) from error
@@ -89,7 +107,7 @@ class Desk:
         document = topology_document(self._intent(), policy.spec)
         if document is None:
             raise EnrollmentRefused("rr-set-unknown", f"SAMRRSet/{rr_set}: not known here")
-        return ServedTopology(rr_set=document, claim_digest=self._enrollment.digest(claim))
+        return ServedTopology(rr_set=document, claim_digest=digest_of(claim))
 
     async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End the claim of that name for good; a second call changes nothing."""

@@ -37,7 +37,7 @@ def expiring(admitted: Iterable[AdmittedClaim], now: datetime) -> list[str]:
             late.append(
                 f"claim {each.claim.name} of leaf {each.claim.leaf_id} ends at "
                 f"{second_text(each.expires_at)} and was not renewed; look at its leaf's enrollment "
-                "(a leaf without joinTokenFrom cannot renew)"
+                "(a leaf that does not sign itself cannot renew)"
             )
     return late
 
@@ -68,6 +68,7 @@ def admitted_status(each: AdmittedClaim, now: datetime) -> ClaimStatus:
         policy=each.claim.policy,
         message="another leaf has taken over something of it" if each.superseded else "",
         source=str(each.source) if each.source is not None else "",
+        method=each.method,
         admitted_at=each.admitted_at,
         expires_at=each.expires_at,
     )

@@ -27,6 +27,8 @@ MAX_ASN = 2**32 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?\Z")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_LEAF_ID_FORM = "use at most 253 letters, digits, dots and dashes"
+_NOT_A_KEY = "is not a WireGuard key (44 characters of base64)"
 _PORT = re.compile(r"[1-9]\d{0,4}\Z", re.ASCII)
 
 
@@ -58,8 +60,7 @@ def check_form(claim: Claim) -> None:
         _refuse(
             claim,
             "leaf-id-invalid",
-            f"leafID {_shown(claim.leaf_id)} is not a leaf ID; use at most 253 letters, digits, dots "
-            "and dashes",
+            f"leafID {_shown(claim.leaf_id)} is not a leaf ID; {_LEAF_ID_FORM}",
         )
     _check_host(claim, "tunnelAddress", claim.tunnel_address, required=True)
     _check_host(claim, "endpoint", claim.endpoint)
@@ -76,6 +77,14 @@ def check_form(claim: Claim) -> None:
         _wireguard(claim, claim.wireguard)
     parse_time(claim, "joinTimestamp", claim.join_timestamp, "join-timestamp-invalid")
     parse_time(claim, "expiresAt", claim.expires_at, "expires-at-invalid")
+
+
+def check_asker(leaf: str, key: str) -> None:
+    """Raise `EnrollmentRefused` when a leaf ID, or a WireGuard key that is given, has a wrong form."""
+    if not _NAME.match(leaf):
+        raise EnrollmentRefused("leaf-id-invalid", f"leafID {_shown(leaf)} is not a leaf ID; {_LEAF_ID_FORM}")
+    if key and not _is_key(key):
+        raise EnrollmentRefused("wireguard-key-invalid", f"leaf {leaf}: publicKey {_NOT_A_KEY}")
 
 
 def parse_time(claim: Claim, field: str, text: str, reason: str) -> datetime | None:
@@ -157,18 +166,8 @@ def _placement(claim: Claim, placement: Placement) -> None:
 
 
 def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
-    key = wireguard.public_key
-    try:
-        raw = base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    # Encoded again: two texts may decode to one key, and keys are compared as texts.
-    if len(raw) != 32 or not any(raw) or base64.b64encode(raw).decode() != key:
-        _refuse(
-            claim,
-            "wireguard-key-invalid",
-            "wireGuard.publicKey is not a WireGuard key (44 characters of base64)",
-        )
+    if not _is_key(wireguard.public_key):
+        _refuse(claim, "wireguard-key-invalid", f"wireGuard.publicKey {_NOT_A_KEY}")
     endpoint = wireguard.endpoint
     if endpoint:
         host, _, port = endpoint.rpartition(":")
@@ -183,6 +182,15 @@ def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
             "keepalive-invalid",
             f"wireGuard.persistentKeepalive {wireguard.persistent_keepalive} is not from 0 to 65535 seconds",
         )
+
+
+def _is_key(text: str) -> bool:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    # Encoded again: two texts may decode to one key, and keys are compared as texts.
+    return len(raw) == 32 and any(raw) and base64.b64encode(raw).decode() == text
 
 
 def _check_host(claim: Claim, field: str, text: str, *, required: bool = False, bare: bool = False) -> None:

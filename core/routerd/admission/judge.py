@@ -18,7 +18,8 @@ from routerd.control.ports import Source
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
-from routerd.spi import Clock, Enrollment, Logger
+from routerd.model.specs.claim_text import digest
+from routerd.spi import Clock, Logger
 from routerd.store.records import Forget, UsedNonce, Write
 
 NONCE_MARGIN = timedelta(days=30)
@@ -33,14 +34,12 @@ class Judge:
         approvals: Approvals,
         *,
         intent: Callable[[], Intent],
-        enrollment: Enrollment,
         clock: Clock,
         log: Logger,
     ) -> None:
         self._decisions = decisions
         self._approvals = approvals
         self._intent = intent
-        self._enrollment = enrollment
         self._clock = clock
         self._log = log
 
@@ -48,9 +47,13 @@ class Judge:
         """Return the policy that a claim names; refused with `policy-unknown` when there is none."""
         return self._decisions.memory.rules(self._intent()).policy(claim)
 
+    def policy_named(self, ref: str, who: str) -> ResolvedPolicy:
+        """Return the policy `ref`; refused with `policy-unknown` when there is none; `who` asks."""
+        return self._decisions.memory.rules(self._intent()).named(ref, who)
+
     async def judge(self, claim: Claim, source: Source | None) -> AdmittedClaim:
         """Decide without waiting; return when the decision is on the disk."""
-        case = self.case(claim, self._enrollment.digest(claim), source)
+        case = self.case(claim, digest(claim), source)
         admitted, before = self.admission_of(case), self._decisions.memory.holdings.named(claim.name)
         if admitted == before:
             # The claim was decided before; that decision may still be on its way to the disk.
@@ -133,7 +136,7 @@ class Judge:
         claim = case.claim
         if not claim.expires_at and not claim.revoked:
             return case.digest
-        return self._enrollment.digest(attrs.evolve(claim, expires_at="", revoked=False))
+        return digest(attrs.evolve(claim, expires_at="", revoked=False))
 
 
 def _useless_after(admitted: AdmittedClaim) -> datetime | None:

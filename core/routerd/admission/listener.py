@@ -18,7 +18,8 @@ from routerd.errors import ConfigError, ControlError
 from routerd.model.claim import AdmittedClaim
 from routerd.model.intent import Intent
 from routerd.model.specs import ControlAPISpec
-from routerd.spi import Clock, Enrollment, Logger
+from routerd.plugins.join_methods import JoinMethods
+from routerd.spi import Clock, Logger
 from routerd.store import Store
 
 RETRY_SECONDS = 5.0
@@ -38,7 +39,7 @@ class ListenerKeeper:
     The port may be taken, or the token file missing, when the daemon starts. The rest of the router
     must work anyway, so the keeper retries until it succeeds. When a file of an open listener
     changes, its content counts for new connections. While the content is unusable the earlier one
-    counts, and `trouble` says so.
+    counts, and `trouble` says so. `desk` decides on claims.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class ListenerKeeper:
         *,
         store: Store,
         intent: Callable[[], Intent],
-        enrollment: Enrollment | None,
+        methods: JoinMethods,
         clock: Clock,
         log: Logger,
         on_change: Callable[[tuple[AdmittedClaim, ...]], None],
@@ -58,10 +59,8 @@ class ListenerKeeper:
         self._watched = 0.0
         self._said_of_end = ""
         self.trouble = ""
-        self._desk = (
-            Desk(store=store, intent=intent, enrollment=enrollment, clock=clock, log=log, on_change=on_change)
-            if enrollment is not None
-            else None
+        self.desk = Desk(
+            store=store, intent=intent, methods=methods, clock=clock, log=log, on_change=on_change
         )
 
     @property
@@ -70,23 +69,14 @@ class ListenerKeeper:
         spec = self._open.spec if self._open is not None else None
         return f"{spec.listen_address}:{spec.port}" if spec is not None else ""
 
-    @property
-    def desk(self) -> Desk:
-        """Return the desk, which decides on claims; `ControlError` when no plugin provides a join method."""
-        if self._desk is None:
-            raise ControlError(
-                "claims: not admitted here; no plugin provides a join method; add enrollment_token"
-            )
-        return self._desk
-
-    def for_root(self) -> web.Application | None:
-        """Return the routes of leaves for the admin socket, if this router decides on claims."""
-        return enrollment_for_root(self._desk, log=self._log) if self._desk is not None else None
+    def for_root(self) -> web.Application:
+        """Return the routes of leaves for the admin socket."""
+        return enrollment_for_root(self.desk, log=self._log)
 
     def notes(self) -> list[str]:
         """Return what works now and will soon fail."""
         end = self._end()
-        return [*([end] if end else []), *(self._desk.warnings() if self._desk is not None else [])]
+        return [*([end] if end else []), *self.desk.warnings()]
 
     async def run(self) -> None:
         """Open, keep and reopen the listener until cancelled."""
@@ -96,8 +86,7 @@ class ListenerKeeper:
                 await self._clock.sleep(RETRY_SECONDS if self.trouble and self._open is None else 1.0)
         finally:
             await self._close()
-            if self._desk is not None:
-                await self._desk.aclose()
+            await self.desk.aclose()
 
     async def _follow(self) -> None:
         found = self._intent().first(ControlAPISpec)
@@ -126,10 +115,6 @@ class ListenerKeeper:
         self._log.info("enrollment.listening", address=self.listening, tls=wanted.tls is not None)
 
     async def _listen(self, spec: ControlAPISpec) -> _Open:
-        if self._desk is None:
-            raise ControlError(
-                "ControlAPI: not served; no plugin provides a join method; add enrollment_token"
-            )
         seen = listener_files.stamp(spec)
         used = listener_files.read(spec)
         access = AccessRules(
@@ -140,7 +125,7 @@ class ListenerKeeper:
         )
         known, strangers = ConnectionLimit(total=_room()), ConnectionLimit(total=STRANGERS, each=4)
         listener = await serve_enrollment(
-            enrollment_app(self._desk, access, clock=self._clock, log=self._log),
+            enrollment_app(self.desk, access, clock=self._clock, log=self._log),
             address=spec.listen_address,
             port=spec.port,
             tls=used.tls,

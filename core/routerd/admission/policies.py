@@ -80,16 +80,24 @@ class ReflectorRules:
         found = self.policies.get(Ref.parse(claim.policy_ref).name)
         return found if found is not None and joins(claim, found.policy.name) else None
 
+    def named(self, ref: str, who: str) -> ResolvedPolicy:
+        """Return the policy `ref`; refused with `policy-unknown` when there is none; `who` asks."""
+        parsed = Ref.parse(ref)
+        found = self.policies.get(parsed.name) if parsed.may_be("SAMEnrollmentPolicy") else None
+        if found is None:
+            raise self._unknown(ref, who)
+        return found
+
     def policy(self, claim: Claim) -> ResolvedPolicy:
         """Return the policy that a claim names; refused with `policy-unknown` when there is none."""
         found = self.find(claim)
         if found is None:
-            known = ", ".join(each.policy.ref for each in self.policies.values()) or "none"
-            raise EnrollmentRefused(
-                "policy-unknown",
-                f"claim {claim.name}: no policy {claim.policy_ref} on this router; it has {known}",
-            )
+            raise self._unknown(claim.policy_ref, f"claim {claim.name}")
         return found
+
+    def _unknown(self, ref: str, who: str) -> EnrollmentRefused:
+        known = ", ".join(each.policy.ref for each in self.policies.values()) or "none"
+        return EnrollmentRefused("policy-unknown", f"{who}: no policy {ref} on this router; it has {known}")
 
 
 def rules_of(intent: Intent) -> ReflectorRules:

@@ -21,6 +21,7 @@ from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Named
 from routerd.model.names import Ref
 from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.model.specs.enrollment import NO_JOIN_METHOD
 from routerd.model.specs.leaves import acceptor
 from routerd.store.records import Revocation, UsedNonce
 
@@ -85,7 +86,12 @@ def admit(
     previous = candidate.previous
     admitted_at = previous.admitted_at if previous is not None and previous.active(now) else now
     return AdmittedClaim(
-        claim=candidate.claim, admitted_at=admitted_at, expires_at=end, digest=digest, source=source
+        claim=candidate.claim,
+        admitted_at=admitted_at,
+        expires_at=end,
+        digest=digest,
+        source=source,
+        method=candidate.policy.spec.join_method,
     )
 
 
@@ -146,7 +152,7 @@ class _Candidate:
         ):
             got = claim.rr_set_ref or "empty"
             self.refuse("rr-set-mismatch", f"rrSetRef is {got}; {ref} serves {spec.rr_set_ref}")
-        if spec.join_token_from is not None and spec.join_audience:
+        if spec.join_method != NO_JOIN_METHOD and spec.join_audience:
             audience = claim.join_audience
             if audience != spec.join_audience.strip():
                 self.refuse(

@@ -39,13 +39,17 @@ class PluginSection:
 
 @attrs.frozen(kw_only=True)
 class Configuration:
-    """A valid file. `options` holds the raw options of cloud profiles by name."""
+    """A valid file. `options` holds the raw options of cloud profiles by name.
+
+    `join_options` holds the raw `joinOptions` of policies and clients by their reference.
+    """
 
     file: str
     node: NodeName
     plugins: tuple[PluginSection, ...] | None
     resources: tuple[Resource[object], ...]
     options: Mapping[str, yaml.Node] = attrs.field(factory=dict, eq=False, repr=False)
+    join_options: Mapping[str, yaml.Node] = attrs.field(factory=dict, eq=False, repr=False)
     reconcile: ReconcileSettings = ReconcileSettings()
     warnings: tuple[Problem, ...] = ()
 

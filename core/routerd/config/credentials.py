@@ -17,6 +17,8 @@ INSTEAD = (
     "principal (OCI); for Proxmox VE write the token into a file of mode 0600 and name that in tokenFile"
 )
 
+JOIN_INSTEAD = "write it into a file of mode 0600 and name that file"
+
 
 def is_credential(name: str) -> bool:
     """Say whether a field of this name holds a secret: `clientSecret`, `aws_secret_access_key`.

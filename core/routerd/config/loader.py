@@ -20,6 +20,9 @@ from routerd.model.resource import Resource, ResourceId, ResourceKind, SourceLoc
 
 ROUTER_API = "routerd.net/v1alpha1"
 
+_JOINING = ("SAMEnrollmentPolicy", "SAMEnrollmentClient")
+"""Kinds with `joinMethod`, whose `joinOptions` follow the schema of that method."""
+
 
 def load(path: Path, *, kinds: Sequence[ResourceKind] = (), lenient: bool = False) -> Configuration:
     """Read the file at `path`; plugins add `kinds`. Raises `ConfigError`."""
@@ -62,6 +65,7 @@ class _Reader:
         self._all_kinds = all_kinds
         self._kinds = {kind.kind: kind for kind in kinds}
         self._options: dict[str, yaml.Node] = {}
+        self._join_options: dict[str, yaml.Node] = {}
         self._broken: set[str] = set()
         self._reconcile = ReconcileSettings()
 
@@ -84,6 +88,7 @@ class _Reader:
             plugins=plugins,
             resources=tuple(resources),
             options=self._options,
+            join_options=self._join_options,
             reconcile=self._reconcile,
         )
         return configuration, problems
@@ -192,7 +197,10 @@ class _Reader:
         s.forget_guesses()
         refused = self._retired(entries.get("spec"), kind.kind)
         if kind.kind == "CloudProviderProfile":
-            refused |= self._holds_credentials(entries.get("spec"))
+            refused |= self._holds_credentials(entries.get("spec"), "spec", credentials.INSTEAD)
+        if kind.kind in _JOINING:
+            options = _child(entries.get("spec"), "joinOptions")
+            refused |= self._holds_credentials(options, "spec.joinOptions", credentials.JOIN_INSTEAD)
         spec = INVALID if refused else s.attributes(entries.get("spec", _empty(node)), kind.spec, "spec")
         if spec is INVALID or sum(problem.severity == "error" for problem in s.problems) > before:
             return None
@@ -200,6 +208,10 @@ class _Reader:
             options = _child(entries.get("spec"), "options")
             if options is not None:
                 self._options[name] = options
+        if kind.kind in _JOINING:
+            options = _child(entries.get("spec"), "joinOptions")
+            if options is not None:
+                self._join_options[f"{kind.kind}/{name}"] = options
         return Resource(
             id=ResourceId(kind.api_version, kind.kind, name),
             spec=spec,
@@ -244,10 +256,10 @@ class _Reader:
                 found = True
         return found
 
-    def _holds_credentials(self, spec: yaml.Node | None) -> bool:
+    def _holds_credentials(self, node: yaml.Node | None, where: str, instead: str) -> bool:
         found = False
-        for key, path in credentials.written(spec, "spec"):
-            self._s.report(key, path, credentials.REFUSED, credentials.INSTEAD)
+        for key, path in credentials.written(node, where):
+            self._s.report(key, path, credentials.REFUSED, instead)
             found = True
         return found
 

@@ -13,6 +13,7 @@ from routerd.control.enrollment_api import (
     ERROR,
     INTERNAL,
     MAX_BODY,
+    METHOD_FAILED,
     NOT_FOUND,
     REQUEST_INVALID,
     TOO_LARGE,
@@ -20,7 +21,7 @@ from routerd.control.enrollment_api import (
 )
 from routerd.control.rate_limit import RateLimit
 from routerd.control.shapes import JSON_TYPE, Refusal, Shape
-from routerd.errors import EnrollmentRefused, ProviderError, StoreError
+from routerd.errors import EnrollmentRefused, JoinMethodFailed, ProviderError, StoreError
 from routerd.spi import Clock, JSONValue, Logger
 
 _HEADERS = {"Content-Type": f"{JSON_TYPE}; charset=utf-8"}
@@ -60,6 +61,13 @@ def errors(log: Logger) -> Middleware:
             return refusal(WRONG_METHOD, _what(request), {"Allow": ", ".join(sorted(error.allowed_methods))})
         except web.HTTPNotFound:
             return refusal(NOT_FOUND, _what(request))
+        except JoinMethodFailed as error:
+            complain("enrollment.failed", error=str(error))
+            return refusal(
+                METHOD_FAILED,
+                "not decided: the join method of the policy failed on the route reflector; read its log, "
+                "or try again later",
+            )
         except (StoreError, ProviderError) as error:
             # Faults of our disk or our plugin belong in our log, not in the answer to a leaf.
             complain("enrollment.failed", error=str(error))

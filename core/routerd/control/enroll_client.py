@@ -6,6 +6,7 @@ type says whether a retry can help.
 
 import errno
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -15,12 +16,12 @@ from urllib.parse import quote
 import aiohttp
 import attrs
 
-from routerd.control.ports import API_VERSION, PREFIX, Revoked
+from routerd.control.ports import API_VERSION, PREFIX, PresentedProof, Revoked
 from routerd.errors import ControlError, PermanentError, ProviderError, TransientError
 from routerd.model.claim import Claim, Reflector
 from routerd.model.names import Ref
 from routerd.model.specs.claim_codec import claim_to_document
-from routerd.model.specs.enrollment import ClientTLSSpec
+from routerd.model.specs.enrollment import DEFAULT_JOIN_METHOD, ClientTLSSpec
 from routerd.model.specs.rr_set import reflectors
 from routerd.spi import Clock, JSONValue
 
@@ -30,6 +31,9 @@ MAX_ERROR = 1 << 20
 RETRY_PAUSE = 0.3
 TRIES = 3
 TRIES_SOCKET = 10
+
+CHALLENGE = re.compile(r"[!-~]{1,512}", re.ASCII)
+"""A challenge as a leaf takes it from a reflector."""
 
 _NOBODY_THERE = (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTSOCK, errno.ECONNRESET)
 _OLDER_SERVER = (404, 501)
@@ -83,6 +87,14 @@ def client_tls(spec: ClientTLSSpec | None) -> ssl.SSLContext:
     return context
 
 
+class NotDecided(TransientError):
+    """A route reflector could not decide; `reason` is its code, or empty when it gave none."""
+
+    def __init__(self, message: str, *, reason: str, retry_after: timedelta | None = None) -> None:
+        self.reason = reason
+        super().__init__(message, retry_after=retry_after)
+
+
 class EnrollClient:
     """Sends requests to route reflectors. It keeps nothing open between two of them."""
 
@@ -101,8 +113,37 @@ class EnrollClient:
         self._server_name = server_name
         self._deadline = deadline
 
-    async def submit(self, target: str, claim: Claim) -> ClaimAccepted:
-        """Submit a claim, once.
+    async def challenge(self, target: str, claim: Claim, method: str) -> str:
+        """Fetch a challenge for the proof of a claim by a join method.
+
+        Raises `ClaimRejected` when the reflector refuses it, else another `ProviderError`.
+        """
+        body: dict[str, JSONValue] = {
+            "apiVersion": API_VERSION,
+            "kind": "SAMEnrollmentChallengeRequest",
+            "policyRef": claim.policy_ref,
+            "leafID": claim.leaf_id,
+            "publicKey": claim.public_key,
+        }
+        try:
+            answer = await self._ask("POST", target, "/sam-enrollment-challenges", body=body)
+        except _NotServed as error:
+            raise PermanentError(
+                f"{target}: issues no challenge for joinMethod {method}; its program is an earlier one; "
+                f"use joinMethod: {DEFAULT_JOIN_METHOD} towards it"
+            ) from error
+        given, asked = answer.get("challenge"), answer.get("method")
+        if not isinstance(given, str) or not CHALLENGE.fullmatch(given):
+            raise PermanentError(f"{target}: unexpected answer to the question for a challenge")
+        if asked != method:
+            raise ClaimRejected(
+                f"{target}: its policy asks for joinMethod {_shown(asked)}, and this leaf has {method}",
+                reason="join-method-mismatch",
+            )
+        return given
+
+    async def submit(self, target: str, claim: Claim, proof: PresentedProof | None = None) -> ClaimAccepted:
+        """Submit a claim, once; `proof` is that of a join method beside the claim.
 
         Raises `ClaimRejected` when the reflector refuses it, else another `ProviderError`.
         """
@@ -111,6 +152,13 @@ class EnrollClient:
             "kind": "SAMEnrollmentClaimSubmitRequest",
             "claim": claim_to_document(claim),
         }
+        if proof is not None:
+            # Beside the claim, and only then: earlier programs get the bytes that they always got.
+            body["proof"] = {
+                "method": proof.method,
+                **({"challenge": proof.challenge} if proof.challenge else {}),
+                "value": dict(proof.proof.document),
+            }
         answer = await self._ask("POST", target, "/sam-enrollment-claims", body=body)
         if answer.get("kind") != "SAMEnrollmentClaimSubmitResult" or answer.get("accepted") is not True:
             raise PermanentError(f"{target}: unexpected answer to a claim: {_shown(answer.get('kind'))}")
@@ -253,7 +301,7 @@ def _failure(target: str, status: int, headers: Mapping[str, str], content: byte
         wait = (
             timedelta(seconds=int(after)) if after.isascii() and after.isdigit() and len(after) < 6 else None
         )
-        return TransientError(text, retry_after=wait)
+        return NotDecided(text, reason=reason, retry_after=wait)
     if status == 400:
         return ClaimRejected(text, reason=reason)
     return PermanentError(text)

@@ -19,13 +19,20 @@ from routerd.control.access import AccessRules, Address, access_check, source_of
 from routerd.control.answers import answer, errors, library_log, refusal
 from routerd.control.enrollment_api import MAX_BODY
 from routerd.control.listener import SLOW_SECONDS, Listener
-from routerd.control.ports import PREFIX, AdmissionDesk, ServedTopology, Source
+from routerd.control.ports import (
+    PREFIX,
+    AdmissionDesk,
+    ChallengeAsked,
+    PresentedProof,
+    ServedTopology,
+    Source,
+)
 from routerd.control.rate_limit import ConnectionLimit
 from routerd.control.shapes import JSON_TYPE, Route, Shape
 from routerd.control.strict_json import parse
 from routerd.errors import ControlError, EnrollmentRefused
 from routerd.model.specs.system import ControlTLSSpec
-from routerd.spi import Clock, JSONValue, Logger
+from routerd.spi import Clock, JSONValue, Logger, Proof
 
 __all__ = [
     "MAX_BODY",
@@ -116,6 +123,7 @@ class _Routes:
         self._known = known
         self._slow = slow
         self._routes: tuple[tuple[Route, Handle], ...] = (
+            (api.CHALLENGE, self.challenge),
             (api.SUBMIT, self.submit),
             (api.RR_SET, self.rr_set),
             (api.TOPOLOGY, self.topology),
@@ -174,8 +182,22 @@ class _Routes:
             raise _invalid(wrong)
         return document
 
+    async def challenge(self, asked: _Asked) -> Fields:
+        body = asked.body
+        question = ChallengeAsked(
+            policy_ref=str(body["policyRef"]),
+            leaf_id=str(body["leafID"]),
+            public_key=str(body.get("publicKey", "")),
+        )
+        found = await self._desk.challenge(question)
+        return {
+            "method": found.method,
+            "challenge": found.challenge,
+            "expiresAt": _time(found.expires_at),
+        }
+
     async def submit(self, asked: _Asked) -> Fields:
-        done = await self._desk.submit(asked.body["claim"], asked.source)
+        done = await self._desk.submit(asked.body["claim"], asked.source, _proof(asked.body.get("proof")))
         return {
             "claimRef": done.claim_ref,
             "dynamicSource": done.claim_ref,
@@ -222,6 +244,23 @@ def _is_json(headers: Mapping[str, str]) -> bool:
         and headers.get(hdrs.CONTENT_ENCODING, "identity").lower() == "identity"
         and headers.get(hdrs.TRANSFER_ENCODING, "chunked").lower() == "chunked"
     )
+
+
+def _proof(given: JSONValue) -> PresentedProof | None:
+    """Return the proof beside a claim; it is refused when it is not as `enrollment_api.PROOF` says."""
+    if given is None:
+        return None
+    wrong = api.PROOF_SHAPE.problem(given)
+    if wrong or not isinstance(given, dict):
+        raise _invalid(f"proof: {wrong}")
+    if unknown := sorted(given.keys() - api.PROOF_SHAPE.fields.keys()):
+        raise _invalid(f"proof: unknown field {unknown[0][:40]!a}")
+    value, challenge = given["value"], given.get("challenge", "")
+    try:
+        proof = Proof.of(value if isinstance(value, dict) else {})
+    except ValueError as error:
+        raise EnrollmentRefused(api.PROOF_TOO_LARGE, f"proof: {error}") from error
+    return PresentedProof(method=str(given["method"]), challenge=str(challenge), proof=proof)
 
 
 def _invalid(message: str) -> EnrollmentRefused:

@@ -5,6 +5,7 @@ The paths and shapes are those of existing SAM programs.
 
 from routerd.control.ports import API_VERSION
 from routerd.control.shapes import JSON_TYPE, TEXT_TYPE, Refusal, Route, Schema, Shape, Text
+from routerd.errors import JoinMethodFailed
 
 MAX_BODY = 1 << 20
 
@@ -72,6 +73,11 @@ TOO_LARGE = Refusal(status=413, reason="request-too-large", what=f"The body is l
 WRONG_TYPE = Refusal(
     status=415, reason="media-type-unsupported", what=f"The body is not {JSON_TYPE}, or it is compressed."
 )
+METHOD_FAILED = Refusal(
+    status=503,
+    reason=JoinMethodFailed.reason,
+    what="The join method of the policy did not answer, so nothing was decided.",
+)
 TOO_OFTEN = Refusal(
     status=429,
     reason="rate-limited",
@@ -90,12 +96,37 @@ _ALWAYS = (
 )  # fmt: skip
 _WITH_BODY = (*_ALWAYS, TOO_SLOW, TOO_LARGE, WRONG_TYPE)
 
+_METHOD: Schema = {"type": "string", "pattern": r"^[!-~]{1,64}$"}
+_CHALLENGE: Schema = {"type": "string", "pattern": r"^[!-~]{1,512}$"}
+_SHORT: Schema = {"type": "string", "pattern": r"^[!-~]{1,300}$"}
+
+PROOF_SHAPE = Shape(
+    name="JoinProof",
+    fields={"method": _METHOD, "challenge": _CHALLENGE, "value": _OBJECT},
+    optional=frozenset({"challenge"}),
+)
+"""A proof beside a claim: the join method, the challenge that it answers, and what the method made."""
+
+PROOF_TOO_LARGE = "join-proof-too-large"
+
+CHALLENGE = Route(
+    name="getChallenge",
+    method="POST",
+    path="/sam-enrollment-challenges",
+    what="Fetch a challenge for the proof of a leaf, where the join method of the policy asks for one.",
+    body=_shape(
+        "SAMEnrollmentChallengeRequest", "publicKey", policyRef=_SHORT, leafID=_SHORT, publicKey=_TEXT
+    ),
+    answer=_shape("SAMEnrollmentChallengeResult", method=_TEXT, challenge=_TEXT, expiresAt=_TIME),
+    refusals=(*_WITH_BODY, DECIDED, METHOD_FAILED),
+)
+
 SUBMIT = Route(
     name="submitClaim",
     method="POST",
     path="/sam-enrollment-claims",
     what="Submit a claim; it is on the route reflector's disk when this is answered.",
-    body=_shape("SAMEnrollmentClaimSubmitRequest", claim=_OBJECT),
+    body=_shape("SAMEnrollmentClaimSubmitRequest", "proof", claim=_OBJECT, proof=_OBJECT),
     answer=_shape(
         "SAMEnrollmentClaimSubmitResult",
         accepted={"const": True},
@@ -105,7 +136,7 @@ SUBMIT = Route(
         observedAt=_TIME,
         expiresAt={"type": ["string", "null"], "format": "date-time"},
     ),
-    refusals=(*_WITH_BODY, DECIDED),
+    refusals=(*_WITH_BODY, DECIDED, METHOD_FAILED),
 )
 
 _CLAIM = Text(

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import attrs
 
 from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionUndo
-from routerd.spi import JSONValue
+from routerd.spi import JSONValue, Proof
 
 API_VERSION = "control.routerd.net/v1alpha1"
 PREFIX = f"/api/{API_VERSION}"
@@ -27,6 +27,33 @@ ACTIONS_MOST = 1_000
 AUDIT_LIMIT = 100
 AUDIT_MOST = 10_000
 """How many decisions are shown at once: unasked, and at most."""
+
+
+@attrs.frozen(kw_only=True)
+class PresentedProof:
+    """A proof as it travels beside a claim: its join method, and the challenge that it answers."""
+
+    method: str
+    proof: Proof
+    challenge: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class ChallengeAsked:
+    """The question for a challenge; `public_key` is the WireGuard key of the claim, empty for none."""
+
+    policy_ref: str
+    leaf_id: str
+    public_key: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class IssuedChallenge:
+    """A challenge for one leaf and key; it serves once, before `expires_at`."""
+
+    method: str
+    challenge: str
+    expires_at: datetime
 
 
 @attrs.frozen(kw_only=True)
@@ -61,9 +88,15 @@ class AdmissionDesk(Protocol):
     `StoreError` means that nothing was decided, because the store did not take the decision.
     """
 
-    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
+    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+        """Return a challenge that the leaf's join method has to answer."""
+
+    async def submit(
+        self, document: JSONValue, source: Source | None, proof: PresentedProof | None = None
+    ) -> Accepted:
         """Judge the claim in a JSON document; it is on the disk when this returns.
 
+        `proof` is that of a join method beside the claim; none for `joinHMAC`, which is in the claim.
         A claim that waits for approval is refused with `approval-pending` until an operator decides.
         """
 

@@ -18,8 +18,16 @@ from typing import Protocol
 import attrs
 
 from routerd.config import secrets
-from routerd.control.enroll_client import ClaimAccepted, ClaimRejected, EnrollClient, Fetched, client_tls
-from routerd.errors import ConfigError, ControlError, ProviderError, StoreError
+from routerd.control.enroll_client import (
+    ClaimAccepted,
+    ClaimRejected,
+    EnrollClient,
+    Fetched,
+    NotDecided,
+    client_tls,
+)
+from routerd.control.ports import PresentedProof
+from routerd.errors import ConfigError, ControlError, JoinMethodFailed, ProviderError, StoreError
 from routerd.leaf.endpoint_state import PENDING, EndpointState
 from routerd.leaf.own_claim import OwnClaim
 from routerd.model.claim import Claim, Topology
@@ -28,7 +36,8 @@ from routerd.model.names import Ref
 from routerd.model.report.phases import MembershipPhase
 from routerd.model.report.status import Membership, MembershipEndpoint
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
-from routerd.spi import Clock, Enrollment, Logger
+from routerd.plugins.join_methods import JoinMethods
+from routerd.spi import Clock, Logger
 from routerd.spi.backoff import doubled
 from routerd.store import Store
 
@@ -38,8 +47,11 @@ LONGEST_PAUSE = 60.0
 class ReflectorClient(Protocol):
     """Sends requests to route reflectors; `EnrollClient` outside of tests."""
 
-    async def submit(self, target: str, claim: Claim) -> ClaimAccepted:
-        """Submit a claim."""
+    async def challenge(self, target: str, claim: Claim, method: str) -> str:
+        """Fetch a challenge for the proof of a claim."""
+
+    async def submit(self, target: str, claim: Claim, proof: PresentedProof | None = None) -> ClaimAccepted:
+        """Submit a claim, with the proof beside it if there is one."""
 
     async def fetch(self, target: str, rr_set: str, *, claim: Claim, digest: str) -> Fetched:
         """Fetch the reflectors of a set."""
@@ -58,7 +70,7 @@ class Enroller:
         claim: Claim,
         *,
         store: Store,
-        enrollment: Enrollment,
+        methods: JoinMethods,
         clock: Clock,
         log: Logger,
         on_change: Callable[[], None],
@@ -80,9 +92,9 @@ class Enroller:
         self._rr_set = Ref.parse(claim.rr_set_ref).name
         self._own = OwnClaim(
             claim,
-            client.spec.join_token_from,
+            client,
             store=store,
-            enrollment=enrollment,
+            methods=methods,
             clock=clock,
             log=log,
             on_claim=on_claim,
@@ -220,7 +232,7 @@ class Enroller:
                 self._failed(target, error, error.reason)
                 return None
             except ProviderError as error:
-                self._failed(target, error, "unreachable" if error.retryable else "refused")
+                self._failed(target, error, _reason(error))
                 return None
             self._endpoints[target] = self._endpoints[target].checked(clock=self._clock)
             self._last_success = self._clock.now()
@@ -228,7 +240,8 @@ class Enroller:
         return None
 
     async def _submit(self, client: ReflectorClient, target: str, claim: Claim) -> None:
-        admission = await client.submit(target, claim)
+        proof = await self._own.proof(claim, lambda method: client.challenge(target, claim, method))
+        admission = await client.submit(target, claim, proof)
         before = self._endpoints[target]
         self._endpoints[target] = before.accepted(
             self._own.digest,
@@ -274,7 +287,11 @@ class Enroller:
         if self._trouble != str(error):
             self._log.error("enrollment.failed", error=str(error))
         self._trouble = str(error)
-        self._trouble_reason = "state-unwritable" if isinstance(error, StoreError) else "not-configured"
+        self._trouble_reason = "not-configured"
+        if isinstance(error, StoreError):
+            self._trouble_reason = "state-unwritable"
+        elif isinstance(error, JoinMethodFailed):
+            self._trouble_reason = error.reason
         self._troubles += 1
 
     def _plan(self) -> None:
@@ -341,6 +358,13 @@ class Enroller:
                 "no route reflector has been asked yet",
             )
         return "Ready", "rrset-current", f"accepted by {len(accepted)} of {len(endpoints)} route reflectors"
+
+
+def _reason(error: ProviderError) -> str:
+    """Return the code of a failure at a reflector: the reflector's own, or what the failure means."""
+    if isinstance(error, (NotDecided, JoinMethodFailed)) and error.reason:
+        return error.reason
+    return "unreachable" if error.retryable else "refused"
 
 
 def _same(one: Topology, other: Topology) -> bool:

@@ -13,8 +13,9 @@ from routerd.model.intent import Intent, Named
 from routerd.model.report.status import Membership
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.plugins.join_methods import JoinMethods
 from routerd.process.supervisor import Supervisor
-from routerd.spi import Clock, Enrollment, Logger
+from routerd.spi import Clock, Logger
 from routerd.store import Store
 
 PATIENCE = 10.0
@@ -42,7 +43,7 @@ class Memberships:
         self,
         *,
         store: Store,
-        enrollment: Enrollment | None,
+        methods: JoinMethods,
         supervisor: Supervisor,
         clock: Clock,
         log: Logger,
@@ -51,7 +52,7 @@ class Memberships:
         patience: float = PATIENCE,
     ) -> None:
         self._store = store
-        self._enrollment = enrollment
+        self._methods = methods
         self._supervisor = supervisor
         self._clock = clock
         self._log = log
@@ -67,7 +68,7 @@ class Memberships:
         """Run exactly the enrollers that `intent` asks for; an unchanged one goes on."""
         async with self._turn:
             self._intent = intent
-            wanted = dict(_wanted(intent)) if self._enrollment is not None else {}
+            wanted = dict(_wanted(intent))
             for name, member in list(self._members.items()):
                 if wanted.get(name) != (member.client, member.claim):
                     del self._members[name]
@@ -91,9 +92,6 @@ class Memberships:
             await self.follow(self._intent)
 
     def _start(self, name: str, client: Named[SAMEnrollmentClientSpec], claim: Claim) -> None:
-        if self._enrollment is None:
-            return
-
         def speaks() -> bool:
             member = self._members.get(name)
             return member is not None and member.enroller is enroller
@@ -102,7 +100,7 @@ class Memberships:
             client,
             claim,
             store=self._store,
-            enrollment=self._enrollment,
+            methods=self._methods,
             clock=self._clock,
             log=self._log,
             on_change=self._on_change,

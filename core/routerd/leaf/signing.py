@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from secrets import token_hex
 from typing import cast
 
 import attrs
 
-from routerd.errors import ConfigError, PluginError
+from routerd.errors import ConfigError, PermanentError, PluginError
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.moment import exact_text
 from routerd.model.names import Ref
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
+from routerd.model.specs.enrollment import DEFAULT_JOIN_METHOD
 from routerd.plugins.check import Prepared
+from routerd.plugins.installed import provider_hint
+from routerd.plugins.join_methods import JoinMethods, MadeMethod
 from routerd.plugins.providers import alone
 from routerd.process.log import Log
-from routerd.spi import Capability, PayloadEnrollment
+from routerd.spi import Capability, Enrollment, JoinMethod, PayloadEnrollment, Proof, Signing
 
 
 @attrs.frozen(kw_only=True)
@@ -35,6 +40,24 @@ class Signature:
 
     claim: Claim
     payload: bytes | None
+
+
+@attrs.frozen(kw_only=True)
+class Prover:
+    """A join method that a command started: it makes proofs of claims of the file `prepared`."""
+
+    methods: JoinMethods
+    described: JoinMethod
+    provider: Enrollment
+    options: object
+
+    def signing(self, claim: Claim, secret: str | None, challenge: str = "") -> Signing:
+        """Return the question for a proof."""
+        return Signing(claim=claim, secret=secret, options=self.options, challenge=challenge)
+
+    async def sign(self, signing: Signing) -> Proof:
+        """Return a proof; `JoinMethodFailed` when the method makes none."""
+        return await self.methods.sign(self.described.kind, signing)
 
 
 def filed_claim(prepared: Prepared, name: str | None) -> FiledClaim:
@@ -65,27 +88,56 @@ def stamped(claim: Claim, now: datetime) -> Claim:
     )
 
 
-async def sign(prepared: Prepared, claim: Claim, secret: str, log: Log) -> Signature:
-    """Return the claim signed by the join method of the plugins that the file allows."""
+def method_of(filed: FiledClaim) -> str:
+    """Return the join method of a claim: that of the client that submits it, else the default."""
+    return filed.client.spec.join_method if filed.client is not None else DEFAULT_JOIN_METHOD
+
+
+@asynccontextmanager
+async def proving(prepared: Prepared, filed: FiledClaim, log: Log) -> AsyncIterator[Prover]:
+    """Yield the join method of a claim, started, from the plugins that the file allows."""
+    kind = method_of(filed)
     methods = prepared.host.enrollments()
-    if "token" not in methods:
-        enabled = ", ".join(plugin.info.name for plugin in prepared.host.plugins) or "none"
+    if kind not in methods:
+        enabled = [plugin.info.name for plugin in prepared.host.plugins]
+        listed = ", ".join(enabled) or "none"
         raise PluginError(
-            f"join method token: not provided by an enabled plugin (enabled: {enabled}); "
-            "add one, such as enrollment_token, to plugins: or to --plugins"
+            f"join method {kind}: not provided by an enabled plugin (enabled: {listed}); "
+            f"{provider_hint(kind, enabled)}"
         )
-    plugin, provider = methods["token"]
+    plugin, described = methods[kind]
     options = prepared.options[plugin.info.name]
     node = prepared.configuration.node
-    with alone(plugin, provider, options, node=node, log=log, read_only=True) as method:
-        await method.start()
+    with alone(plugin, described, options, node=node, log=log, read_only=True) as provider:
+        made = MadeMethod(plugin=plugin.info.name, described=described, provider=provider)
+        contained = JoinMethods({kind: made}, log=log, options=prepared.join_options)
+        life = contained.lifecycles()[kind]
+        await life.start()
         try:
-            signed = await method.sign(claim, secret)
-            shows = Capability.SHOWS_PAYLOAD in provider.capabilities
-            payload = cast("PayloadEnrollment", method).payload(signed) if shows else None
+            yield Prover(
+                methods=contained,
+                described=described,
+                provider=provider,
+                options=contained.options(filed.client.ref) if filed.client is not None else None,
+            )
         finally:
-            await method.aclose()
-    return Signature(claim=signed, payload=payload)
+            await life.aclose()
+
+
+async def sign(prepared: Prepared, filed: FiledClaim, secret: str, log: Log) -> Signature:
+    """Return the claim signed by its join method, whose proof must be `joinHMAC`."""
+    async with proving(prepared, filed, log) as prover:
+        kind = prover.described.kind
+        if not prover.described.sam_proof:
+            raise PermanentError(
+                f"{filed.claim.ref}: joinMethod {kind} makes no joinHMAC; its leaf proves each submission; "
+                "to try it, run routerd enroll submit"
+            )
+        signing = prover.signing(filed.claim, secret)
+        proof = await prover.sign(signing)
+        shows = Capability.SHOWS_PAYLOAD in prover.described.capabilities
+        payload = cast("PayloadEnrollment", prover.provider).payload(signing) if shows else None
+    return Signature(claim=attrs.evolve(filed.claim, join_hmac=proof.join_hmac), payload=payload)
 
 
 def _client_of(intent: Intent, ref: str) -> Named[SAMEnrollmentClientSpec] | None:

@@ -164,6 +164,7 @@ class AdmittedClaim:
     `digest` is that of the claim as its leaf submitted it; the leaf proves itself by it later.
     `source` is the address that submitted it, none for a Unix socket. A claim that had ended when
     another leaf got something of it is `superseded`: it stays ended even if the clock is set back.
+    `method` is the join method that checked its proof, empty for a claim of an earlier routerd.
     """
 
     claim: Claim
@@ -172,6 +173,7 @@ class AdmittedClaim:
     digest: str = ""
     source: IPv4Address | IPv6Address | None = None
     superseded: bool = False
+    method: str = ""
 
     def active(self, now: datetime) -> bool:
         """Say whether the claim still admits its leaf at `now`."""
@@ -180,15 +182,6 @@ class AdmittedClaim:
             and not self.superseded
             and (self.expires_at is None or now < self.expires_at)
         )
-
-
-@attrs.frozen(kw_only=True)
-class Submission:
-    """A claim as it arrived, with what the listener knows of the sender."""
-
-    claim: Claim
-    source: IPv4Address | IPv6Address | None
-    secret: str | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
+from routerd.plugins import join_checks
 from routerd.plugins.conflicts import PluginFault
 from routerd.plugins.host import PluginHost
 from routerd.spi import Capability
@@ -18,13 +19,15 @@ from routerd.spi import Capability
 class Prepared:
     """A configuration and the plugins that fit it.
 
-    `options` are those of each plugin, `profile_options` those of each cloud profile.
+    `options` are those of each plugin, `profile_options` those of each cloud profile, `join_options`
+    those of the join method of each policy and client, by their reference.
     """
 
     configuration: config.Configuration
     host: PluginHost
     options: Mapping[str, object]
     profile_options: Mapping[str, object]
+    join_options: Mapping[str, object] = attrs.field(factory=dict)
 
     @property
     def intent(self) -> Intent:
@@ -54,10 +57,12 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
     problems += _faults(configuration, faults, of_file=plugins is None)
     options = _plugin_options(configuration, host, problems, lenient=lenient)
     profile_options = _profile_options(configuration, host, problems, lenient=lenient)
+    join_options = join_checks.options(configuration, host, problems, lenient=lenient)
     if not faults:
         # A plugin that failed to load might have provided what is missing.
         problems += _needs(configuration, host)
         problems += _sharing(configuration, host)
+        problems += join_checks.problems(configuration, host)
         problems += [_of_plugins(configuration, text, severity="warning") for text in host.warnings]
     problems.sort(key=lambda problem: problem.line)
     if errors := [problem for problem in problems if problem.severity == "error"]:
@@ -67,6 +72,7 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
         host=host,
         options=options,
         profile_options=profile_options,
+        join_options=join_options,
     )
 
 
@@ -163,8 +169,6 @@ def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Pr
             wanted = "transport mode", "wireguard", encrypts
         elif isinstance(spec, specs.BGPRouterSpec):
             wanted = "routing protocol", "bgp", "bgp" in host.routings()
-        elif isinstance(spec, (specs.SAMEnrollmentPolicySpec, specs.SAMEnrollmentClientSpec)):
-            wanted = "join method", "token", "token" in host.enrollments()
         elif isinstance(spec, specs.CloudProviderProfileSpec):
             wanted = "cloud", spec.provider, spec.provider in host.fabrics()
         if wanted is None or wanted[2]:

@@ -13,7 +13,7 @@ from routerd.model.resource import ResourceKind
 from routerd.plugins.conflicts import PluginFault, conflicts
 from routerd.plugins.installed import find, installation
 from routerd.plugins.loading import LoadedPlugin, load
-from routerd.spi import Enrollment, Fabric, Provider, Routing, Transport
+from routerd.spi import Fabric, JoinMethod, Provider, Routing, Transport
 
 
 class PluginHost:
@@ -62,7 +62,7 @@ class PluginHost:
         """Return the routing providers by kind."""
         return {provider.kind: (plugin, provider) for plugin, provider in self._described("routings")}
 
-    def enrollments(self) -> dict[str, tuple[LoadedPlugin, Provider[Enrollment]]]:
+    def enrollments(self) -> dict[str, tuple[LoadedPlugin, JoinMethod]]:
         """Return the join methods by kind."""
         return {provider.kind: (plugin, provider) for plugin, provider in self._described("enrollments")}
 

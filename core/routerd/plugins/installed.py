@@ -92,6 +92,19 @@ def find(name: str, available: Mapping[str, Sequence[InstalledPlugin]]) -> Insta
     raise PluginError(f"plugin {name} is not installed (installed: {listed}){hint}")
 
 
+def provider_hint(kind: str, enabled: Sequence[str]) -> str:
+    """Return the remedy for a kind that no enabled plugin provides; names what is installed.
+
+    Nothing is imported: a plugin's name ends with what it provides (`join_ed25519`, `cloud_aws`).
+    """
+    others = sorted(set(installation().plugins) - set(enabled))
+    close = [name for name in others if name == kind or name.endswith(f"_{kind}")]
+    if close:
+        return f"add {close[0]}, which is installed, to plugins: or to --plugins"
+    listed = ", ".join(others) or "none"
+    return f"install the plugin that provides it, and add it to plugins: (installed, not enabled: {listed})"
+
+
 def words_of(error: BaseException) -> str:
     """Return an exception of foreign code in words: its class and its text."""
     text = str(error).strip()

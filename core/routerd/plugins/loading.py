@@ -15,12 +15,13 @@ from routerd import hookspecs
 from routerd.config.kinds import BUILTIN
 from routerd.errors import PluginError
 from routerd.model.resource import ResourceKind
+from routerd.model.specs.enrollment import NO_JOIN_METHOD
 from routerd.plugins.installed import InstalledPlugin, words_of
 from routerd.spi import (
     API_VERSION,
     ControlRoute,
-    Enrollment,
     Fabric,
+    JoinMethod,
     NoOptions,
     PluginInfo,
     Provider,
@@ -39,7 +40,7 @@ class LoadedPlugin:
     installed: InstalledPlugin
     transports: tuple[Provider[Transport], ...] = ()
     routings: tuple[Provider[Routing], ...] = ()
-    enrollments: tuple[Provider[Enrollment], ...] = ()
+    enrollments: tuple[JoinMethod, ...] = ()
     fabrics: tuple[Provider[Fabric], ...] = ()
     resource_kinds: tuple[ResourceKind, ...] = ()
     control_routes: tuple[ControlRoute, ...] = ()
@@ -77,7 +78,7 @@ def load(installed: InstalledPlugin) -> LoadedPlugin:
         installed=installed,
         transports=_listed(manager, info, "routerd_transports", Provider),
         routings=_listed(manager, info, "routerd_routings", Provider),
-        enrollments=_listed(manager, info, "routerd_enrollments", Provider),
+        enrollments=_listed(manager, info, "routerd_enrollments", JoinMethod),
         fabrics=_listed(manager, info, "routerd_fabrics", Provider),
         resource_kinds=_listed(manager, info, "routerd_resource_kinds", ResourceKind),
         control_routes=_listed(manager, info, "routerd_control_routes", ControlRoute),
@@ -116,6 +117,8 @@ def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: ty
             items.append(item)
             if isinstance(item, Provider):
                 _check_options(info, hook, item)
+            if isinstance(item, JoinMethod):
+                _check_method(info, item)
             if isinstance(item, ResourceKind):
                 _check_kind(info, item)
     return tuple(items)
@@ -135,6 +138,18 @@ def _check_kind(info: PluginInfo, kind: ResourceKind) -> None:
         raise PluginError(f"plugin {info.name}: the spec of kind {kind.kind} is not an attrs class")
     if any(kind.kind == builtin.kind for builtin in BUILTIN):
         raise PluginError(f"plugin {info.name}: kind {kind.kind} belongs to routerd; choose another name")
+
+
+def _check_method(info: PluginInfo, method: JoinMethod) -> None:
+    if method.kind == NO_JOIN_METHOD:
+        raise PluginError(
+            f"plugin {info.name}: join method {method.kind} is routerd's own word; choose another name"
+        )
+    for side, options in (("a policy", method.policy), ("a client", method.client)):
+        if not attrs.has(options):
+            raise PluginError(
+                f"plugin {info.name}: options of join method {method.kind} in {side} are not an attrs class"
+            )
 
 
 def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> None:

@@ -12,6 +12,7 @@ from routerd.errors import PluginError
 from routerd.kernel.links import NetlinkKernel
 from routerd.model import specs
 from routerd.plugins.check import Prepared
+from routerd.plugins.join_methods import JoinMethods, MadeMethod
 from routerd.plugins.loading import LoadedPlugin
 from routerd.plugins.pacing import Buckets
 from routerd.process.clock import SystemClock
@@ -22,7 +23,6 @@ from routerd.spi import (
     Capability,
     Clock,
     EncryptingTransport,
-    Enrollment,
     Fabric,
     Kernel,
     PluginContext,
@@ -41,7 +41,7 @@ class Providers:
 
     transports: dict[str, Transport]
     routings: dict[str, Routing]
-    enrollments: dict[str, Enrollment]
+    enrollments: JoinMethods
     fabrics: dict[str, Fabric]
 
     def encrypting(self) -> EncryptingTransport | None:
@@ -78,9 +78,16 @@ class ProviderFactory:
         return Providers(
             transports={k: self._shared(p, d) for k, (p, d) in host.transports().items()},
             routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},
-            enrollments={k: self._shared(p, d) for k, (p, d) in host.enrollments().items()},
+            enrollments=self._join_methods(),
             fabrics=made_fabrics,
         )
+
+    def _join_methods(self) -> JoinMethods:
+        made = {
+            kind: MadeMethod(plugin=plugin.info.name, described=method, provider=self._shared(plugin, method))
+            for kind, (plugin, method) in self.prepared.host.enrollments().items()
+        }
+        return JoinMethods(made, log=self.log, options=self.prepared.join_options)
 
     def _shared(self, plugin: LoadedPlugin, provider: Provider[P]) -> P:
         return self._create(

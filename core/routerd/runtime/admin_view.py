@@ -1,14 +1,13 @@
 """Answers for an administrator: `control.AdminView` over the parts of a running router."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from routerd.admission.listener import ListenerKeeper
 from routerd.control.ports import Decision
-from routerd.errors import ConfigError, ControlError
+from routerd.errors import ConfigError
 from routerd.leaf.memberships import Memberships
 from routerd.model import specs
 from routerd.model.audit import AuditEntry
@@ -65,6 +64,7 @@ class View:
         return [
             *self._admission.notes(),
             *self._memberships.warnings(),
+            *self._assembly.made.enrollments.troubles(),
             *self._assembly.store.notes(),
             *(each.text for each in await self.obstacles()),
         ]
@@ -96,9 +96,7 @@ class View:
     async def metrics(self) -> str:
         """Return the metrics in the text format of Prometheus."""
         status = await self.status()
-        claims: Sequence[ClaimReport] = ()
-        with contextlib.suppress(ControlError):  # a router without a join method has no claims
-            claims = await self.claims()
+        claims = await self.claims()
         return exposition(status, claims, now=self._assembly.clock.now())
 
     async def explain(self, target: IPv4Network) -> Explanation:

@@ -9,6 +9,7 @@ from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
 from routerd.leaf.memberships import Memberships
+from routerd.process.ending import end_tasks
 from routerd.process.log import Log
 from routerd.process.systemd import notify
 from routerd.runtime.admin_view import View, needs_restart, restart_reason
@@ -34,6 +35,7 @@ async def run(command: Command, log: Log) -> None:
         async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
             await _Daemon(command, assembly, passed).main()
     log.info("stopped")
+    await end_tasks(log)
 
 
 class _Daemon:
@@ -45,10 +47,10 @@ class _Daemon:
         self._log = assembly.log
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
-        enrollment = assembly.made.enrollments.get("token")
+        methods = assembly.made.enrollments
         self._memberships = Memberships(
             store=assembly.store,
-            enrollment=enrollment,
+            methods=methods,
             supervisor=assembly.supervisor,
             clock=assembly.clock,
             log=self._log,
@@ -58,14 +60,13 @@ class _Daemon:
         self._admission = ListenerKeeper(
             store=assembly.store,
             intent=lambda: self._router.prepared.intent,
-            enrollment=enrollment,
+            methods=methods,
             clock=assembly.clock,
             log=self._log,
             on_change=self._router.admit,
         )
-        if enrollment is not None:
-            # A claim that the desk has quarantined counts as absent; the store still has it.
-            self._router.admit(self._admission.desk.admitted())
+        # A claim that the desk has quarantined counts as absent; the store still has it.
+        self._router.admit(self._admission.desk.admitted())
         self._events = KernelEvents(
             lambda: self._router.wake("host"),
             clock=assembly.clock,
@@ -129,6 +130,7 @@ class _Daemon:
                 prepared = await asyncio.to_thread(self._command.prepare)
                 if why := restart_reason(self._router.prepared, prepared):
                     raise needs_restart(prepared, why)
+                self._assembly.made.enrollments.use(prepared.join_options)
                 self._router.replace(prepared)
                 await self._memberships.follow(prepared.intent)
             finally:

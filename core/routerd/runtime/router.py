@@ -105,6 +105,10 @@ class Router:
             starter.start(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
         for name, fabric in made.fabrics.items():
             starter.start(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
+        if lanes:
+            # A dry run and `routerd down` ask no join method.
+            for kind, method in made.enrollments.lifecycles().items():
+                starter.start(f"enrollment/{kind}", method, _nothing)
         self._keys.start(lambda: self.prepared.intent)
         self._supervisor.keep("site", lambda: self.site.run(lambda: self.prepared.intent))
         if self._recovering:
@@ -253,6 +257,10 @@ class Router:
         if not self._runs_lanes:
             return
         self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
+
+
+async def _nothing() -> None:
+    """Bind no table: a join method has none."""
 
 
 def _overhead(made: Providers, tunnel: Tunnel) -> int:

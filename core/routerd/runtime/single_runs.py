@@ -55,7 +55,7 @@ async def apply_once(command: Command, log: Log, *, deadline: float) -> list[str
         async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
             memberships = Memberships(
                 store=assembly.store,
-                enrollment=assembly.made.enrollments.get("token"),
+                methods=assembly.made.enrollments,
                 supervisor=assembly.supervisor,
                 clock=assembly.clock,
                 log=log,

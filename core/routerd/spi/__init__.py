@@ -9,7 +9,15 @@ Added in 1.0.
 from routerd.spi.clock import Clock
 from routerd.spi.context import Logger, PluginContext, Spawn
 from routerd.spi.control import ControlRoute, JSONValue
-from routerd.spi.enrollment import Enrollment, PayloadEnrollment
+from routerd.spi.enrollment import (
+    MAX_PROOF,
+    Enrollment,
+    JoinMethod,
+    PayloadEnrollment,
+    Proof,
+    Signing,
+    Submission,
+)
 from routerd.spi.fabric import DiagnosingFabric, Fabric, SharedFabric
 from routerd.spi.kernel import ALIAS_PREFIX, Kernel, Link, LinkSpec
 from routerd.spi.pace import Pacer, Pacing
@@ -31,6 +39,7 @@ __all__ = [
     "ALIAS_PREFIX",
     "API_VERSION",
     "ENTRY_POINT_GROUP",
+    "MAX_PROOF",
     "AgreeingTable",
     "Capability",
     "Clock",
@@ -41,6 +50,7 @@ __all__ = [
     "Fabric",
     "ForeseeingTable",
     "JSONValue",
+    "JoinMethod",
     "Kernel",
     "Lifecycle",
     "Link",
@@ -52,10 +62,13 @@ __all__ = [
     "PayloadEnrollment",
     "PluginContext",
     "PluginInfo",
+    "Proof",
     "Provider",
     "Routing",
     "SharedFabric",
+    "Signing",
     "Spawn",
+    "Submission",
     "SwitchTable",
     "Switches",
     "Table",

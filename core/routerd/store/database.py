@@ -72,6 +72,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            key_value TEXT NOT NULL, entry INTEGER NOT NULL, held_at TEXT NOT NULL,
            PRIMARY KEY (scope, tbl, key)) STRICT, WITHOUT ROWID""",
     ),
+    ("ALTER TABLE own_claims ADD COLUMN signer TEXT NOT NULL DEFAULT ''",),
 )
 """Statements from each schema version to the next; published ones never change."""
 

@@ -102,12 +102,17 @@ class Store:
             name: self._decode(body, Claim) for name, body in self._read("SELECT name, body FROM own_claims")
         }
 
-    def keep_own_claim(self, claim: Claim) -> None:
-        """Keep a claim that this leaf signed, in place of the earlier one of its name."""
+    def own_signers(self) -> dict[str, str]:
+        """Return what identifies the key that signed each of them; empty for an earlier routerd's."""
+        return dict(self._read("SELECT name, signer FROM own_claims"))
+
+    def keep_own_claim(self, claim: Claim, signer: str = "") -> None:
+        """Keep a claim that this leaf signed with the key `signer`, in place of its earlier one."""
         with self._transaction() as execute:
             execute(
-                "INSERT INTO own_claims VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET body = excluded.body",
-                (claim.name, dumps(claim)),
+                "INSERT INTO own_claims (name, body, signer) VALUES (?, ?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET body = excluded.body, signer = excluded.signer",
+                (claim.name, dumps(claim), signer),
             )
 
     # --- values of the host from before our changes ----------------------------------------------

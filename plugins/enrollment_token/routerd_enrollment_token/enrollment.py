@@ -2,10 +2,9 @@
 
 import hmac
 
-import attrs
-
-from routerd.errors import EnrollmentRefused, PermanentError
-from routerd.model.claim import Claim, Submission
+from routerd.errors import EnrollmentRefused, PermanentError, ProofMismatch
+from routerd.model.specs.claim_text import signed_text
+from routerd.spi import Proof, Signing, Submission
 from routerd_enrollment_token import payload
 
 
@@ -18,46 +17,50 @@ class TokenEnrollment:
     async def aclose(self) -> None:
         """Do nothing: the method has no resources."""
 
-    async def authenticate(self, submission: Submission) -> None:
-        """Check the claim's proof with `submission.secret`.
+    async def verify(self, submission: Submission) -> None:
+        """Check `joinHMAC` with each secret of the policy.
 
-        Raises `EnrollmentRefused` with `join-nonce-required`, `join-timestamp-required`,
-        `join-hmac-required`, `join-token-missing` or `join-hmac-mismatch`. The core decides whether a
-        policy asks for a proof; without a secret this method refuses every claim.
+        Raises `EnrollmentRefused` with `join-hmac-required`, `join-token-missing` or
+        `join-hmac-mismatch`; without a secret this method refuses every claim.
         """
-        claim = submission.claim
+        claim, given = submission.claim, submission.proof.join_hmac
         who = f"claim {claim.name} of leaf {claim.leaf_id}"
-        for value, reason, field in (
-            (claim.join_nonce, "join-nonce-required", "joinNonce"),
-            (claim.join_timestamp, "join-timestamp-required", "joinTimestamp"),
-            (claim.join_hmac, "join-hmac-required", "joinHMAC"),
-        ):
-            if not value.strip():
-                raise EnrollmentRefused(
-                    reason, f"{who}: {field} is required because {claim.policy_ref} has a join token"
-                )
-        if not submission.secret:
+        if not given:
+            raise EnrollmentRefused(
+                "join-hmac-required",
+                f"{who}: joinHMAC is required because {claim.policy_ref} has a join token",
+            )
+        if not any(submission.secrets):
             raise EnrollmentRefused(
                 "join-token-missing", f"{who}: there is no join token to check the proof; set joinTokenFrom"
             )
-        expected = payload.proof(claim, submission.secret)
-        if not hmac.compare_digest(claim.join_hmac.encode(), expected.encode()):
-            raise EnrollmentRefused(
+        # Every secret is tried, so that the time does not tell which one fits.
+        fits = [
+            hmac.compare_digest(given.encode(), payload.proof(claim, secret).encode())
+            for secret in submission.secrets
+            if secret
+        ]
+        if not any(fits):
+            raise ProofMismatch(
                 "join-hmac-mismatch",
                 f"{who}: joinHMAC does not match the join token of {claim.policy_ref}; "
                 "sign it again with the policy's token, after every change of the claim",
             )
 
-    async def sign(self, claim: Claim, secret: str) -> Claim:
-        """Return the claim with `join_hmac` filled in; an empty secret is a `PermanentError`."""
-        if not secret:
-            raise PermanentError(f"claim {claim.name}: the join token is empty; set joinTokenFrom")
-        return attrs.evolve(claim, join_hmac=payload.proof(claim, secret))
+    async def sign(self, signing: Signing) -> Proof:
+        """Return `joinHMAC` of the claim; an empty secret is a `PermanentError`."""
+        return Proof(join_hmac=payload.proof(signing.claim, _secret(signing)))
 
-    def payload(self, claim: Claim) -> bytes:
+    async def signer(self, signing: Signing) -> str:
+        """Return a digest of the secret; an empty secret is a `PermanentError`."""
+        return payload.signer(_secret(signing))
+
+    def payload(self, signing: Signing) -> bytes:
         """Return the signed text; it holds no secret."""
-        return payload.canonical(claim)
+        return signed_text(signing.claim)
 
-    def digest(self, claim: Claim) -> str:
-        """Return `sha256:<hex>` over the signed text, the proof and the admission state."""
-        return payload.digest(claim)
+
+def _secret(signing: Signing) -> str:
+    if not signing.secret:
+        raise PermanentError(f"claim {signing.claim.name}: the join token is empty; set joinTokenFrom")
+    return signing.secret

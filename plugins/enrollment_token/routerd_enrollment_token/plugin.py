@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from routerd import hookimpl
-from routerd.spi import Capability, Enrollment, PluginInfo, Provider
+from routerd.spi import Capability, JoinMethod, PluginInfo
 from routerd_enrollment_token.config import TokenOptions
 from routerd_enrollment_token.enrollment import TokenEnrollment
 
@@ -17,11 +17,16 @@ def routerd_plugin_info() -> PluginInfo:
 
 
 @hookimpl
-def routerd_enrollments() -> Sequence[Provider[Enrollment]]:
+def routerd_enrollments() -> Sequence[JoinMethod]:
     """Describe the join method `token`."""
-    capabilities = frozenset({Capability.SHOWS_PAYLOAD})
     return [
-        Provider(
-            kind="token", options=TokenOptions, create=lambda *_: TokenEnrollment(), capabilities=capabilities
+        JoinMethod(
+            kind="token",
+            options=TokenOptions,
+            create=lambda *_: TokenEnrollment(),
+            capabilities=frozenset({Capability.SHOWS_PAYLOAD}),
+            binds_claim=True,
+            shared_secret=True,
+            sam_proof=True,
         )
     ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network
@@ -17,9 +18,9 @@ from routerd.admission.desk import Desk
 from routerd.control.enrollment import AccessRules, enrollment_app, serve_enrollment
 from routerd.control.ports import AdmissionDesk
 from routerd.control.rate_limit import RateLimit
-from routerd.errors import EnrollmentRefused
+from routerd.errors import ProofMismatch
 from routerd.leaf.enroller import Enroller
-from routerd.model.claim import Claim, ClaimWireGuard, Submission
+from routerd.model.claim import Claim, ClaimWireGuard
 from routerd.model.intent import Intent, Named
 from routerd.model.names import NodeName, PublicKey
 from routerd.model.resource import Resource, ResourceId
@@ -35,6 +36,8 @@ from routerd.model.specs import (
 )
 from routerd.model.specs.enrollment import RetryBackoffSpec
 from routerd.model.specs.mobility import NodeWireGuardSpec
+from routerd.plugins.join_methods import JoinMethods, MadeMethod
+from routerd.spi import Enrollment, JoinMethod, Proof, Signing, Submission
 from routerd.store import Store, open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
@@ -65,20 +68,77 @@ class TestToken:
     async def aclose(self) -> None:
         return
 
-    async def authenticate(self, submission: Submission) -> None:
-        if submission.claim.join_hmac != self._proof(submission.claim, submission.secret or ""):
-            raise EnrollmentRefused("join-hmac-mismatch", f"claim {submission.claim.name}: wrong proof")
+    async def verify(self, submission: Submission) -> None:
+        claim = submission.claim
+        if claim.join_hmac not in [self.proof(claim, secret) for secret in submission.secrets]:
+            raise ProofMismatch("join-hmac-mismatch", f"claim {claim.name}: wrong proof")
 
-    async def sign(self, claim: Claim, secret: str) -> Claim:
-        return attrs.evolve(claim, join_hmac=self._proof(claim, secret))
+    async def sign(self, signing: Signing) -> Proof:
+        return Proof(join_hmac=self.proof(signing.claim, signing.secret or ""))
 
-    def digest(self, claim: Claim) -> str:
-        return "sha256:" + hashlib.sha256(repr(claim).encode() + claim.join_hmac.encode()).hexdigest()
+    async def signer(self, signing: Signing) -> str:
+        return hashlib.sha256((signing.secret or "").encode()).hexdigest()
 
     @staticmethod
-    def _proof(claim: Claim, secret: str) -> str:
+    def proof(claim: Claim, secret: str) -> str:
         signed = attrs.evolve(claim, name="", join_hmac="", expires_at="", revoked=False)
         return hashlib.sha256(repr(signed).encode() + secret.encode()).hexdigest()
+
+
+@attrs.define
+class Odd:
+    """A join method that accepts every claim, but raises or hangs for those of some leaves."""
+
+    errors: dict[str, BaseException] = attrs.field(factory=dict)
+    hangs: set[str] = attrs.field(factory=set)
+    begun: asyncio.Event = attrs.field(factory=asyncio.Event)
+    seen: list[Submission] = attrs.field(factory=list)
+
+    async def start(self) -> None:
+        return
+
+    async def aclose(self) -> None:
+        return
+
+    async def verify(self, submission: Submission) -> None:
+        self.seen.append(submission)
+        await self._act(submission.claim.leaf_id)
+
+    async def sign(self, signing: Signing) -> Proof:
+        await self._act(signing.claim.leaf_id)
+        return Proof.of({"odd": True})
+
+    async def signer(self, signing: Signing) -> str:
+        await self._act(signing.claim.leaf_id)
+        return "odd"
+
+    async def _act(self, leaf: str) -> None:
+        if leaf in self.errors:
+            raise self.errors[leaf]
+        if leaf in self.hangs:
+            self.begun.set()
+            await asyncio.Event().wait()
+
+
+def methods(
+    provider: Enrollment | None = None,
+    described: JoinMethod | None = None,
+    *,
+    options: Mapping[str, object] | None = None,
+    log: RecordingLogger | None = None,
+    deadline: float = 5.0,
+) -> JoinMethods:
+    """Return one join method, started: `token` by `TestToken` unless another is given."""
+    described = described or JoinMethod(
+        kind="token", create=lambda *_: TestToken(), binds_claim=True, shared_secret=True, sam_proof=True
+    )
+    made = MadeMethod(plugin="a_plugin", described=described, provider=provider or TestToken())
+    found = JoinMethods(
+        {described.kind: made}, log=log or RecordingLogger(), options=options, deadline=deadline
+    )
+    for each in found._contained.values():
+        each._ready.set()
+    return found
 
 
 def key(name: str) -> PublicKey:
@@ -163,7 +223,7 @@ async def signed(made: Claim, *, minutes: int = 0, secret: str = "token") -> Cla
         join_nonce=made.join_nonce or f"{made.name}-{minutes}",
         join_timestamp=made.join_timestamp or stamp,
     )
-    return await TestToken().sign(stamped, secret)
+    return attrs.evolve(stamped, join_hmac=TestToken.proof(stamped, secret))
 
 
 @attrs.define
@@ -179,6 +239,7 @@ class Reflector:
     bearer: str | None = None
     log: RecordingLogger = attrs.field(factory=RecordingLogger)
     limit: int = 1000
+    methods: JoinMethods = attrs.field(factory=methods)
     _open: Desk | None = None
 
     @property
@@ -198,7 +259,7 @@ class Reflector:
         return Desk(
             store=store,
             intent=lambda: self.intent,
-            enrollment=TestToken(),
+            methods=self.methods,
             clock=self.clock,
             log=self.log,
             on_change=self.changed,
@@ -255,6 +316,7 @@ class Leaf:
     log: RecordingLogger = attrs.field(factory=RecordingLogger)
     secret: str = "token"
     claims: list[Claim] = attrs.field(factory=list)
+    methods: JoinMethods = attrs.field(factory=methods)
     changes: int = 0
 
     def changed(self) -> None:
@@ -280,7 +342,7 @@ class Leaf:
             Named(name="c", ref="SAMEnrollmentClient/c", spec=spec),
             of or claim(),
             store=self.store,
-            enrollment=TestToken(),
+            methods=self.methods,
             clock=self.clock,
             log=self.log,
             on_change=self.changed,

@@ -209,7 +209,7 @@ def refusal(made: Claim, known: Known | None = None, world: Intent | None = None
 def test_a_proper_claim_is_admitted_to_its_true_end() -> None:
     admitted = judge(claim())
     assert admitted == AdmittedClaim(
-        claim=claim(), admitted_at=NOW, expires_at=datetime(2026, 6, 29, 11, tzinfo=UTC)
+        claim=claim(), admitted_at=NOW, expires_at=datetime(2026, 6, 29, 11, tzinfo=UTC), method="token"
     )
 
 

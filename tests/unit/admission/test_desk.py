@@ -17,9 +17,9 @@ from tests.unit.admission.enrollment_world import (
     Leaf,
     QuickClock,
     Reflector,
-    TestToken,
     claim,
     intent,
+    methods,
     policy,
     signed,
 )
@@ -28,7 +28,9 @@ from routerd.admission.desk import Desk
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.specs import SecretSource
+from routerd.model.specs.claim_text import digest as digest_of
 from routerd.store import open_store
+from routerd.testing.clock import FakeClock
 
 OTHER = SecretSource(env="OTHER_TOKEN")
 
@@ -126,7 +128,7 @@ class TestTokens:
         desk = Desk(
             store=store,
             intent=lambda: rr.intent,
-            enrollment=TestToken(),
+            methods=methods(),
             clock=rr.clock,
             log=rr.log,
             on_change=rr.changed,
@@ -148,7 +150,7 @@ class TestProof:
         made = await signed(claim())
         async with at(rr) as desk:
             await submit(desk, made)
-            digest = TestToken().digest(made)
+            digest = digest_of(made)
             served = await desk.topology("rrs", self.REF, digest=digest, source=None)
             assert served.claim_digest == digest
             # A leaf of the seed's time sends no digest, and is known by its address.
@@ -168,7 +170,7 @@ class TestProof:
             await submit(desk, made)
         # The rule is that this does not raise.
         async with at(rr) as desk:
-            await desk.topology("rrs", self.REF, digest=TestToken().digest(made), source=None)
+            await desk.topology("rrs", self.REF, digest=digest_of(made), source=None)
 
     async def test_a_leaf_that_moved_submits_again_and_is_served(self, rr: Reflector) -> None:
         made = await signed(claim())
@@ -218,7 +220,8 @@ class TestQuarantine:
 
 
 class TestAudit:
-    async def test_who_decided_what_from_where_and_why(self, rr: Reflector) -> None:
+    async def test_who_decided_what_from_where_and_why(self, tmp_path: Path) -> None:
+        rr = Reflector(tmp_path / "rr.db", FakeClock(NOW))  # all of it in one second of the clock
         made = await signed(claim())
         async with at(rr) as desk:
             await submit(desk, made)

@@ -25,10 +25,10 @@ from routerd.model.names import NodeName
 from routerd.model.resource import Resource, ResourceId
 from routerd.model.specs import ControlAPISpec, SecretSource
 from routerd.model.specs.system import ControlTLSSpec
+from routerd.plugins.join_methods import JoinMethods
 from routerd.store import open_store
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
-from routerd.testing.fakes import FakeEnrollment
 
 NOWHERE = f"{PREFIX}/nowhere"
 """A path that is not there: 404 is the answer to a client that has passed every check."""
@@ -111,7 +111,7 @@ async def opened(directory: Path, clock: FakeClock, spec: ControlAPISpec) -> Asy
         it.admission = ListenerKeeper(
             store=store,
             intent=lambda: intent,
-            enrollment=FakeEnrollment(),
+            methods=JoinMethods({}, log=it.log),
             clock=clock,
             log=it.log,
             on_change=lambda _: None,

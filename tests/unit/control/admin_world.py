@@ -47,6 +47,7 @@ def claim_document(name: str = "leaf-a", phase: str = "Approved", **status: JSON
             "leafID": name,
             "policy": "SAMEnrollmentPolicy/p",
             "source": "198.51.100.31",
+            "method": "token",
             "firstSeen": "2026-06-28T12:00:00Z",
             "admittedAt": "2026-06-28T12:00:01Z",
             "expiresAt": "2026-06-29T12:00:00Z",

@@ -15,7 +15,17 @@ import attrs
 from routerd.control.access import AccessRules
 from routerd.control.enrollment import enrollment_app, serve_enrollment
 from routerd.control.listener import Gate, Listener
-from routerd.control.ports import API_VERSION, PREFIX, Accepted, Revoked, ServedTopology, Source
+from routerd.control.ports import (
+    API_VERSION,
+    PREFIX,
+    Accepted,
+    ChallengeAsked,
+    IssuedChallenge,
+    PresentedProof,
+    Revoked,
+    ServedTopology,
+    Source,
+)
 from routerd.control.rate_limit import RateLimit
 from routerd.errors import RouterdError
 from routerd.spi import JSONValue
@@ -40,8 +50,14 @@ class FakeDesk:
         if self.error is not None:
             raise self.error
 
-    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
-        self._note("submit", document, source)
+    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+        self._note("challenge", asked)
+        return IssuedChallenge(method="keys", challenge="bm9uY2U", expires_at=NOW)
+
+    async def submit(
+        self, document: JSONValue, source: Source | None, proof: PresentedProof | None = None
+    ) -> Accepted:
+        self._note("submit", document, source, *([proof] if proof is not None else []))
         return Accepted(
             claim_ref="SAMEnrollmentClaim/a", observed_at=NOW, expires_at=NOW + timedelta(seconds=1.5)
         )

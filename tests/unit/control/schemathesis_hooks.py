@@ -26,7 +26,7 @@ def _signed(number: int, name: str) -> dict[str, Any]:
     claim = world.claim(
         name, 10 + number, join_nonce=f"nonce-{number}", join_timestamp="2026-06-28T12:00:00Z"
     )
-    return claim_to_document(asyncio.run(world.TestToken().sign(claim, "token")))
+    return claim_to_document(asyncio.run(world.signed(claim)))
 
 
 CLAIMS = [_signed(number, name) for number, name in enumerate(NAMES)]

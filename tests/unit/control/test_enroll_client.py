@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import json
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 from aiohttp import web
 from tests.unit.admission.enrollment_world import QuickClock, claim, serving
 
-from routerd.control.enroll_client import MAX_ERROR, ClaimRejected, EnrollClient, client_tls
-from routerd.control.ports import API_VERSION, PREFIX
+from routerd.control.enroll_client import MAX_ERROR, ClaimRejected, EnrollClient, NotDecided, client_tls
+from routerd.control.ports import API_VERSION, PREFIX, PresentedProof
 from routerd.errors import ControlError, PermanentError, ProviderError, TransientError
+from routerd.model.claim import Claim, ClaimWireGuard
+from routerd.model.names import PublicKey
 from routerd.model.specs.enrollment import ClientTLSSpec
+from routerd.spi import Proof
 
 MADE = claim()
 RESULT = {
@@ -49,6 +53,109 @@ def client(**options: object) -> EnrollClient:
 async def test_the_life_of_a_claim_is_by_the_reflectors_clock() -> None:
     async with serving(server(lambda _: web.json_response(RESULT))) as url:
         assert (await client().submit(url, MADE)).life == timedelta(hours=1)
+
+
+async def sent(submitting: Callable[[str], Awaitable[object]]) -> bytes:
+    """Return the body of the one request that is made."""
+    bodies: list[bytes] = []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        bodies.append(await request.read())
+        return web.json_response(RESULT)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    async with serving(app) as url:
+        await submitting(url)
+    (body,) = bodies
+    return body
+
+
+async def test_a_claim_of_the_dialect_is_sent_byte_for_byte_as_ever() -> None:
+    """The bytes are those of routerd before it had other join methods."""
+    signed = Claim(
+        name="leaf-a",
+        policy_ref=" SAMEnrollmentPolicy/cloudedge-leaves ",
+        rr_set_ref="SAMRRSet/cloudedge-rrs",
+        leaf_id=" leaf-a ",
+        join_audience="cloudedge-public-underlay",
+        join_nonce="nonce-1",
+        join_timestamp="2026-06-28T00:00:00Z",
+        join_hmac="22916bc83388379036a8a7b7cfff485460c3f3890cf5da1169d1a915aeb75bd6",
+        tunnel_address="10.255.0.31/32",
+        endpoint="198.51.100.31",
+        owned_addresses=("10.77.60.31/32", "10.77.60.30/32"),
+        asn=64577,
+        router_id="10.255.0.31",
+        wireguard=ClaimWireGuard(
+            public_key=PublicKey("LEAF_A_WIREGUARD_PUBLIC_KEY"),
+            endpoint="198.51.100.31:51820",
+            allowed_ips=("10.255.0.31/32", "10.20.0.31/32"),
+            persistent_keepalive=25,
+        ),
+    )
+    assert await sent(lambda url: client().submit(url, signed)) == (
+        b'{"apiVersion": "control.routerd.net/v1alpha1", "kind": "SAMEnrollmentClaimSubmitRequest", '
+        b'"claim": {"apiVersion": "mobility.routerd.net/v1alpha1", "kind": "SAMEnrollmentClaim", '
+        b'"metadata": {"name": "leaf-a"}, "spec": {"policyRef": '
+        b'"SAMEnrollmentPolicy/cloudedge-leaves", "rrSetRef": "SAMRRSet/cloudedge-rrs", "leafID": '
+        b'"leaf-a", "joinAudience": "cloudedge-public-underlay", "joinNonce": "nonce-1", '
+        b'"joinTimestamp": "2026-06-28T00:00:00Z", "joinHMAC": '
+        b'"22916bc83388379036a8a7b7cfff485460c3f3890cf5da1169d1a915aeb75bd6", "tunnelAddress": '
+        b'"10.255.0.31/32", "endpoint": "198.51.100.31", "mobility": {"ownedAddresses": '
+        b'["10.77.60.31/32", "10.77.60.30/32"]}, "bgp": {"asn": 64577, "routerID": "10.255.0.31"}, '
+        b'"wireGuard": {"publicKey": "LEAF_A_WIREGUARD_PUBLIC_KEY", "endpoint": '
+        b'"198.51.100.31:51820", "allowedIPs": ["10.255.0.31/32", "10.20.0.31/32"], '
+        b'"persistentKeepalive": 25}}}}'
+    )
+
+
+async def test_a_proof_travels_beside_the_claim_and_changes_nothing_in_it() -> None:
+    plain = json.loads(await sent(lambda url: client().submit(url, MADE)))
+    proof = PresentedProof(method="keys", challenge="abc", proof=Proof.of({"seal": ["x", 1]}))
+    whole = json.loads(await sent(lambda url: client().submit(url, MADE, proof)))
+    assert whole.pop("proof") == {"method": "keys", "challenge": "abc", "value": {"seal": ["x", 1]}}
+    assert whole == plain
+    assert "proof" not in plain
+    bare = json.loads(
+        await sent(lambda url: client().submit(url, MADE, PresentedProof(method="k", proof=Proof.of({}))))
+    )
+    assert bare["proof"] == {"method": "k", "value": {}}
+
+
+class TestChallenge:
+    async def ask(self, answer: Answer) -> str:
+        async with serving(server(answer)) as url:
+            return await client().challenge(url, MADE, "keys")
+
+    async def test_it_is_what_the_reflector_issued(self) -> None:
+        answer = {"method": "keys", "challenge": "bm9uY2U", "expiresAt": "2026-06-28T12:01:00Z"}
+        assert await self.ask(lambda _: web.json_response(answer)) == "bm9uY2U"
+
+    async def test_an_earlier_program_has_none_and_the_error_says_what_to_do(self) -> None:
+        with pytest.raises(PermanentError, match="its program is an earlier one; use joinMethod: token"):
+            await self.ask(lambda _: web.Response(status=404))
+
+    async def test_a_policy_of_another_method_is_named(self) -> None:
+        answer = {"method": "token", "challenge": "bm9uY2U"}
+        with pytest.raises(
+            ClaimRejected, match="asks for joinMethod token, and this leaf has keys"
+        ) as refused:
+            await self.ask(lambda _: web.json_response(answer))
+        assert refused.value.reason == "join-method-mismatch"
+
+    @pytest.mark.parametrize("challenge", [None, "", 7, "a b", "x" * 513, "\u00e9"])
+    async def test_what_is_not_a_challenge_is_not_signed(self, challenge: object) -> None:
+        with pytest.raises(PermanentError, match="unexpected answer to the question for a challenge"):
+            await self.ask(lambda _: web.json_response({"method": "keys", "challenge": challenge}))
+
+
+async def test_a_reflector_that_cannot_decide_says_why() -> None:
+    error = {"error": {"message": "not decided: the join method", "reason": "join-method-failed"}}
+    async with serving(server(lambda _: web.json_response(error, status=503))) as url:
+        with pytest.raises(NotDecided, match="not decided") as failed:
+            await client().submit(url, MADE)
+    assert failed.value.reason == "join-method-failed"
 
 
 async def test_what_is_sent_is_the_protocols() -> None:
@@ -103,9 +210,9 @@ def _refused() -> web.Response:
         (lambda: web.json_response({"error": "x"}, status=400), ClaimRejected, "error"),
         (lambda: web.Response(status=401), PermanentError, "401"),
         (lambda: web.Response(status=403, text="not in allowCIDRs"), PermanentError, "allowCIDRs"),
-        (lambda: web.Response(status=500), TransientError, "500"),
-        (lambda: web.Response(status=503), TransientError, "503"),
-        (lambda: web.Response(status=408), TransientError, "408"),
+        (lambda: web.Response(status=500), NotDecided, "500"),
+        (lambda: web.Response(status=503), NotDecided, "503"),
+        (lambda: web.Response(status=408), NotDecided, "408"),
         (lambda: web.Response(status=302, headers={"Location": "http://192.0.2.1"}), PermanentError, "302"),
         (lambda: web.Response(text="<html>"), PermanentError, "not JSON"),
         (lambda: web.Response(text="[1]"), PermanentError, "not a JSON object"),

@@ -16,10 +16,18 @@ from tests.unit.control.listener_world import CLAIMS, ENVELOPE, JSON, FakeDesk, 
 
 from routerd.control.access import AccessRules
 from routerd.control.enrollment import MAX_BODY, enrollment_app, serve_enrollment, server_tls
-from routerd.control.ports import API_VERSION, PREFIX
+from routerd.control.ports import API_VERSION, PREFIX, ChallengeAsked, PresentedProof
 from routerd.control.rate_limit import RateLimit
-from routerd.errors import ControlError, EnrollmentRefused, RouterdError, StoreError, TransientError
+from routerd.errors import (
+    ControlError,
+    EnrollmentRefused,
+    JoinMethodFailed,
+    RouterdError,
+    StoreError,
+    TransientError,
+)
 from routerd.model.specs.system import ControlTLSSpec
+from routerd.spi import MAX_PROOF, Proof
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
 
@@ -54,6 +62,75 @@ class TestShapes:
             "expiresAt": "2026-06-28T12:00:01.500000Z",
         }
         assert listener.desk.asked == [("submit", {"x": 1}, IPv4Address("127.0.0.1"))]
+
+    async def test_a_proof_beside_a_claim(self, start: Start) -> None:
+        listener = await start()
+        given = {"method": "keys", "challenge": "abc", "value": {"seal": "x"}}
+        assert (await listener.ask("POST", CLAIMS, json=ENVELOPE | {"proof": given}))[0] == 200
+        expected = PresentedProof(method="keys", challenge="abc", proof=Proof.of({"seal": "x"}))
+        assert listener.desk.asked == [("submit", {"x": 1}, IPv4Address("127.0.0.1"), expected)]
+
+    @pytest.mark.parametrize(
+        ("proof", "words"),
+        [
+            ("x", "proof must be of type object"),
+            ({"value": {}}, "method is missing"),
+            ({"method": "keys"}, "value is missing"),
+            ({"method": "", "value": {}}, "method does not match"),
+            ({"method": 7, "value": {}}, "method must be of type string"),
+            ({"method": "keys", "value": []}, "value must be of type object"),
+            ({"method": "keys", "value": {}, "challenge": "a b"}, "challenge does not match"),
+            ({"method": "keys", "value": {}, "extra": 1}, "unknown field 'extra'"),
+        ],
+    )
+    async def test_a_proof_of_another_shape_is_refused(self, start: Start, proof: object, words: str) -> None:
+        listener = await start()
+        status, _, body = await listener.ask("POST", CLAIMS, json=ENVELOPE | {"proof": proof})
+        assert (status, body["error"]["reason"]) == (400, "request-invalid")  # type: ignore[index]  # JSON
+        assert words in body["error"]["message"]  # type: ignore[index]  # JSON
+        assert listener.desk.asked == []
+
+    async def test_a_proof_that_is_too_large_has_a_code_of_its_own(self, start: Start) -> None:
+        listener = await start()
+        room = MAX_PROOF - len('{"seal":""}')
+        for size, expected in ((room, 200), (room + 1, 400)):
+            proof = {"method": "keys", "value": {"seal": "x" * size}}
+            status, _, body = await listener.ask("POST", CLAIMS, json=ENVELOPE | {"proof": proof})
+            assert status == expected
+        assert body["error"]["reason"] == "join-proof-too-large"  # type: ignore[index]  # JSON
+
+    async def test_a_challenge(self, start: Start) -> None:
+        listener = await start()
+        question = {
+            "apiVersion": API_VERSION,
+            "kind": "SAMEnrollmentChallengeRequest",
+            "policyRef": "SAMEnrollmentPolicy/p",
+            "leafID": "leaf-a",
+        }
+        status, _, body = await listener.ask("POST", f"{PREFIX}/sam-enrollment-challenges", json=question)
+        assert status == 200
+        assert body == {
+            "apiVersion": "control.routerd.net/v1alpha1",
+            "kind": "SAMEnrollmentChallengeResult",
+            "method": "keys",
+            "challenge": "bm9uY2U",
+            "expiresAt": "2026-06-28T12:00:00Z",
+        }
+        assert listener.desk.asked == [
+            ("challenge", ChallengeAsked(policy_ref="SAMEnrollmentPolicy/p", leaf_id="leaf-a"))
+        ]
+        del question["leafID"]
+        assert (await listener.ask("POST", f"{PREFIX}/sam-enrollment-challenges", json=question))[0] == 400
+
+    async def test_a_join_method_that_fails_has_a_status_a_code_and_a_sentence(self, start: Start) -> None:
+        listener = await start()
+        listener.desk.error = JoinMethodFailed("join method keys (plugin p): verify failed: secret things")
+        status, _, body = await listener.ask("POST", CLAIMS, json=ENVELOPE)
+        assert (status, body["error"]["reason"]) == (503, "join-method-failed")  # type: ignore[index]  # JSON
+        message = str(body["error"]["message"])  # type: ignore[index]  # JSON
+        assert message.startswith("not decided: the join method of the policy failed")
+        assert "secret things" not in message
+        assert "secret things" in listener.log.text()
 
     async def test_a_set_in_both_dialects(self, start: Start) -> None:
         listener = await start()

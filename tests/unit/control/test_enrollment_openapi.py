@@ -49,7 +49,7 @@ class TestDocument:
         served = {(route.method, route.resource.canonical) for route in app.router.routes() if route.resource}
         paths = described()["paths"]
         assert served == {(method.upper(), path) for path in paths for method in paths[path]}
-        assert len(served) == 4
+        assert len(served) == 5
 
     @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: f"{each.status}-{each.reason}")
     def test_every_refusal_that_there_is_is_in_it(self, refusal: Refusal) -> None:
@@ -74,7 +74,7 @@ class TestDocument:
             for status in each["responses"]
         )
         assert set(statuses) == {
-            *("200", "400", "401", "403", "404", "405", "408", "413", "415", "429", "500")
+            *("200", "400", "401", "403", "404", "405", "408", "413", "415", "429", "500", "503")
         }
 
 

@@ -27,7 +27,7 @@ class Desk:
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
 
-    async def submit(self, document: JSONValue, source: Source | None) -> Accepted:
+    async def submit(self, document: JSONValue, source: Source | None, _proof: object = None) -> Accepted:
         self.asked.append(("submit", document, source))
         return Accepted(
             claim_ref="SAMEnrollmentClaim/a", observed_at=NOW, expires_at=NOW + timedelta(hours=1)

@@ -250,7 +250,7 @@ class TestLeaf:
     async def test_without_a_disk_nothing_is_submitted(
         self, rr: Reflector, leaf: Leaf, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(_: Claim) -> None:
+        def full(_: Claim, __: str) -> None:
             raise StoreError("state file x: the disk is full")
 
         monkeypatch.setattr(leaf.store, "keep_own_claim", full)
@@ -284,7 +284,7 @@ class TestLeaf:
         assert pauses == pytest.approx([2, 4, 8, 16, 32, 60, 60, 60])
 
     async def test_an_open_policy_needs_no_proof(self, rr: Reflector, leaf: Leaf) -> None:
-        rr.intent = intent(policy(join_token_from=None))
+        rr.intent = intent(policy(join_token_from=None, join_method="none"))
         async with rr.up() as store:
             enroller = leaf.enroller(rr.url, signs=False)
             await enroller.step()

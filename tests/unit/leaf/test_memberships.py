@@ -92,7 +92,7 @@ class Scene:
         nothing: Any = object()
         self.memberships = Memberships(
             store=nothing,
-            enrollment=nothing,
+            methods=nothing,
             supervisor=self.supervisor,
             clock=clock,
             log=self.log,

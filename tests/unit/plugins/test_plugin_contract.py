@@ -13,7 +13,7 @@ from routerd.plugins.installed import installation
 HEAD = """
 import attrs, click, routerd
 from routerd.model.resource import ResourceKind
-from routerd.spi import ControlRoute, NoOptions, PluginInfo, Provider
+from routerd.spi import ControlRoute, JoinMethod, NoOptions, PluginInfo, Provider
 @attrs.frozen
 class Spec:
     size: int = 0
@@ -36,6 +36,12 @@ def hook(family: str, result: str) -> str:
     return f"@routerd.hookimpl\ndef routerd_{family}():\n    return {result}"
 
 
+def described(family: str, name: str) -> str:
+    if family == "enrollments":
+        return f"[JoinMethod(kind={name!r}, create=made, binds_claim=True)]"
+    return f"[Provider(kind={name!r}, create=made)]"
+
+
 def kind(name: str, *, api: str = "x.example/v1", teardown: str = "the thing", spec: str = "Spec") -> str:
     return (
         f"ResourceKind(api_version={api!r}, kind={name!r}, spec={spec}, teardown={teardown!r}, "
@@ -49,7 +55,7 @@ def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: World)
         "all",
         plugin(
             "all",
-            *(hook(family, f"[Provider(kind={family!r}, create=made)]") for family in families),
+            *(hook(family, described(family, family)) for family in families),
             hook("resource_kinds", f"[{kind('Thing')}]"),
             hook("control_routes", "(ControlRoute(method='GET', path='x', handler=made),)"),
             hook("commands", "[click.Command('do')]"),
@@ -144,7 +150,7 @@ def test_two_providers_of_one_name_are_refused_in_every_family(
     install: World, family: str, noun: str
 ) -> None:
     for name in ("a", "b"):
-        install(name, plugin(name, hook(family, f"[{PROVIDER}]")))
+        install(name, plugin(name, hook(family, described(family, "k"))))
     assert refused("a", "b") == f"{noun} k: both a and b provide it; enable one of them"
 
 

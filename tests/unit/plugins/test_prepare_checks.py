@@ -11,6 +11,7 @@ import pytest
 
 from routerd.config import document
 from routerd.errors import ConfigError
+from routerd.plugins import installed
 from routerd.plugins.check import prepare
 from routerd.plugins.conflicts import PluginFault
 from routerd.plugins.host import PluginHost
@@ -20,8 +21,9 @@ from routerd.plugins.providers import ProviderFactory
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.spi import Capability, NoOptions, PluginInfo, Provider
+from routerd.spi import Capability, JoinMethod, NoOptions, PluginInfo, Provider
 from routerd.testing.clock import FakeClock
+from routerd.testing.fakes.enrollment_keys import FakeKey, FakeKeys
 from routerd.testing.kernel import FakeKernel
 
 TOP = """\
@@ -72,6 +74,11 @@ def provider(kind: str, options: type[object] = NoOptions, *capabilities: Capabi
     )
 
 
+def method(kind: str, **more: Any) -> JoinMethod:
+    fields = {"create": lambda *_: object(), "binds_claim": True, **more}
+    return JoinMethod(kind=kind, **fields)
+
+
 def loaded(name: str, config: type[object] = NoOptions, **families: Any) -> LoadedPlugin:
     entry = EntryPoint(name=name, value="nothing", group="")
     return LoadedPlugin(
@@ -86,7 +93,7 @@ EXAMPLE = loaded(
     Options,
     transports=(provider("gre", Options), provider("wireguard", Options, Capability.ENCRYPTS)),
     routings=(provider("bgp", Options),),
-    enrollments=(provider("token", Options),),
+    enrollments=(method("token", options=Options, shared_secret=True),),
     fabrics=(provider("example", CloudOptions),),
 )
 
@@ -295,6 +302,171 @@ def test_a_plugin_of_the_command_line_has_no_line(desk: Desk) -> None:
     with pytest.raises(ConfigError) as caught:
         prepare(desk.path, plugins=["missing"])
     assert str(caught.value) == "--plugins: no missing"
+
+
+PROFILE = """\
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMTransportProfile
+      metadata: {name: fabric}
+      spec:
+        mode: gre
+        innerPrefix: 10.255.0.0/20
+        localEndpoint: 10.20.0.1
+        peersFrom: [{resource: SAMEnrollmentPolicy/leaves}]
+"""
+POLICY = (
+    PROFILE
+    + """\
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentPolicy
+      metadata: {name: leaves}
+      spec:
+        transportProfileRef: SAMTransportProfile/fabric
+        tunnelAddressPrefixes: [10.255.16.0/24]
+        joinMethod: keys
+        joinOptions: {keys: {leaf1: abc}}
+"""
+)
+LISTENER = """\
+    - apiVersion: system.routerd.net/v1alpha1
+      kind: ControlAPI
+      metadata: {name: api}
+      spec: {listenAddress: 203.0.113.1, allowCIDRs: [203.0.113.0/24], tls: {certFile: /c, keyFile: /k}}
+"""
+CLAIM = """\
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentClaim
+      metadata: {name: leaf}
+      spec: {policyRef: SAMEnrollmentPolicy/leaves, leafID: leaf, tunnelAddress: 10.255.16.1}
+"""
+CLIENT = (
+    CLAIM
+    + """\
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMEnrollmentClient
+      metadata: {name: leaf}
+      spec:
+        claimRef: SAMEnrollmentClaim/leaf
+        bootstrapEndpoints: ["http://192.0.2.1:1"]
+        joinMethod: keys
+        joinOptions: {seed: abc}
+"""
+)
+
+
+class TestJoinMethods:
+    @pytest.fixture(autouse=True)
+    def _installed(self, desk: Desk) -> None:
+        self.offer(desk)
+
+    def offer(self, desk: Desk, **more: Any) -> None:
+        methods = (
+            method("token", options=Options, shared_secret=True, sam_proof=True),
+            method("keys", options=Options, policy=FakeKeys, client=FakeKey, **more),
+        )
+        desk.installed["example"] = attrs.evolve(EXAMPLE, enrollments=methods)
+
+    def test_the_options_of_both_ends_are_values(self, desk: Desk) -> None:
+        assert desk.prepare(POLICY).join_options == {
+            "SAMEnrollmentPolicy/leaves": FakeKeys(keys={"leaf1": "abc"})
+        }
+        assert desk.prepare(CLIENT).join_options == {"SAMEnrollmentClient/leaf": FakeKey(seed="abc")}
+
+    @pytest.mark.parametrize(
+        ("file", "old", "new", "line", "words"),
+        [
+            (
+                POLICY,
+                "keys: {leaf1: abc}",
+                "kyes: {}",
+                22,
+                "joinOptions.kyes: unknown field; did you mean keys?",
+            ),
+            (POLICY, "{leaf1: abc}", "{leaf1: [a]}", 22, "joinOptions.keys.leaf1: expected text"),
+            (CLIENT, "{seed: abc}", "{seed: {}}", 18, "joinOptions.seed: expected text"),
+            (CLIENT, "{seed: abc}", "{}", 18, "joinOptions.seed: is required"),
+            (CLIENT, "        joinOptions: {seed: abc}\n", "", 15, "joinOptions.seed: is required"),
+        ],
+    )
+    def test_a_wrong_option_has_file_and_line(
+        self, desk: Desk, file: str, old: str, new: str, line: int, words: str
+    ) -> None:
+        assert old in file
+        (problem,) = desk.refused(file.replace(old, new))
+        assert problem.startswith(f"{desk.path}:{line}: ")
+        assert words in problem
+
+    @pytest.mark.parametrize("file", [POLICY, CLIENT])
+    def test_an_unknown_method_is_named_with_line_and_what_there_is(self, desk: Desk, file: str) -> None:
+        unknown = file.replace("joinMethod: keys", "joinMethod: tokens")
+        (problem,) = desk.refused(unknown)
+        line = unknown.splitlines().index("        joinMethod: tokens") + 7
+        assert problem.startswith(f"{desk.path}:{line}: ")
+        assert (
+            "spec.joinMethod: no enabled plugin provides join method tokens (enabled: example; "
+            "they provide: keys, token)"
+        ) in problem
+
+    def test_the_plugin_that_would_provide_it_is_named(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        there = {name: [] for name in ("example", "join_ed25519", "cloud_aws")}
+        monkeypatch.setattr(installed, "installation", lambda: installed.Installation(plugins=there))
+        (problem,) = desk.refused(POLICY.replace("joinMethod: keys", "joinMethod: ed25519"))
+        assert problem.endswith("add join_ed25519, which is installed, to plugins: or to --plugins")
+        (problem,) = desk.refused(POLICY.replace("joinMethod: keys", "joinMethod: tpm"))
+        assert problem.endswith(
+            "install the plugin that provides it, and add it to plugins: "
+            "(installed, not enabled: cloud_aws, join_ed25519)"
+        )
+
+    def test_none_needs_no_plugin(self, desk: Desk) -> None:
+        desk.installed["example"] = attrs.evolve(EXAMPLE, enrollments=())
+        open_policy = POLICY.replace("joinMethod: keys", "joinMethod: none").replace(
+            "        joinOptions: {keys: {leaf1: abc}}\n", ""
+        )
+        (warning,) = desk.prepare(open_policy).configuration.warnings
+        assert "spec.joinMethod: admits every host that reaches the listener" in str(warning)
+        silent = CLIENT.replace("joinMethod: keys", "joinMethod: none").replace(
+            "        joinOptions: {seed: abc}\n", ""
+        )
+        assert desk.prepare(silent).join_options == {}
+
+    def test_a_method_with_a_shared_secret_needs_its_token_under_every_name(self, desk: Desk) -> None:
+        methods = (method("other", options=Options, shared_secret=True, sam_proof=True),)
+        desk.installed["example"] = attrs.evolve(EXAMPLE, enrollments=methods)
+        bare = POLICY.replace("joinMethod: keys", "joinMethod: other").replace(
+            "        joinOptions: {keys: {leaf1: abc}}\n", ""
+        )
+        (problem,) = desk.refused(bare)
+        assert "spec.joinTokenFrom: is required with joinMethod other; write joinTokenFrom:" in problem
+        assert problem.endswith("to admit every host, write joinMethod: none")
+        desk.prepare(bare + "        joinTokenFrom: {file: /t}\n")
+
+    @pytest.mark.parametrize("file", [POLICY, CLIENT])
+    def test_a_token_that_nothing_reads_is_refused(self, desk: Desk, file: str) -> None:
+        (problem,) = desk.refused(file + "        joinTokenFrom: {file: /t}\n")
+        assert "spec.joinTokenFrom: has no effect: join method keys uses no join token; remove it" in problem
+
+    def test_a_signed_claim_is_of_a_method_of_the_dialect(self, desk: Desk) -> None:
+        signed = CLIENT.replace(
+            "tunnelAddress: 10.255.16.1}", "tunnelAddress: 10.255.16.1, joinNonce: n, joinHMAC: ab}"
+        )
+        (problem,) = desk.refused(signed)
+        assert "spec.joinMethod: is keys, and SAMEnrollmentClaim/leaf has joinHMAC" in problem
+
+    def test_a_proof_that_does_not_cover_the_claim_needs_a_person_or_tls(self, desk: Desk) -> None:
+        self.offer(desk, binds_claim=False)
+        (problem,) = desk.refused(POLICY)
+        assert "spec.approval: a proof of join method keys does not cover the claim" in problem
+        assert problem.endswith("write approval: manual, or give the ControlAPI tls")
+        desk.prepare(POLICY + "        approval: manual\n")
+        desk.prepare(POLICY, LISTENER)
+        desk.refused(POLICY, LISTENER.replace(", tls: {certFile: /c, keyFile: /k}", ""))
+
+    def test_the_copy_of_a_policy_on_a_leaf_is_the_reflectors_business(self, desk: Desk) -> None:
+        copy = POLICY.replace("joinMethod: keys", "joinMethod: of-the-reflector")
+        desk.prepare(CLIENT, copy)
 
 
 UNKNOWN = """\

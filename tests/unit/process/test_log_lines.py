@@ -12,10 +12,11 @@ from typing import Any
 import attrs
 import pytest
 
-from routerd.model.claim import Claim, Submission
+from routerd.model.claim import Claim
 from routerd.model.session import Session
 from routerd.process import systemd as notify_module
 from routerd.process.log import Format, Log
+from routerd.spi import Proof, Signing, Submission
 
 
 def line(style: Format = "human", /, **facts: Any) -> str:
@@ -98,7 +99,9 @@ def test_no_secret_of_the_model_is_written(style: Format) -> None:
     claim = Claim(name="c", policy_ref="p", leaf_id="l", tunnel_address="10.0.0.1", join_hmac="hunter2")
     values = (
         claim,
-        Submission(claim=claim, source=None, secret="hunter2"),
+        Submission(claim=claim, proof=Proof.of({"seal": "hunter2"}), secrets=("hunter2",)),
+        Signing(claim=claim, secret="hunter2"),
+        Proof(join_hmac="hunter2"),
         Session(peer_asn=1, owner="o", password="hunter2"),
     )
     for value in values:

@@ -17,6 +17,7 @@ from routerd.model.fabric import FabricRoute, FabricRouteKey, InstanceFacts, Nic
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.plugins.check import Prepared
 from routerd.plugins.host import PluginHost
+from routerd.plugins.join_methods import JoinMethods
 from routerd.plugins.providers import Providers
 from routerd.process.supervisor import Supervisor
 from routerd.report.reasons import notes
@@ -70,7 +71,7 @@ class Leaf:
             Providers(
                 transports={},
                 routings={"bgp": FakeRouting(self.world)},
-                enrollments={},
+                enrollments=JoinMethods({}, log=log),
                 fabrics={"aws": fabric},
             ),
             tables=HostTables(

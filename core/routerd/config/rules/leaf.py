@@ -19,7 +19,7 @@ from routerd.config.rules.checker import (
 from routerd.model import specs
 from routerd.model.names import Ref
 from routerd.model.resource import Resource
-from routerd.model.specs.enrollment import ClaimWireGuardSpec
+from routerd.model.specs.enrollment import NO_JOIN_METHOD, ClaimWireGuardSpec
 from routerd.model.specs.mobility import MAX_PRIORITY
 
 _SHORTEST = timedelta(seconds=1)
@@ -140,6 +140,12 @@ def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:
         c.report(r, "spec.controlAPITLS.certFile", "certFile and keyFile go together")
     secret(c, r, "spec.controlAPITokenFrom", s.control_api_token_from)
     secret(c, r, "spec.joinTokenFrom", s.join_token_from)
+    if s.join_method != NO_JOIN_METHOD:
+        return
+    for field, given in (("joinTokenFrom", s.join_token_from), ("joinOptions", s.join_options)):
+        if given:
+            message = f"contradicts joinMethod: {NO_JOIN_METHOD}, which sends no proof"
+            c.report(r, f"spec.{field}", message, "remove one of the two")
 
 
 def takeover(c: Checker, r: Resource[specs.CloudProviderProfileSpec]) -> None:

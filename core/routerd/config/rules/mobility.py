@@ -23,7 +23,7 @@ from routerd.config.rules.checker import (
 from routerd.model import specs
 from routerd.model.names import Ref
 from routerd.model.resource import Resource
-from routerd.model.specs.enrollment import PolicyWireGuardSpec
+from routerd.model.specs.enrollment import DEFAULT_JOIN_METHOD, NO_JOIN_METHOD, PolicyWireGuardSpec
 from routerd.model.specs.mobility import NodeSpec, ProfileBGPSpec
 
 _PATH_NAME = r"[A-Za-z0-9_][A-Za-z0-9._:@+-]{0,252}"
@@ -165,13 +165,7 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
     is_copy = any(True for _ in c.of(specs.SAMEnrollmentClientSpec))
     if not is_copy:
         _references(c, r)
-        if s.join_token_from is None:
-            c.warn(
-                r,
-                "spec.joinTokenFrom",
-                "there is no join token, so every host that reaches the listener may join",
-                "set joinTokenFrom",
-            )
+        _joining(c, r)
     if not s.tunnel_address_prefixes:
         c.report(r, "spec.tunnelAddressPrefixes", "is required")
     if s.rr_node_set_ref is not None and s.rr_set_ref is None:
@@ -202,6 +196,34 @@ def enrollment_policy(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) ->
     _groups(c, r)
     for index, ref in enumerate(s.mobility_pool_refs):
         c.refer(r, f"spec.mobilityPoolRefs[{index}]", ref, "MobilityPool")
+
+
+def _joining(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:
+    """Check that a policy says how a leaf proves that it may join, or that it need not."""
+    s = r.spec
+    if s.join_method == DEFAULT_JOIN_METHOD and s.join_token_from is None and not s.join_tokens_from:
+        message = f"is required with joinMethod {DEFAULT_JOIN_METHOD}"
+        hint = (
+            "write joinTokenFrom: {file: /etc/routerd/secrets/join-token}; to admit every host that "
+            f"reaches the listener, write joinMethod: {NO_JOIN_METHOD}"
+        )
+        c.report(r, "spec.joinTokenFrom", message, hint)
+    if s.join_method != NO_JOIN_METHOD:
+        return
+    c.warn(
+        r,
+        "spec.joinMethod",
+        "admits every host that reaches the listener, because it asks for no proof",
+        "limit allowCIDRs of the ControlAPI, or give it tls.clientCAFile",
+    )
+    for field, given in (
+        ("joinTokenFrom", s.join_token_from),
+        ("joinTokensFrom", s.join_tokens_from),
+        ("joinOptions", s.join_options),
+    ):
+        if given:
+            message = f"contradicts joinMethod: {NO_JOIN_METHOD}, which asks for no proof"
+            c.report(r, f"spec.{field}", message, "remove one of the two")
 
 
 def _references(c: Checker, r: Resource[specs.SAMEnrollmentPolicySpec]) -> None:

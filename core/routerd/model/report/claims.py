@@ -11,7 +11,10 @@ from routerd.model.report.phases import ClaimPhase
 
 @attrs.frozen(kw_only=True)
 class ClaimStatus:
-    """The state of a claim. `source` is the address of its sender, empty for a Unix socket."""
+    """The state of a claim. `source` is the address of its sender, empty for a Unix socket.
+
+    `method` is the join method that checked its proof, empty for a claim of an earlier routerd.
+    """
 
     phase: ClaimPhase
     leaf_id: str = ""
@@ -19,6 +22,7 @@ class ClaimStatus:
     reason: str = ""
     message: str = ""
     source: str = ""
+    method: str = ""
     first_seen: datetime | None = None
     admitted_at: datetime | None = None
     expires_at: datetime | None = None

@@ -1,5 +1,6 @@
 """Kinds of the group `mobility` for enrollment: policies, claims and clients."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -9,6 +10,12 @@ import attrs
 
 from routerd.model.specs.common import SecretSource
 from routerd.model.specs.mobility import PlacementSpec
+
+DEFAULT_JOIN_METHOD = "token"
+"""The join method of a file that names none: the one of the SAM dialect."""
+
+NO_JOIN_METHOD = "none"
+"""Word of a policy that admits every leaf without a proof, and of a client that sends none."""
 
 
 @attrs.frozen(kw_only=True)
@@ -52,7 +59,8 @@ class SAMEnrollmentPolicySpec:
     `join_tokens_from` are further valid tokens beside `join_token_from`, for an exchange of tokens.
     With `approval: manual` a claim waits until an operator approves its leaf. The reflector refuses a
     claim whose joinTimestamp is further than `freshness_window` from now; none allows claims of any
-    age. `placement_groups` are the sites with several leaves.
+    age. `placement_groups` are the sites with several leaves. `join_options` follow the schema of the
+    join method.
     """
 
     transport_profile_ref: str
@@ -75,6 +83,8 @@ class SAMEnrollmentPolicySpec:
     approval: Literal["auto", "manual"] = "auto"
     freshness_window: timedelta | None = None
     placement_groups: tuple[PlacementGroupSpec, ...] = ()
+    join_method: str = DEFAULT_JOIN_METHOD
+    join_options: Mapping[str, object] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -145,7 +155,11 @@ class ClientTLSSpec:
 
 @attrs.frozen(kw_only=True)
 class SAMEnrollmentClientSpec:
-    """The reflectors of a leaf. With `join_token_from` the leaf signs and renews its claim."""
+    """The reflectors of a leaf.
+
+    With `join_token_from`, or with a join method that needs no token, the leaf signs and renews its
+    claim. `join_options` follow the schema of the join method.
+    """
 
     claim_ref: str
     bootstrap_endpoints: tuple[str, ...] = ()
@@ -159,3 +173,5 @@ class SAMEnrollmentClientSpec:
     )
     retry_backoff: RetryBackoffSpec = RetryBackoffSpec()
     join_token_from: SecretSource | None = None
+    join_method: str = DEFAULT_JOIN_METHOD
+    join_options: Mapping[str, object] = attrs.field(factory=dict)

@@ -4,29 +4,69 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
-from typing import cast
+from typing import Any, cast
 
 import attrs
 import pytest
 
-from routerd.errors import EnrollmentRefused
-from routerd.model.claim import Claim, Submission
-from routerd.spi import Capability, Enrollment, PayloadEnrollment, Provider
+from routerd.errors import EnrollmentRefused, ProofMismatch, ProviderError
+from routerd.model.claim import Claim, ClaimWireGuard, Placement
+from routerd.model.names import PublicKey
+from routerd.model.specs.enrollment import NO_JOIN_METHOD
+from routerd.spi import (
+    MAX_PROOF,
+    Capability,
+    Enrollment,
+    JoinMethod,
+    JSONValue,
+    PayloadEnrollment,
+    Proof,
+    Signing,
+    Submission,
+)
 from routerd.testing.contracts.provider import ProviderContract
 from routerd.testing.contracts.table import DEADLINE
 
+CODE = re.compile(r"[a-z][a-z0-9-]{0,63}")
+CHALLENGE = "bm9uY2Ugb2YgdGhlIHJlZmxlY3Rvcg"
 
-class EnrollmentContract(ProviderContract):
-    """The suite of a join method. Override `claim` and `secret` if the defaults do not fit.
+CHANGES: Mapping[str, object] = {
+    "policy_ref": "SAMEnrollmentPolicy/other",
+    "rr_set_ref": "SAMRRSet/other",
+    "leaf_id": "leaf-b",
+    "join_audience": "another fabric",
+    "join_nonce": "0000000000000000",
+    "join_timestamp": "2026-01-01T00:00:01Z",
+    "tunnel_address": "10.255.0.3/32",
+    "endpoint": "198.51.100.3",
+    "direct_mesh": True,
+    "owned_addresses": ("10.77.60.12/32",),
+    "asn": 64513,
+    "router_id": "10.255.0.3",
+    "wireguard": ClaimWireGuard(public_key=PublicKey("bm90IHRoZSBrZXkgb2YgdGhlIGxlYWYsIGJ1dCAzMiE=")),
+    "placement": Placement(group="site-b", priority=2),
+}
+"""Another value of each field that every proof of a claim covers."""
 
-    Added in 1.0.
-    """
+CHANGES_BEYOND_SAM: Mapping[str, object] = {"name": "leaf-b", "expires_at": "2027-01-01T00:00:00Z"}
+"""The same for the fields that `joinHMAC` of the SAM dialect does not cover."""
 
-    @pytest.fixture
-    def secret(self) -> str:
-        """Return the secret of both ends."""
-        return "correct horse battery staple"
+JUNK: tuple[Mapping[str, JSONValue], ...] = (
+    {},
+    {"proof": None},
+    {"signature": 1, "key": [], "salt": {}, "seal": True},
+    {"signature": "", "key": "", "salt": "", "seal": ""},
+    {"signature": "\u00e9\ud7ff", "seal": "\u00e9", "salt": "\u00e9"},
+    {"signature": "A" * 4000, "seal": "!" * 4000, "salt": "x"},
+    {"a": [[[[1, 2, {"b": 1.5}]]]]},
+)
+"""Documents that prove nothing, whatever the method."""
+
+
+class EnrollmentFixtures(ProviderContract):
+    """What the suite of a join method gives both ends."""
 
     @pytest.fixture
     def claim(self) -> Claim:
@@ -34,6 +74,7 @@ class EnrollmentContract(ProviderContract):
         return Claim(
             name="leaf-a",
             policy_ref="SAMEnrollmentPolicy/site",
+            rr_set_ref="SAMRRSet/rrs",
             leaf_id="leaf-a",
             tunnel_address="10.255.0.2/32",
             join_audience="fabric",
@@ -43,111 +84,310 @@ class EnrollmentContract(ProviderContract):
             owned_addresses=("10.77.60.11/32",),
             asn=64512,
             router_id="10.255.0.2",
+            wireguard=ClaimWireGuard(public_key=PublicKey("YSBrZXkgb2YgV2lyZUd1YXJkIG9mIDMyIGJ5dGVzISE=")),
         )
 
-    @pytest.mark.asyncio
-    async def test_a_signed_claim_is_authentic(
-        self,
-        started: Enrollment,
-        claim: Claim,
-        secret: str,
-    ) -> None:
-        """`authenticate` accepts the result of `sign`, which only fills in the proof."""
-        async with asyncio.timeout(DEADLINE):
-            signed = await started.sign(claim, secret)
-            assert signed != claim
-            assert attrs.evolve(signed, join_hmac=claim.join_hmac) == claim
-            assert await started.authenticate(_submit(signed, secret)) is None  # type: ignore[func-returns-value]  # it must return nothing
+    @pytest.fixture
+    def secret(self) -> str:
+        """Return the secret of both ends."""
+        return "correct horse battery staple"
+
+    @pytest.fixture
+    def policy_options(self) -> object:
+        """Return the `joinOptions` of a policy that admits the leaf of `claim`."""
+        return None
+
+    @pytest.fixture
+    def client_options(self) -> object:
+        """Return the `joinOptions` of the client of that leaf."""
+        return None
+
+    @pytest.fixture
+    def stranger_options(self) -> object:
+        """Return the `joinOptions` of a client whose key the policy does not admit for that leaf."""
+        return None
+
+    @pytest.fixture
+    def private_texts(self) -> tuple[str, ...]:
+        """Return texts that no proof, message or signer may show; `secret` is one of them anyway."""
+        return ()
+
+    @pytest.fixture
+    def ends(self, provider: JoinMethod, secret: str, policy_options: object, client_options: object) -> Ends:
+        """Return what both ends have."""
+        if provider.shared_secret:
+            return Ends(secret=secret, policy=policy_options, client=client_options, method=provider)
+        assert isinstance(policy_options, provider.policy), "override the fixture `policy_options`"
+        assert isinstance(client_options, provider.client), "override the fixture `client_options`"
+        return Ends(secret=None, policy=policy_options, client=client_options, method=provider)
+
+    @pytest.fixture
+    def stranger(self, provider: JoinMethod, ends: Ends, secret: str, stranger_options: object) -> Ends:
+        """Return what a leaf has that may not join."""
+        if provider.shared_secret:
+            return attrs.evolve(ends, secret=secret + "x")
+        assert isinstance(stranger_options, provider.client), "override the fixture `stranger_options`"
+        return attrs.evolve(ends, client=stranger_options)
+
+
+class EnrollmentContract(EnrollmentFixtures):
+    """The suite of a join method.
+
+    Override `secret` for a method with a shared secret, or the four fixtures of options for one without.
+    What the method declares of itself decides which rules apply. Every rule is about one provider that
+    serves both ends.
+
+    Added in 1.0.
+    """
+
+    def test_the_method_is_described(self, provider: JoinMethod) -> None:
+        """It has a name of its own, classes of options, and codes."""
+        assert isinstance(provider, JoinMethod), "describe a join method by JoinMethod, not by Provider"
+        assert provider.kind != NO_JOIN_METHOD, "`none` is routerd's own word"
+        assert attrs.has(provider.policy), "`policy` is not an attrs class"
+        assert attrs.has(provider.client), "`client` is not an attrs class"
+        assert all(CODE.fullmatch(code) for code in provider.sign_again), "a code of sign_again is not a code"
+        assert not (provider.sam_proof and provider.challenges), "joinHMAC answers no challenge"
 
     @pytest.mark.asyncio
-    async def test_a_wrong_or_missing_secret_is_refused_with_a_reason(
-        self,
-        started: Enrollment,
-        claim: Claim,
-        secret: str,
-    ) -> None:
-        """The reason is a code, and neither secret is in the message."""
+    async def test_a_signed_claim_is_authentic(self, started: Enrollment, claim: Claim, ends: Ends) -> None:
+        """`verify` returns nothing for each proof of `sign`, however often the core asks."""
         async with asyncio.timeout(DEADLINE):
-            signed = await started.sign(claim, secret)
-            for other in (secret + "x", "", None):
-                with pytest.raises(EnrollmentRefused) as refused:
-                    await started.authenticate(_submit(signed, other))
-                assert re.fullmatch(r"[A-Za-z0-9_-]+", refused.value.reason)
-                assert secret not in str(refused.value)
+            first, second = await started.sign(ends.signing(claim)), await started.sign(ends.signing(claim))
+            for proof in (first, second, first):
+                answer: object = await cast("Any", started.verify(ends.submission(claim, proof)))
+                assert answer is None, "verify must return nothing: a value that nobody reads admits the leaf"
+
+    @pytest.mark.asyncio
+    async def test_the_proof_is_of_the_sort_that_the_method_declares(
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends
+    ) -> None:
+        """`sam_proof` fills `joinHMAC`, the same each time; every other method fills the document."""
+        async with asyncio.timeout(DEADLINE):
+            proof = await started.sign(ends.signing(claim))
+            if provider.sam_proof:
+                assert proof.join_hmac, "a method with sam_proof fills joinHMAC"
+                assert not proof.text, "a method with sam_proof makes no document"
+                assert proof == await started.sign(ends.signing(claim)), "joinHMAC is not the same each time"
+            else:
+                assert proof.document, "only a method with sam_proof fills joinHMAC"
+                assert not proof.join_hmac, "only a method with sam_proof fills joinHMAC"
+            assert len(proof.text) <= MAX_PROOF
+
+    @pytest.mark.asyncio
+    async def test_a_stranger_is_refused_with_a_code(
+        self, started: Enrollment, claim: Claim, ends: Ends, stranger: Ends
+    ) -> None:
+        """A proof by another secret or key does not hold."""
+        async with asyncio.timeout(DEADLINE):
+            proof = await started.sign(stranger.signing(claim))
+            await _refused(started, ends.submission(claim, proof))
+
+    @pytest.mark.asyncio
+    async def test_without_a_secret_nothing_is_authentic(
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends
+    ) -> None:
+        """A policy without secret or options admits nobody, and a leaf without them cannot sign."""
+        async with asyncio.timeout(DEADLINE):
+            proof = await started.sign(ends.signing(claim))
+            bare = attrs.evolve(ends.submission(claim, proof), secrets=())
+            if provider.shared_secret:
+                await _refused(started, bare)
+                for secret in (None, ""):
+                    with pytest.raises(ProviderError):
+                        await started.sign(attrs.evolve(ends.signing(claim), secret=secret))
+                    with pytest.raises(ProviderError):
+                        await started.signer(attrs.evolve(ends.signing(claim), secret=secret))
+                await _refused(started, attrs.evolve(bare, secrets=("",)))
+            else:
+                await started.verify(bare)
+                await _refused(started, attrs.evolve(bare, options=None))
+                with pytest.raises(ProviderError):
+                    await started.sign(attrs.evolve(ends.signing(claim), options=None))
+
+    @pytest.mark.asyncio
+    async def test_each_of_several_secrets_holds(
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends, secret: str
+    ) -> None:
+        """So that a token is exchanged leaf by leaf; a proof that fits none is a `ProofMismatch`."""
+        if not provider.shared_secret:
+            return
+        async with asyncio.timeout(DEADLINE):
+            submission = ends.submission(claim, await started.sign(ends.signing(claim)))
+            for secrets in ((secret, "other"), ("other", secret), ("other", "another", secret)):
+                await started.verify(attrs.evolve(submission, secrets=secrets))
+            with pytest.raises(ProofMismatch):
+                await started.verify(attrs.evolve(submission, secrets=("other", "another")))
 
     @pytest.mark.asyncio
     async def test_a_claim_without_proof_is_refused(
-        self,
-        started: Enrollment,
-        claim: Claim,
-        secret: str,
+        self, started: Enrollment, claim: Claim, ends: Ends
     ) -> None:
         """An empty proof proves nothing."""
         async with asyncio.timeout(DEADLINE):
-            with pytest.raises(EnrollmentRefused):
-                await started.authenticate(_submit(claim, secret))
+            await _refused(started, ends.submission(claim, Proof()))
 
-    @pytest.mark.parametrize(
-        ("field", "value"),
-        [
-            ("leaf_id", "leaf-b"),
-            ("tunnel_address", "10.255.0.3/32"),
-            ("join_nonce", "0000000000000000"),
-            ("join_timestamp", "2026-01-01T00:00:01Z"),
-            ("owned_addresses", ("10.77.60.12/32",)),
-        ],
-    )
+    @pytest.mark.asyncio
+    async def test_junk_is_refused_and_nothing_worse(
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends
+    ) -> None:
+        """Whatever a stranger sends, `verify` raises `EnrollmentRefused` and no other exception."""
+        async with asyncio.timeout(DEADLINE):
+            good = await started.sign(ends.signing(claim))
+            proofs = [Proof.of(document) for document in JUNK]
+            if provider.sam_proof:
+                proofs += [Proof(join_hmac=text) for text in ("x", "\u00e9", "0" * 256, good.join_hmac[:-1])]
+            else:
+                proofs += [Proof.of(document) for document in _damaged(good.document)]
+            for proof in proofs:
+                await _refused(started, ends.submission(claim, proof))
+
+    @pytest.mark.parametrize("field", [*CHANGES, *CHANGES_BEYOND_SAM])
     @pytest.mark.asyncio
     async def test_a_claim_changed_after_signing_is_refused(
-        self,
-        started: Enrollment,
-        claim: Claim,
-        secret: str,
-        field: str,
-        value: object,
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends, field: str
     ) -> None:
-        """The proof covers the leaf, its address, the time, and the addresses that it may announce."""
+        """With `binds_claim` the proof covers every field; `joinHMAC` those that the SAM dialect signs."""
+        if not provider.binds_claim or (provider.sam_proof and field in CHANGES_BEYOND_SAM):
+            return
+        value = {**CHANGES, **CHANGES_BEYOND_SAM}[field]
         async with asyncio.timeout(DEADLINE):
-            signed = await started.sign(claim, secret)
-            changed: Claim = attrs.evolve(signed, **{field: value})  # type: ignore[arg-type]  # by the parametrisation
-            assert changed != signed
-            with pytest.raises(EnrollmentRefused):
-                await started.authenticate(_submit(changed, secret))
+            proof = await started.sign(ends.signing(claim))
+            changed: Claim = attrs.evolve(claim, **{field: value})  # type: ignore[arg-type]  # by the table
+            assert changed != claim
+            await _refused(started, ends.submission(changed, proof))
 
     @pytest.mark.asyncio
-    async def test_the_digest_follows_the_proof(
+    async def test_the_proof_answers_its_challenge_and_no_other(
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends
+    ) -> None:
+        """A proof that was made ahead is worth nothing at another challenge, or without one."""
+        if not provider.challenges:
+            return
+        async with asyncio.timeout(DEADLINE):
+            proof = await started.sign(ends.signing(claim))
+            submission = ends.submission(claim, proof)
+            for challenge in ("", CHALLENGE[:-1], CHALLENGE + "A", CHALLENGE.swapcase()):
+                await _refused(started, attrs.evolve(submission, challenge=challenge))
+            ahead = await started.sign(attrs.evolve(ends.signing(claim), challenge=""))
+            await _refused(started, ends.submission(claim, ahead))
+
+    @pytest.mark.asyncio
+    async def test_the_signer_identifies_the_key(
+        self, started: Enrollment, claim: Claim, ends: Ends, stranger: Ends
+    ) -> None:
+        """The same for every claim and challenge, another for another key, short and printable."""
+        async with asyncio.timeout(DEADLINE):
+            signer = await started.signer(ends.signing(claim))
+            assert isinstance(signer, str)
+            assert signer.isprintable()
+            assert 0 < len(signer) <= 256
+            other = attrs.evolve(claim, leaf_id="leaf-b", join_nonce="another")
+            assert signer == await started.signer(ends.signing(other)), "it depends on the claim"
+            bare = attrs.evolve(ends.signing(claim), challenge="")
+            assert signer == await started.signer(bare), "it depends on the challenge"
+            assert signer != await started.signer(stranger.signing(claim)), "another key has the same signer"
+
+    @pytest.mark.asyncio
+    async def test_no_secret_is_told(
         self,
         started: Enrollment,
         claim: Claim,
-        secret: str,
+        ends: Ends,
+        stranger: Ends,
+        private_texts: tuple[str, ...],
     ) -> None:
-        """`sha256:` and 64 digits, the same for the same claim, another for another proof or state."""
+        """Neither the proof nor the signer nor a refusal shows a secret of either end."""
+        hidden = [*private_texts, *(each.secret for each in (ends, stranger) if each.secret)]
         async with asyncio.timeout(DEADLINE):
-            signed = await started.sign(claim, secret)
-            digest = started.digest(signed)
-            assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest)
-            assert digest == started.digest(signed)
-            assert digest != started.digest(claim)
-            assert digest != started.digest(attrs.evolve(signed, revoked=True))
+            proofs = [await started.sign(each.signing(claim)) for each in (ends, stranger)]
+            shown = [text for proof in proofs for text in (proof.text, proof.join_hmac)]
+            shown += [await started.signer(each.signing(claim)) for each in (ends, stranger)]
+            shown.append(await _refused(started, ends.submission(claim, proofs[1])))
+            assert not [text for text in hidden for each in shown if text in each]
+
+    @pytest.mark.asyncio
+    async def test_calls_at_the_same_time_do_not_mix(
+        self, started: Enrollment, claim: Claim, ends: Ends, stranger: Ends
+    ) -> None:
+        """A reflector checks many claims at once, and one provider serves all policies and clients."""
+        async with asyncio.timeout(DEADLINE):
+            claims = [attrs.evolve(claim, join_nonce=f"nonce-{number}") for number in range(8)]
+            sides = [stranger if number % 2 else ends for number in range(8)]
+            proofs = await asyncio.gather(
+                *(started.sign(side.signing(each)) for side, each in zip(sides, claims, strict=True))
+            )
+            answers = await asyncio.gather(
+                *(
+                    started.verify(ends.submission(each, proof))
+                    for each, proof in zip(claims, proofs, strict=True)
+                ),
+                return_exceptions=True,
+            )
+            assert [isinstance(each, EnrollmentRefused) for each in answers] == [False, True] * 4
 
     @pytest.mark.asyncio
     async def test_the_shown_payload_is_the_signed_one(
-        self,
-        provider: Provider[Enrollment],
-        started: Enrollment,
-        claim: Claim,
-        secret: str,
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends
     ) -> None:
         """The payload has no secret, does not depend on the proof, and changes with the signed fields."""
         if Capability.SHOWS_PAYLOAD not in provider.capabilities:
             return
         async with asyncio.timeout(DEADLINE):
             shown = cast("PayloadEnrollment", started)
-            payload = shown.payload(claim)
-            assert payload == shown.payload(await started.sign(claim, secret))
-            assert payload != shown.payload(attrs.evolve(claim, join_nonce="another"))
-            assert secret.encode() not in payload
+            payload = shown.payload(ends.signing(claim))
+            proof = await started.sign(ends.signing(claim))
+            proven = attrs.evolve(claim, join_hmac=proof.join_hmac)
+            assert payload == shown.payload(ends.signing(proven))
+            assert payload != shown.payload(ends.signing(attrs.evolve(claim, join_nonce="another")))
+            if ends.secret is not None:
+                assert ends.secret.encode() not in payload
 
 
-def _submit(claim: Claim, secret: str | None) -> Submission:
-    return Submission(claim=claim, source=IPv4Address("198.51.100.2"), secret=secret)
+@attrs.frozen(kw_only=True)
+class Ends:
+    """What a leaf has to sign with, and what a policy has to check with.
+
+    Added in 1.0.
+    """
+
+    secret: str | None
+    policy: object
+    client: object
+    method: JoinMethod
+
+    def signing(self, claim: Claim) -> Signing:
+        """Return the question that the leaf's core asks the method."""
+        challenge = CHALLENGE if self.method.challenges else ""
+        return Signing(claim=claim, secret=self.secret, options=self.client, challenge=challenge)
+
+    def submission(self, claim: Claim, proof: Proof) -> Submission:
+        """Return the question that the reflector's core asks the method."""
+        return Submission(
+            claim=attrs.evolve(claim, join_hmac=proof.join_hmac),
+            proof=proof,
+            source=IPv4Address("198.51.100.2"),
+            secrets=(self.secret,) if self.secret is not None else (),
+            options=self.policy,
+            challenge=CHALLENGE if self.method.challenges else "",
+        )
+
+
+async def _refused(started: Enrollment, submission: Submission) -> str:
+    """Return the message with which a submission is refused; the reason must be a code."""
+    with pytest.raises(EnrollmentRefused) as refused:
+        await started.verify(submission)
+    assert CODE.fullmatch(refused.value.reason), f"{refused.value.reason} is not a code"
+    assert str(refused.value).strip(), "a refusal needs words"
+    return str(refused.value)
+
+
+def _damaged(document: Mapping[str, JSONValue]) -> Iterator[Mapping[str, JSONValue]]:
+    """Yield a good document with each field gone, of another type, or with its text changed."""
+    for key, value in document.items():
+        yield {name: each for name, each in document.items() if name != key}
+        others: list[JSONValue] = [None, 0, [], {}, [value]]
+        if isinstance(value, str) and value:
+            others += ["", value[1:], ("B" if value[0] == "A" else "A") + value[1:], value + "\u00e9"]
+        for other in others:
+            yield {**document, key: other}

@@ -1,20 +1,15 @@
-"""A join method in memory: an HMAC over the text of a claim."""
-
-from __future__ import annotations
+"""A join method in memory: `joinHMAC` by a shared secret. One by keys is in `enrollment_keys`."""
 
 import hashlib
 import hmac
 
-import attrs
-
-from routerd.errors import EnrollmentRefused
-from routerd.model.claim import Claim, Submission
-from routerd.spi import Enrollment, Provider
-from routerd.testing.fakes.describe import describe
+from routerd.errors import EnrollmentRefused, PermanentError, ProofMismatch
+from routerd.model.specs.claim_text import signed_text
+from routerd.spi import Enrollment, JoinMethod, NoOptions, PluginContext, Proof, Signing, Submission
 
 
 class FakeEnrollment:
-    """Implements `spi.Enrollment`: an HMAC over the text of the claim.
+    """Implements `spi.Enrollment` like the SAM dialect: an HMAC by a shared secret.
 
     Added in 1.0.
     """
@@ -25,32 +20,40 @@ class FakeEnrollment:
     async def aclose(self) -> None:
         """Let go."""
 
-    async def authenticate(self, submission: Submission) -> None:
+    async def verify(self, submission: Submission) -> None:
         """Accept the proof of `sign`; raises `EnrollmentRefused` for every other one."""
-        claim = submission.claim
-        if not submission.secret:
-            raise EnrollmentRefused("NoSecret", f"claim {claim.name}: no secret to check it with")
-        if not hmac.compare_digest(claim.join_hmac, _proof(claim, submission.secret)):
-            raise EnrollmentRefused("BadProof", f"claim {claim.name}: the proof does not match the claim")
+        claim, given = submission.claim, submission.proof.join_hmac
+        if not submission.secrets:
+            raise EnrollmentRefused("fake-secret-missing", f"claim {claim.name}: no secret to check it with")
+        proofs = [_hmac(signed_text(claim), secret) for secret in submission.secrets]
+        if not any(hmac.compare_digest(given.encode(), proof.encode()) for proof in proofs):
+            raise ProofMismatch("fake-proof-wrong", f"claim {claim.name}: the proof does not match the claim")
 
-    async def sign(self, claim: Claim, secret: str) -> Claim:
-        """Return the claim with its proof."""
-        return attrs.evolve(claim, join_hmac=_proof(claim, secret))
+    async def sign(self, signing: Signing) -> Proof:
+        """Return the proof of a claim."""
+        return Proof(join_hmac=_hmac(signed_text(signing.claim), _secret(signing)))
 
-    def digest(self, claim: Claim) -> str:
-        """Return the digest of the whole claim."""
-        text = _text(claim) + claim.join_hmac + str(claim.revoked) + claim.expires_at
-        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
-
-
-def enrollment_provider(kind: str = "token") -> Provider[Enrollment]:
-    """Describe a fake join method."""
-    return describe(kind, lambda _context: FakeEnrollment())
+    async def signer(self, signing: Signing) -> str:
+        """Return a digest of the secret."""
+        return _hmac(b"signer", _secret(signing))
 
 
-def _text(claim: Claim) -> str:
-    return repr(attrs.evolve(claim, join_hmac="", expires_at="", revoked=False))
+def enrollment_provider(kind: str = "token") -> JoinMethod:
+    """Describe a fake join method of the dialect."""
+    return JoinMethod(kind=kind, create=_create, binds_claim=True, shared_secret=True, sam_proof=True)
 
 
-def _proof(claim: Claim, secret: str) -> str:
-    return hmac.new(secret.encode(), _text(claim).encode(), hashlib.sha256).hexdigest()
+def _create(_context: PluginContext, options: object) -> Enrollment:
+    if not isinstance(options, NoOptions):
+        raise TypeError(f"the fake has no options, got {type(options).__name__}")
+    return FakeEnrollment()
+
+
+def _secret(signing: Signing) -> str:
+    if not signing.secret:
+        raise PermanentError(f"claim {signing.claim.name}: no secret to sign it with")
+    return signing.secret
+
+
+def _hmac(text: bytes, secret: str) -> str:
+    return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()

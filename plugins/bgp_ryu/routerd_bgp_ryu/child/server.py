@@ -1,4 +1,4 @@
-"""Listens on the Unix socket, answers the daemon's requests, and reports changes."""
+"""Listens on the Unix socket, does what the daemon asks, and says when something has changed."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from routerd_bgp_ryu.child.speaker import BgpSpeaker
 from routerd_bgp_ryu.wire import MAX_REQUEST, VERSION, Document, decode, encode, from_document, to_document
 
 COALESCE = 0.05
-"""Seconds from a change to its notice, which covers all changes until then."""
+"""Seconds within which changes are told as one."""
 
 SETTLE = 1.0
-"""Seconds without a new route after which the routes count as complete, if all sessions are up."""
+"""Seconds without a new route, all sessions being up, after which the routes count as complete."""
 
 ALONE_DEADLINE = 10.0
-"""Seconds for an earlier process to end."""
+"""Seconds for a process before us to end."""
 
 STOP_DEADLINE = 5.0
-"""Seconds for the NOTIFICATIONs to all neighbours."""
+"""Seconds for saying goodbye to all neighbours."""
 
 LOG_LIMIT = 2 << 20
-"""Octets of the log before it rotates; one old file stays."""
+"""Bytes of the log before it is rotated; one old one is kept."""
 
 
 class Controller:
-    """A connected daemon; it gets its answers in order, and a notice after a change."""
+    """A connected daemon: gets its answers in order, and a notice when something has changed."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -50,15 +50,15 @@ class Controller:
         self._noticed = False
 
     def send(self, message: Document) -> None:
-        """Send a message; the next request waits until the daemon has read it."""
+        """Send a message; the next request waits while the daemon does not read."""
         with self._turn:
             self._connection.sendall(encode(message))
 
     def notice(self) -> None:
-        """Report a change soon, and many changes once: the daemon then asks for everything."""
+        """Say soon that something has changed; one notice is enough, as the daemon asks for everything."""
         if not self._noticed:
             self._noticed = True
-            eventlet.spawn_after(COALESCE, self._notify)
+            eventlet.spawn(self._notify)
 
     def _notify(self) -> None:
         with self._turn:
@@ -80,15 +80,16 @@ class Server:
         self._all_up_since: float | None = None
         self._controllers: set[Controller] = set()
         self._alone_since = time.monotonic()
+        self._told = False
         self._stop = event.Event()
         self._again = False
 
     def listen(self) -> None:
-        """Open the socket, for its owner only."""
+        """Open the socket, for its owner alone."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-            # A process that ends in order removes the socket, and so does a start of the host.
+            # Who ends in order takes it away, and so does a start of the host.
             self._again = True
         listener.bind(str(self._path))
         self._path.chmod(0o600)
@@ -96,7 +97,7 @@ class Server:
         eventlet.spawn(self._accept, listener)
 
     def run(self) -> None:
-        """Serve until `stop`, or until no daemon has been connected for the grace time."""
+        """Serve until told to stop, or left alone for longer than the grace time."""
         eventlet.spawn(self._watch)
         self._stop.wait()
         if self._speaker is not None:
@@ -106,12 +107,12 @@ class Server:
 
     @staticmethod
     def _part(speaker: BgpSpeaker) -> None:
-        """End all sessions; neither a slow neighbour nor the library may keep the process alive."""
+        """Say goodbye; neither a neighbour that does not read nor the library may keep us from ending."""
         try:
             with eventlet.Timeout(STOP_DEADLINE, exception=False):
                 speaker.stop()
                 eventlet.sleep(0.2)
-        except Exception:  # the library raises its own kinds; the daemon waits until the socket has gone
+        except Exception:  # the library raises its own kinds; who stops us waits until the socket has gone
             logging.getLogger("routerd").exception("stop failed")
 
     def stop(self) -> None:
@@ -125,7 +126,7 @@ class Server:
             eventlet.spawn(self._serve, connection)
 
     def _watch(self) -> None:
-        """Notice that no daemon is connected, and that the sessions have settled."""
+        """Notice that nobody is in charge, and that the sessions have settled."""
         while True:
             eventlet.sleep(0.25)
             now = time.monotonic()
@@ -149,7 +150,15 @@ class Server:
             self._changed()
 
     def _changed(self) -> None:
-        for controller in self._controllers:
+        """Tell every controller soon, once for many changes."""
+        if self._told:
+            return
+        self._told = True
+        eventlet.spawn_after(COALESCE, self._tell)
+
+    def _tell(self) -> None:
+        self._told = False
+        for controller in list(self._controllers):
             controller.notice()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -158,7 +167,7 @@ class Server:
         try:
             while line := stream.readline(MAX_REQUEST):
                 if not line.endswith(b"\n"):
-                    break  # too long, or cut off: the start of the next message is unknown
+                    break  # too long, or cut off: the start of the next message cannot be known
                 self._answer(line, controller)
         except OSError as error:
             logging.getLogger("routerd").info("control connection: %s", error)
@@ -223,7 +232,7 @@ class Server:
         self._speaker = BgpSpeaker(wanted, self._changed, stale=self._stale, again=self._again)
 
     def _apply(self, message: Document) -> Document:
-        """Make changes to one table; return the reasons of refused ones by key."""
+        """Make changes to one table and return what was refused, by key."""
         speaker = self._speaker
         if speaker is None:
             raise RuntimeError("the process has no speaker yet")
@@ -245,7 +254,7 @@ class Server:
 
 
 def _check_listen(address: IPv4Address | None, port: int) -> None:
-    """Raise `OSError` if the port is in use: the library would only log it, in a green thread."""
+    """Find out now whether the port is free: the library would only log it, in a green thread."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -256,10 +265,10 @@ def _check_listen(address: IPv4Address | None, port: int) -> None:
 
 
 def alone(path: Path) -> int | None:
-    """Return a descriptor that locks the socket until this process ends; none when another one serves.
+    """Return a descriptor that keeps others from the socket until we end; none when another one serves.
 
-    A cancelled start leaves a process behind that no daemon knows. It would take the socket away from the
-    next process and keep its port in use. This function waits for a process that is ending.
+    A start that was cancelled leaves a process behind that nobody knows of. It would take the socket of
+    the next one away, and that one's port would stay in use. One that ends is waited for.
     """
     descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + ALONE_DEADLINE
@@ -275,7 +284,7 @@ def alone(path: Path) -> int | None:
 
 
 class _Log:
-    """Replaces `sys.stderr`, to which the hub prints tracebacks, so that the log stays bounded."""
+    """Stands in for `sys.stderr`, to which the hub prints tracebacks, so that the log stays bounded."""
 
     def write(self, text: str) -> None:
         if line := text.rstrip():
@@ -288,8 +297,8 @@ class _Log:
 def main() -> None:
     """Run the child: parse arguments, set up the log, serve.
 
-    Standard output is a pipe to the daemon. `ready` on it means that the socket is open. Its end without a
-    word means that another process serves, or none does.
+    Standard output is a pipe to whoever started us: `ready` on it means that the socket is open, its
+    end without a word that another process serves, or that nothing does.
     """
     parser = argparse.ArgumentParser(prog="routerd-bgp")
     parser.add_argument("--socket", type=Path, required=True)

@@ -41,6 +41,7 @@ def details(report: ClaimReport, now: datetime) -> Iterator[tuple[str, str]]:
         end = f"{times.text(status.expires_at)} ({times.left(status.expires_at, now)})"
     rows += [
         ("came from", status.source),
+        ("joined by", status.method),
         ("first seen", times.text(status.first_seen)),
         ("admitted", times.text(status.admitted_at)),
         ("ended" if status.phase in ("Expired", "Revoked") else "ends", end),

@@ -477,7 +477,7 @@ def _signed(
     """Return the claim with its signature, by the join method of the leaf's own plugins."""
     prepared = prepare_text(text, file="leaf-config")
     filed = claims.filed_claim(prepared, claim.leaf_id)
-    signing = claims.sign(prepared, filed.claim, secret.resolve(), settings.quiet_log())
+    signing = claims.sign(prepared, filed, secret.resolve(), settings.quiet_log())
     return attrs.evolve(claim, join_hmac=asyncio.run(signing).claim.join_hmac)
 
 

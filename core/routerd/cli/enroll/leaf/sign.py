@@ -37,7 +37,7 @@ def command(
                 hint="name the token with --secret-file or --secret-env",
             )
         secret = Secret(source=source)
-    signature = asyncio.run(claims.sign(prepared, filed.claim, secret.resolve(), settings.quiet_log()))
+    signature = asyncio.run(claims.sign(prepared, filed, secret.resolve(), settings.quiet_log()))
     for field, value in (
         ("joinNonce", filed.claim.join_nonce),
         ("joinTimestamp", filed.claim.join_timestamp),
