@@ -7,6 +7,7 @@ environment (such as our editable installs) can be seen.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -60,6 +61,22 @@ class CleanVenv:
         """Run a program of the environment and return what it said."""
         command = [str(self.root / "bin" / words[0]), *words[1:]]
         return subprocess.run(command, capture_output=True, text=True, timeout=880, check=False, cwd=cwd)
+
+
+def core_source(root: Path) -> Path:
+    """Copy what the core's wheel is built of below `root`, and return where it is."""
+    repository = Path(__file__).parents[2]
+    core = root / "core-source"
+    core.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repository / name, core)
+    shutil.copytree(repository / "core", core / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    return core
+
+
+def requirements_of(name: str) -> list[str]:
+    """Return what a distribution requires, without its extras."""
+    return [text for text in metadata.distribution(name).requires or () if "extra" not in text]
 
 
 def closure(names: Iterable[str]) -> list[metadata.Distribution]:

@@ -1,0 +1,1 @@
+"""Join methods that break their contract."""
