@@ -88,7 +88,7 @@ def test_a_plugins_hooks_are_in_a_module_that_imports_no_sdk(name: str) -> None:
     path = tree.plugin_packages()[name] / "plugin.py"
     if not path.exists():
         pytest.fail(f"{relative(path)} does not exist")
-    sdks = {"boto3", "botocore", "azure", "oci", "proxmoxer", "os_ken", "ryu", "eventlet", "pyroute2"}
+    sdks = {"boto3", "botocore", "azure", "oci", "proxmoxer", "os_ken", "eventlet", "pyroute2"}
     assert {module.split(".")[0] for module in tree.imports(path)} & sdks == set()
 
 

@@ -1,4 +1,4 @@
-"""The daemon's end of the conversation with the speaker's process: find it, start it, ask it."""
+"""The daemon's end of the connection to the speaker's process: finds it, starts it, asks it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_SOCKET_PATH = 107
 
 
 class _Gone(ConnectionError):
-    """The process at the other end has gone, or we let go of it."""
+    """The process at the other end has gone, or this end closed the connection."""
 
 
 @attrs.define(eq=False)
@@ -46,9 +46,20 @@ class _Connection:
 
 
 class SpeakerLink:
-    """Asks the speaker's process; connects again, or starts it, when that is needed.
+    """Asks the speaker's process, and finds or starts it first.
 
-    `on_change` is called when routes or sessions have changed, and when the process has gone.
+    It calls `on_change` when routes or sessions have changed, and when the process has gone.
+
+    What complicates this:
+
+    - The process outlives the daemon. A new daemon must find it, and a process of another version must end
+      before a new one can have its port.
+    - The process forks away from us, so that nothing reaps it. Only the end of the connection shows that it
+      died.
+    - Many tasks ask at once. One lock covers connecting, starting and greeting; the answers come by number.
+    - The greeting itself asks, on a connection that other tasks must not see yet (`on`).
+    - The process may go while a request is still being sent, and its answer may come before the send is over.
+    - A dry run must neither start nor stop a process, nor become the daemon in charge.
     """
 
     def __init__(self, context: PluginContext, options: BgpOptions, on_change: Callable[[], None]) -> None:
@@ -59,11 +70,6 @@ class SpeakerLink:
         self._connection: _Connection | None = None
         self._numbers = itertools.count(1)
         self._lock = asyncio.Lock()
-
-    @property
-    def connected(self) -> bool:
-        """Say whether a speaker's process is being talked to."""
-        return self._connection is not None
 
     async def ask(self, op: str, *, on: _Connection | None = None, **fields: object) -> object:
         """Return the child's answer; `TransientError` when there is no child or it does not answer.
@@ -95,7 +101,7 @@ class SpeakerLink:
                 future.exception()
 
     async def find(self) -> bool:
-        """Say whether a process runs, connecting to it if so."""
+        """Connect to a process that runs; say whether one does."""
         async with self._lock:
             return await self._connect() is not None
 
@@ -106,19 +112,18 @@ class SpeakerLink:
                 await self._spawn()
 
     async def stop(self) -> None:
-        """Tell the process to close its sessions and end, and wait until it has."""
+        """Make the process close its sessions and end; `TransientError` when it has not ended in time."""
         if not await self.find():
             return
         with contextlib.suppress(TransientError):
             await self.ask("stop")
-        async with asyncio.timeout(ASK_DEADLINE):
-            while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
-                await asyncio.sleep(0.05)
-        self._drop()
-
-    def close(self) -> None:
-        """Let go of the connection; the process goes on."""
-        self._drop()
+        try:
+            async with asyncio.timeout(ASK_DEADLINE):
+                while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            raise TransientError("the BGP speaker's process has not ended; will retry") from error
+        self.close()
 
     async def _connect(self) -> _Connection | None:
         if self._connection is not None:
@@ -148,7 +153,7 @@ class SpeakerLink:
         if not isinstance(hello, dict) or hello.get("version") != VERSION:
             if self._context.read_only:
                 raise TransientError("a speaker of another version runs; a dry run does not stop it")
-            # An older routerd's child: its sessions must end before ours can begin.
+            # A child of another routerd: its sessions must end before ours can begin.
             await self.ask("stop", on=connection)
             raise TransientError("a speaker of another version is being stopped")
         if not self._context.read_only:
@@ -173,12 +178,13 @@ class SpeakerLink:
         connection.task = None
         if self._connection is connection:
             self._context.log.warning("speaker.gone", socket=str(self._path))
-            self._drop()
+            self.close()
             self._on_change()
         else:
             connection.close()
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Close the connection; the process goes on."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -192,8 +198,7 @@ class SpeakerLink:
             )
         log_path = self._context.state_dir / "speaker.log"
         try:
-            errors = os.open(log_path, _APPEND, 0o600)
-            try:
+            with os.fdopen(os.open(log_path, _APPEND, 0o600), "ab") as errors:
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *("-m", "routerd_bgp_ryu.child"),
@@ -206,21 +211,17 @@ class SpeakerLink:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=errors,
                 )
-            finally:
-                os.close(errors)
         except OSError as error:
             raise PermanentError(f"the BGP speaker's process cannot be started: {error.strerror}") from error
-        # The process forks at once and its parent ends; what stays holds the pipe until it is ready.
-        assert process.stdout is not None, "a pipe was asked for"  # noqa: S101 - for the type checker
         try:
             async with asyncio.timeout(START_DEADLINE):
-                await process.stdout.read()
-                await process.wait()
+                # The process forks at once and its parent ends. The child holds the pipe until it is ready.
+                await process.communicate()
         except TimeoutError as error:
             raise TransientError(
                 f"the BGP speaker's process did not come up within {START_DEADLINE:g} s; see {log_path}"
             ) from error
-        # It may have found that another one serves: then that one is ours.
+        # The child ends at once when another process serves the socket; that one is ours then.
         if await self._connect() is None:
             raise TransientError(f"the BGP speaker's process ended at once; see {log_path}")
         self._context.log.info("speaker.started", socket=str(self._path))

@@ -1,8 +1,8 @@
-"""Paths that are new where others serve already: whoever announces one may not have the route itself yet.
+"""New paths to a prefix that others serve already: their neighbour may not have the route itself yet. Pure.
 
-A reflector passes a path on as soon as it has it; its own kernel has the route some moments later. Where no
-packet flows yet nothing is lost by being first, but packets that have a way must not be sent where there is
-none yet: after a reflector's host has restarted, for one. Pure.
+A reflector passes a path on as soon as it has it; its own kernel has the route some moments later. If no
+packet flows yet, the first path may be used at once. Packets that have a way must not take one that does
+not work yet, such as after a restart of a reflector's host.
 """
 
 from __future__ import annotations
@@ -14,18 +14,13 @@ from ipaddress import IPv4Address, IPv4Network
 from routerd.model.route import LearnedRoute
 
 HEAD_START = 1.0
-"""Seconds for the neighbour's kernel."""
+"""Seconds that the neighbour's kernel has for the route."""
 
 PathKey = tuple[IPv4Network, IPv4Address]
 
 
-def path_key(path: LearnedRoute) -> PathKey:
-    """Return what tells paths apart: the prefix, and the neighbour that announces it."""
-    return path.prefix, path.neighbour
-
-
 class Newcomers:
-    """Remembers since when each path is there."""
+    """Remembers when each path came."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -33,9 +28,14 @@ class Newcomers:
         self._wait: float | None = None
 
     def among(self, paths: Iterable[LearnedRoute]) -> frozenset[PathKey]:
-        """Return those of all paths that are there now which are not to be used yet."""
+        """Return the paths, of all present ones, that the daemon must not use yet."""
         now = self._clock()
-        self._since = {path_key(each): self._first_seen(each, now) for each in paths}
+        since = {}
+        for each in paths:
+            key = each.prefix, each.neighbour
+            # A path of a lost session is not new, even if a live neighbour's took its place until now.
+            since[key] = self._since.get(key, now - HEAD_START if each.stale else now)
+        self._since = since
         served = {key[0] for key, since in self._since.items() if now - since >= HEAD_START}
         waiting = {
             key: HEAD_START - (now - since)
@@ -46,10 +46,6 @@ class Newcomers:
         return frozenset(waiting)
 
     def pause(self, longest: float) -> float:
-        """Return the seconds until one that waited when last looked at is old enough; says so once."""
+        """Return the seconds until the first path of the last look is old enough, once; else `longest`."""
         wait, self._wait = self._wait, None
         return longest if wait is None else wait
-
-    def _first_seen(self, path: LearnedRoute, now: float) -> float:
-        # What is kept of a lost session is not new, even where somebody alive took its place until now.
-        return self._since.get(path_key(path), now - HEAD_START if path.stale else now)

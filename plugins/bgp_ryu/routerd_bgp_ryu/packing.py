@@ -1,36 +1,32 @@
 """UPDATE messages with as many prefixes as fit, from prefixes and attributes on the wire. Pure.
 
-RFC 4271 section 4.3. The speaker's library sends a message for each prefix.
+RFC 4271 section 4.3. The library sends a message for each prefix.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 
-MAX_MESSAGE = 4096
-"""Bytes of the longest message (RFC 4271 section 4.1)."""
+from routerd_bgp_ryu.screen.frame import LONGEST
+from routerd_bgp_ryu.screen.verdict import UPDATE, framed
 
-_HEADER = b"\xff" * 16
-_UPDATE = 2
 _FIXED = 19 + 2 + 2
-"""Bytes of an UPDATE with nothing in it: header and two length fields."""
+"""Octets of an UPDATE with nothing in it: header and two length fields."""
 
-
-END_OF_RIB = _HEADER + struct.pack("!HBHH", _FIXED, _UPDATE, 0, 0)
+END_OF_RIB = framed(UPDATE, bytes(4))
 """An UPDATE with nothing in it: all that there is has been announced (RFC 4724 section 2)."""
 
 
 def wire(prefix: IPv4Network) -> bytes:
-    """Return a prefix as it stands in an UPDATE: its length in bits, and the bytes that count."""
+    """Return a prefix as an UPDATE carries it: its length in bits, and the octets that count."""
     return bytes([prefix.prefixlen]) + prefix.network_address.packed[: (prefix.prefixlen + 7) // 8]
 
 
 def withdrawals(prefixes: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the UPDATEs that withdraw prefixes."""
-    for routes in _batches(prefixes, MAX_MESSAGE - _FIXED):
-        yield _message(struct.pack("!H", len(routes)) + routes + b"\0\0")
+    for routes in _batches(prefixes, LONGEST - _FIXED):
+        yield framed(UPDATE, len(routes).to_bytes(2) + routes + b"\0\0")
 
 
 def announcements(attributes: bytes, prefixes: Iterable[bytes]) -> Iterator[bytes]:
@@ -38,10 +34,10 @@ def announcements(attributes: bytes, prefixes: Iterable[bytes]) -> Iterator[byte
 
     Raises `ValueError` when the attributes leave no room for a prefix.
     """
-    room = MAX_MESSAGE - _FIXED - len(attributes)
-    head = b"\0\0" + struct.pack("!H", len(attributes)) + attributes
+    room = LONGEST - _FIXED - len(attributes)
+    head = b"\0\0" + len(attributes).to_bytes(2) + attributes
     for reach in _batches(prefixes, room):
-        yield _message(head + reach)
+        yield framed(UPDATE, head + reach)
 
 
 def _batches(prefixes: Iterable[bytes], room: int) -> Iterator[bytes]:
@@ -57,7 +53,3 @@ def _batches(prefixes: Iterable[bytes], room: int) -> Iterator[bytes]:
         size += len(prefix)
     if batch:
         yield b"".join(batch)
-
-
-def _message(body: bytes) -> bytes:
-    return _HEADER + struct.pack("!HB", 19 + len(body), _UPDATE) + body

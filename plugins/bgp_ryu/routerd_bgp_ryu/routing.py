@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Generic, TypeVar, cast
 
+import attrs
+
 from routerd.errors import ProviderError, TransientError
 from routerd.model.bgp.best_path import decide
 from routerd.model.change import Change
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
-from routerd.spi import PluginContext
+from routerd.spi import PluginContext, apply_each
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.link import SpeakerLink
 from routerd_bgp_ryu.newcomers import Newcomers
@@ -72,27 +74,21 @@ class BgpRouting:
             if current != last:
                 last = current
                 yield current
-            # Looked at now and then even if no notice came; `aclose` sets the event too.
+            # It reads again after half a minute without a notice. `aclose` sets the event too.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._newcomers.pause(30)):
-                    await self._wait()
+                await asyncio.wait_for(self._changed.wait(), self._newcomers.pause(30))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(rest, 5)):
-                    await self._closing.wait()
-
-    async def _wait(self) -> None:
-        if not self._closing.is_set():
-            await self._changed.wait()
+                await asyncio.wait_for(self._closing.wait(), min(rest, 5))
 
     async def _snapshot(self) -> RouteSet:
         try:
-            running = self._link.connected or await self._link.find()
-            said = cast("Document | None", await self._link.ask("snapshot") if running else None)
+            answer = await self._link.ask("snapshot") if await self._link.find() else None
         except ProviderError as error:
             self._context.log.info("routes.unknown", error=str(error))
             return RouteSet()
-        if said is None:
+        if answer is None:
             return RouteSet()
+        said = cast("Document", answer)
         self._tell(said["refusals"])
         paths = [
             LearnedRoute(
@@ -137,10 +133,10 @@ class BgpRouting:
 
     async def states(self) -> Sequence[SessionState]:
         """Return how each session does; none when no speaker runs."""
-        if not self._link.connected and not await self._link.find():
+        if not await self._link.find():
             return ()
         listed = cast("list[Document]", await self._link.ask("states"))
-        return tuple(_state(document) for document in listed)
+        return tuple(from_document(each, SessionState) for each in listed)
 
 
 class SpeakerTable:
@@ -161,36 +157,29 @@ class SpeakerTable:
 
     async def apply(self, changes: Sequence[Change[str, Speaker]]) -> Mapping[str, ProviderError]:
         """Start, restart or stop the speaker."""
-        failures: dict[str, ProviderError] = {}
         # Deletions first: only one speaker can hold the port.
-        for change in sorted(changes, key=lambda each: each.after is not None):
-            try:
-                present = (await self.observe()).get(change.key)
-                if present is not None and present == change.after:
-                    continue
-                if change.before is not None or present is not None:
-                    await self._link.stop()
-                if change.after is not None:
-                    await self._link.start()
-                    await self._link.ask("speaker", value=to_document(change.after))
-            except ProviderError as error:
-                failures[change.key] = error
-            except TimeoutError:
-                failures[change.key] = TransientError("the BGP speaker's process has not ended; will retry")
-        return failures
+        return await apply_each(sorted(changes, key=lambda each: each.after is not None), self._make)
+
+    async def _make(self, change: Change[str, Speaker]) -> None:
+        present = (await self.observe()).get(change.key)
+        if present is not None and present == change.after:
+            return
+        if change.before is not None or present is not None:
+            await self._link.stop()
+        if change.after is not None:
+            await self._link.start()
+            await self._link.ask("speaker", value=to_document(change.after))
 
 
+@attrs.frozen(eq=False)
 class KeyedTable(Generic[K, V]):
     """Sessions, policies or advertisements of the speaker."""
 
-    def __init__(
-        self, link: SpeakerLink, op: str, part: str, key: Callable[[Any], K], value: type[V]
-    ) -> None:  # Any: keys arrive as text
-        self._link = link
-        self._op = op
-        self._part = part
-        self._key = key
-        self._value = value
+    _link: SpeakerLink
+    _op: str
+    _part: str
+    _key: Callable[[Any], K]  # Any: keys arrive as text
+    _value: type[V]
 
     async def observe(self) -> Mapping[K, V]:
         """Return what the speaker runs; nothing without a speaker."""
@@ -221,19 +210,3 @@ class KeyedTable(Generic[K, V]):
                 continue
             failures.update({keys[key]: TransientError(text) for key, text in refused.items()})
         return failures
-
-
-def _state(document: Document) -> SessionState:
-    router_id = document["remote_router_id"]
-    return SessionState(
-        neighbour=IPv4Address(document["neighbour"]),
-        state=document["state"],
-        since=document["since"],
-        remote_asn=document["remote_asn"],
-        remote_router_id=IPv4Address(router_id) if router_id else None,
-        received=document["received"],
-        accepted=document["accepted"],
-        rejected=tuple((reason, count) for reason, count in document["rejected"]),
-        advertised=document["advertised"],
-        last_error=document["last_error"],
-    )

@@ -42,8 +42,7 @@ def opened(*tuples: tuple[int, int, int], seconds: int = 60) -> SimpleNamespace:
 
 class TestPure:
     def graceful(self, clock: Callable[[], float], *, forwards: bool = True) -> Graceful:
-        packet = SimpleNamespace(BGP_CAP_GRACEFUL_RESTART=CODE, BGPOptParamCapabilityGracefulRestart=dict)
-        return Graceful(packet, 120, forwards=forwards, clock=clock)
+        return Graceful(120, forwards=forwards, clock=clock)
 
     @pytest.mark.parametrize(
         ("forwards", "complete", "flags", "family"),
@@ -51,7 +50,7 @@ class TestPure:
     )
     def test_only_who_forwards_says_so(self, forwards: bool, complete: bool, flags: int, family: int) -> None:
         said = self.graceful(Time(), forwards=forwards).capability(complete=complete)
-        assert said == {"flags": flags, "time": 120, "tuples": [(1, 1, family)]}
+        assert (said.cap_code, said.flags, said.time, said.tuples) == (CODE, flags, 120, [(1, 1, family)])
 
     def test_a_neighbour_has_the_time_that_it_asked_for_until_it_is_back(self) -> None:
         clock = Time()

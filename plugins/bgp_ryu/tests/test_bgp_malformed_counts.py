@@ -63,7 +63,7 @@ def test_the_log_grows_by_the_logarithm(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level(logging.WARNING, "routerd.bgp"):
         for _ in range(1000):
             note(malformed, update(USUAL[4:], A))
-            malformed.fault(OTHER, "sent malformed UPDATE (3/1)")
+            malformed.count(OTHER, "sent malformed UPDATE (3/1)")
     assert len(caplog.records) == 20
     assert "(512 malformed messages so far)" in caplog.text
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routerd_bgp_ryu.child.outbox import Best, Outbox
-from routerd_bgp_ryu.packing import MAX_MESSAGE, announcements, wire, withdrawals
+from routerd_bgp_ryu.packing import announcements, wire, withdrawals
+from routerd_bgp_ryu.screen.frame import LONGEST
 
 prefixes = st.builds(
     lambda address, length: IPv4Network((address, length), strict=False),
@@ -25,7 +26,7 @@ def read(message: bytes) -> tuple[list[IPv4Network], bytes, list[IPv4Network]]:
     """Return what an UPDATE withdraws, its attributes, and what it announces."""
     assert message[:16] == b"\xff" * 16
     assert message[16:19] == struct.pack("!HB", len(message), 2)
-    assert len(message) <= MAX_MESSAGE
+    assert len(message) <= LONGEST
     gone = int.from_bytes(message[19:21])
     size = int.from_bytes(message[21 + gone : 23 + gone])
     at = 23 + gone
@@ -57,15 +58,15 @@ class TestPacking:
     def test_a_message_is_full_before_the_next_begins(self) -> None:
         hosts = [IPv4Network(0x0A000000 + number) for number in range(3000)]
         sizes = [len(each) for each in announcements(bytes(50), map(wire, hosts))]
-        assert len(sizes) == -(-3000 // ((MAX_MESSAGE - 23 - 50) // 5))
-        assert min(sizes[:-1]) > MAX_MESSAGE - 5
+        assert len(sizes) == -(-3000 // ((LONGEST - 23 - 50) // 5))
+        assert min(sizes[:-1]) > LONGEST - 5
 
     def test_nothing_to_say_is_no_message(self) -> None:
         assert list(announcements(b"", [])) == list(withdrawals([])) == []
 
     def test_attributes_that_leave_no_room_are_refused(self) -> None:
         with pytest.raises(ValueError, match="5 bytes of prefix do not fit into 3"):
-            list(announcements(bytes(MAX_MESSAGE - 26), [wire(IPv4Network("10.0.0.1/32"))]))
+            list(announcements(bytes(LONGEST - 26), [wire(IPv4Network("10.0.0.1/32"))]))
 
 
 HOST = wire(IPv4Network("10.88.1.1/32"))

@@ -19,6 +19,7 @@ from ipaddress import IPv4Address
 from types import SimpleNamespace as Thing
 import eventlet
 from eventlet.green import socket as green
+from routerd_bgp_ryu.child import reader as module
 from routerd_bgp_ryu.child.reader import Farewells, Reader
 from routerd_bgp_ryu.screen import Terms
 from routerd_bgp_ryu.testing.raw import *
@@ -57,13 +58,14 @@ protocol = Thing(
     _expiry=None, cap_four_octet_as_number=True, _remotename=("192.0.2.1", "179"),
     _handle_msg=handled.append,
 )
-reader = Reader(protocol, Thing(BGPMessage=Message, BgpExc=BgpExc), Watch(), Watch(), Farewells())
+module.packet = Thing(BGPMessage=Message, BgpExc=BgpExc)
+reader = Reader(protocol, Watch(), Watch(), Farewells())
 raised = ""
 if len(sys.argv) > 2:
     lost = []
     protocol.connection_lost = lost.append
     if sys.argv[2] == "broken":
-        reader._judged = lambda message: 1 // 0
+        Reader._judged = lambda reader, message: 1 // 0
     if sys.argv[2] == "many":
         reader._farewells = Farewells(most=1)
         one, two = green.socketpair()

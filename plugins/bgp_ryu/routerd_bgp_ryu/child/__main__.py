@@ -17,7 +17,6 @@ if __name__ == "__main__":
 
 os.environ["EVENTLET_NO_GREENDNS"] = "yes"  # saves 130 ms of imports; neighbours are addresses
 os.environ["OSKEN_HUB_TYPE"] = "eventlet"
-os.environ["RYU_HUB_TYPE"] = "eventlet"
 warnings.simplefilter("ignore")  # eventlet announces its age at each import
 
 import eventlet  # noqa: E402 - patching comes before every other import

@@ -1,4 +1,4 @@
-"""What is known of a neighbour beside its routes: who speaks, since when, what went wrong. Pure."""
+"""Facts about a neighbour beside its routes: its speaker, since when, what went wrong. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LOG = logging.getLogger("routerd.bgp")
 class Account:
     """One neighbour's. `since` is in seconds since the epoch; `who` is the sender of the last OPEN.
 
-    `error` is the last one in words, `refusal` why a wrong speaker is refused now. `ended` is the
-    NOTIFICATION with which the session ended, none when its connection just broke.
+    `error` is the last one in words, `refusal` the reason for refusing a wrong speaker now. `ended` is the
+    NOTIFICATION that ended the session, none when the connection broke without one.
     """
 
     since: float = 0.0
@@ -30,7 +30,7 @@ class Account:
 
 
 class Accounts:
-    """Accounts by neighbour; `changed` is called whenever there is something new to tell."""
+    """Accounts by neighbour; they call `changed` when the daemon has something new to read."""
 
     def __init__(self, changed: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
         self._changed = changed
@@ -42,7 +42,7 @@ class Accounts:
         return self._all[neighbour]
 
     def refusals(self) -> dict[str, str]:
-        """Return by neighbour why a wrong speaker is refused."""
+        """Return the reason for refusing a wrong speaker, by neighbour."""
         return {neighbour: each.refusal for neighbour, each in self._all.items() if each.refusal}
 
     def up(self, neighbour: str, who: Identity) -> None:
@@ -63,7 +63,7 @@ class Accounts:
             self._changed()
 
     def refuse(self, neighbour: str, text: str, who: Identity | None = None) -> None:
-        """Note who was refused; said until the expected speaker has come, or another is expected."""
+        """Note a refused speaker, until the expected one has come or another one is expected."""
         account = self._all[neighbour]
         account.who = who or account.who
         if account.refusal != text:
@@ -73,7 +73,7 @@ class Accounts:
         self.say(neighbour, text)
 
     def forget_refusal(self, neighbour: str) -> None:
-        """Forget what was said of a speaker, for somebody else is expected now."""
+        """Drop a refusal: the session expects another speaker now."""
         account = self._all[neighbour]
         if account.refusal and account.error == account.refusal:
             account.error = ""

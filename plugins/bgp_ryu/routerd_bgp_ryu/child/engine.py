@@ -1,18 +1,27 @@
 """The library's speaker behind the few verbs that we need. No other module calls its managers.
 
-What the library does wrong is mended in `quirks`; what it does not do at all is in `outgoing` and `reader`.
+`quirks` mends what the library does wrong; `outgoing` and `reader` do what it does not do at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
+
+from os_ken.services.protocols.bgp import base, bgpspeaker
+from os_ken.services.protocols.bgp.api import base as api
+from os_ken.services.protocols.bgp.core_manager import CORE_MANAGER
+from os_ken.services.protocols.bgp.core_managers import peer_manager
+from os_ken.services.protocols.bgp.info_base import ipv4
+from os_ken.services.protocols.bgp.signals.emit import BgpSignalBus
 
 from routerd.model.session import Advertisement, Session, Speaker
-from routerd_bgp_ryu.child import outgoing
 from routerd_bgp_ryu.child.attributes import originated
-from routerd_bgp_ryu.child.mended import bgp, library, mend
-from routerd_bgp_ryu.child.quirks import Library
+from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.neighbour import Neighbour
+from routerd_bgp_ryu.child.outgoing import Outgoing, Reflected, templates
+from routerd_bgp_ryu.child.quirks import mend
+from routerd_bgp_ryu.identity import Identity
 
 _LOWEST_HOLD = 10
 """Seconds: the shortest hold time that the library's settings take."""
@@ -24,20 +33,19 @@ class Engine:
     def __init__(self, speaker: Speaker) -> None:
         self.speaker = speaker
         self.advertisements: dict[str, Advertisement] = {}
-        self.packet = library("lib.packet.bgp")
-        self.progress = outgoing.Progress()
-        self._manager = bgp("core_manager").CORE_MANAGER
         self._bgp: Library = None
 
     def start(self, stranger: Callable[[str, bytes], None], holds: Callable[[str, str], bool]) -> None:
-        """Mend the library and make it listen; see `mend` for the two callbacks."""
+        """Mend the library and make it listen; `stranger` is for `mend`, `holds` for `Reflected`."""
         speaker = self.speaker
-        mend(stranger, holds)
+        mend(stranger)
         cluster_id = str(speaker.cluster_id or speaker.router_id)
-        peers, table = bgp("core_managers.peer_manager"), bgp("info_base.ipv4").Ipv4Table
-        outgoing.install(peers, table, self.packet, cluster_id, self.progress)
+        Outgoing.template = staticmethod(templates(cluster_id))  # it would bind, being a function
+        peer_manager.Peer = Neighbour
+        Reflected.holds = holds
+        ipv4.Ipv4Table.VPN_DEST_CLASS = Reflected
         hosts = (str(speaker.listen),) if speaker.listen else ("0.0.0.0",)  # noqa: S104 - what a file asks for
-        self._bgp = bgp("bgpspeaker").BGPSpeaker(
+        self._bgp = bgpspeaker.BGPSpeaker(
             as_number=speaker.asn,
             router_id=str(speaker.router_id),
             bgp_server_hosts=hosts,
@@ -48,7 +56,7 @@ class Engine:
     @property
     def core(self) -> Library:
         """Return the core of the library's speaker."""
-        return self._manager.get_core_service()
+        return CORE_MANAGER.get_core_service()
 
     # --- neighbours ------------------------------------------------------------------------------
 
@@ -65,7 +73,7 @@ class Engine:
     def add(self, neighbour: str, session: Session) -> Library:
         """Make a peer; leave none behind where the library raises."""
         try:
-            bgp("api.base").call(
+            api.call(
                 "neighbor.create",
                 ip_address=neighbour,
                 remote_as=session.peer_asn,
@@ -91,7 +99,7 @@ class Engine:
     def remove(self, peer: Library) -> None:
         """Take a peer out; end what dials and sends for it, which the library forgets."""
         self._bgp.neighbor_del(peer.ip_address)
-        bgp("base").Activity.stop(peer)
+        base.Activity.stop(peer)
         self.core._stop_child_threads(peer.name)  # noqa: SLF001 - there is no public way to it
 
     def set_retry(self, retry: int, deadline: float) -> None:
@@ -111,12 +119,11 @@ class Engine:
 
         `notified` gets the peer, code and subcode of each NOTIFICATION, `sent` or `received`, and its data.
         """
-        signals = bgp("signals.emit").BgpSignalBus
         bus = self.core._signal_bus  # noqa: SLF001 - the library offers no public way to the bus
-        bus.register_listener(signals.BGP_ADJ_UP, lambda _, info: up(info["peer"]))
-        bus.register_listener(signals.BGP_ADJ_DOWN, lambda _, info: down(info["peer"]))
-        bus.register_listener(signals.BGP_ADJ_RIB_IN_CHANGED, lambda _, info: heard(info["peer"]))
-        # The bus matches whole identifiers, and these two end in the peer: no listener ever fits.
+        bus.register_listener(BgpSignalBus.BGP_ADJ_UP, lambda _, info: up(info["peer"]))
+        bus.register_listener(BgpSignalBus.BGP_ADJ_DOWN, lambda _, info: down(info["peer"]))
+        bus.register_listener(BgpSignalBus.BGP_ADJ_RIB_IN_CHANGED, lambda _, info: heard(info["peer"]))
+        # The bus matches whole identifiers, and these two end in the peer, so that no listener would match.
         bus.bgp_error = lambda peer, code, subcode, _: notified(peer, code, subcode, "sent")
         bus.bgp_notification_received = lambda peer, message: notified(
             peer, message.error_code, message.error_subcode, "received", message.data
@@ -141,11 +148,11 @@ class Engine:
             del self.advertisements[prefix]
             return
         network = IPv4Network(prefix)
-        path = bgp("info_base.ipv4").Ipv4Path(
+        path = ipv4.Ipv4Path(
             None,
-            self.packet.IPAddrPrefix(network.prefixlen, str(network.network_address)),
+            packet.IPAddrPrefix(network.prefixlen, str(network.network_address)),
             1,
-            pattrs=originated(advertisement, self.packet),
+            pattrs=originated(advertisement),
             nexthop=str(advertisement.next_hop or "0.0.0.0"),  # noqa: S104 - the library's "none"
         )
         self.learn(path)
@@ -154,3 +161,11 @@ class Engine:
     def stop(self) -> None:
         """Stop the library's speaker."""
         self._bgp.shutdown()
+
+
+def identity_of(opened: Library) -> Identity:
+    """Return the identity that an OPEN of the library states; AS numbers have four octets (RFC 6793)."""
+    wide = opened.opt_param_cap_map.get(packet.BGP_CAP_FOUR_OCTET_AS_NUMBER)
+    return Identity(
+        asn=opened.my_as if wide is None else wide.as_number, router_id=IPv4Address(opened.bgp_identifier)
+    )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network
 from itertools import islice
-from typing import Any
 
 from routerd.model.bgp.import_policy import NOT_OWNED, TOO_MANY, asks_for_communities, refusal
 from routerd.model.session import ImportPolicy
+from routerd_bgp_ryu.child.library import Library
 from routerd_bgp_ryu.screen.attributes import COMMUNITIES
-
-Library = Any  # Any: the libraries ship no types
 
 _DENY, _PERMIT = 0, 1
 
@@ -24,15 +22,15 @@ def communities_of(path: Library) -> frozenset[str]:
 
 def refusal_of(path: Library, policy: ImportPolicy) -> str | None:
     """Return the reason code for refusing a path of the library, or none."""
-    # A path may carry a thousand communities: they are written out only for a policy that asks for them.
+    # A path may carry a thousand communities. Only a policy that asks for them needs their text.
     communities = communities_of(path) if asks_for_communities(policy) else frozenset()
     return refusal(IPv4Network(path.nlri.formatted_nlri_str), policy, communities)
 
 
 class ImportFilter:
-    """Remembers what it let in and why it refused the rest, so that the status says what was done.
+    """Remembers the paths that it let in, and why it refused the others, for the status.
 
-    The first comers keep their places below the policy's maximum. What has no place waits for one.
+    The first paths keep their places below the policy's maximum. A path without a place waits for one.
     """
 
     def __init__(self, policy: ImportPolicy, family: Library, before: ImportFilter | None = None) -> None:
@@ -47,7 +45,7 @@ class ImportFilter:
                 self._accepted[prefix] = path
 
     def evaluate(self, path: Library) -> tuple[int, bool]:
-        """Return the library's verdict on a path; every path is matched, so nothing slips through."""
+        """Return the library's verdict on a path; the filter matches every path, and none slips through."""
         prefix = path.nlri.formatted_nlri_str
         self._refused.pop(prefix, None)
         if path.is_withdraw:
@@ -77,9 +75,9 @@ class ImportFilter:
         return self._refused.get(prefix, NOT_OWNED)
 
     def waiting(self) -> list[str]:
-        """Return the prefixes that lack only a place, as far as there is room now."""
+        """Return the prefixes that wait for a place, as many as have room now."""
         return list(islice(self._waiting, self.room))
 
     def clone(self) -> ImportFilter:
-        """Return a copy with what was let in, as the library wants it."""
+        """Return a copy with the same paths, which the library asks for."""
         return ImportFilter(self.policy, self.ROUTE_FAMILY, self)

@@ -12,14 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from routerd.model.bgp.import_policy import NOT_OWNED
 from routerd.model.session import ImportPolicy
 from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.attributes import described
 from routerd_bgp_ryu.child.engine import Engine
 from routerd_bgp_ryu.child.import_filter import ImportFilter, refusal_of
+from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.malformed import Malformed
-from routerd_bgp_ryu.child.quirks import Library
 from routerd_bgp_ryu.child.restart import Graceful, StaleRoutes, is_goodbye
 from routerd_bgp_ryu.screen import Verdict
 from routerd_bgp_ryu.wire import Document
@@ -83,7 +82,8 @@ class Learned:
 
     def expect(self, peer: Library) -> None:
         """Filter what a peer sends by its policy; without one, nothing comes in."""
-        self._install(peer, self._policy(peer.ip_address), _filter(peer))
+        before = peer.in_filters[0] if peer.in_filters else None
+        self._install(peer, self._policy(peer.ip_address), before)
 
     def refuse_all(self, peer: Library) -> None:
         """Let nothing of a peer in, and take out what came in."""
@@ -93,7 +93,7 @@ class Learned:
         return self.policies.get(neighbour, _NOTHING)
 
     def _install(self, peer: Library, policy: ImportPolicy, before: ImportFilter | None = None) -> None:
-        peer.in_filters = [ImportFilter(policy, self._engine.packet.RF_IPv4_UC, before)]
+        peer.in_filters = [ImportFilter(policy, packet.RF_IPv4_UC, before)]
 
     # --- a session's life ------------------------------------------------------------------------
 
@@ -101,7 +101,7 @@ class Learned:
         """Begin a session's routes; take note of what its OPEN says of a restart."""
         neighbour, opened = peer.ip_address, peer.protocol.recv_open_msg
         # A speaker without the capability may never say End-of-RIB (RFC 4724 section 3).
-        if self._engine.packet.BGP_CAP_GRACEFUL_RESTART in opened.opt_param_cap_map:
+        if packet.BGP_CAP_GRACEFUL_RESTART in opened.opt_param_cap_map:
             self._complete.discard(neighbour)
         else:
             self._complete.add(neighbour)
@@ -161,8 +161,7 @@ class Learned:
     def check(self) -> None:
         """Fill free places below a maximum, and end what was kept long enough; to be called now and then."""
         for _, peer in self._engine.established():
-            import_filter = _filter(peer)
-            for prefix in import_filter.waiting() if import_filter is not None else ():
+            for prefix in peer.in_filters[0].waiting():
                 received = peer.adj_rib_in[prefix]
                 received.filtered = peer._apply_in_filter(received.path)[0]  # noqa: SLF001 - there is no public way to it
                 if not received.filtered:
@@ -177,13 +176,12 @@ class Learned:
 
     def snapshot(self, *, complete: bool) -> Document:
         """Return all that the daemon decides by: routes, what was refused, our own prefixes."""
-        packet = self._engine.packet
         routes: list[Document] = []
         rejected: list[Document] = []
         heard: list[str] = []
         for neighbour, peer in self._engine.established():
             policy = self._policy(neighbour)
-            routes += [described(path, neighbour, policy, packet) for path in self._entered(peer).values()]
+            routes += [described(path, neighbour, policy) for path in self._entered(peer).values()]
             rejected += self._refused(peer)
             if neighbour in self._complete:
                 heard.append(neighbour)
@@ -191,7 +189,7 @@ class Learned:
         announced = {route["prefix"] for route in routes}
         for neighbour, prefix, path in self._kept():
             if prefix not in announced:
-                routes.append(described(path, neighbour, self._policy(neighbour), packet, stale=True))
+                routes.append(described(path, neighbour, self._policy(neighbour), stale=True))
         return {
             "routes": routes,
             "rejected": rejected,
@@ -216,8 +214,6 @@ class Learned:
     @staticmethod
     def _entered(peer: Library) -> dict[str, Library]:
         """Return the paths that were let in, by prefix."""
-        if _filter(peer) is None:
-            return {}
         return {
             prefix: received.path
             for prefix, received in sorted(peer.adj_rib_in.items())
@@ -225,18 +221,10 @@ class Learned:
         }
 
     def _refused(self, peer: Library) -> list[Document]:
-        import_filter, neighbour = _filter(peer), peer.ip_address
+        import_filter, neighbour = peer.in_filters[0], peer.ip_address
         refused: list[Document] = [
-            {
-                "prefix": prefix,
-                "neighbour": neighbour,
-                "reason": NOT_OWNED if import_filter is None else import_filter.reason(prefix),
-            }
+            {"prefix": prefix, "neighbour": neighbour, "reason": import_filter.reason(prefix)}
             for prefix, received in sorted(peer.adj_rib_in.items())
-            if received.filtered or import_filter is None
+            if received.filtered
         ]
         return refused + list(self._malformed.rejected(neighbour, peer.adj_rib_in))
-
-
-def _filter(peer: Library) -> ImportFilter | None:
-    return peer.in_filters[0] if peer.in_filters else None

@@ -1,4 +1,4 @@
-"""What neighbours have sent that was malformed: by prefix, by number and in words; all of it bounded."""
+"""Malformed messages of neighbours: by prefix, by number and in words, all of it bounded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from routerd_bgp_ryu.wire import Document
 _LOG = logging.getLogger("routerd.bgp")
 RECEIVED = "received malformed UPDATE"
 _KEPT = 1000
-"""Prefixes of a neighbour that are remembered; it is counted on beyond them."""
+"""Maximum prefixes of a neighbour to remember; the count goes on beyond them."""
 
 
 class Malformed:
@@ -26,9 +26,9 @@ class Malformed:
         self._times: Counter[str] = Counter()
 
     def note(self, neighbour: str, verdict: Verdict) -> str:
-        """Remember what was wrong with an UPDATE; return why routes of it are withdrawn, or nothing.
+        """Remember what was wrong with an UPDATE; return the reason if it withdraws routes, else nothing.
 
-        The log has the first, second, fourth, eighth ... of a neighbour's, so that it stays short.
+        The log has the first, second, fourth, eighth ... of a neighbour, so that it stays short.
         """
         known = self._prefixes.get(neighbour)
         if known:
@@ -42,21 +42,18 @@ class Malformed:
                 known[prefix] = flaw.reason
         became = "attribute discarded" if flaw.weight is Weight.DISCARD else "treated as withdrawal"
         said = f"{RECEIVED}: {flaw.text}; {became} (RFC 7606)"
-        self._log(neighbour, said)
+        self.count(neighbour, said)
         return said if flaw.weight is Weight.WITHDRAW else ""
 
-    def fault(self, neighbour: str, said: str) -> None:
-        """Count what ended a connection."""
-        self._log(neighbour, said)
-
-    def _log(self, neighbour: str, said: str) -> None:
+    def count(self, neighbour: str, said: str) -> None:
+        """Count a malformed message, and log it unless the log has enough of them."""
         self._times[neighbour] += 1
         times = self._times[neighbour]
         if times & (times - 1) == 0:
             _LOG.warning("%s: %s (%d malformed messages so far)", neighbour, said, times)
 
     def rejected(self, neighbour: str, entered: Container[str]) -> Iterator[Document]:
-        """Yield the neighbour's prefixes as rejected routes, but those that have `entered` since."""
+        """Yield the neighbour's prefixes as rejected routes, without those that have `entered` since."""
         for prefix, reason in sorted(self._prefixes.get(neighbour, {}).items()):
             text = prefixes.text(prefix)
             if text not in entered:

@@ -1,4 +1,4 @@
-"""What waits to be sent to a neighbour, and which neighbour gets which path (RFC 4271, RFC 4456). Pure."""
+"""What waits for a neighbour, and which neighbour gets which path (RFC 4271, RFC 4456). Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import Any
 import attrs
 
 
-@attrs.frozen(eq=False, slots=True)
+@attrs.frozen(eq=False)
 class Best:
-    """The best path of a prefix, with what decides where it goes, worked out once for all neighbours."""
+    """The best path of a prefix, with the facts that decide where it goes, for all neighbours.
+
+    `key` identifies its source and attributes; two of an equal key are equal and look alike on the wire.
+    """
 
     path: Any  # Any: the library's, as is its source
     source: Any
@@ -21,8 +24,14 @@ class Best:
     to_inside: bool
     key: tuple[int, ...]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Best) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     def is_for(self, neighbour: object, *, external: bool, client: bool, router_id: str) -> bool:
-        """Say whether a neighbour is told: an external one, one that is our client, or neither."""
+        """Say whether a neighbour gets this path: an external one, a client of ours, or neither."""
         if self.to_nobody or self.source is neighbour:
             return False
         if self.source is None:
@@ -36,9 +45,9 @@ class Best:
 
 @attrs.define(eq=False)
 class Outbox:
-    """What a neighbour has, or is about to be sent (`held`), and what of it waits (`pending`).
+    """The prefixes that a neighbour has or will have (`held`), and what waits for it (`pending`).
 
-    A prefix without a path waits to be withdrawn. `others` are the library's own messages.
+    A pending prefix without a path is a withdrawal. `others` are the library's own messages.
     """
 
     held: set[bytes] = attrs.field(factory=set)
@@ -46,7 +55,7 @@ class Outbox:
     others: list[Any] = attrs.field(factory=list)
 
     def announce(self, best: Best) -> None:
-        """Send a path, instead of what waits for its prefix."""
+        """Queue a path in the place of what waits for its prefix."""
         self.pending[best.prefix] = best
         self.held.add(best.prefix)
 
@@ -59,7 +68,7 @@ class Outbox:
         return True
 
     def take(self) -> dict[bytes, Best | None]:
-        """Return what waits, which waits no more."""
+        """Remove and return what waits."""
         taken, self.pending = self.pending, {}
         return taken
 

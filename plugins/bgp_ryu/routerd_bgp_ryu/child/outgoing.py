@@ -1,90 +1,62 @@
-"""Which neighbours get a best path, and what waits to be sent: RFC 4271 section 9.1.3.
+"""Which neighbours get a best path, and what waits for them (RFC 4271 section 9.1.3).
 
-It takes the place of the library's own, which sends an UPDATE for each prefix, queues a withdrawal
-behind the announcement that replaces the withdrawn path, leaves a path with the neighbour that has become
-the source of a better one, and never withdraws what it had queued but not sent yet. Here what waits for a
-neighbour is one entry for each prefix, the newest, so that a flapping route takes no more memory than a
-quiet one, and what is equal in its attributes shares a message.
+This module replaces the library's own way. The library sends an UPDATE for each prefix. It queues a
+withdrawal behind the announcement that replaces the withdrawn path, leaves a path with the neighbour that
+has become the source of a better one, and never withdraws a path that it has queued and not sent yet.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from ipaddress import IPv4Network
 from typing import Any
 
+import attrs
 import eventlet
+from os_ken.services.protocols.bgp import peer
+from os_ken.services.protocols.bgp.info_base import ipv4
 
 from routerd_bgp_ryu.child.attributes import Audience, Template, order, originator, template
+from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.outbox import Best, Outbox
-from routerd_bgp_ryu.child.quirks import Library
 from routerd_bgp_ryu.packing import END_OF_RIB, announcements, wire, withdrawals
 
 _LOG = logging.getLogger("routerd.bgp")
 _CHUNK = 64 << 10
-"""Bytes that are sent before other green threads have their turn: keepalives, above all."""
+"""Octets after which other green threads have their turn: keepalives, above all."""
 
-_TEMPLATES = 2048
-"""Sets of attributes that are remembered as they look on the wire, and"""
-
-_TEMPLATE_BYTES = 4 << 20
-"""how many bytes of them: a neighbour chooses how long its own are, up to a whole message."""
+Templates = Callable[[Best, Audience], Template]
 
 
-class Templates:
-    """Remembers how attributes look on the wire, for those who are sent the same."""
+def templates(cluster_id: str) -> Templates:
+    """Return `template` for a cluster, with a memory of at most 4 MB: many neighbours get the same.
 
-    def __init__(self, packet: Library, cluster_id: str) -> None:
-        self._packet = packet
-        self._cluster_id = cluster_id
-        self._made: OrderedDict[tuple[Audience, tuple[int, ...]], tuple[Library, Template]] = OrderedDict()
-        self._size = 0
-
-    def of(self, best: Best, audience: Audience) -> Template:
-        """Return the attributes of a path for an audience."""
-        found = self._made.get((audience, best.key))
-        if found is not None:
-            return found[1]
-        made = template(best, audience, self._cluster_id, self._packet)
-        # The path is kept with it: the key consists of the identities of what it is made of.
-        self._made[audience, best.key] = (best.path, made)
-        self._size += made.size
-        while len(self._made) > _TEMPLATES or self._size > _TEMPLATE_BYTES:
-            _, (_, oldest) = self._made.popitem(last=False)
-            self._size -= oldest.size
-        return made
-
-
-class Progress:
-    """Whether what we have is all that there is, which neighbours are told once (RFC 4724 section 2).
-
-    A speaker that has just started does not know yet what its neighbours have; told too early, they
-    would drop what they keep of the time before.
+    The identities of a path's attributes tell paths apart (`Best`). The memory keeps the path too, so that
+    other attributes never have the same identities.
     """
+    return lru_cache(maxsize=1024)(partial(template, cluster_id))
 
-    complete = False
 
-
+@attrs.frozen
 class Raw:
-    """Bytes that the library sends as one message."""
+    """Octets that the library sends as one message."""
 
-    def __init__(self, kind: int, content: bytes) -> None:
-        self.type = kind
-        self._content = content
+    type: int
+    content: bytes
 
     def serialize(self) -> bytes:
-        """Return the bytes."""
-        return self._content
+        """Return the octets."""
+        return self.content
 
     def __str__(self) -> str:
-        return f"{len(self._content)} bytes of UPDATE"
+        return f"{len(self.content)} octets of UPDATE"
 
 
-def best_of(path: Library, packet: Library) -> Best:
-    """Work out what decides where a path goes: its source and its communities (RFC 1997)."""
+def best_of(path: Library) -> Best:
+    """Return a best path with the facts that decide where it goes: its source and communities (RFC 1997)."""
     source = path.source
     given = path.get_pattr(packet.BGP_ATTR_TYPE_COMMUNITIES)
     communities = frozenset(given.communities if given is not None else ())
@@ -93,7 +65,7 @@ def best_of(path: Library, packet: Library) -> Best:
         path=path,
         source=source,
         prefix=wire(IPv4Network(path.nlri.formatted_nlri_str)),
-        originator=originator(path, packet),
+        originator=originator(path),
         internal=source is not None and not source.is_ebgp_peer(),
         of_client=source is not None and source.is_route_reflector_client,
         to_nobody=known.NO_ADVERTISE in communities,
@@ -102,27 +74,43 @@ def best_of(path: Library, packet: Library) -> Best:
     )
 
 
-class Outgoing:
-    """The part of a neighbour that sends; mixed into the library's `Peer`, whose methods it replaces."""
+class Outgoing(peer.Peer):  # type: ignore[misc]  # os-ken ships no types
+    """The library's `Peer` with another half that sends.
 
-    templates: Templates
-    packet: Library
-    progress: Progress
-    outgoing_msg_event: Library
+    `complete`, of the class, says that this speaker has heard everything that its neighbours have.
+
+    What complicates this:
+
+    - A neighbour may read slowly, and a route may flap a thousand times before it does. One entry for each
+      prefix waits, the newest, so that neither makes memory grow (`Outbox`).
+    - Hundreds of neighbours get the same attributes. Prefixes whose attributes and next hop are equal share
+      messages, and `template` writes each set of attributes once.
+    - Only the next hop differs by session, and AS numbers have two octets for some neighbours (`Audience`).
+    - Passed-on attributes can be too long for a message. The neighbour then gets a withdrawal, or it would
+      keep the path with the attributes of before (RFC 4271 section 9.2).
+    - The session may end at any send. A send that fails ends the session, so that no part is missing
+      silently.
+    - End-of-RIB must not go out before this speaker has heard its own neighbours: the other side would drop
+      what it keeps from before our start (RFC 4724 section 2).
+    """
+
+    template: Templates
+    complete = False
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401 - Any: the library's own, passed on
         self.outbox = Outbox()
         super().__init__(*arguments)
 
-    @property
-    def _self(self) -> Library:
-        return self  # the library's half has no types
-
     def offer(self, best: Best) -> None:
-        """Announce a path if it is for this neighbour, and withdraw what it has for the prefix if not."""
-        if not self._self.in_established():
+        """Announce a path that is for this neighbour; otherwise withdraw what it has for the prefix."""
+        if not self.in_established():
             return
-        if self._is_for_us(best):
+        if best.is_for(
+            self,
+            external=self.is_ebgp_peer(),
+            client=self.is_route_reflector_client,
+            router_id=self.protocol.recv_open_msg.bgp_identifier,
+        ):
             self.outbox.announce(best)
             self._wake()
         else:
@@ -130,45 +118,32 @@ class Outgoing:
 
     def take_back(self, prefix: bytes) -> None:
         """Withdraw a prefix if this neighbour has it."""
-        if self._self.in_established() and self.outbox.withdraw(prefix):
+        if self.in_established() and self.outbox.withdraw(prefix):
             self._wake()
 
     def _wake(self) -> None:
-        # To set it again costs as much as all the rest.
+        # To set an event again costs as much as all the rest.
         if not self.outgoing_msg_event.is_set():
             self.outgoing_msg_event.set()
-
-    def _is_for_us(self, best: Best) -> bool:
-        me = self._self
-        return best.is_for(
-            me,
-            external=me.is_ebgp_peer(),
-            client=me.is_route_reflector_client,
-            router_id=me.protocol.recv_open_msg.bgp_identifier,
-        )
 
     # --- in the place of the library's -----------------------------------------------------------
 
     def comm_all_best_paths(self, global_tables: Library) -> None:
         """Offer every best path: the session has just come up."""
         for table in global_tables.values():
-            for destination in list(table.values()):
-                best = getattr(destination, "best", None)
-                if best is not None:
-                    self.offer(best)
+            for best in _bests(table):
+                self.offer(best)
         self.tell_complete()
 
     def tell_complete(self) -> None:
-        """Say End-of-RIB behind what waits, if there is no more to come."""
-        if self.progress.complete and self._self.in_established():
-            self.enque_outgoing_msg(Raw(self.packet.BGP_MSG_UPDATE, END_OF_RIB))
+        """Send End-of-RIB behind what waits, if nothing else is to come."""
+        if self.complete and self.in_established():
+            self.enque_outgoing_msg(Raw(packet.BGP_MSG_UPDATE, END_OF_RIB))
 
     def _fire_route_refresh(self, family: Library) -> None:
         """Send again what this neighbour has: it asked for a refresh (RFC 2918)."""
-        table = self._self._core_service.table_manager.get_global_table_by_route_family(family)  # noqa: SLF001 - as above
-        for destination in list(table.values()):
-            best = getattr(destination, "best", None)
-            if best is not None and best.prefix in self.outbox.held:
+        for best in _bests(self._core_service.table_manager.get_global_table_by_route_family(family)):
+            if best.prefix in self.outbox.held:
                 self.outbox.pending.setdefault(best.prefix, best)
         self._wake()
 
@@ -176,20 +151,20 @@ class Outgoing:
         """Do nothing: `Reflected` offers best paths."""
 
     def enque_outgoing_msg(self, message: Library) -> None:
-        """Queue a message other than a route of ours: End-of-RIB, ROUTE-REFRESH."""
+        """Queue a message that is not a route: End-of-RIB, ROUTE-REFRESH."""
         self.outbox.others.append(message)
         self._wake()
 
     enque_first_outgoing_msg = enque_outgoing_msg
 
     def clear_outgoing_msg_list(self) -> None:
-        """Forget what was to be sent: the session is over."""
+        """Drop what waits: the session is over."""
         self.outbox.clear()
 
     def _process_outgoing_msg_list(self) -> None:
-        """Send what waits, until the green thread is killed."""
+        """Send what waits, until the library kills the green thread."""
         while True:
-            protocol = self._self.protocol
+            protocol = self.protocol
             if protocol is None or not (self.outbox.pending or self.outbox.others):
                 self.outgoing_msg_event.clear()
                 self.outgoing_msg_event.wait()
@@ -197,8 +172,7 @@ class Outgoing:
             try:
                 self._send(protocol)
             except Exception as error:  # noqa: BLE001 - the library raises its own kinds when a session has just ended
-                # The session ends rather than to miss a part of what it should have been told.
-                _LOG.warning("%s: cannot send: %s", self._self.ip_address, error)
+                _LOG.warning("%s: cannot send: %s", self.ip_address, error)
                 protocol.connection_lost(f"cannot send: {error}")
 
     def _send(self, protocol: Library) -> None:
@@ -210,81 +184,108 @@ class Outgoing:
             if size >= _CHUNK:
                 self._write(protocol, chunk)
                 chunk, size = [], 0
-            if self._self.protocol is not protocol:
+            if self.protocol is not protocol:
                 return
         self._write(protocol, chunk)
         for message in others:
-            if message.type == self.packet.BGP_MSG_ROUTE_REFRESH:
-                self._self._send_outgoing_route_refresh_msg(message)  # noqa: SLF001 - the library's own half
+            if message.type == packet.BGP_MSG_ROUTE_REFRESH:
+                self._send_outgoing_route_refresh_msg(message)
             else:
                 protocol.send(message)
 
     def _write(self, protocol: Library, messages: list[bytes]) -> None:
         if messages:
-            protocol.send(Raw(self.packet.BGP_MSG_UPDATE, b"".join(messages)))
-            self._self.state.incr("sent_updates", len(messages))
+            protocol.send(Raw(packet.BGP_MSG_UPDATE, b"".join(messages)))
+            self.state.incr("sent_updates", len(messages))
             eventlet.sleep(0)
 
     def _updates(self, protocol: Library, waiting: dict[bytes, Best | None]) -> Iterator[bytes]:
         """Yield UPDATEs for what waits: withdrawals first, then by attributes."""
-        me = self._self
         audience = Audience(
-            wide=me.is_four_octet_as_number_cap_valid(), local_asn=me.local_as if me.is_ebgp_peer() else None
+            wide=self.is_four_octet_as_number_cap_valid(),
+            local_asn=self.local_as if self.is_ebgp_peer() else None,
         )
         own = protocol._localname[0]  # noqa: SLF001 - there is no public way to it
-        gone: list[bytes] = []
+        yield from withdrawals([prefix for prefix, best in waiting.items() if best is None])
         groups: dict[tuple[Template, str], list[bytes]] = {}
         for prefix, best in waiting.items():
-            if best is None:
-                gone.append(prefix)
-            else:
-                alike = (self.templates.of(best, audience), self._next_hop(best, own))
+            if best is not None:
+                alike = (self.template(best, audience), self._next_hop(best, own))
                 groups.setdefault(alike, []).append(prefix)
-        yield from withdrawals(gone)
         for (made, next_hop), prefixes in groups.items():
             try:
                 yield from announcements(made.filled(socket.inet_aton(next_hop)), prefixes)
             except ValueError as error:
-                # What was sent of them before was with other attributes (RFC 4271 section 9.2).
-                _LOG.warning("%s: attributes of %d bytes: %s", me.ip_address, made.size, error)
+                _LOG.warning("%s: attributes are too long: %s", self.ip_address, error)
                 self.outbox.held.difference_update(prefixes)
                 yield from withdrawals(prefixes)
 
     def _next_hop(self, best: Best, own: str) -> str:
-        """Return the next hop for a path: RFC 4271 section 5.1.3."""
-        path, me = best.path, self._self
+        """Return the next hop for a path (RFC 4271 section 5.1.3); `own` is our address on the session."""
+        path = best.path
         if best.source is None:
             return str(path.nexthop) if path.has_nexthop() else own
-        if me.is_ebgp_peer() or me._neigh_conf.is_next_hop_self:  # noqa: SLF001 - there is no public way to it
-            return own
-        return str(path.nexthop)
+        return own if self.is_ebgp_peer() or self._neigh_conf.is_next_hop_self else str(path.nexthop)
 
 
-class Reflected:
-    """A destination that offers its best path to every neighbour; mixed into the library's `IPv4Dest`."""
+class Reflected(ipv4.IPv4Dest):  # type: ignore[misc]  # os-ken ships no types
+    """The library's destination; it offers its best path to every neighbour.
 
-    packet: Library
+    `holds` says of a neighbour's address and a prefix whether the path stays although the session was lost.
+    """
+
+    holds: Callable[[str, str], bool]
     best: Best | None = None
-    _best_path: Library
-    _known_path_list: list[Library]
-    _core_service: Library
 
     def _compute_best_known_path(self) -> tuple[Library, str]:
-        """Return the path to reflect; of equal ones the oldest (RFC 5004)."""
-        return min(self._known_path_list, key=lambda path: order(path, self.packet)), ""
+        """Return the path to reflect, the oldest of equal ones (RFC 5004)."""
+        first, *others = self._known_path_list
+        return min(self._known_path_list, key=order) if others else first, ""
 
     def _new_best_path(self, path: Library) -> None:
         self._best_path = path
-        self.best = best_of(path, self.packet)
-        for peer in self._core_service.peer_manager.iterpeers:
-            peer.offer(self.best)
+        self.best = best_of(path)
+        for each in self._core_service.peer_manager.iterpeers:
+            each.offer(self.best)
 
     def _best_path_lost(self) -> None:
         self._best_path = None
         gone, self.best = self.best, None
         if gone is not None:
-            for peer in self._core_service.peer_manager.iterpeers:
-                peer.take_back(gone.prefix)
+            for each in self._core_service.peer_manager.iterpeers:
+                each.take_back(gone.prefix)
+
+    # The library looks at withdrawals first and at new paths after them. A path that is announced and
+    # withdrawn, or announced and lost with its session, before it looks, would stay. So the newest message
+    # counts.
+
+    def add_new_path(self, path: Library) -> None:
+        """Take a path, in the place of those that lost sessions left behind."""
+        known = self._known_path_list
+        known[:] = [each for each in known if each.source is path.source or not _is_lost(each)]
+        self._forget(path.source)
+        super().add_new_path(path)
+
+    def add_withdraw(self, withdraw: Library) -> None:
+        """Take a withdrawal, also of a path that still waits."""
+        self._forget(withdraw.source)
+        super().add_withdraw(withdraw)
+
+    def remove_old_paths_from_source(self, source: Library) -> list[Library]:
+        """Remove the paths of a lost session, unless `holds` keeps the only one."""
+        alone = all(path.source is source for path in self._known_path_list)
+        if alone and self.holds(source.ip_address, self.nlri_str):
+            return []
+        removed: list[Library] = super().remove_old_paths_from_source(source)
+        return removed + self._forget(source)
+
+    def _forget(self, source: Library) -> list[Library]:
+        """Drop and return the paths of a source that wait for the library's look."""
+        waiting = self._new_path_list
+        gone = [path for path in waiting if path.source is source]
+        if gone:
+            waiting[:] = [path for path in waiting if path.source is not source]
+        return gone
 
     # The library compares descriptions in words, for every link of its queue.
     __eq__ = object.__eq__
@@ -292,8 +293,12 @@ class Reflected:
     __hash__ = object.__hash__
 
 
-def install(peers: Library, table: Library, packet: Library, cluster_id: str, progress: Progress) -> None:
-    """Make the library's module of neighbours and its IPv4 table use ours, from now on."""
-    shared = {"packet": packet, "templates": Templates(packet, cluster_id), "progress": progress}
-    peers.Peer = type("Peer", (Outgoing, peers.Peer), shared)
-    table.VPN_DEST_CLASS = type("Destination", (Reflected, table.VPN_DEST_CLASS), {"packet": packet})
+def _bests(table: Library) -> list[Best]:
+    """Return the best paths of a table; only a table of `Reflected` has some."""
+    found = (getattr(destination, "best", None) for destination in list(table.values()))
+    return [best for best in found if best is not None]
+
+
+def _is_lost(path: Library) -> bool:
+    """Say whether a path is of a lost session: the library numbers the sessions of a neighbour."""
+    return path.source is not None and path.source_version_num < path.source.version_num

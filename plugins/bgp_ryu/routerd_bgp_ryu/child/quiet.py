@@ -1,4 +1,4 @@
-"""Keeps the library from filling the log: a neighbour decides how often it writes, and how much."""
+"""Keeps the library from filling the log: a neighbour controls how often and how much the library writes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 _LOGGER = "bgpspeaker"
 _LINES = 20
 _PERIOD = 10.0
-"""At most so many lines of the library in so many seconds; the others are counted."""
+"""Maximum lines of the library in that many seconds; `Quiet` counts the others."""
 
 _LONGEST = 500
-"""Characters of a line; it prints whole messages."""
+"""Maximum characters of a line; the library prints whole messages."""
 
 
 class Quiet(logging.Filter):
@@ -25,7 +25,7 @@ class Quiet(logging.Filter):
         self._lines = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a line is written; cuts it short."""
+        """Say whether the log gets a line, and cut the line short."""
         if not record.name.startswith(_LOGGER):
             return True
         now = self._clock()

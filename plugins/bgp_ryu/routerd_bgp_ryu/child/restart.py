@@ -7,7 +7,7 @@ A lost session's routes live on in two places, each with its own end:
   an outage of the fabric.
 - `Graceful`, for the neighbours that the routes were reflected to: only where the connection broke without a
   NOTIFICATION and the neighbour's OPEN had the capability, for the time that it asked for. The paths stay in
-  the library's table (`mend_losses`).
+  the library's table (`Reflected`).
 
 Both end early: when the neighbour has announced everything, when a policy refuses the route, when the session
 is taken out.
@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
-Library = Any  # Any: the libraries ship no types
+from routerd_bgp_ryu.child.library import Library, packet
 
 _COMES_BACK = (4, 6, 7, 8)
 """Subcodes of a Cease after which the neighbour is expected again (RFC 4486 section 3)."""
@@ -112,9 +112,8 @@ class Graceful:
     """Whose paths are kept, which of them, and until when; `seconds` is the longest time."""
 
     def __init__(
-        self, packet: Library, seconds: float, *, forwards: bool, clock: Callable[[], float] = time.monotonic
+        self, seconds: float, *, forwards: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._packet = packet
         self._seconds = seconds
         self._forwards = forwards
         self._clock = clock
@@ -127,7 +126,7 @@ class Graceful:
         That we forward is true when a speaker before us has died, whose routes the kernel still has, and
         as soon as we are `complete`. After a start of the host nothing is forwarded at first.
         """
-        return self._packet.BGPOptParamCapabilityGracefulRestart(
+        return packet.BGPOptParamCapabilityGracefulRestart(
             flags=_RESTARTED if self._forwards and not complete else 0,
             time=int(min(self._seconds, _LONGEST)),
             tuples=[(*_IPV4_UNICAST, _FORWARDS if self._forwards or complete else 0)],
@@ -135,7 +134,7 @@ class Graceful:
 
     def up(self, neighbour: str, opened: Library) -> bool:
         """Take note of the OPEN of a session; say whether its sender forwards what is kept of it."""
-        found = opened.opt_param_cap_map.get(self._packet.BGP_CAP_GRACEFUL_RESTART)
+        found = opened.opt_param_cap_map.get(packet.BGP_CAP_GRACEFUL_RESTART)
         flags = [each[2] for each in found.tuples if each[:2] == _IPV4_UNICAST] if found is not None else []
         self._times.pop(neighbour, None)
         if not flags:
@@ -174,31 +173,3 @@ class Graceful:
         """Say whether a path of a lost session is kept."""
         kept = self._kept.get(neighbour)
         return kept is not None and prefix in kept.prefixes
-
-
-def mend_losses(base: Library, holds: Callable[[str, str], bool]) -> None:
-    """Make the library keep paths of a lost session that `holds` names, while nobody else has one.
-
-    The library numbers the sessions of a neighbour; a path with an older number is of a lost one.
-    """
-    kind = base.Destination
-    add, remove = kind.add_new_path, kind.remove_old_paths_from_source
-
-    def remove_old(destination: Library, source: Library) -> Library:
-        known = destination._known_path_list  # noqa: SLF001 - there is no public way to it
-        alone = all(path.source is source for path in known)
-        if alone and holds(source.ip_address, destination.nlri_str):
-            return []
-        return remove(destination, source)
-
-    def add_new_path(destination: Library, path: Library) -> None:
-        known = destination._known_path_list  # noqa: SLF001 - as above
-        known[:] = [each for each in known if each.source is path.source or not _is_lost(each)]
-        add(destination, path)
-
-    kind.remove_old_paths_from_source = remove_old
-    kind.add_new_path = add_new_path
-
-
-def _is_lost(path: Library) -> bool:
-    return path.source is not None and path.source_version_num < path.source.version_num

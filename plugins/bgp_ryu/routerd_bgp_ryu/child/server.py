@@ -1,4 +1,4 @@
-"""Listens on the Unix socket, does what the daemon asks, and says when something has changed."""
+"""Listens on the Unix socket, answers the daemon's requests, and reports changes."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from routerd_bgp_ryu.child.speaker import BgpSpeaker
 from routerd_bgp_ryu.wire import MAX_REQUEST, VERSION, Document, decode, encode, from_document, to_document
 
 COALESCE = 0.05
-"""Seconds within which changes are told as one."""
+"""Seconds from a change to its notice, which covers all changes until then."""
 
 SETTLE = 1.0
-"""Seconds without a new route, all sessions being up, after which the routes count as complete."""
+"""Seconds without a new route after which the routes count as complete, if all sessions are up."""
 
 ALONE_DEADLINE = 10.0
-"""Seconds for a process before us to end."""
+"""Seconds for an earlier process to end."""
 
 STOP_DEADLINE = 5.0
-"""Seconds for saying goodbye to all neighbours."""
+"""Seconds for the NOTIFICATIONs to all neighbours."""
 
 LOG_LIMIT = 2 << 20
-"""Bytes of the log before it is rotated; one old one is kept."""
+"""Octets of the log before it rotates; one old file stays."""
 
 
 class Controller:
-    """A connected daemon: gets its answers in order, and a notice when something has changed."""
+    """A connected daemon; it gets its answers in order, and a notice after a change."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -50,15 +50,15 @@ class Controller:
         self._noticed = False
 
     def send(self, message: Document) -> None:
-        """Send a message; the next request waits while the daemon does not read."""
+        """Send a message; the next request waits until the daemon has read it."""
         with self._turn:
             self._connection.sendall(encode(message))
 
     def notice(self) -> None:
-        """Say soon that something has changed; one notice is enough, as the daemon asks for everything."""
+        """Report a change soon, and many changes once: the daemon then asks for everything."""
         if not self._noticed:
             self._noticed = True
-            eventlet.spawn(self._notify)
+            eventlet.spawn_after(COALESCE, self._notify)
 
     def _notify(self) -> None:
         with self._turn:
@@ -80,16 +80,15 @@ class Server:
         self._all_up_since: float | None = None
         self._controllers: set[Controller] = set()
         self._alone_since = time.monotonic()
-        self._told = False
         self._stop = event.Event()
         self._again = False
 
     def listen(self) -> None:
-        """Open the socket, for its owner alone."""
+        """Open the socket, for its owner only."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with contextlib.suppress(FileNotFoundError):
             self._path.unlink()
-            # Who ends in order takes it away, and so does a start of the host.
+            # A process that ends in order removes the socket, and so does a start of the host.
             self._again = True
         listener.bind(str(self._path))
         self._path.chmod(0o600)
@@ -97,7 +96,7 @@ class Server:
         eventlet.spawn(self._accept, listener)
 
     def run(self) -> None:
-        """Serve until told to stop, or left alone for longer than the grace time."""
+        """Serve until `stop`, or until no daemon has been connected for the grace time."""
         eventlet.spawn(self._watch)
         self._stop.wait()
         if self._speaker is not None:
@@ -107,12 +106,12 @@ class Server:
 
     @staticmethod
     def _part(speaker: BgpSpeaker) -> None:
-        """Say goodbye; neither a neighbour that does not read nor the library may keep us from ending."""
+        """End all sessions; neither a slow neighbour nor the library may keep the process alive."""
         try:
             with eventlet.Timeout(STOP_DEADLINE, exception=False):
                 speaker.stop()
                 eventlet.sleep(0.2)
-        except Exception:  # the library raises its own kinds; who stops us waits until the socket has gone
+        except Exception:  # the library raises its own kinds; the daemon waits until the socket has gone
             logging.getLogger("routerd").exception("stop failed")
 
     def stop(self) -> None:
@@ -126,7 +125,7 @@ class Server:
             eventlet.spawn(self._serve, connection)
 
     def _watch(self) -> None:
-        """Notice that nobody is in charge, and that the sessions have settled."""
+        """Notice that no daemon is connected, and that the sessions have settled."""
         while True:
             eventlet.sleep(0.25)
             now = time.monotonic()
@@ -150,15 +149,7 @@ class Server:
             self._changed()
 
     def _changed(self) -> None:
-        """Tell every controller soon, once for many changes."""
-        if self._told:
-            return
-        self._told = True
-        eventlet.spawn_after(COALESCE, self._tell)
-
-    def _tell(self) -> None:
-        self._told = False
-        for controller in list(self._controllers):
+        for controller in self._controllers:
             controller.notice()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -167,7 +158,7 @@ class Server:
         try:
             while line := stream.readline(MAX_REQUEST):
                 if not line.endswith(b"\n"):
-                    break  # too long, or cut off: the start of the next message cannot be known
+                    break  # too long, or cut off: the start of the next message is unknown
                 self._answer(line, controller)
         except OSError as error:
             logging.getLogger("routerd").info("control connection: %s", error)
@@ -232,7 +223,7 @@ class Server:
         self._speaker = BgpSpeaker(wanted, self._changed, stale=self._stale, again=self._again)
 
     def _apply(self, message: Document) -> Document:
-        """Make changes to one table and return what was refused, by key."""
+        """Make changes to one table; return the reasons of refused ones by key."""
         speaker = self._speaker
         if speaker is None:
             raise RuntimeError("the process has no speaker yet")
@@ -254,7 +245,7 @@ class Server:
 
 
 def _check_listen(address: IPv4Address | None, port: int) -> None:
-    """Find out now whether the port is free: the library would only log it, in a green thread."""
+    """Raise `OSError` if the port is in use: the library would only log it, in a green thread."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -265,10 +256,10 @@ def _check_listen(address: IPv4Address | None, port: int) -> None:
 
 
 def alone(path: Path) -> int | None:
-    """Return a descriptor that keeps others from the socket until we end; none when another one serves.
+    """Return a descriptor that locks the socket until this process ends; none when another one serves.
 
-    A start that was cancelled leaves a process behind that nobody knows of. It would take the socket of
-    the next one away, and that one's port would stay in use. One that ends is waited for.
+    A cancelled start leaves a process behind that no daemon knows. It would take the socket away from the
+    next process and keep its port in use. This function waits for a process that is ending.
     """
     descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + ALONE_DEADLINE
@@ -284,7 +275,7 @@ def alone(path: Path) -> int | None:
 
 
 class _Log:
-    """Stands in for `sys.stderr`, to which the hub prints tracebacks, so that the log stays bounded."""
+    """Replaces `sys.stderr`, to which the hub prints tracebacks, so that the log stays bounded."""
 
     def write(self, text: str) -> None:
         if line := text.rstrip():
@@ -297,8 +288,8 @@ class _Log:
 def main() -> None:
     """Run the child: parse arguments, set up the log, serve.
 
-    Standard output is a pipe to whoever started us: `ready` on it means that the socket is open, its
-    end without a word that another process serves, or that nothing does.
+    Standard output is a pipe to the daemon. `ready` on it means that the socket is open. Its end without a
+    word means that another process serves, or none does.
     """
     parser = argparse.ArgumentParser(prog="routerd-bgp")
     parser.add_argument("--socket", type=Path, required=True)

@@ -11,11 +11,12 @@ import attrs
 
 from routerd.model.session import Session
 from routerd_bgp_ryu.child.accounts import Accounts
-from routerd_bgp_ryu.child.engine import Engine
-from routerd_bgp_ryu.child.gate import identity_of
+from routerd_bgp_ryu.child.engine import Engine, identity_of
 from routerd_bgp_ryu.child.learned import Learned
+from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
-from routerd_bgp_ryu.child.quirks import Dialer, Library, end_with
+from routerd_bgp_ryu.child.outgoing import Outgoing
+from routerd_bgp_ryu.child.quirks import end_with
 from routerd_bgp_ryu.child.restart import Graceful
 from routerd_bgp_ryu.identity import Identity, mismatch, router_id_in
 from routerd_bgp_ryu.notification import (
@@ -97,7 +98,7 @@ class Sessions:
         self._end(neighbour, why)
         self._add(neighbour, session)
         if fault is not None and speaks is not None:
-            self._accounts.refuse(neighbour, f"sent {error_text(*why)}: {fault.text}", speaks)
+            self._accounts.refuse(neighbour, attrs.evolve(fault, code=why).sent, speaks)
 
     def end_all(self) -> None:
         """End every session: the speaker stops."""
@@ -141,17 +142,17 @@ class Sessions:
             # FRR, which keeps our routes then, waits to be dialed; where we wait too, neither side dials.
             configured = peer._neigh_conf.get_configured_capabilities  # noqa: SLF001 - there is no public way to it
             peer._neigh_conf.get_configured_capabilities = partial(self._capabilities, configured)  # noqa: SLF001 - as above
-        source = str(session.source) if session.source else None
-        peer._connect_tcp = Dialer(peer, source, partial(self._accounts.say, neighbour))  # noqa: SLF001 - as above
-        peer.connection_lost = partial(self._lost, neighbour, peer.connection_lost)
+        peer.source = str(session.source) if session.source else None
+        peer.failed = partial(self._accounts.say, neighbour)
+        peer.ended = partial(self._ended, neighbour)
         self.configured[neighbour] = session
         self._set_retry()
         self._learned.expect(peer)
 
     def _capabilities(self, configured: Callable[[], Library]) -> Library:
         """Return the capabilities of an OPEN that is made now."""
-        ours = self._graceful.capability(complete=self._engine.progress.complete)
-        return configured() | {self._engine.packet.BGP_CAP_GRACEFUL_RESTART: [ours]}
+        ours = self._graceful.capability(complete=Outgoing.complete)
+        return configured() | {packet.BGP_CAP_GRACEFUL_RESTART: [ours]}
 
     def _end(self, neighbour: str, why: tuple[int, int]) -> None:
         """Close a session with a Cease; forget its neighbour, and what the neighbour has sent."""
@@ -177,7 +178,7 @@ class Sessions:
         """Return who has the session with a neighbour now, from its OPEN on."""
         protocol = self._engine.peer(neighbour).protocol
         opened = protocol.recv_open_msg if protocol is not None else None
-        return identity_of(opened, self._engine.packet) if opened is not None else None
+        return identity_of(opened) if opened is not None else None
 
     def judge(self, peer: Library, opened: Identity) -> tuple[int, int] | None:
         """Return with which code an OPEN is refused; none when the expected speaker sent it."""
@@ -188,7 +189,7 @@ class Sessions:
         fault = mismatch(opened, session, self._engine.speaker)
         if fault is None:
             return None
-        self._accounts.refuse(neighbour, f"sent {error_text(*fault.code)}: {fault.text}", opened)
+        self._accounts.refuse(neighbour, fault.sent, opened)
         return fault.code
 
     def stranger(self, address: str, sent: bytes) -> None:
@@ -202,7 +203,7 @@ class Sessions:
             if session.peer_router_id != router_id or router_id is None or peer.in_established():
                 continue
             text = f"expected router ID {router_id} of {session.whose} from {neighbour}, came from {address}"
-            self._accounts.refuse(neighbour, f"sent {error_text(*REJECTED)}: {text}")
+            self._accounts.refuse(neighbour, Fault(code=REJECTED, text=text).sent)
 
     def terms(self, protocol: Library) -> Terms:
         """Return who the two sides of a connection are."""
@@ -220,13 +221,12 @@ class Sessions:
     def failed(self, peer: Library, fault: Fault, *, bound: bool) -> None:
         """Say why a connection ends; one that is not the session's says nothing of the session."""
         neighbour = peer.ip_address
-        said = f"sent {error_text(*fault.code)}: {fault.text}"
-        self._malformed.fault(neighbour, said)
+        self._malformed.count(neighbour, fault.sent)
         account = self._accounts.of(neighbour)
         if bound and peer.in_established():
             account.ended = fault.code
         if bound or not (peer.in_established() or account.refusal):
-            self._accounts.say(neighbour, said)
+            self._accounts.say(neighbour, fault.sent)
 
     def notified(
         self, peer: Library, code: int, subcode: int | None, direction: str, data: bytes = b""
@@ -243,8 +243,7 @@ class Sessions:
             why = f": {words}" if words else ""
             self._accounts.say(peer.ip_address, f"{direction} {error_text(*numbers)}{why}")
 
-    def _lost(self, neighbour: str, lost: Callable[[str], None], reason: str) -> None:
+    def _ended(self, neighbour: str, reason: str) -> None:
         said = self._accounts.of(neighbour).error
         if not said or said.startswith(RECEIVED):  # a NOTIFICATION says more
             self._accounts.say(neighbour, reason[:1].lower() + reason[1:].rstrip("."))
-        lost(reason)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from routerd.model.session import Speaker
 from routerd_bgp_ryu.child.accounts import Accounts
-from routerd_bgp_ryu.child.engine import Engine
-from routerd_bgp_ryu.child.gate import Gate, identity_of
+from routerd_bgp_ryu.child.engine import Engine, identity_of
+from routerd_bgp_ryu.child.gate import Gate
 from routerd_bgp_ryu.child.learned import Learned
+from routerd_bgp_ryu.child.library import Library
 from routerd_bgp_ryu.child.malformed import Malformed
-from routerd_bgp_ryu.child.quirks import Handshakes, Library
+from routerd_bgp_ryu.child.outgoing import Outgoing
+from routerd_bgp_ryu.child.quirks import Handshakes
 from routerd_bgp_ryu.child.restart import Graceful
 from routerd_bgp_ryu.child.sessions import Sessions
 
@@ -22,7 +24,7 @@ class BgpSpeaker:
 
         TCP ── Handshakes ── Gate ── Reader ── screen ──┐         deadline, who may speak, what is well-formed
                                │                        ▼
-            Sessions ◄─────────┘     library's Peer (Engine)      state machine, timers, Adj-RIB-In
+            Sessions ◄─────────┘     the library's Neighbour      state machine, timers, Adj-RIB-In
             expected speaker,            │          │
             dialing, errors              ▼          ▼
             (Accounts)        ImportFilter          table ── Reflected ── Outgoing (one a Peer) ── TCP
@@ -45,19 +47,19 @@ class BgpSpeaker:
         self._changed = changed
         self.engine = Engine(speaker)
         self._accounts = Accounts(changed)
-        packet, malformed = self.engine.packet, Malformed()
-        graceful = Graceful(packet, stale, forwards=again)
+        malformed, graceful = Malformed(), Graceful(stale, forwards=again)
         self.learned = Learned(self.engine, self._accounts, stale, graceful, malformed, changed)
         self.sessions = Sessions(self.engine, self._accounts, self.learned, graceful, malformed, changed)
         self.engine.start(self.sessions.stranger, graceful.holds)
         self.engine.listen(self._up, self._down, self.learned.heard, self.sessions.notified)
         self._handshakes = Handshakes(self.engine.core, speaker.port, self.sessions.patience)
-        gate = Gate(packet, self.sessions, self.learned)
-        self.engine.core.build_protocol = lambda connection: gate.guard(self._handshakes.build(connection))
+        Gate.sessions, Gate.learned = self.sessions, self.learned
+        self.engine.core.protocol = Gate
+        self.engine.core.build_protocol = self._handshakes.build
 
     def settle(self) -> None:
         """Tell every neighbour, now and when its session comes up, that what it was sent is everything."""
-        self.engine.progress.complete = True
+        Outgoing.complete = True
         for _, peer in self.engine.established():
             peer.tell_complete()
 
@@ -80,7 +82,7 @@ class BgpSpeaker:
 
     def _up(self, peer: Library) -> None:
         opened = peer.protocol.recv_open_msg
-        self._accounts.up(peer.ip_address, identity_of(opened, self.engine.packet))
+        self._accounts.up(peer.ip_address, identity_of(opened))
         self.learned.up(peer)
         self._changed()
 

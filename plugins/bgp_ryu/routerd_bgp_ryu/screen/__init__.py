@@ -1,8 +1,8 @@
-"""Stands before the library's parser: what a neighbour sends is judged here by the RFCs first. Pure.
+"""Judges by the RFCs what a neighbour sends, before the library's parser reads it. Pure.
 
-The library raises whatever comes to its mind at malformed input, and ends the session; it keeps
-duplicate attributes, guesses how long AS numbers are, and takes more than was negotiated. What this
-package lets through is in a plain form that the library reads without an exception.
+At malformed input the library raises all kinds of exceptions and ends the session. It keeps duplicate
+attributes, guesses how long AS numbers are, and takes more than was negotiated. What this package lets
+through has a plain form that the library reads without an exception.
 """
 
 from __future__ import annotations
@@ -53,19 +53,21 @@ __all__ = [
 ]
 
 _REMEMBERED = 64
+"""Maximum blocks of attributes whose verdict a session keeps."""
+
 _WORTH = 512
-"""Octets of the longest block that is remembered, so that no neighbour fills our memory with them."""
+"""Maximum octets of such a block, so that a neighbour cannot fill our memory."""
 
 
 class Screen:
-    """Judges the messages of one session; blocks of attributes that repeat are judged once."""
+    """Judges the messages of one session; a block of attributes that repeats, once."""
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
         self._seen: OrderedDict[bytes, Judged] = OrderedDict()
 
     def judge(self, message: bytes) -> Verdict:
-        """Return what becomes of a message whose header is good; never raises."""
+        """Return the verdict on a message whose header is good; never raises."""
         kind = message[18]
         if kind == UPDATE:
             return self._update(message)

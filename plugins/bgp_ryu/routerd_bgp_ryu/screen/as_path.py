@@ -10,7 +10,7 @@ AS_TRANS = 23456
 LONGEST = 255
 """AS numbers of the longest path that is accepted; the longest of the Internet have some 60."""
 
-_SET, SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
+SET, SEQUENCE, _CONFED_SEQUENCE, _CONFED_SET = 1, 2, 3, 4
 
 
 @attrs.frozen
@@ -23,11 +23,12 @@ class Segment:
     @property
     def length(self) -> int:
         """Return what it adds to the length of a path."""
-        return 1 if self.kind == _SET else len(self.numbers)
+        return 1 if self.kind == SET else len(self.numbers)
 
-    def wire(self) -> bytes:
-        """Return it with AS numbers of four octets."""
-        return bytes([self.kind, len(self.numbers)]) + b"".join(each.to_bytes(4) for each in self.numbers)
+    def wire(self, width: int) -> bytes:
+        """Return it with AS numbers of `width` octets, four or two."""
+        numbers = self.numbers if width == 4 else map(narrow, self.numbers)
+        return bytes([self.kind, len(self.numbers)]) + b"".join(each.to_bytes(width) for each in numbers)
 
 
 def parse(value: bytes, width: int) -> tuple[list[Segment], str]:
@@ -45,7 +46,7 @@ def parse(value: bytes, width: int) -> tuple[list[Segment], str]:
         stop = start + 2 + count * width
         if kind in (_CONFED_SEQUENCE, _CONFED_SET):
             return found, "a segment of a confederation"
-        if kind not in (_SET, SEQUENCE):
+        if kind not in (SET, SEQUENCE):
             return found, f"a segment of type {kind}"
         if count == 0:
             return found, "an empty segment"
@@ -81,6 +82,18 @@ def merge(short: list[Segment], wide: list[Segment]) -> list[Segment]:
     return front + wide
 
 
-def wire(path: Iterable[Segment]) -> bytes:
-    """Return a path with AS numbers of four octets."""
-    return b"".join(segment.wire() for segment in path)
+def prepend(path: list[Segment], asn: int) -> list[Segment]:
+    """Return a path with an AS number in front (RFC 4271 section 5.1.2)."""
+    if path and path[0].kind == SEQUENCE and len(path[0].numbers) < 255:
+        return [Segment(SEQUENCE, (asn, *path[0].numbers)), *path[1:]]
+    return [Segment(SEQUENCE, (asn,)), *path]
+
+
+def wire(path: Iterable[Segment], width: int = 4) -> bytes:
+    """Return a path with AS numbers of `width` octets, four or two."""
+    return b"".join(segment.wire(width) for segment in path)
+
+
+def narrow(asn: int) -> int:
+    """Return an AS number as two octets hold it (RFC 6793 section 4.2.2)."""
+    return asn if asn <= 0xFFFF else AS_TRANS

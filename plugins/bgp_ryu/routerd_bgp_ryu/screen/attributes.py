@@ -1,7 +1,8 @@
-"""The path attributes of an UPDATE, each by the rule of RFC 7606 section 7 for it. Pure.
+"""The path attributes of an UPDATE, each by its rule of RFC 7606 section 7. Pure.
 
-What comes out is a plain block for a session with AS numbers of four octets: every attribute once,
-no MP_REACH_NLRI or MP_UNREACH_NLRI, nothing optional and non-transitive that is not understood.
+The result is a plain block for a session with AS numbers of four octets: every attribute once, without
+MP_REACH_NLRI and MP_UNREACH_NLRI, and without optional non-transitive attributes that this speaker does not
+know.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ ORIGINATOR_ID, CLUSTER_LIST, MP_REACH, MP_UNREACH, EXTENDED_COMMUNITIES = 9, 10,
 AS4_PATH, AS4_AGGREGATOR, IPV6_COMMUNITIES, LARGE_COMMUNITIES = 17, 18, 25, 32
 
 _REGISTERED = frozenset((*range(1, 41), 128))
-"""Attributes that IANA knows; those that we do not are all optional, so that wrong flags are a flaw
-like any other (RFC 7606 section 3 (c)), and not a well-known attribute that nobody knows."""
+"""Attributes that IANA knows. Those that this speaker does not know are all optional, so that wrong flags are
+a flaw like any other (RFC 7606 section 3 (c)) and not an unknown well-known attribute."""
 
 _LOOPBACK = 127
 
 
 @attrs.frozen
 class Attribute:
-    """One path attribute; of its flags the four that mean something."""
+    """One path attribute; `flags` has only the four bits that RFC 4271 defines."""
 
     flags: int
     kind: int
@@ -94,37 +95,23 @@ def _next_hop(value: bytes, terms: Terms) -> str:
     return f"{address} is our own address" if address == terms.local else ""
 
 
-def _aggregator(value: bytes, terms: Terms) -> str:
-    width = 4 if terms.wide else 2
+def _aggregator(value: bytes, width: int) -> str:
     if len(value) != width + 4:
         return f"of {len(value)} octets"
     return "" if any(value[:width]) else "with AS number 0"  # RFC 7607 section 2
 
 
-def _as4_aggregator(value: bytes, _: Terms) -> str:
-    if len(value) != 8:
-        return f"of {len(value)} octets"
-    return "" if any(value[:4]) else "with AS number 0"
-
-
-def _empty(value: bytes, _: Terms) -> str:
-    return f"of {len(value)} octets" if value else ""
-
-
-def _anything(_: bytes, __: Terms) -> str:
-    return ""
-
-
 @attrs.frozen
 class Rule:
-    """How an attribute is judged: its flags, its value, and what follows when that is wrong.
+    """How to judge an attribute: its flags, its value, and what follows when that is wrong.
 
-    One that is for `internal` neighbours is discarded from all others, whatever it says.
+    `wrong` returns what is wrong with a value, or nothing. An attribute that is for `internal` neighbours is
+    discarded from all others, whatever it says.
     """
 
     name: str
     flags: int
-    wrong: Callable[[bytes, Terms], str]
+    wrong: Callable[[bytes, Terms], str] = lambda *_: ""
     weight: Weight = Weight.WITHDRAW
     internal: bool = False
     reason: str = "malformed-attribute"
@@ -133,27 +120,29 @@ class Rule:
 _BOTH = OPTIONAL | TRANSITIVE
 RULES = {
     ORIGIN: Rule("ORIGIN", TRANSITIVE, _origin),
-    AS_PATH: Rule("AS_PATH", TRANSITIVE, _anything),  # below, as it needs AS4_PATH
+    AS_PATH: Rule("AS_PATH", TRANSITIVE),  # below, as it needs AS4_PATH
     NEXT_HOP: Rule("NEXT_HOP", TRANSITIVE, _next_hop, reason="invalid-next-hop"),
     MED: Rule("MULTI_EXIT_DISC", OPTIONAL, _sized(4)),
     LOCAL_PREF: Rule("LOCAL_PREF", TRANSITIVE, _sized(4), internal=True),
-    ATOMIC_AGGREGATE: Rule("ATOMIC_AGGREGATE", TRANSITIVE, _empty, Weight.DISCARD),
-    AGGREGATOR: Rule("AGGREGATOR", _BOTH, _aggregator, Weight.DISCARD),
+    ATOMIC_AGGREGATE: Rule("ATOMIC_AGGREGATE", TRANSITIVE, _sized(0), Weight.DISCARD),
+    AGGREGATOR: Rule(
+        "AGGREGATOR", _BOTH, lambda value, terms: _aggregator(value, 4 if terms.wide else 2), Weight.DISCARD
+    ),
     COMMUNITIES: Rule("COMMUNITIES", _BOTH, _multiple(4)),
     ORIGINATOR_ID: Rule("ORIGINATOR_ID", OPTIONAL, _sized(4), internal=True),
     CLUSTER_LIST: Rule("CLUSTER_LIST", OPTIONAL, _multiple(4), internal=True),
-    MP_REACH: Rule("MP_REACH_NLRI", OPTIONAL, _anything),  # in update.py, with the other prefixes
-    MP_UNREACH: Rule("MP_UNREACH_NLRI", OPTIONAL, _anything),
+    MP_REACH: Rule("MP_REACH_NLRI", OPTIONAL),  # in update.py, with the other prefixes
+    MP_UNREACH: Rule("MP_UNREACH_NLRI", OPTIONAL),
     EXTENDED_COMMUNITIES: Rule("EXTENDED COMMUNITIES", _BOTH, _multiple(8)),
-    AS4_PATH: Rule("AS4_PATH", _BOTH, _anything),
-    AS4_AGGREGATOR: Rule("AS4_AGGREGATOR", _BOTH, _as4_aggregator, Weight.DISCARD),
+    AS4_PATH: Rule("AS4_PATH", _BOTH),
+    AS4_AGGREGATOR: Rule("AS4_AGGREGATOR", _BOTH, lambda value, _: _aggregator(value, 4), Weight.DISCARD),
     IPV6_COMMUNITIES: Rule("IPv6 EXTENDED COMMUNITIES", _BOTH, _multiple(20)),
     LARGE_COMMUNITIES: Rule("LARGE_COMMUNITY", _BOTH, _multiple(12)),  # RFC 8092 section 6
 }
 
 
 def flaw_of(each: Attribute, rule: Rule, terms: Terms) -> Flaw | None:
-    """Return what is wrong with an attribute that is known."""
+    """Return what is wrong with a known attribute, or none."""
     if rule.internal and not terms.internal:
         return _discard(f"{rule.name} from another AS")
     if each.flags & _BOTH != rule.flags:
@@ -167,13 +156,14 @@ def flaw_of(each: Attribute, rule: Rule, terms: Terms) -> Flaw | None:
 
 @attrs.define(eq=False)
 class Judged:
-    """A block of attributes: what of it is good, the prefixes' own attributes, and what is wrong.
+    """A block of attributes: the good ones, those that hold prefixes, and what is wrong.
 
-    `carries` says that there is more than MP_UNREACH_NLRI, so that reachable prefixes are expected.
+    `block` is what `kept` looks like on the wire. `carries` says that there is more than MP_UNREACH_NLRI,
+    so that the UPDATE should announce prefixes.
     """
 
+    kept: tuple[Attribute, ...] = ()
     block: bytes = b""
-    next_hop: bytes = b""
     kinds: frozenset[int] = frozenset()
     reach: Attribute | None = None
     unreach: Attribute | None = None
@@ -183,7 +173,7 @@ class Judged:
 
 
 def judge(block: bytes, terms: Terms) -> Judged:
-    """Judge a block of attributes; its prefixes and what they need are looked at by the caller."""
+    """Judge a block of attributes; the caller judges the prefixes in it, and what they need."""
     given, overrun = split(block)
     flaws = [overrun] if overrun else []
     first: dict[int, Attribute] = {}
@@ -213,13 +203,12 @@ def judge(block: bytes, terms: Terms) -> Judged:
     flaws += _paths(kept, terms)
     flaws += _reflection(kept, terms)
     if any(flaw.loop for flaw in flaws):
-        # What is ours comes back with our next hop, and that is no error of who reflects it.
+        # Our own path comes back with our next hop; the neighbour that reflects it makes no error.
         flaws = [flaw for flaw in flaws if flaw.reason != RULES[NEXT_HOP].reason]
     _once(kept)
-    next_hop = kept.get(NEXT_HOP)
     return Judged(
+        kept=tuple(kept.values()),
         block=b"".join(each.wire() for each in kept.values()),
-        next_hop=next_hop.value if next_hop else b"",
         kinds=frozenset(first) if overrun is None else frozenset((ORIGIN, AS_PATH, NEXT_HOP)),
         reach=reach,
         unreach=unreach,
@@ -239,7 +228,7 @@ def _fault_of(each: Attribute, first: dict[int, Attribute]) -> Fault | None:
 
 
 def _paths(kept: dict[int, Attribute], terms: Terms) -> Iterator[Flaw]:
-    """Judge the path, and make one of two octets one of four (RFC 6793 section 4.2.3)."""
+    """Judge the path; write AS numbers of two octets in four (RFC 6793 section 4.2.3)."""
     path, path4 = kept.get(AS_PATH), kept.pop(AS4_PATH, None)
     aggregator, aggregator4 = kept.get(AGGREGATOR), kept.pop(AS4_AGGREGATOR, None)
     if not terms.wide and aggregator is not None:
@@ -271,14 +260,14 @@ def _paths(kept: dict[int, Attribute], terms: Terms) -> Iterator[Flaw]:
 
 
 def _first(segments: list[as_path.Segment], terms: Terms) -> str:
-    """Say what is wrong with where another AS's path begins (RFC 4271 section 6.3)."""
+    """Return what is wrong with the beginning of another AS's path (RFC 4271 section 6.3)."""
     if segments and segments[0].kind == as_path.SEQUENCE and segments[0].numbers[0] == terms.peer_asn:
         return ""
     return f"another beginning than AS {terms.peer_asn}"
 
 
 def _reflection(kept: dict[int, Attribute], terms: Terms) -> Iterator[Flaw]:
-    """Find our own reflections (RFC 4456 section 8)."""
+    """Yield a flaw for a reflection of our own path (RFC 4456 section 8)."""
     originator, clusters = kept.get(ORIGINATOR_ID), kept.get(CLUSTER_LIST)
     ours = originator is not None and originator.value == terms.router_id.packed
     if clusters is not None and not ours:
@@ -289,7 +278,7 @@ def _reflection(kept: dict[int, Attribute], terms: Terms) -> Iterator[Flaw]:
 
 
 def _once(kept: dict[int, Attribute]) -> None:
-    """Leave each large community in once (RFC 8092 section 4)."""
+    """Keep each large community once (RFC 8092 section 4)."""
     large = kept.get(LARGE_COMMUNITIES)
     if large is not None:
         each = dict.fromkeys(large.value[at : at + 12] for at in range(0, len(large.value), 12))

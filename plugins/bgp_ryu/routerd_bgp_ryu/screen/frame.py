@@ -1,4 +1,4 @@
-"""Cuts a neighbour's bytes into messages, and checks their headers (RFC 4271 section 6.1). Pure."""
+"""Cuts a neighbour's octets into messages, and checks their headers (RFC 4271 section 6.1). Pure."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _NAMES = {
 
 
 class Framer:
-    """The bytes of one connection that do not make a whole message yet; never more than one message."""
+    """Keeps the octets of one connection that are not a whole message yet; never more than one message."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, received: bytes) -> Iterator[bytes | Fault]:
-        """Yield the messages that are whole now; a fault is the last, as nothing can be cut after it.
+        """Yield the messages that are whole now; a fault is the last, because nothing can be cut after it.
 
-        A bad header is one at once: its body is not waited for.
+        A bad header is a fault at once, without its body.
         """
         stream = self._rest + received if self._rest else received
-        self._rest = b""  # whoever stops in between reads no more of this connection
+        self._rest = b""  # a caller that stops in between reads nothing more of this connection
         start = 0
         while len(stream) - start >= LENGTH:
             fault = check_header(stream[start : start + LENGTH])

@@ -1,12 +1,10 @@
 """OPEN, NOTIFICATION and ROUTE-REFRESH as they arrive. Pure.
 
-An OPEN goes on with its capabilities one by one, in the plain form: the library knows neither
-long optional parameters (RFC 9072) nor looks where a capability ends.
+An OPEN goes on in the plain form, with one capability in each parameter. The library does not know long
+optional parameters (RFC 9072), and does not check where a capability ends.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from routerd_bgp_ryu.screen.verdict import NOTIFICATION, OPEN, Fault, Verdict, framed
 
@@ -18,13 +16,13 @@ _LENGTHS = {_MULTIPROTOCOL: 4, 2: 0, _WIDE_ASN: 4, 70: 0, 128: 0}
 
 _GRACEFUL_RESTART = 64
 _SHOWN = 128
-"""Octets of a NOTIFICATION's data that anybody looks at (RFC 9003 section 2: 128 at first)."""
+"""Octets of a NOTIFICATION's data that this speaker reads (RFC 9003 section 2: 128 at first)."""
 
 _IPV4_UNICAST = b"\x00\x01"
 
 
 def screen_open(message: bytes) -> Verdict:
-    """Judge an OPEN (RFC 4271 section 6.2); whether its sender is the expected one is judged later."""
+    """Judge an OPEN (RFC 4271 section 6.2); `Gate` then judges its sender."""
     body = message[19:]
     if body[0] != 4:
         return _refused((2, 1), f"BGP version {body[0]}", b"\x00\x04")
@@ -81,7 +79,7 @@ def _pairs(field: bytes, width: int) -> list[tuple[int, bytes]] | None:
 
 
 def _plain(capabilities: list[tuple[int, bytes]]) -> bytes:
-    """Return one optional parameter for each capability that says something to the library, once."""
+    """Return one optional parameter for each capability that the library reads, once."""
     plain = b""
     for kind, value in dict.fromkeys(capabilities):
         if _speaks(kind, value):
@@ -97,15 +95,15 @@ def _speaks(kind: int, value: bytes) -> bool:
 
 
 def screen_notification(message: bytes) -> Verdict:
-    """Pass a NOTIFICATION on with as much data as is looked at; it is never answered (section 6.4)."""
+    """Pass a NOTIFICATION on with the data that this speaker reads; nothing answers it (section 6.4)."""
     return Verdict(messages=(framed(NOTIFICATION, message[19 : 21 + _SHOWN]),))
 
 
 def screen_refresh(message: bytes) -> Verdict:
     """Judge a ROUTE-REFRESH (RFC 2918, RFC 7313 section 5).
 
-    One with filters (RFC 5291) was not negotiated, and has the wrong length for us; borders of a
-    refresh were not negotiated either. What is for another family is ignored.
+    Filters (RFC 5291) were not negotiated, so that a message with some has a wrong length. The borders of a
+    refresh were not negotiated either. The screen ignores a refresh of another family.
     """
     if len(message) != 23:
         text = f"ROUTE-REFRESH of {len(message)} octets"
@@ -115,11 +113,6 @@ def screen_refresh(message: bytes) -> Verdict:
 
 
 def shutdown_words(data: bytes) -> str:
-    """Return what a neighbour says of its shutdown (RFC 9003), as far as it can be shown; or nothing."""
+    """Return a neighbour's reason for its shutdown (RFC 9003), `?` for each control character; or nothing."""
     said = data[1 : 1 + data[0]] if data and data[0] < len(data) else b""
-    return "".join(_printable(said.decode(errors="replace")))[:_SHOWN]
-
-
-def _printable(text: str) -> Iterator[str]:
-    for each in text:
-        yield each if each.isprintable() else "?"
+    return "".join(each if each.isprintable() else "?" for each in said.decode(errors="replace"))[:_SHOWN]

@@ -1,6 +1,6 @@
-"""Prefixes as UPDATE carries them: a length in bits and as many octets as it needs. Pure.
+"""Prefixes as an UPDATE carries them: a length in bits and as many octets as that needs. Pure.
 
-A prefix is kept as these octets, its trailing bits zero.
+The screen keeps a prefix as these octets, with trailing bits of zero.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from ipaddress import IPv4Network
 
 
 def split(field: bytes) -> list[bytes] | None:
-    """Return the prefixes of a field; none when it is syntactically wrong (RFC 7606 section 5.3).
+    """Return the prefixes of a field; none when its syntax is wrong (RFC 7606 section 5.3).
 
-    Trailing bits are irrelevant (RFC 4271 section 4.3) and cleared: the library takes them for a
-    part of the address.
+    Clears the trailing bits, which mean nothing (RFC 4271 section 4.3): the library takes them for a part of
+    the address.
     """
     found: list[bytes] = []
     start, end = 0, len(field)
@@ -30,5 +30,5 @@ def split(field: bytes) -> list[bytes] | None:
 
 
 def text(prefix: bytes) -> str:
-    """Return a prefix as people write it."""
+    """Return a prefix as text, such as `10.0.0.0/8`."""
     return str(IPv4Network((prefix[1:].ljust(4, b"\0"), prefix[0])))

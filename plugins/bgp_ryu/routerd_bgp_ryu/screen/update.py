@@ -1,7 +1,7 @@
-"""An UPDATE as it arrives: what it announces and withdraws, and what becomes of it (RFC 7606). Pure.
+"""An UPDATE as it arrives: what it announces, what it withdraws, what follows from errors (RFC 7606). Pure.
 
-Prefixes of IPv4 unicast that come in MP_REACH_NLRI and MP_UNREACH_NLRI go on in the plain fields;
-those of families that were not negotiated are ignored (RFC 7606 section 2: AFI/SAFI disable).
+Prefixes of IPv4 unicast that come in MP_REACH_NLRI and MP_UNREACH_NLRI go on in the plain fields. The screen
+ignores those of families that were not negotiated (RFC 7606 section 2: AFI/SAFI disable).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from routerd_bgp_ryu.screen.attributes import (
 from routerd_bgp_ryu.screen.verdict import UPDATE, Fault, Flaw, Terms, Verdict, Weight, framed
 
 ROOM = 3900
-"""Octets that the attributes of an UPDATE may have: passed on, they get some more of ours, and with
-them one prefix must fit into a message."""
+"""Maximum octets of the attributes of an UPDATE. The speaker adds some when it passes them on, and one
+prefix must fit into the message with them."""
 
 _IPV4_UNICAST = b"\x00\x01\x01"
 _ERRORS = ("malformed-attribute", "invalid-next-hop")
@@ -33,7 +33,7 @@ _ERRORS = ("malformed-attribute", "invalid-next-hop")
 
 @attrs.define(eq=False)
 class _Named:
-    """The prefixes of an UPDATE by where they stood; `next_hop` is that of MP_REACH_NLRI."""
+    """The prefixes of an UPDATE by field; `next_hop` is that of MP_REACH_NLRI."""
 
     withdrawn: list[bytes] = attrs.field(factory=list)
     plain: list[bytes] = attrs.field(factory=list)
@@ -43,7 +43,7 @@ class _Named:
 
 
 def parts(message: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """Return the fields of an UPDATE: withdrawn, attributes, announced; none when they overrun it."""
+    """Return the fields of an UPDATE: withdrawn, attributes, announced. None when they overrun it."""
     body = message[19:]
     middle = 2 + int.from_bytes(body[:2])
     end = middle + 2 + int.from_bytes(body[middle : middle + 2])
@@ -60,7 +60,7 @@ def build(withdrawn: list[bytes], block: bytes, announced: list[bytes]) -> bytes
 
 
 def screen_update(message: bytes, terms: Terms, judged: Judged | None = None) -> Verdict:
-    """Judge an UPDATE; `judged` is what its attributes were found to be, when that is known already."""
+    """Judge an UPDATE; `judged` is the verdict on its attributes, if the caller has it already."""
     fields = parts(message)
     if fields is None:
         return Verdict(fault=Fault(code=(3, 1), text="lengths of fields that overrun the message"))
@@ -79,7 +79,7 @@ def screen_update(message: bytes, terms: Terms, judged: Judged | None = None) ->
 
 
 def _plain(named: _Named, withdrawn: bytes, announced: bytes) -> Fault | None:
-    """Read the fields of RFC 4271; prefixes that cannot be read cannot be withdrawn (section 3 (j))."""
+    """Read the fields of RFC 4271; unreadable prefixes cannot be withdrawn (section 3 (j))."""
     for field, name in ((withdrawn, "withdrawn"), (announced, "announced")):
         found = prefixes.split(field)
         if found is None:
@@ -122,7 +122,7 @@ def _optional(each: Attribute, text: str) -> Fault:
 
 
 def _needed(named: _Named, judged: Judged, terms: Terms) -> list[Flaw]:
-    """Return what the prefixes lack (section 3 (d)), and what there is too much of."""
+    """Return the attributes that the prefixes lack (section 3 (d)), and those that are too long."""
     wanted = {ORIGIN, AS_PATH} if named.plain or named.reach else set()
     if named.plain:
         wanted.add(NEXT_HOP)
@@ -141,7 +141,7 @@ def _treat_as_withdraw(named: _Named, judged: Judged, flaws: tuple[Flaw, ...]) -
     announced = named.plain + named.reach
     errors = [flaw for flaw in flaws if flaw.reason in _ERRORS and flaw.weight is Weight.WITHDRAW]
     if errors and judged.carries and not announced and not named.foreign:
-        # Section 5.2: something was to be announced, and what that was cannot be known.
+        # Section 5.2: the neighbour announced something, and the screen cannot know what.
         return Verdict(fault=Fault(code=(3, 1), text=f"{errors[0].text}, and no prefix that it is of"))
     gone = list(dict.fromkeys(named.withdrawn + announced))
     messages = (build(gone, b"", []),) if gone else ()
@@ -149,9 +149,9 @@ def _treat_as_withdraw(named: _Named, judged: Judged, flaws: tuple[Flaw, ...]) -
 
 
 def _pass_on(message: bytes, block: bytes, named: _Named, judged: Judged) -> tuple[bytes, ...]:
-    """Return the UPDATE in its plain form: itself, where it has that already."""
+    """Return the UPDATE in its plain form: the message itself, if it has that form."""
     if named.plain or named.reach:
-        # RFC 4271 section 4.3: what is announced too is not withdrawn. The library withdraws last.
+        # RFC 4271 section 4.3: an announcement wins over a withdrawal. The library withdraws last.
         stays = {*named.plain, *named.reach}
         withdrawn = [prefix for prefix in named.withdrawn if prefix not in stays]
     else:
@@ -164,7 +164,7 @@ def _pass_on(message: bytes, block: bytes, named: _Named, judged: Judged) -> tup
     if withdrawn or named.plain or end_of_rib:
         messages.append(build(withdrawn, judged.block if named.plain else b"", named.plain))
     if named.reach:
-        messages.append(build([], _with_next_hop(judged.block, named.next_hop), named.reach))
+        messages.append(build([], _with_next_hop(judged, named.next_hop), named.reach))
     return tuple(messages)
 
 
@@ -172,15 +172,10 @@ def _is_foreign(unreach: Attribute | None) -> bool:
     return unreach is not None and unreach.value[:3] != _IPV4_UNICAST
 
 
-def _with_next_hop(block: bytes, next_hop: bytes) -> bytes:
-    """Return a block with the next hop of MP_REACH_NLRI (RFC 4760 section 3: the other is ignored)."""
-    start, kept = 0, b""
-    while start < len(block):
-        wide = block[start] & 0x10
-        stop = start + (4 if wide else 3) + int.from_bytes(block[start + 2 : start + (4 if wide else 3)])
-        kept += block[start:stop] if block[start + 1] != NEXT_HOP else b""
-        start = stop
-    return kept + Attribute(TRANSITIVE, NEXT_HOP, next_hop).wire()
+def _with_next_hop(judged: Judged, next_hop: bytes) -> bytes:
+    """Return the attributes with the next hop of MP_REACH_NLRI (RFC 4760 section 3: ignore the other)."""
+    others = b"".join(each.wire() for each in judged.kept if each.kind != NEXT_HOP)
+    return others + Attribute(TRANSITIVE, NEXT_HOP, next_hop).wire()
 
 
 def named(message: bytes) -> list[bytes]:
@@ -190,7 +185,7 @@ def named(message: bytes) -> list[bytes]:
 
 
 def withdrawal(message: bytes, why: str) -> Verdict | None:
-    """Treat an UPDATE in its plain form as a withdrawal of all that it names; none if that is nothing."""
+    """Treat an UPDATE in its plain form as a withdrawal of all that it names; none if it names nothing."""
     fields = parts(message)
     gone = list(dict.fromkeys(named(message)))
     if fields is None or not gone:

@@ -1,4 +1,4 @@
-"""What the screen says of a message, and what it must know of the session to say it. Pure."""
+"""The screen's verdict on a message, and what the screen must know of the session. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from ipaddress import IPv4Address
 
 import attrs
 
+from routerd_bgp_ryu.notification import error_text
+
 HEADER = b"\xff" * 16
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = range(1, 6)
 """Types of messages: RFC 4271 section 4.1, RFC 2918 section 3."""
@@ -14,10 +16,10 @@ OPEN, UPDATE, NOTIFICATION, KEEPALIVE, ROUTE_REFRESH = range(1, 6)
 
 @attrs.frozen(kw_only=True)
 class Terms:
-    """The two sides of a session, and what they have agreed on.
+    """The two sides of a session, and what they agreed on.
 
     `local` is our own address on the session. `wide` says that AS numbers have four octets, because
-    both sides announced it (RFC 6793).
+    both sides announced that (RFC 6793).
     """
 
     asn: int
@@ -41,9 +43,14 @@ class Fault:
     text: str
     data: bytes = b""
 
+    @property
+    def sent(self) -> str:
+        """Return the last error of a session that this fault ended."""
+        return f"sent {error_text(*self.code)}: {self.text}"
+
 
 class Weight(IntEnum):
-    """What becomes of a flaw (RFC 7606 section 2), weakest first."""
+    """What follows a flaw (RFC 7606 section 2), weakest first."""
 
     DISCARD = 1
     WITHDRAW = 2
@@ -51,10 +58,10 @@ class Weight(IntEnum):
 
 @attrs.frozen(kw_only=True)
 class Flaw:
-    """Something wrong with an UPDATE that the session survives.
+    """An error in an UPDATE that the session survives.
 
     `reason` is the code under which its routes count as rejected. A `loop` is not an error of the
-    neighbour: its routes are not eligible, and that is all.
+    neighbour: only its routes are not eligible.
     """
 
     weight: Weight
@@ -67,7 +74,7 @@ class Flaw:
 class Verdict:
     """What the speaker sees instead of the message: none, one or two others, or the session's end.
 
-    `withdrawn` are prefixes that the message announced and that are treated as withdrawn.
+    `withdrawn` holds prefixes that the message announced and that the speaker withdraws.
     """
 
     messages: tuple[bytes, ...] = ()
@@ -77,7 +84,7 @@ class Verdict:
 
     @property
     def worst(self) -> Flaw | None:
-        """Return the flaw that counts most; none when the neighbour has done nothing wrong."""
+        """Return the heaviest flaw; none when the neighbour made no error."""
         real = [flaw for flaw in self.flaws if not flaw.loop]
         return max(real, key=lambda flaw: flaw.weight, default=None)
 

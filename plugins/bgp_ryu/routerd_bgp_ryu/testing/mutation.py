@@ -237,7 +237,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=200_000)
     arguments = parser.parse_args()
     packet = import_module("os_ken.lib.packet.bgp")
-    import_module("routerd_bgp_ryu.child.reader").mend_parser(packet)
+    import_module("routerd_bgp_ryu.child.quirks").mend_parser()
     judge = Judge(packet)
     messages = iter(Mutator(corpus(arguments.directory), arguments.seed))
     for number, said in zip(range(arguments.count), messages, strict=False):
