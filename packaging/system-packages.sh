@@ -9,13 +9,14 @@ needed=(
   "wg wireguard-tools" "sshd openssh-server" "ssh openssh-client" "nsenter util-linux" "bird bird2"
   "vtysh frr" "gobgpd gobgpd"
   "iperf3 iperf3" "qemu-system-x86_64 qemu-system-x86" "depmod kmod" "dpkg-deb dpkg"
+  "gcc gcc" "make make" "flex flex" "bison bison" "bc bc" "xz xz-utils" "/usr/include/stdio.h libc6-dev"
 )
 
 missing=()
 PATH="$PATH:/usr/sbin:/sbin"
 for entry in "${needed[@]}"; do
   read -r program package <<<"$entry"
-  command -v "$program" >/dev/null 2>&1 || missing+=("$package")
+  [ -e "$program" ] || command -v "$program" >/dev/null 2>&1 || missing+=("$package")
 done
 if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
   missing+=(python3-venv)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,11 +94,9 @@ def test_tokens_are_exchanged_and_leaves_come_and_go_without_disturbing_the_othe
 
     # A leaf is revoked: its session, its routes and its pairs go, and whatever it signs, it stays out.
     write_secret(lab, "oci-leaf", "join-token", "a-new-token")
-    began = time.monotonic()
     ask(lab, RR, "enroll", "revoke", "oci-leaf", "--reason", "stolen")
     until(lambda: "oci-leaf" not in sessions(lab))
     until(lambda: "10.83.10.20" not in lab.execute("aws-leaf", "ip", "route").stdout)
-    assert time.monotonic() - began < 10
     ask(lab, "oci-leaf", "retry")
     until(lambda: "claim-revoked" in ask(lab, RR, "enroll", "log", "--claim", "oci-leaf", "--json"))
     assert state_of(lab, "oci-leaf") == "Revoked"

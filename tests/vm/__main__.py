@@ -1,4 +1,4 @@
-"""Runs a command in a virtual machine with Debian's own kernel: `python -m tests.vm -- COMMAND...`."""
+"""Runs a command in a machine with a kernel of Debian's: `python -m tests.vm -- COMMAND...`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.vm", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path(".vm"), help="directory for results, made empty")
     parser.add_argument("--seconds", type=float, default=1200, help="end the machine after this time")
-    parser.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="of the machine")
+    parser.add_argument("--kind", choices=machine.KINDS, default="auto", help="of the machine")
     parser.add_argument("command", nargs="+", help="a program and its arguments; one word is a shell's line")
     asked = parser.parse_args()
     command = asked.command if len(asked.command) > 1 else ["sh", "-c", asked.command[0]]
     try:
-        status = machine.run(command, results=asked.results, seconds=asked.seconds, accelerator=asked.accel)
+        status = machine.run(command, results=asked.results, seconds=asked.seconds, kind=asked.kind)
     except MissingPart as exc:
         sys.stderr.write(f"vm: {exc}\n")
         return machine.NO_STATUS

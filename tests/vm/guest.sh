@@ -16,14 +16,21 @@ echo 1024 >/proc/sys/net/ipv4/neigh/default/gc_thresh1
 hostname vm
 
 if [ "$INTERACTIVE" = 1 ]; then
-  setsid -c timeout --foreground -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh </dev/hvc0 >/dev/hvc0 2>&1 &
+  setsid -c timeout --foreground -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh <"$TERMINAL" >"$TERMINAL" 2>&1 &
 else
-  # Not a terminal: programs see that they write to a file.
-  setsid timeout -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh </dev/null >/dev/vport0p1 2>&1 &
+  # Not a terminal, whatever device takes it outside: programs see that they write to a pipe.
+  stty -F "$TERMINAL" -opost 2>/dev/null
+  mkfifo /run/output
+  cat /run/output >"$TERMINAL" &
+  printing=$!
+  setsid timeout -k 10 "$SECONDS_AT_MOST" sh /run/vm/command.sh </dev/null >/run/output 2>&1 &
 fi
 # Waiting for one reaps all: what a command leaves behind becomes a child of process 1.
 wait $!
-echo $? >/run/vm/status.new
+status=$?
+[ -z "$printing" ] || timeout 5 sh -c "while kill -0 $printing; do sleep 0.05; done" 2>/dev/null
+echo $status >/run/vm/status.new
 mv /run/vm/status.new /run/vm/status
-echo b >/proc/sysrq-trigger
-while :; do sleep 1; done
+# An emulator is told not to boot again; a kernel that is a process has no such keys.
+[ ! -e /proc/sysrq-trigger ] || echo b >/proc/sysrq-trigger
+"$BUSYBOX" halt -f

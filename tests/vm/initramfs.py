@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.vm.parts import MissingPart, Parts
+from tests.vm.parts import MissingPart, Parts, busybox
 
 INIT = Path(__file__).with_name("init.sh")
 WANTED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "virtiofs", "overlay")
@@ -22,7 +22,7 @@ def build(parts: Parts) -> bytes:
     for directory in ("bin", "dev", "proc", "sys", "modules", "lower", "upper", "newroot"):
         archive.add(directory, stat.S_IFDIR | 0o755)
     archive.add("dev/console", stat.S_IFCHR | 0o600, device=(5, 1))
-    archive.add("bin/busybox", stat.S_IFREG | 0o755, parts.busybox.read_bytes())
+    archive.add("bin/busybox", stat.S_IFREG | 0o755, busybox().read_bytes())
     archive.add("bin/sh", stat.S_IFLNK | 0o777, b"busybox")
     archive.add("init", stat.S_IFREG | 0o755, INIT.read_bytes())
     for number, module in enumerate(_in_load_order(parts.modules / parts.release)):

@@ -16,15 +16,16 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from routerd.cli.main import main as routerd
-
 # The commands load these when they run, and that must not be in each fork.
-for _module in ("cli.apply", "cli.down", "cli.status", "runtime.daemon", "runtime.once", "runtime.prepare"):
-    import_module(f"routerd.{_module}")
+import routerd.cli.act.apply
+import routerd.cli.act.down
+import routerd.cli.look.status
+import routerd.runtime.daemon
+import routerd.runtime.single_runs
+from routerd.cli.main import main as routerd
 
 _CLONE_NEWNET = 0x40000000
 _NLM_F_DUMP = 0x300

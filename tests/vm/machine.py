@@ -1,4 +1,8 @@
-"""Runs one command in the machine and brings back its output, its exit status and its files."""
+"""Runs one command in the machine and brings back its output, its exit status and its files.
+
+There are three machines, and every test runs in each of them: QEMU on /dev/kvm where a guest boots on it, a
+kernel as a process of the host (`usermode`), and QEMU's emulated processor.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.vm import parts, qemu
+from tests.vm import parts, qemu, usermode
 
 EXCHANGE = Path("/run/vm")
 """Where the machine sees the directory of results."""
 STARTING = 120.0
 """Seconds that booting may take on top of the command's time; it takes some 5 on a quiet machine."""
+KINDS = ("auto", "kvm", "usermode", "tcg")
+"""`auto` is the first of the others that there is on this host."""
 TIMED_OUT, NO_STATUS = 124, 125
 """Exit statuses: as timeout(1) has them, and for a machine that ended without one."""
 
@@ -28,27 +35,25 @@ def run(
     *,
     results: Path,
     seconds: float = 1200,
-    accelerator: str = "auto",
+    kind: str = "auto",
     env: Mapping[str, str] | None = None,
 ) -> int:
     """Run `command` as root in the current directory of the machine and return its exit status.
 
     `results` is made empty; the machine sees it as /run/vm, and the kernel's log is left in it as
     `console.log`. The machine reads the host's tree and cannot change it. It ends with the command,
-    after `seconds`, and with this process. Raises `MissingPart`.
+    after `seconds`, and with this process. `kind` is one of `KINDS`. Raises `MissingPart`.
     """
-    if shutil.which(qemu.EMULATOR) is None:
-        raise parts.MissingPart(f"{qemu.EMULATOR} is not installed; `make system` installs it")
     shutil.rmtree(results, ignore_errors=True)
     results.mkdir(parents=True)
     (results / "settings.sh").write_text(
-        f"MODULES={shlex.quote(str(parts.find().modules))}\n"
-        f"SECONDS_AT_MOST={int(seconds)}\nINTERACTIVE={int(sys.stdin.isatty())}\n",
+        f"SECONDS_AT_MOST={int(seconds)}\nINTERACTIVE={int(sys.stdin.isatty())}\n"
+        f"BUSYBOX={shlex.quote(str(parts.busybox()))}\n",
         encoding="utf-8",
     )
     (results / "command.sh").write_text(_script(command, env or {}), encoding="utf-8")
     shutil.copy(_GUEST, results / "guest.sh")
-    with qemu.started(results, accelerator=accelerator) as running:
+    with _started(results, kind) as running:
         try:
             running.wait(seconds + STARTING)
         except subprocess.TimeoutExpired:
@@ -57,6 +62,22 @@ def run(
         return int((results / "status").read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
         return NO_STATUS
+
+
+@contextmanager
+def _started(results: Path, kind: str) -> Iterator[subprocess.Popen[bytes]]:
+    kinds = KINDS[1:] if kind == "auto" else (kind,)
+    with ExitStack() as stack:
+        for each in kinds:
+            try:
+                starting = usermode.started(results) if each == "usermode" else qemu.started(results, each)
+                running = stack.enter_context(starting)
+                break
+            except parts.MissingPart as exc:
+                if each == kinds[-1]:
+                    raise
+                sys.stderr.write(f"vm: {exc}; {kinds[kinds.index(each) + 1]} is next\n")
+        yield running
 
 
 def _script(command: Sequence[str], env: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
-"""What the machine is made of: Debian's kernel with its modules, and a static busybox.
+"""What the machine is made of: Debian's kernel with its modules or sources, and a static busybox.
 
-Both come by `apt-get download` and are unpacked into the user's cache, not installed: a kernel in
+All come by `apt-get download` and are unpacked into the user's cache, not installed: a kernel in
 /boot would change what the developer's own machine starts next.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import attrs
@@ -28,7 +29,6 @@ class Parts:
     kernel: Path
     modules: Path
     release: str
-    busybox: Path
 
 
 def find() -> Parts:
@@ -40,66 +40,88 @@ def find() -> Parts:
     if not (modules / release / "modules.dep").exists():
         # depmod reads BASE/lib/modules, wherever the package has them.
         base = modules.parents[1]
-        _run("depmod", "-b", str(base), release)
-    busybox = _unpacked(BUSYBOX)
-    program = next(path for path in (busybox / "bin/busybox", busybox / "usr/bin/busybox") if path.exists())
-    return Parts(kernel=kernel, modules=modules, release=release, busybox=program)
+        run("depmod", "-b", str(base), release)
+    return Parts(kernel=kernel, modules=modules, release=release)
 
 
-def _cache() -> Path:
+def busybox() -> Path:
+    """Return a program that needs no other file of the host's. Raises `MissingPart`."""
+    home = _unpacked(BUSYBOX)
+    return next(path for path in (home / "bin/busybox", home / "usr/bin/busybox") if path.exists())
+
+
+def cache() -> Path:
+    """Return the directory that keeps what was fetched or built."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "routerd" / "vm"
 
 
 def _real_kernel() -> str:
     """Return the package that the metapackage stands for, of those unpacked here the newest."""
-    present = sorted(_cache().glob("linux-image-*-amd64"), key=lambda path: path.stat().st_mtime)
-    if present:
-        return present[-1].name
-    for line in _apt("apt-cache", "depends", KERNEL).splitlines():
+    present = sorted(cache().glob("linux-image-*-amd64"), key=lambda path: path.stat().st_mtime)
+    return present[-1].name if present else depended_on(KERNEL)
+
+
+def depended_on(metapackage: str) -> str:
+    """Return the package that a metapackage of the kernel stands for. Raises `MissingPart`."""
+    for line in _apt("apt-cache", "depends", metapackage).splitlines():
         word = line.split()[-1]
-        if line.strip().startswith("Depends:") and word.startswith("linux-image-"):
+        if line.strip().startswith("Depends:") and word.startswith("linux-"):
             return word
-    raise MissingPart(f"apt knows no {KERNEL}: the machine runs Debian's kernel for amd64")
+    raise MissingPart(f"apt knows no {metapackage}: the machine runs a kernel of Debian's")
+
+
+def version(package: str) -> str:
+    """Return the version of a package that apt would fetch. Raises `MissingPart`."""
+    for line in _apt("apt-cache", "show", "--no-all-versions", package).splitlines():
+        if line.startswith("Version:"):
+            return line.split()[-1]
+    raise MissingPart(f"apt knows no version of {package}")
+
+
+def fetched(package: str, directory: Path) -> Path:
+    """Fetch a package and return where in `directory` it was unpacked. Raises `MissingPart`."""
+    unpacked = directory / "unpacked"
+    unpacked.mkdir()
+    _apt("apt-get", "download", "-qq", package, cwd=unpacked)
+    archive = next(unpacked.glob("*.deb"))
+    run("dpkg-deb", "-x", str(archive), str(unpacked))
+    archive.unlink()
+    return unpacked
 
 
 def _unpacked(package: str) -> Path:
-    home = _cache() / package
+    home = cache() / package
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
-    fetched = home.with_name(f"{package}.{os.getpid()}")
-    fetched.mkdir()
-    try:
-        _apt("apt-get", "download", "-qq", package, cwd=fetched)
-        archive = next(fetched.glob("*.deb"))
-        _run("dpkg-deb", "-x", str(archive), str(fetched))
-        archive.unlink()
-        fetched.chmod(0o755)
-        fetched.rename(home)
-    except OSError as exc:
-        if not home.is_dir():
-            raise MissingPart(f"{package} cannot be unpacked below {home.parent}: {exc}") from exc
-    finally:
-        _run("rm", "-rf", str(fetched))
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="unpacking-") as scratch:
+        made = fetched(package, Path(scratch))
+        try:
+            made.rename(home)
+        except OSError as exc:
+            # Somebody else was quicker.
+            if not home.is_dir():
+                raise MissingPart(f"{package} cannot be unpacked below {home.parent}: {exc}") from exc
     return home
 
 
 def _apt(*command: str, cwd: Path | None = None) -> str:
     """Ask apt; when it knows nothing and we are root, let it read its lists once and ask again."""
     try:
-        answer = _run(*command, cwd=cwd)
+        answer = run(*command, cwd=cwd)
         if answer.strip() or command[0] == "apt-get":
             return answer
     except MissingPart:
         if os.geteuid():
             raise
     if os.geteuid() == 0:
-        _run("apt-get", "update", "-qq")
-    return _run(*command, cwd=cwd)
+        run("apt-get", "update", "-qq")
+    return run(*command, cwd=cwd)
 
 
-def _run(*command: str, cwd: Path | None = None) -> str:
+def run(*command: str, cwd: Path | None = None) -> str:
+    """Return the output of a command. Raises `MissingPart` when it is missing or fails."""
     env = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)

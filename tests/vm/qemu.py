@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,23 +32,23 @@ PROBING = 6.0
 
 
 @contextmanager
-def started(results: Path, *, accelerator: str = "auto") -> Iterator[subprocess.Popen[bytes]]:
+def started(results: Path, accelerator: str) -> Iterator[subprocess.Popen[bytes]]:
     """Boot the machine, which ends with the context; `results` is complete. Raises `MissingPart`."""
+    if accelerator == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise MissingPart("there is no /dev/kvm that we may use")
+    if shutil.which(EMULATOR) is None:
+        raise MissingPart(f"{EMULATOR} is not installed; `make system` installs it")
     made = parts.find()
+    with (results / "settings.sh").open("a", encoding="utf-8") as settings:
+        settings.write(f"MODULES={shlex.quote(str(made.modules))}\n")
+        settings.write(f"TERMINAL={'/dev/hvc0' if sys.stdin.isatty() else '/dev/vport0p1'}\n")
     with tempfile.TemporaryDirectory(prefix="routerd-vm-") as scratch:
         # Read once, as the emulator starts.
         first = Path(scratch) / "initramfs.gz"
         first.write_bytes(initramfs.build(made))
-        usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
-        if accelerator == "kvm" or (accelerator == "auto" and usable):
-            with _booted(made.kernel, first, results, "kvm") as emulator:
-                if _is_up(emulator, results):
-                    yield emulator
-                    return
-            if accelerator == "kvm":
+        with _booted(made.kernel, first, results, accelerator) as emulator:
+            if accelerator == "kvm" and not _is_up(emulator, results):
                 raise MissingPart(f"no guest boots on /dev/kvm in {PROBING:g} s")
-            sys.stderr.write(f"vm: no guest boots on /dev/kvm in {PROBING:g} s; it is emulated\n")
-        with _booted(made.kernel, first, results, "tcg") as emulator:
             yield emulator
 
 
