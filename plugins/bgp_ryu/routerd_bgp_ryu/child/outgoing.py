@@ -207,11 +207,16 @@ class Outgoing(peer.Peer):  # type: ignore[misc]  # os-ken ships no types
         )
         own = protocol._localname[0]  # noqa: SLF001 - there is no public way to it
         yield from withdrawals([prefix for prefix, best in waiting.items() if best is None])
-        groups: dict[tuple[Template, str], list[bytes]] = {}
-        for prefix, best in waiting.items():
+        # Of equal keys the attributes and the next hop are the same objects. To compare keys is the
+        # cheapest way.
+        alike: dict[tuple[int, ...], list[Best]] = {}
+        for best in waiting.values():
             if best is not None:
-                alike = (self.template(best, audience), self._next_hop(best, own))
-                groups.setdefault(alike, []).append(prefix)
+                alike.setdefault(best.key, []).append(best)
+        groups: dict[tuple[Template, str], list[bytes]] = {}
+        for best, *others in alike.values():
+            look = (self.template(best, audience), self._next_hop(best, own))
+            groups.setdefault(look, []).extend(each.prefix for each in (best, *others))
         for (made, next_hop), prefixes in groups.items():
             try:
                 yield from announcements(made.filled(socket.inet_aton(next_hop)), prefixes)
