@@ -150,7 +150,7 @@ async def test_a_device_of_another_namespace_is_not_ours(pair: tuple[Host, Host]
 async def test_a_device_of_others_is_left_alone(pair: tuple[Host, Host]) -> None:
     a, b = pair
     by_hand(a, b)
-    before = a.sh(f"wg showconf {a.link}; ip -o addr show {a.link}")
+    before = a.sh(f"wg showconf {a.link}; ip -o -4 addr show {a.link}")
     async with daemon(a) as made:
         assert await made.tunnels.observe() == {}
         for change in (to(a.link, a.tunnel(port=1)), to(a.link, None, a.tunnel())):
@@ -158,7 +158,7 @@ async def test_a_device_of_others_is_left_alone(pair: tuple[Host, Host]) -> None
             assert isinstance(failures[a.link], NotOwnedError)
         failures = await made.peers.apply([to(of(1, a.link), peer("10.0.0.1/32"))])
         assert isinstance(failures[of(1, a.link)], TransientError)
-    assert a.sh(f"wg showconf {a.link}; ip -o addr show {a.link}") == before
+    assert a.sh(f"wg showconf {a.link}; ip -o -4 addr show {a.link}") == before
 
 
 async def test_an_unfinished_device_of_a_crash_is_finished(pair: tuple[Host, Host]) -> None:
@@ -260,7 +260,7 @@ async def test_secrets_are_in_no_log_and_no_command_line(pair: tuple[Host, Host]
         log = made._context.log
         assert isinstance(log, RecordingLogger)
         wrong = to(attrs.evolve(of(1, a.link), public_key=peer_key(1)[:-4]), peer("10.0.0.1/32"))
-        said = log.text() + str(await made.peers.apply([wrong])) + repr(await made._peers.dumps())
+        said = log.text() + str(await made.peers.apply([wrong])) + repr(await made.peers.dumps())
         said += repr(await made._backends.devices())
     (pid,) = programs(a.link)
     said += Path(f"/proc/{pid}/cmdline").read_text() + Path(f"/proc/{pid}/environ").read_text()
