@@ -150,7 +150,7 @@ async def _constant() -> int:
 class _ConstantDesk:
     """Accepts everything, at once."""
 
-    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+    async def challenge(self, asked: ChallengeAsked, source: Source | None) -> IssuedChallenge:
         raise NotImplementedError(asked)
 
     async def submit(

@@ -70,11 +70,15 @@ class Desk:
 
     # --- for leaves --------------------------------------------------------------------------------
 
-    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+    async def challenge(self, asked: ChallengeAsked, source: Source | None) -> IssuedChallenge:
         """Return a challenge for the proof of a leaf."""
-        check_asker(asked.leaf_id, asked.public_key)
-        policy = self._judge.policy_named(asked.policy_ref, f"leaf {asked.leaf_id}").policy
-        made = self._proofs.challenge(policy, asked.leaf_id, asked.public_key)
+        try:
+            check_asker(asked.leaf_id, asked.public_key)
+            policy = self._judge.policy_named(asked.policy_ref, f"leaf {asked.leaf_id}").policy
+            made = self._proofs.challenge(policy, asked.leaf_id, asked.public_key)
+        except EnrollmentRefused as error:
+            # The leaf gets no further, so the trail of decisions has to say why.
+            raise self._decisions.refuse(error, None, source) from error
         return IssuedChallenge(
             method=policy.spec.join_method, challenge=made.text, expires_at=made.expires_at
         )

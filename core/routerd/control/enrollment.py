@@ -189,7 +189,7 @@ class _Routes:
             leaf_id=str(body["leafID"]),
             public_key=str(body.get("publicKey", "")),
         )
-        found = await self._desk.challenge(question)
+        found = await self._desk.challenge(question, asked.source)
         return {
             "method": found.method,
             "challenge": found.challenge,

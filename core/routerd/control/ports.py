@@ -88,7 +88,7 @@ class AdmissionDesk(Protocol):
     `StoreError` means that nothing was decided, because the store did not take the decision.
     """
 
-    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
+    async def challenge(self, asked: ChallengeAsked, source: Source | None) -> IssuedChallenge:
         """Return a challenge that the leaf's join method has to answer."""
 
     async def submit(

@@ -198,13 +198,13 @@ class TestChallenges:
     async def test_a_claim_answers_a_challenge_and_each_serves_once(self, rr: Reflector) -> None:
         made = stamped(claim())
         async with at(rr) as desk:
-            issued = await desk.challenge(asked(made))
+            issued = await desk.challenge(asked(made), SOURCE)
             assert issued.method == "keys"
             assert issued.expires_at == NOW + timedelta(seconds=LIFE_SECONDS)
             proof = await proven(made, issued.challenge)
             await join(desk, made, proof)
             assert await refused(desk, made, proof) == "join-challenge-invalid"
-            again = await desk.challenge(asked(made))
+            again = await desk.challenge(asked(made), SOURCE)
             assert again.challenge != issued.challenge
             await join(desk, made, await proven(made, again.challenge))
             assert [each.decision for each in await trail(desk) if each.decision != "refused"] == ["admitted"]
@@ -226,11 +226,11 @@ class TestChallenges:
                 asked(made, public_key=key("another")),
                 asked(made, public_key=""),
             ):
-                issued = await desk.challenge(question)
+                issued = await desk.challenge(question, SOURCE)
                 assert await refused(desk, made, await proven(made, issued.challenge)) == (
                     "join-challenge-invalid"
                 )
-            foreign = await elsewhere.challenge(asked(made))
+            foreign = await elsewhere.challenge(asked(made), SOURCE)
             assert (
                 await refused(desk, made, await proven(made, foreign.challenge)) == "join-challenge-invalid"
             )
@@ -238,7 +238,7 @@ class TestChallenges:
     async def test_it_ends_by_itself(self, rr: Reflector) -> None:
         made = stamped(claim())
         async with at(rr) as desk:
-            issued = await desk.challenge(asked(made))
+            issued = await desk.challenge(asked(made), SOURCE)
             await rr.clock.advance(LIFE_SECONDS + 1)
             with pytest.raises(EnrollmentRefused, match="older than 60 s; fetch a new one") as caught:
                 await join(desk, made, await proven(made, issued.challenge))
@@ -259,8 +259,10 @@ class TestChallenges:
     ) -> None:
         async with at(rr) as desk:
             with pytest.raises(EnrollmentRefused) as caught:
-                await desk.challenge(asked(claim(), **changed))
-        assert caught.value.reason == reason
+                await desk.challenge(asked(claim(), **changed), SOURCE)
+            assert caught.value.reason == reason
+            (entry,) = await trail(desk)
+            assert (entry.decision, entry.reason, entry.source) == ("refused", reason, str(SOURCE))
 
     @pytest.mark.parametrize("kind", ["keys", "none"])
     async def test_a_method_that_wants_none_gets_none(self, rr: Reflector, kind: str) -> None:
@@ -268,7 +270,7 @@ class TestChallenges:
         rr.intent = intent(policy(join_method=kind, join_token_from=None))
         async with at(rr) as desk:
             with pytest.raises(EnrollmentRefused) as caught:
-                await desk.challenge(asked(claim()))
+                await desk.challenge(asked(claim()), SOURCE)
             assert caught.value.reason == "join-challenge-not-offered"
 
     async def test_an_answer_that_nobody_asked_for_is_refused(self, rr: Reflector) -> None:

@@ -50,8 +50,8 @@ class FakeDesk:
         if self.error is not None:
             raise self.error
 
-    async def challenge(self, asked: ChallengeAsked) -> IssuedChallenge:
-        self._note("challenge", asked)
+    async def challenge(self, asked: ChallengeAsked, source: Source | None) -> IssuedChallenge:
+        self._note("challenge", asked, source)
         return IssuedChallenge(method="keys", challenge="bm9uY2U", expires_at=NOW)
 
     async def submit(

@@ -116,9 +116,8 @@ class TestShapes:
             "challenge": "bm9uY2U",
             "expiresAt": "2026-06-28T12:00:00Z",
         }
-        assert listener.desk.asked == [
-            ("challenge", ChallengeAsked(policy_ref="SAMEnrollmentPolicy/p", leaf_id="leaf-a"))
-        ]
+        expected = ChallengeAsked(policy_ref="SAMEnrollmentPolicy/p", leaf_id="leaf-a")
+        assert listener.desk.asked == [("challenge", expected, IPv4Address("127.0.0.1"))]
         del question["leafID"]
         assert (await listener.ask("POST", f"{PREFIX}/sam-enrollment-challenges", json=question))[0] == 400
 

@@ -248,6 +248,20 @@ async def test_a_client_without_a_proof_joins_where_none_is_asked_for(rr: Reflec
     assert leaf.store.own_claims() == {}
 
 
+async def test_the_method_of_the_dialect_works_under_every_name(rr: Reflector, leaf: Leaf) -> None:
+    """The core knows `token` as the default of a file, and not as a plugin."""
+    renamed = attrs.evolve(methods().described("token"), kind="passphrase")
+    rr.intent = intent(policy(join_method="passphrase"))
+    rr.methods, leaf.methods = methods(described=renamed), methods(described=renamed)
+    async with rr.up() as store:
+        enroller = leaf.enroller(rr.url, join_method="passphrase")
+        await enroller.step()
+        assert enroller.status.phase == "Ready", enroller.status.message
+        (admitted,) = store.admitted()
+    assert admitted.claim.join_hmac
+    assert admitted.method == "passphrase"
+
+
 async def test_a_reflector_of_an_earlier_program_is_named_with_the_remedy(scene: Scene) -> None:
     scene.use(challenges=True)
     app = web.Application()
