@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 import attrs
 from tests.bench import show
 from tests.bench.bgp_clients import client_address
-from tests.bench.bgp_reflectors import ADDRESS, PORT, RANGE, REFLECTORS, Load, Reflector, furnish
+from tests.bench.bgp_reflectors import ADDRESS, PORT, RANGE, REFLECTORS, Load, Reflector, furnish, wait
 
 LOADS = (Load(50, 20), Load(200, 20))
 ROUNDS = 3
@@ -172,6 +173,8 @@ def _measure(reflector: Reflector, load: Load) -> Took:
 @contextmanager
 def _running(reflector: Reflector, directory: Path, load: Load) -> Iterator[list[int]]:
     """Run a reflector; yields its processes."""
+    # A killed speaker is not our child; its port may still be in use. BIRD would not try again.
+    wait(_free)
     processes = reflector.start(directory, load)
     pids = [process.pid for process in processes]
     speaker = directory / "pid"
@@ -185,6 +188,17 @@ def _running(reflector: Reflector, directory: Path, load: Load) -> Iterator[list
                 os.kill(pid, signal.SIGKILL)
         for process in processes:
             process.wait()
+
+
+def _free() -> bool:
+    """Say whether the next reflector can have the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, PORT))
+        except OSError:
+            return False
+        return True
 
 
 def _lay(clients: int) -> None:

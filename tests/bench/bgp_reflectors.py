@@ -59,7 +59,8 @@ def _asked(*command: str | Path) -> str:
     ).stdout
 
 
-def _wait(holds: Callable[[], object]) -> None:
+def wait(holds: Callable[[], object]) -> None:
+    """Wait until something holds; end the program after a minute."""
     deadline = time.monotonic() + 60
     while not holds():
         if time.monotonic() > deadline:
@@ -77,7 +78,7 @@ def _ours(directory: Path, load: Load) -> list[subprocess.Popen[bytes]]:
             ],
             stdout=out,
         )
-    _wait(said.read_text)
+    wait(said.read_text)
     return [daemon]
 
 
@@ -100,7 +101,7 @@ def _bird(directory: Path, load: Load) -> list[subprocess.Popen[bytes]]:
     control = directory / "bird.ctl"
     made = _run("bird", "-f", "-c", config, "-s", control, "-P", directory / "bird.pid")
     # Sessions that are dialed while others are still being set up fail, and stay so.
-    _wait(lambda: _asked("birdc", "-s", control, "show", "protocols").count("Passive") == load.clients)
+    wait(lambda: _asked("birdc", "-s", control, "show", "protocols").count("Passive") == load.clients)
     return [made]
 
 
@@ -143,7 +144,7 @@ def _frr(directory: Path, _: Load) -> list[subprocess.Popen[bytes]]:
                 *more,
             )
         )
-        _wait(socket.exists)
+        wait(socket.exists)
     return made[::-1]
 
 

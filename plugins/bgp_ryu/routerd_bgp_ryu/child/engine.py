@@ -40,7 +40,7 @@ class Engine:
         speaker = self.speaker
         mend(stranger)
         cluster_id = str(speaker.cluster_id or speaker.router_id)
-        Outgoing.template = staticmethod(templates(cluster_id))  # it would bind, being a function
+        Outgoing.template = staticmethod(templates(cluster_id))  # else it would be a method
         peer_manager.Peer = Neighbour
         Reflected.holds = holds
         ipv4.Ipv4Table.VPN_DEST_CLASS = Reflected
