@@ -11,7 +11,7 @@ from tests.support.aws_world import AwsWorld, served
 
 from routerd.testing.context import make_context
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
+from routerd_cloud_aws.plugin import AwsFabric
 
 MakeFabric = Callable[..., Awaitable[AwsFabric]]
 

@@ -14,7 +14,7 @@ from routerd.model.change import Change
 from routerd.model.fabric import Forwarding
 from routerd.testing.context import CountingPacing, make_context
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
+from routerd_cloud_aws.plugin import AwsFabric
 from routerd_lab.clouds.aws_api import ACCOUNT
 
 pytestmark = pytest.mark.cloud

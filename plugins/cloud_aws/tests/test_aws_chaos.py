@@ -22,7 +22,7 @@ from routerd.errors import ProviderError
 from routerd.model.fabric import FabricRouteKey
 from routerd.testing.context import make_context
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
+from routerd_cloud_aws.plugin import AwsFabric
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = [pytest.mark.cloud, pytest.mark.timeout(300)]

@@ -13,8 +13,8 @@ from tests.support.aws_world import LEAF, OTHER, AwsWorld
 from routerd.errors import TransientError
 from routerd.model.fabric import Finding
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
 from routerd_cloud_aws.limits import PERMISSIONS
+from routerd_cloud_aws.plugin import AwsFabric
 from routerd_lab.clouds.trouble import Kind, Trouble
 
 pytestmark = pytest.mark.cloud

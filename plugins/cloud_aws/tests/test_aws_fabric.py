@@ -26,8 +26,7 @@ from routerd.testing.contracts import (
     SiteWorld,
 )
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
-from routerd_cloud_aws.plugin import routerd_fabrics
+from routerd_cloud_aws.plugin import AwsFabric, routerd_fabrics
 
 pytestmark = pytest.mark.cloud
 

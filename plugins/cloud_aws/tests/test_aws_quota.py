@@ -10,8 +10,8 @@ from tests.support.aws_world import AwsWorld
 
 from routerd.errors import PermanentError
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
 from routerd_cloud_aws.limits import ASK_AGAIN_SECONDS
+from routerd_cloud_aws.plugin import AwsFabric
 from routerd_lab.clouds.trouble import Kind, Trouble
 
 pytestmark = pytest.mark.cloud

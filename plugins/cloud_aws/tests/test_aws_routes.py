@@ -21,7 +21,7 @@ from routerd.errors import (
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, Forwarding
 from routerd_cloud_aws.config import AwsOptions
-from routerd_cloud_aws.fabric import AwsFabric
+from routerd_cloud_aws.plugin import AwsFabric
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = pytest.mark.cloud

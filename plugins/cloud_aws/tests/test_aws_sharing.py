@@ -10,7 +10,7 @@ import pytest
 from tests.support.aws_world import CLIENT, OTHER, AwsWorld
 
 from routerd.errors import NotOwnedError, ProviderError, SupersededError, TransientError
-from routerd_cloud_aws.fabric import AwsFabric
+from routerd_cloud_aws.plugin import AwsFabric
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 
 pytestmark = pytest.mark.cloud

@@ -10,7 +10,7 @@ from plugins.cloud_azure.tests.azure_world import serving
 
 from routerd.testing.context import make_context
 from routerd_cloud_azure.config import AzureOptions
-from routerd_cloud_azure.fabric import AzureFabric
+from routerd_cloud_azure.plugin import AzureFabric
 from routerd_lab.clouds.azure import AzureSubscription
 
 

@@ -15,8 +15,8 @@ from routerd.model.change import Change
 from routerd.model.fabric import Finding, Forwarding
 from routerd.testing.context import make_context
 from routerd_cloud_azure.config import AzureOptions
-from routerd_cloud_azure.fabric import AzureFabric
 from routerd_cloud_azure.limits import OWN, ROLE, SUBSCRIPTION_ROLE, WRITE_TABLE, Grant, allowed
+from routerd_cloud_azure.plugin import AzureFabric
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
 

@@ -35,8 +35,7 @@ from routerd.testing.contracts.fabric_site import (
     SiteWorld,
 )
 from routerd_cloud_azure.config import AzureOptions
-from routerd_cloud_azure.fabric import AzureFabric
-from routerd_cloud_azure.plugin import routerd_fabrics
+from routerd_cloud_azure.plugin import AzureFabric, routerd_fabrics
 from routerd_lab.clouds.azure import AzureSubscription
 
 pytestmark = pytest.mark.cloud

@@ -45,8 +45,8 @@ from routerd.model.fabric import Forwarding
 from routerd.testing.context import CountingPacer, CountingPacing, make_context
 from routerd_cloud_azure import client
 from routerd_cloud_azure.config import AzureOptions
-from routerd_cloud_azure.fabric import AzureFabric
 from routerd_cloud_azure.faults import QuotaError
+from routerd_cloud_azure.plugin import AzureFabric
 from routerd_lab.clouds.azure import AzureSubscription
 from routerd_lab.clouds.azure_access import Assignment
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble

@@ -14,7 +14,7 @@ from tests.support.loopback import Api, metadata, on_loopback
 from routerd.spi import PluginContext
 from routerd.testing.context import make_context
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.fabric import OciFabric
+from routerd_cloud_oci.plugin import OciFabric
 from routerd_lab.clouds.oci import Instance, OciRegion
 
 

@@ -20,8 +20,8 @@ from routerd.spi import PluginContext
 from routerd.testing.context import as_read_only
 from routerd_cloud_oci import metadata
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.fabric import OciFabric
 from routerd_cloud_oci.metadata import Identity
+from routerd_cloud_oci.plugin import OciFabric
 from routerd_lab.clouds.oci import OciRegion, ocid
 
 pytestmark = pytest.mark.cloud

@@ -16,10 +16,10 @@ from routerd.spi.site_routes import SiteRouters
 from routerd.testing.context import CountingPacing
 from routerd_cloud_oci import merge as merging
 from routerd_cloud_oci.config import OciOptions
-from routerd_cloud_oci.fabric import OciFabric
 from routerd_cloud_oci.inventory import RouteTable, Rule, destination
 from routerd_cloud_oci.judge import Site
 from routerd_cloud_oci.limits import PERMISSIONS
+from routerd_cloud_oci.plugin import OciFabric
 from routerd_lab.clouds.oci import DROP, OciRegion, ocid
 from routerd_lab.clouds.trouble import Kind, Lag, Trouble
 

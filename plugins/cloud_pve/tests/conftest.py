@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler
 from plugins.cloud_pve.tests.pve_world import TOKEN, Home, options, started
 from tests.support.loopback import Api, on_loopback
 
-from routerd_cloud_pve.fabric import PveFabric
+from routerd_cloud_pve.plugin import PveFabric
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
 from routerd.testing.context import RecordingLogger, make_context
 from routerd_cloud_pve.config import Guest as GuestOptions
 from routerd_cloud_pve.config import PveOptions
-from routerd_cloud_pve.fabric import PveFabric
+from routerd_cloud_pve.plugin import PveFabric
 from routerd_lab.clouds.pve import AGENT, AUDIT, NETWORK, PveHost
 from routerd_lab.clouds.pve_guest import Guest
 

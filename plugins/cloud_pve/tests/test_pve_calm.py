@@ -24,8 +24,8 @@ from plugins.cloud_pve.tests.pve_world import (
 from routerd.errors import TransientError
 from routerd.model.change import Change
 from routerd.testing.context import CountingPacer, CountingPacing, make_context
-from routerd_cloud_pve.fabric import PveFabric
 from routerd_cloud_pve.limits import BURST, CALLS_A_SECOND
+from routerd_cloud_pve.plugin import PveFabric
 from routerd_lab.clouds.trouble import Kind, Trouble
 
 pytestmark = pytest.mark.cloud

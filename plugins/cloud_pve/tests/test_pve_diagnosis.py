@@ -14,8 +14,8 @@ from plugins.cloud_pve.tests.pve_world import TOKEN, Home, options, started
 from routerd.errors import PermanentError, TransientError
 from routerd.model.fabric import Finding
 from routerd_cloud_pve.config import Guest as GuestOptions
-from routerd_cloud_pve.fabric import PveFabric
 from routerd_cloud_pve.limits import AGENT, AGENT_BEFORE_9, AUDIT, NETWORK
+from routerd_cloud_pve.plugin import PveFabric
 from routerd_lab.clouds.pve import MONITOR
 from routerd_lab.clouds.pve_guest import Ended
 

@@ -35,8 +35,7 @@ from routerd.testing.contracts.fabric_site import (
     SiteWorld,
 )
 from routerd_cloud_pve.config import PveOptions
-from routerd_cloud_pve.fabric import PveFabric
-from routerd_cloud_pve.plugin import routerd_fabrics
+from routerd_cloud_pve.plugin import PveFabric, routerd_fabrics
 
 pytestmark = pytest.mark.cloud
 

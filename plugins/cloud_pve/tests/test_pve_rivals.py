@@ -23,7 +23,7 @@ from routerd.errors import ProviderError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
 from routerd.testing.context import make_context
-from routerd_cloud_pve.fabric import PveFabric
+from routerd_cloud_pve.plugin import PveFabric
 from routerd_lab.clouds.pve_guest import Ended
 from routerd_lab.clouds.trouble import Kind, Trouble
 

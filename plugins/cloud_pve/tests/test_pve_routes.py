@@ -26,7 +26,7 @@ from routerd.errors import NotOwnedError, PermanentError, SupersededError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd_cloud_pve.config import Guest as GuestOptions
-from routerd_cloud_pve.fabric import PveFabric
+from routerd_cloud_pve.plugin import PveFabric
 from routerd_lab.clouds.pve_guest import Ended
 
 pytestmark = pytest.mark.cloud

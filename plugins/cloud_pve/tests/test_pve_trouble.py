@@ -28,7 +28,7 @@ from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.testing.context import RecordingLogger, make_context
-from routerd_cloud_pve.fabric import PveFabric
+from routerd_cloud_pve.plugin import PveFabric
 from routerd_lab.certificates import Authority
 from routerd_lab.clouds.pve import AUDIT
 from routerd_lab.clouds.pve_guest import Ended
