@@ -19,6 +19,7 @@ from routerd.control.ports import (
     AUDIT_MOST,
     PREFIX,
     ActionDesk,
+    ClaimDesk,
     Decision,
 )
 from routerd.control.wire import Document, to_document
@@ -31,9 +32,8 @@ from routerd.errors import (
     ProviderError,
     StoreError,
 )
-from routerd.model.audit import AuditEntry
 from routerd.model.claim import prefix
-from routerd.model.report.claims import ClaimDecision, ClaimList, ClaimReport, DecisionList
+from routerd.model.report.claims import ClaimList, DecisionList
 from routerd.model.report.explanation import Explanation
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
@@ -62,15 +62,6 @@ class AdminView(Protocol):
     async def hurry(self) -> None:
         """Drop all pauses and retry everything at once."""
 
-    async def claims(self) -> Sequence[ClaimReport]:
-        """Return every claim that this route reflector knows, by name, in every phase."""
-
-    async def decide(self, name: str, verb: Decision, reason: str) -> ClaimDecision:
-        """Approve, reject or revoke the claim of that name; `EnrollmentRefused` when there is none."""
-
-    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
-        """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
-
     async def metrics(self) -> str:
         """Return the metrics in the text format of Prometheus."""
 
@@ -80,6 +71,7 @@ class AdminView(Protocol):
 
 def admin_app(
     view: AdminView,
+    desk: ClaimDesk,
     plugins: Mapping[str, Sequence[ControlRoute]],
     *,
     enrollment: web.Application | None = None,
@@ -129,7 +121,7 @@ def admin_app(
     app.router.add_post("/v1/hurry", hurry)
     app.router.add_get("/v1/metrics", metrics)
     app.router.add_get("/v1/explain", explain)
-    add_claim_routes(app, view)
+    add_claim_routes(app, desk)
     if actions is not None:
         add_action_routes(app, actions)
     for plugin, routes in plugins.items():
@@ -139,15 +131,15 @@ def admin_app(
     return app
 
 
-def add_claim_routes(app: web.Application, view: AdminView) -> None:
+def add_claim_routes(app: web.Application, desk: ClaimDesk) -> None:
     """Add the questions and commands about claims."""
 
     async def claims(_: web.Request) -> web.Response:
-        return _answer(ClaimList(items=tuple(await view.claims())))
+        return _answer(ClaimList(items=tuple(await desk.claims())))
 
     async def claim(request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        found = [each for each in await view.claims() if each.name == name]
+        found = [each for each in await desk.claims() if each.name == name]
         if not found:
             raise _unknown(name)
         # A claim that holds and its change that waits for approval have one name.
@@ -158,12 +150,12 @@ def add_claim_routes(app: web.Application, view: AdminView) -> None:
         if not isinstance(reason, str):
             raise ConfigError.single("request", "reason must be text")
         verb = cast("Decision", request.match_info["verb"])
-        return _answer(await view.decide(request.match_info["name"], verb, reason))
+        return _answer(await desk.decide(request.match_info["name"], verb, reason))
 
     async def audit(request: web.Request) -> web.Response:
         limit = _limit(request, AUDIT_LIMIT, AUDIT_MOST)
         claim = request.query.get("claim") or None
-        return _answer(DecisionList(items=tuple(await view.audit(limit=limit, claim=claim))))
+        return _answer(DecisionList(items=tuple(await desk.audit(limit=limit, claim=claim))))
 
     app.router.add_get("/v1/claims", claims)
     app.router.add_get("/v1/claims/{name}", claim)

@@ -1,4 +1,4 @@
-"""What the enrollment listener needs from the daemon."""
+"""What the listeners need from the daemon."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -7,7 +7,9 @@ from typing import Literal, Protocol
 
 import attrs
 
+from routerd.model.audit import AuditEntry
 from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionUndo
+from routerd.model.report.claims import ClaimDecision, ClaimReport
 from routerd.spi import JSONValue, Proof
 
 API_VERSION = "control.routerd.net/v1alpha1"
@@ -111,6 +113,19 @@ class AdmissionDesk(Protocol):
 
     async def revoke(self, name: str, reason: str, source: Source | None) -> Revoked:
         """End a claim for good."""
+
+
+class ClaimDesk(Protocol):
+    """Decides on claims for an administrator."""
+
+    async def claims(self) -> Sequence[ClaimReport]:
+        """Return every claim that this route reflector knows, by name, in every phase."""
+
+    async def decide(self, name: str, verb: Decision, reason: str) -> ClaimDecision:
+        """Approve, reject or revoke the claim of that name; `EnrollmentRefused` when there is none."""
+
+    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
+        """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
 
 
 class ActionDesk(Protocol):

@@ -1,17 +1,14 @@
 """Answers for an administrator: `control.AdminView` over the parts of a running router."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from routerd.admission.listener import ListenerKeeper
-from routerd.control.ports import Decision
 from routerd.errors import ConfigError
 from routerd.leaf.memberships import Memberships
 from routerd.model import specs
-from routerd.model.audit import AuditEntry
-from routerd.model.report.claims import ClaimDecision, ClaimReport
 from routerd.model.report.explanation import Explanation
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
@@ -96,7 +93,7 @@ class View:
     async def metrics(self) -> str:
         """Return the metrics in the text format of Prometheus."""
         status = await self.status()
-        claims = await self.claims()
+        claims = await self._admission.desk.claims()
         return exposition(status, claims, now=self._assembly.clock.now())
 
     async def explain(self, target: IPv4Network) -> Explanation:
@@ -133,18 +130,6 @@ class View:
         """Drop all pauses and retry everything at once."""
         self._memberships.retry_now()
         self._router.loop.retry_now()
-
-    async def claims(self) -> Sequence[ClaimReport]:
-        """Return every claim that this route reflector knows, by name, in every phase."""
-        return await self._admission.desk.claims()
-
-    async def decide(self, name: str, verb: Decision, reason: str) -> ClaimDecision:
-        """Approve, reject or revoke the claim of that name; `EnrollmentRefused` when there is none."""
-        return await self._admission.desk.decide(name, verb, reason)
-
-    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
-        """Return the latest `limit` decisions on claims, oldest first; of one claim or of all."""
-        return await self._admission.desk.audit(limit=limit, claim=claim)
 
     # --- how ---------------------------------------------------------------------------------------------
 

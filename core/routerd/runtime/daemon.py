@@ -90,7 +90,13 @@ class _Daemon:
         actions = Actions(
             self._router, self._assembly.store.journal, clock=self._assembly.clock, log=self._log
         )
-        app = admin_app(self._view, routes, enrollment=self._admission.for_root(), actions=actions)
+        app = admin_app(
+            self._view,
+            self._admission.desk,
+            routes,
+            enrollment=self._admission.for_root(),
+            actions=actions,
+        )
         admin = await serve_admin(app, self._assembly.directories.admin_socket)
         supervisor = self._assembly.supervisor
         try:

@@ -33,7 +33,8 @@ async def world(tmp_path: Path) -> AsyncIterator[CloudWorld]:
 @asynccontextmanager
 async def serving(world: CloudWorld, tmp_path: Path) -> AsyncIterator[Path]:
     socket = tmp_path / "routerd.sock"
-    runner = await serve_admin(admin_app(MemoryView(), {}, actions=world.actions), socket)
+    view = MemoryView()
+    runner = await serve_admin(admin_app(view, view, {}, actions=world.actions), socket)
     try:
         yield socket
     finally:

@@ -96,7 +96,7 @@ async def place(tmp_path: Path) -> AsyncIterator[Path]:
     await world.passes()
     (tmp_path / "waiting").write_text((await world.open())[0].id)
     view = FullView(listed=[claim_document(), claim_document(phase="Pending")], entries=[entry(1)])
-    runner = await serve_admin(admin_app(view, {}, actions=world.actions), tmp_path / "routerd.sock")
+    runner = await serve_admin(admin_app(view, view, {}, actions=world.actions), tmp_path / "routerd.sock")
     yield tmp_path
     await runner.cleanup()
     world.store.close()

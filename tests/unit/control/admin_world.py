@@ -98,7 +98,7 @@ async def request_text(*arguments: Any) -> str:
 
 @attrs.define
 class MemoryView:
-    """Implements `AdminView` over lists."""
+    """Implements `AdminView` and `ClaimDesk` over lists."""
 
     listed: list[Document] = attrs.field(factory=list)
     entries: list[Document] = attrs.field(factory=list)
@@ -164,7 +164,7 @@ class MemoryView:
 @asynccontextmanager
 async def serving_admin(view: MemoryView, directory: Path) -> AsyncIterator[Path]:
     socket = directory / "routerd.sock"
-    runner = await serve_admin(admin_app(view, {}), socket)
+    runner = await serve_admin(admin_app(view, view, {}), socket)
     try:
         yield socket
     finally:

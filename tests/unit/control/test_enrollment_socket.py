@@ -54,7 +54,7 @@ class View:
 @pytest.fixture
 async def socket(tmp_path: Path) -> AsyncIterator[tuple[Path, Desk]]:
     desk = Desk()
-    app = admin_app(View(), {}, enrollment=enrollment_for_root(desk, log=RecordingLogger()))  # type: ignore[arg-type]  # see View
+    app = admin_app(View(), desk, {}, enrollment=enrollment_for_root(desk, log=RecordingLogger()))  # type: ignore[arg-type]  # see View
     runner = await serve_admin(app, tmp_path / "routerd.sock")
     try:
         yield tmp_path / "routerd.sock", desk

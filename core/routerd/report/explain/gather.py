@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network
-from typing import Protocol
 
+from routerd.control.ports import ClaimDesk
 from routerd.errors import ProviderError
 from routerd.kernel.routes.lookup import RouteAnswer, lookup
-from routerd.model.audit import AuditEntry
 from routerd.model.moment import second_text
 from routerd.model.report.claims import ClaimReport
 from routerd.report.explain.facts import Facts, OwnerFacts
@@ -17,22 +16,12 @@ _AUDITED = 50
 """Number of a claim's latest decisions that are searched for its revocation."""
 
 
-class Claims(Protocol):
-    """The keeper of claims and decisions."""
-
-    async def claims(self) -> Sequence[ClaimReport]:
-        """Return every claim, by name."""
-
-    async def audit(self, *, limit: int, claim: str | None = None) -> Sequence[AuditEntry]:
-        """Return the latest decisions, oldest first."""
-
-
 async def gather(
     subject: Subject,
     target: IPv4Network,
     live: Live,
     *,
-    claims: Claims | None,
+    claims: ClaimDesk | None,
     memberships: Sequence[str],
 ) -> Facts:
     """Return the facts about an address; `claims` is none on a router that does not admit leaves."""
@@ -60,7 +49,7 @@ async def gather(
     )
 
 
-async def owners_of(target: IPv4Network, claims: Claims) -> tuple[tuple[OwnerFacts, ...], tuple[str, ...]]:
+async def owners_of(target: IPv4Network, claims: ClaimDesk) -> tuple[tuple[OwnerFacts, ...], tuple[str, ...]]:
     """Return the claims that have an address, and the names of quarantined claims."""
     reports = await claims.claims()
     owners = [
@@ -72,7 +61,7 @@ async def owners_of(target: IPv4Network, claims: Claims) -> tuple[tuple[OwnerFac
     return tuple(owners), tuple(aside)
 
 
-async def _owner(report: ClaimReport, claims: Claims) -> OwnerFacts:
+async def _owner(report: ClaimReport, claims: ClaimDesk) -> OwnerFacts:
     status = report.status
     decided_at = status.decided_at
     if status.phase == "Revoked":
