@@ -115,8 +115,3 @@ def slot_addresses(
     ours_is_low = self_node.strip().encode() < peer_node.strip().encode()
     ours, theirs = (base, base + 1) if ours_is_low else (base + 1, base)
     return IPv4Interface((ours, 31)), IPv4Address(theirs)
-
-
-def node_identity_community(node: str) -> str:
-    """Return the BGP community `64512:n` that marks routes of `node`; collisions are possible."""
-    return f"64512:{20000 + fnv1a_32(node.strip().encode()) % 40000}"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from routerd.model.names import (
     conservative_name,
     edge_slot,
-    node_identity_community,
     pair_slot,
     slot_addresses,
     slot_capacity,
@@ -20,18 +19,6 @@ from routerd.model.names import (
 
 INNER_20 = IPv4Network("10.255.0.0/20")
 INNER_24 = IPv4Network("10.255.1.0/24")
-
-
-@pytest.mark.parametrize(
-    ("node", "number"),
-    [
-        ("leaf-a", 30475), ("leaf-b", 48094), ("aws-leaf", 44169), ("azure-leaf", 45411), ("oci-leaf", 25973),
-        ("pve-leaf", 55621), ("rr-a", 59099), ("rr-b", 36718), ("routerd-fullmesh-rr", 21830),
-        ("direct-audit-node-418", 31581), ("direct-audit-node-1004", 31581),
-    ],
-)  # fmt: skip
-def test_the_vector_of_the_identity_community(node: str, number: int) -> None:
-    assert node_identity_community(node) == f"64512:{number}"
 
 
 @pytest.mark.parametrize(

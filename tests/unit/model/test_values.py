@@ -20,7 +20,6 @@ from routerd.model.names import (
     edge_slot,
     fnv1a_32,
     fnv1a_64,
-    node_identity_community,
     pair_slot,
     slot_addresses,
     slot_capacity,
@@ -33,21 +32,6 @@ names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40).filter(
     lambda text: text == text.strip()
 )
 prefixes = st.integers(8, 31).map(lambda length: IPv4Network(f"10.0.0.0/{length}"))
-
-
-@pytest.mark.parametrize(
-    ("node", "number"),
-    [("cloud-rt", 56847), ("onprem-rt", 35365), ("pve-rt", 38819), (" leaf-a ", 30475)],
-)
-def test_the_identity_community_of_more_nodes(node: str, number: int) -> None:
-    assert node_identity_community(node) == f"64512:{number}"
-
-
-@given(names)
-def test_an_identity_community_is_a_community(node: str) -> None:
-    asn, _, number = node_identity_community(node).partition(":")
-    assert asn == "64512"
-    assert 20000 <= int(number) < 60000
 
 
 def test_the_hashes_are_fnv_1a() -> None:
