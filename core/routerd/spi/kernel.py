@@ -19,25 +19,31 @@ ALIAS_PREFIX = "routerd:"
 
 
 @attrs.frozen(kw_only=True)
-class Link:
+class _Device:
+    """What a device and a device to create have in common."""
+
+    name: LinkName
+    kind: str
+    mtu: int
+    addresses: tuple[IPv4Interface, ...] = ()
+    local: IPv4Address | None = None
+    remote: IPv4Address | None = None
+    key: int | None = None
+    encapsulation: UdpEncapsulation | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Link(_Device):
     """A network device as the kernel reports it; `kind` is `IFLA_INFO_KIND`, empty for hardware.
 
     `key` is the key of a GRE device. It is negative for a device with two keys, checksums or sequence
     numbers, which no tunnel of ours has.
     """
 
-    name: LinkName
     index: int
-    kind: str
     up: bool
-    mtu: int
     alias: str = ""
-    local: IPv4Address | None = None
-    remote: IPv4Address | None = None
     ttl: int = 0
-    key: int | None = None
-    encapsulation: UdpEncapsulation | None = None
-    addresses: tuple[IPv4Interface, ...] = ()
     rx_bytes: int = 0
     tx_bytes: int = 0
 
@@ -63,23 +69,15 @@ class Link:
 
 
 @attrs.frozen(kw_only=True)
-class LinkSpec:
+class LinkSpec(_Device):
     """A device to create: `kind` as the kernel calls it (`ipip`, `gre`, `wireguard`).
 
     The device comes up with `mtu` and `addresses`, and never without the alias `routerd:<owner>`, so
     that a crash leaves nothing without an owner.
     """
 
-    name: LinkName
-    kind: str
     owner: str
-    mtu: int
-    addresses: tuple[IPv4Interface, ...] = ()
-    local: IPv4Address | None = None
-    remote: IPv4Address | None = None
     ttl: int = 64
-    key: int | None = None
-    encapsulation: UdpEncapsulation | None = None
 
 
 class Kernel(Protocol):

@@ -103,23 +103,34 @@ Write = AdmittedClaim | UsedNonce | PendingClaim | Forget | Verdict | Revocation
 
 
 @attrs.frozen(kw_only=True)
-class JournalEntry:
+class OfKey:
+    """A record about a key of a table outside the host; `key` is the key's text, `key_value` its JSON."""
+
+    scope: str
+    table: str
+    key: str
+    key_value: JSONValue
+
+
+@attrs.frozen(kw_only=True)
+class OfChange(OfKey):
+    """A record about a change of a key."""
+
+    verb: Verb
+    before: JSONValue
+    after: JSONValue
+
+
+@attrs.frozen(kw_only=True)
+class JournalEntry(OfChange):
     """A change outside the host, written down before it was made.
 
-    `key` is the key's text and `key_value` its JSON. `outcome` is empty while its end is unknown, else
-    `done`, `superseded: ...` (ours had gone before), `failed: ...` (it may have happened) or
-    `refused: ...` (it has not). `undoes` is the number of the entry that it undoes; with `ended` the
-    key was given up since.
+    `outcome` is empty while its end is unknown, else `done`, `superseded: ...` (ours had gone before),
+    `failed: ...` (it may have happened) or `refused: ...` (it has not). `undoes` is the number of the
+    entry that it undoes; with `ended` the key was given up since.
     """
 
     number: int
-    scope: str
-    table: str
-    verb: Verb
-    key: str
-    key_value: JSONValue
-    before: JSONValue
-    after: JSONValue
     begun_at: datetime
     outcome: str = ""
     finished_at: datetime | None = None
@@ -128,32 +139,21 @@ class JournalEntry:
 
 
 @attrs.frozen(kw_only=True)
-class Approval:
+class Approval(OfChange):
     """An operator's permission to make one change outside the host, once.
 
     `digest` covers the whole change, so the permission fits no other. `number` is 0 until the store
     has the approval.
     """
 
-    scope: str
-    table: str
     digest: str
-    verb: Verb
-    key: str
-    key_value: JSONValue
-    before: JSONValue
-    after: JSONValue
     approved_at: datetime
     number: int = 0
 
 
 @attrs.frozen(kw_only=True)
-class Hold:
+class Hold(OfKey):
     """A key that routerd leaves alone after an undo; `entry` is the number of the undo."""
 
-    scope: str
-    table: str
-    key: str
-    key_value: JSONValue
     entry: int
     held_at: datetime

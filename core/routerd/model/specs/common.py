@@ -1,6 +1,6 @@
 """Values that several kinds of resource share."""
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,22 @@ class TimersSpec:
     """BGP timers by profile."""
 
     profile: TimerProfile = "default"
+
+
+@attrs.frozen(kw_only=True)
+class SessionsSpec:
+    """What all kinds of BGP sessions have in common."""
+
+    router_ref: str
+    peer_asn: int = attrs.field(metadata={"key": "peerASN"})
+    ebgp_multihop: int = 0
+    route_reflector_client: bool = False
+    route_reflector_cluster_id: IPv4Address | None = attrs.field(
+        default=None, metadata={"key": "routeReflectorClusterID"}
+    )
+    import_policy: PolicySpec | None = None
+    export_policy: PolicySpec | None = None
+    timers: TimersSpec | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -10,9 +10,9 @@ from routerd.model.names import PublicKey
 from routerd.model.specs.common import (
     PeerSource,
     PolicySpec,
+    SessionsSpec,
     StatusValueSource,
     TimerProfile,
-    TimersSpec,
 )
 from routerd.model.specs.hybrid import TunnelMode
 
@@ -30,21 +30,11 @@ class BFDProfileSpec:
 
 
 @attrs.frozen(kw_only=True)
-class ProfileBGPSpec:
+class ProfileBGPSpec(SessionsSpec):
     """BGP over the tunnels of a transport profile."""
 
-    router_ref: str
-    peer_asn: int = attrs.field(metadata={"key": "peerASN"})
     generate_peers: bool = True
-    timers: TimersSpec | None = None
     timers_preset: TimerProfile = attrs.field()
-    ebgp_multihop: int = 0
-    route_reflector_client: bool = False
-    route_reflector_cluster_id: IPv4Address | None = attrs.field(
-        default=None, metadata={"key": "routeReflectorClusterID"}
-    )
-    import_policy: PolicySpec | None = None
-    export_policy: PolicySpec | None = None
     direct_local_preference: int = 200
     bfd: BFDProfileSpec | None = None
 

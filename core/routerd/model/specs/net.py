@@ -13,6 +13,7 @@ from routerd.model.specs.common import (
     PeerSource,
     PolicySpec,
     SecretSource,
+    SessionsSpec,
     StatusValueSource,
     TimersSpec,
 )
@@ -155,23 +156,13 @@ class BGPRouterSpec:
 
 
 @attrs.frozen(kw_only=True)
-class BGPPeerSpec:
+class BGPPeerSpec(SessionsSpec):
     """Sessions with fixed neighbours."""
 
-    router_ref: str
-    peer_asn: int = attrs.field(metadata={"key": "peerASN"})
     peers: tuple[IPv4Address, ...]
     passive_mode: bool = False
     password: str | None = attrs.field(default=None, repr=False)
     password_from: SecretSource | None = None
-    ebgp_multihop: int = 0
-    route_reflector_client: bool = False
-    route_reflector_cluster_id: IPv4Address | None = attrs.field(
-        default=None, metadata={"key": "routeReflectorClusterID"}
-    )
-    import_policy: PolicySpec | None = None
-    export_policy: PolicySpec | None = None
-    timers: TimersSpec | None = None
     communities: CommunitiesSpec | None = None
     bfd: str | None = None
 
@@ -184,19 +175,9 @@ class DynamicListenSpec:
 
 
 @attrs.frozen(kw_only=True)
-class BGPDynamicPeerSpec:
+class BGPDynamicPeerSpec(SessionsSpec):
     """Sessions of admitted leaves: passive, and only from the neighbours that claims derive."""
 
-    router_ref: str
-    peer_asn: int = attrs.field(metadata={"key": "peerASN"})
     listen: DynamicListenSpec
     password: str | None = attrs.field(default=None, repr=False)
     password_from: SecretSource | None = None
-    ebgp_multihop: int = 0
-    route_reflector_client: bool = False
-    route_reflector_cluster_id: IPv4Address | None = attrs.field(
-        default=None, metadata={"key": "routeReflectorClusterID"}
-    )
-    import_policy: PolicySpec | None = None
-    export_policy: PolicySpec | None = None
-    timers: TimersSpec | None = None
