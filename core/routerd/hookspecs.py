@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import click
 
     from routerd.model.resource import ResourceKind
-    from routerd.spi import ControlRoute, Fabric, JoinMethod, PluginInfo, Provider, Routing, Transport
+    from routerd.spi import ControlRoute, Fabric, JoinMethod, PluginInfo, Provider, Routing, TransportMode
 
 PROJECT = "routerd"
 
@@ -57,7 +57,7 @@ def routerd_plugin_info() -> PluginInfo:
 
 
 @hookspec
-def routerd_transports() -> Sequence[Provider[Transport]]:
+def routerd_transports() -> Sequence[TransportMode]:
     """Return the tunnel modes that the plugin offers; the provider's kind is the mode.
 
     A provider whose peers have keys also declares `Capability.ENCRYPTS`.

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from pyroute2 import IPRoute
 from tests.bench import show
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.kernel.routes.table import RouteTable
@@ -242,7 +243,7 @@ def _loop(table: RouteTable, size: int) -> Loop:
     now = datetime.now(UTC)
     return Loop(
         [Binding(name="routes", role="routes", table=table)],
-        derive=lambda: derive(Inputs(intent=intent, now=now, learned=learned)),
+        derive=lambda: derive(Inputs(modes=MODES, intent=intent, now=now, learned=learned)),
         clock=SystemClock(),
         log=RecordingLogger(),
     )

@@ -5,8 +5,6 @@ A control character in a signed text would let two different claims have the sam
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -17,7 +15,7 @@ import attrs
 
 from routerd.errors import EnrollmentRefused
 from routerd.model.claim import Claim, ClaimWireGuard, Placement, host, prefix
-from routerd.model.names import PublicKey
+from routerd.model.names import PublicKey, is_public_key
 from routerd.model.specs.claim_codec import places
 from routerd.model.specs.mobility import MAX_PRIORITY
 
@@ -83,7 +81,7 @@ def check_asker(leaf: str, key: str) -> None:
     """Raise `EnrollmentRefused` when a leaf ID, or a WireGuard key that is given, has a wrong form."""
     if not _NAME.match(leaf):
         raise EnrollmentRefused("leaf-id-invalid", f"leafID {_shown(leaf)} is not a leaf ID; {_LEAF_ID_FORM}")
-    if key and not _is_key(key):
+    if key and not is_public_key(key):
         raise EnrollmentRefused("wireguard-key-invalid", f"leaf {leaf}: publicKey {_NOT_A_KEY}")
 
 
@@ -166,7 +164,7 @@ def _placement(claim: Claim, placement: Placement) -> None:
 
 
 def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
-    if not _is_key(wireguard.public_key):
+    if not is_public_key(wireguard.public_key):
         _refuse(claim, "wireguard-key-invalid", f"wireGuard.publicKey {_NOT_A_KEY}")
     endpoint = wireguard.endpoint
     if endpoint:
@@ -182,15 +180,6 @@ def _wireguard(claim: Claim, wireguard: ClaimWireGuard) -> None:
             "keepalive-invalid",
             f"wireGuard.persistentKeepalive {wireguard.persistent_keepalive} is not from 0 to 65535 seconds",
         )
-
-
-def _is_key(text: str) -> bool:
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    # Encoded again: two texts may decode to one key, and keys are compared as texts.
-    return len(raw) == 32 and any(raw) and base64.b64encode(raw).decode() == text
 
 
 def _check_host(claim: Claim, field: str, text: str, *, required: bool = False, bare: bool = False) -> None:

@@ -39,9 +39,9 @@ class PluginSection:
 
 @attrs.frozen(kw_only=True)
 class Configuration:
-    """A valid file. `options` holds the raw options of cloud profiles by name.
+    """A valid file. `options` holds the raw `spec.options` of resources that have them, by reference.
 
-    `join_options` holds the raw `joinOptions` of policies and clients by their reference.
+    `join_options` holds the raw `joinOptions` of policies and clients, likewise.
     """
 
     file: str

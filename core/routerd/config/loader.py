@@ -20,6 +20,9 @@ from routerd.model.resource import Resource, ResourceId, ResourceKind, SourceLoc
 
 ROUTER_API = "routerd.net/v1alpha1"
 
+_WITH_OPTIONS = ("CloudProviderProfile", "SAMTransportProfile", "TunnelInterface", "WireGuardInterface")
+"""Kinds with `spec.options`, which follow the schema of a provider."""
+
 _JOINING = ("SAMEnrollmentPolicy", "SAMEnrollmentClient")
 """Kinds with `joinMethod`, whose `joinOptions` follow the schema of that method."""
 
@@ -204,10 +207,10 @@ class _Reader:
         spec = INVALID if refused else s.attributes(entries.get("spec", _empty(node)), kind.spec, "spec")
         if spec is INVALID or sum(problem.severity == "error" for problem in s.problems) > before:
             return None
-        if kind.kind == "CloudProviderProfile":
+        if kind.kind in _WITH_OPTIONS:
             options = _child(entries.get("spec"), "options")
             if options is not None:
-                self._options[name] = options
+                self._options[f"{kind.kind}/{name}"] = options
         if kind.kind in _JOINING:
             options = _child(entries.get("spec"), "joinOptions")
             if options is not None:

@@ -4,6 +4,8 @@ The functions reproduce the names of the existing SAM programs bit for bit, so t
 both kinds can meet in one fabric. Nothing here touches the host.
 """
 
+import base64
+import binascii
 import hashlib
 import re
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -18,9 +20,19 @@ LinkName = NewType("LinkName", str)
 """Name of a network device; at most 15 bytes (`IFNAMSIZ` less the terminating NUL)."""
 
 PublicKey = NewType("PublicKey", str)
-"""WireGuard public key: 32 bytes in standard base64, 44 characters."""
+"""Public key of an encrypting transport: 32 bytes in standard base64, 44 characters."""
 
 MAX_LINK_NAME = 15
+
+
+def is_public_key(text: str) -> bool:
+    """Say whether `text` is a public key in the only notation that it has; 32 zeros are not one."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    # Encoded again: two texts may decode to one key, and keys are compared as texts.
+    return len(raw) == 32 and any(raw) and base64.b64encode(raw).decode() == text
 
 
 @attrs.frozen

@@ -19,9 +19,24 @@ class UdpEncapsulation:
     dport: int
 
 
+@attrs.frozen(kw_only=True, order=True)
+class Opening:
+    """Packets of a tunnel that the host's packet filter must let in.
+
+    `protocol` is `udp`, `tcp` or the number of another IP protocol as text (`4`, `47`); `port` is the
+    destination port of UDP or TCP. The core adds the source: the far end of the tunnel, if it has one.
+    """
+
+    protocol: str
+    port: int = 0
+
+
 @attrs.frozen(kw_only=True)
 class WireGuardDevice:
-    """The part of a WireGuard device beyond its link; the private key never leaves its file."""
+    """The part of an encrypting device beyond its link; the private key never leaves its file.
+
+    `public_key` is empty as long as the key file has not been read.
+    """
 
     public_key: PublicKey
     listen_port: int | None
@@ -32,10 +47,11 @@ class WireGuardDevice:
 class Tunnel:
     """A tunnel device. `mode` equals the kind of the transport provider that makes it.
 
-    `local` and `remote` are the outer addresses (none for `wireguard`), `addresses` the inner
-    ones, `mtu` the size in bytes of the largest inner packet, `ttl` the outer TTL, `key` the GRE
-    key. `owner` is the `Kind/name` of the resource that wants the tunnel; the interface alias
-    `routerd:<owner>` carries it.
+    `local` and `remote` are the outer addresses (none for an encrypting device), `addresses` the inner
+    ones, `mtu` the size in bytes of the largest inner packet, `ttl` the outer TTL, `key` the 32-bit key
+    of a mode that takes one. `options` is an instance of the class that the transport declares in
+    `TransportMode.tunnel`, none for a transport without options. `owner` is the `Kind/name` of the
+    resource that wants the tunnel; the interface alias `routerd:<owner>` carries it.
     """
 
     link: LinkName
@@ -49,6 +65,7 @@ class Tunnel:
     key: int | None = None
     encapsulation: UdpEncapsulation | None = None
     wireguard: WireGuardDevice | None = None
+    options: object = None
 
 
 @attrs.frozen(kw_only=True, order=True)

@@ -9,7 +9,7 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
-from routerd.plugins import join_checks
+from routerd.plugins import join_checks, tunnel_checks
 from routerd.plugins.conflicts import PluginFault
 from routerd.plugins.host import PluginHost
 from routerd.spi import Capability
@@ -20,7 +20,8 @@ class Prepared:
     """A configuration and the plugins that fit it.
 
     `options` are those of each plugin, `profile_options` those of each cloud profile, `join_options`
-    those of the join method of each policy and client, by their reference.
+    those of the join method of each policy and client, `tunnel_options` those of the tunnels of each
+    profile and interface, by their reference.
     """
 
     configuration: config.Configuration
@@ -28,6 +29,7 @@ class Prepared:
     options: Mapping[str, object]
     profile_options: Mapping[str, object]
     join_options: Mapping[str, object] = attrs.field(factory=dict)
+    tunnel_options: Mapping[str, object] = attrs.field(factory=dict)
 
     @property
     def intent(self) -> Intent:
@@ -58,11 +60,13 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
     options = _plugin_options(configuration, host, problems, lenient=lenient)
     profile_options = _profile_options(configuration, host, problems, lenient=lenient)
     join_options = join_checks.options(configuration, host, problems, lenient=lenient)
+    tunnel_options = tunnel_checks.options(configuration, host, problems, lenient=lenient)
     if not faults:
         # A plugin that failed to load might have provided what is missing.
         problems += _needs(configuration, host)
         problems += _sharing(configuration, host)
         problems += join_checks.problems(configuration, host)
+        problems += tunnel_checks.problems(configuration, host)
         problems += [_of_plugins(configuration, text, severity="warning") for text in host.warnings]
     problems.sort(key=lambda problem: problem.line)
     if errors := [problem for problem in problems if problem.severity == "error"]:
@@ -73,6 +77,7 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
         options=options,
         profile_options=profile_options,
         join_options=join_options,
+        tunnel_options=tunnel_options,
     )
 
 
@@ -125,7 +130,7 @@ def _profile_options(
             continue
         _, provider = fabrics[profile.spec.provider]
         value, found = config.structure_options(
-            configuration.options.get(profile.name),
+            configuration.options.get(profile.ref),
             provider.options,
             file=configuration.file,
             resource=profile.ref,
@@ -157,17 +162,11 @@ def _sharing(configuration: config.Configuration, host: PluginHost) -> Iterator[
 
 
 def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Problem]:
-    """Yield a problem for each mode, protocol, method or cloud that no enabled plugin provides."""
-    modes = host.transports()
+    """Yield a problem for each routing protocol or cloud that no enabled plugin provides."""
     for resource in configuration.resources:
         spec = resource.spec
         wanted: tuple[str, str, bool] | None = None
-        if isinstance(spec, (specs.SAMTransportProfileSpec, specs.TunnelInterfaceSpec)):
-            wanted = "transport mode", spec.mode, spec.mode in modes
-        elif isinstance(spec, specs.WireGuardInterfaceSpec):
-            encrypts = "wireguard" in modes and Capability.ENCRYPTS in modes["wireguard"][1].capabilities
-            wanted = "transport mode", "wireguard", encrypts
-        elif isinstance(spec, specs.BGPRouterSpec):
+        if isinstance(spec, specs.BGPRouterSpec):
             wanted = "routing protocol", "bgp", "bgp" in host.routings()
         elif isinstance(spec, specs.CloudProviderProfileSpec):
             wanted = "cloud", spec.provider, spec.provider in host.fabrics()

@@ -13,7 +13,7 @@ from routerd.model.resource import ResourceKind
 from routerd.plugins.conflicts import PluginFault, conflicts
 from routerd.plugins.installed import find, installation
 from routerd.plugins.loading import LoadedPlugin, load
-from routerd.spi import Fabric, JoinMethod, Provider, Routing, Transport
+from routerd.spi import Fabric, JoinMethod, Provider, Routing, TransportMode
 
 
 class PluginHost:
@@ -54,8 +54,8 @@ class PluginHost:
             for provider in getattr(plugin, family):
                 yield plugin, provider
 
-    def transports(self) -> dict[str, tuple[LoadedPlugin, Provider[Transport]]]:
-        """Return the transport providers by mode."""
+    def transports(self) -> dict[str, tuple[LoadedPlugin, TransportMode]]:
+        """Return the transports by mode."""
         return {provider.kind: (plugin, provider) for plugin, provider in self._described("transports")}
 
     def routings(self) -> dict[str, tuple[LoadedPlugin, Provider[Routing]]]:

@@ -5,7 +5,7 @@ Nothing is compared with other plugins here; `conflicts` does that.
 
 import inspect
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import TypeVar, cast, get_args
 
 import attrs
 import click
@@ -16,6 +16,7 @@ from routerd.config.kinds import BUILTIN
 from routerd.errors import PluginError
 from routerd.model.resource import ResourceKind
 from routerd.model.specs.enrollment import NO_JOIN_METHOD
+from routerd.model.specs.mobility import NO_ENCRYPTION
 from routerd.plugins.installed import InstalledPlugin, words_of
 from routerd.spi import (
     API_VERSION,
@@ -26,7 +27,8 @@ from routerd.spi import (
     PluginInfo,
     Provider,
     Routing,
-    Transport,
+    Takes,
+    TransportMode,
 )
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ class LoadedPlugin:
 
     info: PluginInfo
     installed: InstalledPlugin
-    transports: tuple[Provider[Transport], ...] = ()
+    transports: tuple[TransportMode, ...] = ()
     routings: tuple[Provider[Routing], ...] = ()
     enrollments: tuple[JoinMethod, ...] = ()
     fabrics: tuple[Provider[Fabric], ...] = ()
@@ -76,7 +78,7 @@ def load(installed: InstalledPlugin) -> LoadedPlugin:
     return LoadedPlugin(
         info=info,
         installed=installed,
-        transports=_listed(manager, info, "routerd_transports", Provider),
+        transports=_listed(manager, info, "routerd_transports", TransportMode),
         routings=_listed(manager, info, "routerd_routings", Provider),
         enrollments=_listed(manager, info, "routerd_enrollments", JoinMethod),
         fabrics=_listed(manager, info, "routerd_fabrics", Provider),
@@ -119,6 +121,8 @@ def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: ty
                 _check_options(info, hook, item)
             if isinstance(item, JoinMethod):
                 _check_method(info, item)
+            if isinstance(item, TransportMode):
+                _check_mode(info, item)
             if isinstance(item, ResourceKind):
                 _check_kind(info, item)
     return tuple(items)
@@ -150,6 +154,17 @@ def _check_method(info: PluginInfo, method: JoinMethod) -> None:
             raise PluginError(
                 f"plugin {info.name}: options of join method {method.kind} in {side} are not an attrs class"
             )
+
+
+def _check_mode(info: PluginInfo, mode: TransportMode) -> None:
+    who = f"plugin {info.name}: transport {mode.kind}"
+    if mode.kind in NO_ENCRYPTION:
+        raise PluginError(f"{who}: the name is routerd's own word; choose another name")
+    if not attrs.has(mode.tunnel):
+        raise PluginError(f"{who}: the options of its tunnels are not an attrs class")
+    for field in ("key", "encapsulation"):
+        if (given := getattr(mode, field)) not in get_args(Takes):
+            raise PluginError(f"{who}: {field} is {given!r}; write one of {', '.join(get_args(Takes))}")
 
 
 def _check_options(info: PluginInfo, hook: str, provider: Provider[object]) -> None:

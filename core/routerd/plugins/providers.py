@@ -15,6 +15,7 @@ from routerd.plugins.check import Prepared
 from routerd.plugins.join_methods import JoinMethods, MadeMethod
 from routerd.plugins.loading import LoadedPlugin
 from routerd.plugins.pacing import Buckets
+from routerd.plugins.tunnel_modes import TunnelMode
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
@@ -37,16 +38,21 @@ P = TypeVar("P")
 
 @attrs.frozen(kw_only=True)
 class Providers:
-    """The providers of one daemon by kind; fabrics by the name of their profile."""
+    """The providers of one daemon by kind; fabrics by the name of their profile.
+
+    `modes` are the transports again, as derivation asks them.
+    """
 
     transports: dict[str, Transport]
+    modes: dict[str, TunnelMode]
     routings: dict[str, Routing]
     enrollments: JoinMethods
     fabrics: dict[str, Fabric]
 
-    def encrypting(self) -> EncryptingTransport | None:
-        """Return the WireGuard transport, if there is one."""
-        return cast("EncryptingTransport | None", self.transports.get("wireguard"))
+    def encrypting(self) -> dict[str, EncryptingTransport]:
+        """Return the transports with peers and keys."""
+        found = {kind: each for kind, each in self.transports.items() if self.modes[kind].encrypts}
+        return cast("dict[str, EncryptingTransport]", found)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,8 +81,15 @@ class ProviderFactory:
             if profile.spec.takeover_from:
                 cast("SharedFabric", made).share(frozenset(profile.spec.takeover_from))
             made_fabrics[profile.name] = made
+        modes = {
+            kind: TunnelMode(
+                plugin=plugin.info.name, described=described, transport=self._shared(plugin, described)
+            )
+            for kind, (plugin, described) in host.transports().items()
+        }
         return Providers(
-            transports={k: self._shared(p, d) for k, (p, d) in host.transports().items()},
+            transports={kind: mode.transport for kind, mode in modes.items()},
+            modes=modes,
             routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},
             enrollments=self._join_methods(),
             fabrics=made_fabrics,

@@ -15,7 +15,7 @@ AnyChange = Change[Hashable, object]
 
 RANKS = (
     "addresses",
-    "tunnels.wireguard",
+    "tunnels.encrypting",
     "peers",
     "firewall",
     "tunnels",

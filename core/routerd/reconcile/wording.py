@@ -8,7 +8,7 @@ import attrs
 _NOUNS: Mapping[str, str] = {
     "sysctls": "sysctl",
     "addresses": "address",
-    "tunnels.wireguard": "wireguard",
+    "tunnels.encrypting": "wireguard",
     "peers": "peer",
     "firewall": "firewall.rule",
     "tunnels": "tunnel",

@@ -61,10 +61,11 @@ async def ask_live(subject: Subject) -> Live:
             tunnels += await transport.states()
         except ProviderError as error:
             errors.append(f"{mode}: {error}")
-    encrypting = subject.made.encrypting()
-    if encrypting is not None and "transport/wireguard" not in subject.knowledge.waiting:
+    for mode, encrypting in subject.made.encrypting().items():
+        if f"transport/{mode}" in subject.knowledge.waiting:
+            continue
         try:
             peers += await encrypting.peer_states()
         except ProviderError as error:
-            errors.append(f"wireguard peers: {error}")
+            errors.append(f"{mode} peers: {error}")
     return Live(sessions=tuple(sessions), tunnels=tuple(tunnels), peers=tuple(peers), errors=tuple(errors))

@@ -176,7 +176,7 @@ class _Measured:
         ]
         yield _gauge(
             "routerd_wireguard_handshake_age_seconds",
-            "Seconds since the last handshake of a WireGuard peer; above 180 it is dead.",
+            "Seconds since the last handshake of an encrypted peer; above 180 it is dead.",
             labels,
             ages,
         )

@@ -1,13 +1,14 @@
 """The public key of each WireGuard device of the file, read from its private key once that exists."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
-from routerd.errors import ProviderError
+from routerd.errors import PluginError, ProviderError
 from routerd.model import specs
 from routerd.model.intent import Intent, Named
+from routerd.plugins.tunnel_modes import checked_key
 from routerd.process.supervisor import Supervisor
 from routerd.reconcile.knowledge import Knowledge
 from routerd.spi import Clock, EncryptingTransport
@@ -19,7 +20,7 @@ _READ_SECONDS = 10.0
 class DeviceKeys:
     """Reads the keys into `knowledge`; `knowledge.waiting` names those that are missing."""
 
-    transport: EncryptingTransport | None
+    transports: Mapping[str, EncryptingTransport]
     knowledge: Knowledge
     supervisor: Supervisor
     clock: Clock
@@ -27,7 +28,7 @@ class DeviceKeys:
 
     def start(self, intent: Callable[[], Intent]) -> None:
         """Read the keys in the background, also those of a later configuration."""
-        if self.transport is None:
+        if not self.transports:
             return
         for found in intent().of(specs.WireGuardInterfaceSpec):
             if found.spec.private_key_file is not None:
@@ -42,12 +43,13 @@ class DeviceKeys:
     async def _read(self, device: Named[specs.WireGuardInterfaceSpec]) -> bool:
         """Read one key unless it is known; return whether nothing is missing."""
         file, name = device.spec.private_key_file, f"key/{device.name}"
-        if device.name in self.knowledge.public_keys or file is None or self.transport is None:
+        transport = self.transports.get(device.spec.mode)
+        if device.name in self.knowledge.public_keys or file is None or transport is None:
             return True
         try:
             async with asyncio.timeout(_READ_SECONDS):
-                key = await self.transport.public_key(file)
-        except (ProviderError, TimeoutError) as error:
+                key = checked_key(device.spec.mode, await transport.public_key(file))
+        except (ProviderError, PluginError, TimeoutError) as error:
             self.knowledge.waiting[name] = str(error) or f"no answer within {_READ_SECONDS:g} s"
             return False
         self.knowledge.waiting.pop(name, None)

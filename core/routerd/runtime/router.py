@@ -17,13 +17,11 @@ from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
-from routerd.model.tunnel import Tunnel
 from routerd.plugins.check import Prepared
 from routerd.plugins.providers import Providers
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.reconcile.derive import Inputs, derive
-from routerd.reconcile.derive.inputs import builtin_overhead
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Binding, Loop
@@ -76,7 +74,7 @@ class Router:
             knowledge=self.knowledge, supervisor=supervisor, clock=clock, log=log, wake=self.loop.wake
         )
         self._keys = DeviceKeys(
-            transport=made.encrypting(),
+            transports=made.encrypting(),
             knowledge=self.knowledge,
             supervisor=supervisor,
             clock=clock,
@@ -210,16 +208,17 @@ class Router:
             learned=known.learned,
             instances=dict(known.instances),
             public_keys=dict(known.public_keys),
-            overhead=partial(_overhead, self.made),
+            modes=self.made.modes,
+            tunnel_options=(prepared or self.prepared).tunnel_options,
         )
 
     # --- tables ---------------------------------------------------------------------------------------
 
     async def _bind_transport(self, mode: str, transport: Transport) -> None:
-        role = "tunnels.wireguard" if mode == "wireguard" else "tunnels"
+        encrypting = self.made.encrypting().get(mode)
+        role = "tunnels" if encrypting is None else "tunnels.encrypting"
         self.loop.bind(Binding(name=f"tunnels/{mode}", role=role, table=transport.tunnels))
-        encrypting = self.made.encrypting()
-        if encrypting is transport:
+        if encrypting is not None:
             self.loop.bind(Binding(name=f"peers/{mode}", role="peers", table=encrypting.peers))
 
     async def _bind_routing(self, kind: str, routing: Routing) -> None:
@@ -261,8 +260,3 @@ class Router:
 
 async def _nothing() -> None:
     """Bind no table: a join method has none."""
-
-
-def _overhead(made: Providers, tunnel: Tunnel) -> int:
-    transport = made.transports.get(tunnel.mode)
-    return transport.overhead(tunnel) if transport is not None else builtin_overhead(tunnel)

@@ -33,7 +33,7 @@ from routerd.spi.provider import (
 from routerd.spi.routing import Routing
 from routerd.spi.switch_table import Switches, SwitchTable
 from routerd.spi.table import AgreeingTable, ForeseeingTable, Table, apply_each
-from routerd.spi.transport import EncryptingTransport, Transport
+from routerd.spi.transport import EncryptingTransport, Takes, Transport, TransportMode
 
 __all__ = [
     "ALIAS_PREFIX",
@@ -72,6 +72,8 @@ __all__ = [
     "SwitchTable",
     "Switches",
     "Table",
+    "Takes",
     "Transport",
+    "TransportMode",
     "apply_each",
 ]

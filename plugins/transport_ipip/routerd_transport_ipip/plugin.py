@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import routerd
-from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
+from routerd.spi import Capability, PluginContext, PluginInfo, Transport, TransportMode
 from routerd_transport_ipip.config import IpipOptions
 from routerd_transport_ipip.fou import NetlinkFou
 from routerd_transport_ipip.transport import IpipTransport
@@ -23,13 +23,15 @@ def routerd_plugin_info() -> PluginInfo:
 
 
 @routerd.hookimpl
-def routerd_transports() -> Sequence[Provider[Transport]]:
+def routerd_transports() -> Sequence[TransportMode]:
     """Describe the modes."""
     return [
-        Provider(
+        TransportMode(
             kind=mode,
             create=partial(create, mode),
             options=IpipOptions,
+            key="optional" if mode == "gre" else "never",
+            encapsulation="required" if mode == "fou" else "never",
             capabilities=frozenset({Capability.USERSPACE}),
         )
         for mode in MODES

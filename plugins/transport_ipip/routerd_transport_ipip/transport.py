@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from routerd.errors import ProviderError
-from routerd.model.tunnel import Tunnel, TunnelState
+from routerd.model.tunnel import Opening, Tunnel, TunnelState
 from routerd.spi import PluginContext
+from routerd_transport_ipip.carrier import PROTOCOLS
 from routerd_transport_ipip.config import IpipOptions
 from routerd_transport_ipip.fou import FouListeners, FouPort
 from routerd_transport_ipip.link import RelayLink
@@ -53,6 +54,12 @@ class IpipTransport:
     def overhead(self, tunnel: Tunnel) -> int:
         """Return the number of bytes that the encapsulation adds to a packet."""
         return overhead(self._mode, tunnel.key)
+
+    def openings(self, tunnel: Tunnel) -> Sequence[Opening]:
+        """Return the mode's IP protocol, or the UDP port on which we listen."""
+        if tunnel.encapsulation is not None:
+            return [Opening(protocol="udp", port=tunnel.encapsulation.sport)]
+        return [Opening(protocol=str(PROTOCOLS[self._mode]))]
 
     async def states(self) -> Sequence[TunnelState]:
         """Return the state and the backend of each tunnel."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import routerd
-from routerd.spi import Capability, PluginContext, PluginInfo, Provider, Transport
+from routerd.spi import Capability, PluginContext, PluginInfo, Transport, TransportMode
 from routerd_transport_wireguard.config import WireGuardOptions
 
 
@@ -18,10 +18,12 @@ def routerd_plugin_info() -> PluginInfo:
 
 
 @routerd.hookimpl
-def routerd_transports() -> Sequence[Provider[Transport]]:
+def routerd_transports() -> Sequence[TransportMode]:
     """Describe the one mode."""
     capabilities = frozenset({Capability.ENCRYPTS, Capability.USERSPACE})
-    return [Provider(kind="wireguard", create=create, options=WireGuardOptions, capabilities=capabilities)]
+    return [
+        TransportMode(kind="wireguard", create=create, options=WireGuardOptions, capabilities=capabilities)
+    ]
 
 
 def create(context: PluginContext, options: WireGuardOptions) -> Transport:

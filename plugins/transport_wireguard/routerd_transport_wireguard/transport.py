@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from routerd.model.names import PublicKey
-from routerd.model.tunnel import PeerState, Tunnel, TunnelState
+from routerd.model.tunnel import Opening, PeerState, Tunnel, TunnelState
 from routerd.spi import PluginContext
 from routerd_transport_wireguard.backend import Backend, Backends, KernelBackend, UserspaceBackend
 from routerd_transport_wireguard.config import WireGuardOptions
@@ -55,6 +55,12 @@ class WireGuardTransport:
         """Return the number of bytes that the encapsulation adds to a packet."""
         del tunnel
         return OVERHEAD
+
+    def openings(self, tunnel: Tunnel) -> Sequence[Opening]:
+        """Return the device's port; a device without a fixed one gets answers to its own packets only."""
+        device = tunnel.wireguard
+        port = device.listen_port if device is not None else None
+        return [Opening(protocol="udp", port=port)] if port is not None else []
 
     async def states(self) -> Sequence[TunnelState]:
         """Return the state of each device."""

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 import attrs
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.admission.holdings import Holdings
@@ -55,7 +56,9 @@ def test_it_is_the_slot_that_derivation_uses() -> None:
     now = datetime(2026, 6, 29, tzinfo=UTC)
     admitted = AdmittedClaim(claim=claim("aws-leaf"), admitted_at=now, expires_at=None)
     (tunnel,) = (
-        derive(Inputs(intent=intent(), now=now, claims=(admitted,))).table("tunnels/ipip").values.values()
+        derive(Inputs(modes=MODES, intent=intent(), now=now, claims=(admitted,)))
+        .table("tunnels/ipip")
+        .values.values()
     )
     assert tunnel.addresses[0].network == SLOT
 

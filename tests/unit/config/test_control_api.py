@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 
 import pytest
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.errors import ConfigError
@@ -103,5 +104,9 @@ class TestClearText:
 def test_the_opening_for_every_host_has_no_source(prefix: str, source: IPv4Network | None) -> None:
     # iptables omits the prefix 0.0.0.0/0, so a rule with it would never equal the desired one.
     intent = config.load_text(FILE.format(spec=f"allowCIDRs: [{prefix}], {TLS}, {TOKEN}"), file="r").intent
-    rules = derive(Inputs(intent=intent, now=datetime(2026, 1, 1, tzinfo=UTC))).table("firewall").values
+    rules = (
+        derive(Inputs(modes=MODES, intent=intent, now=datetime(2026, 1, 1, tzinfo=UTC)))
+        .table("firewall")
+        .values
+    )
     assert list(rules) == [Accept(chain="input", protocol="tcp", port=65432, source=source)]

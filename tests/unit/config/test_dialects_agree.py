@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.model import specs
@@ -35,7 +36,13 @@ def reflector_state(dialect: str) -> Desired:
     intent = config.load(EXAMPLES / f"{dialect}fullmesh-rr.yaml").intent
     reflectors_of_file = static_reflectors(intent)
     return derive(
-        Inputs(intent=intent, now=NOW, claims=claims_of(dialect), static_reflectors=reflectors_of_file)
+        Inputs(
+            modes=MODES,
+            intent=intent,
+            now=NOW,
+            claims=claims_of(dialect),
+            static_reflectors=reflectors_of_file,
+        )
     )
 
 
@@ -47,7 +54,9 @@ def leaf_state(dialect: str, reflector_dialect: str, site: str) -> Desired:
     own = {
         claim.claim.name: claim.claim for claim in claims_of(dialect) if claim.claim.leaf_id == intent.node
     }
-    return derive(Inputs(intent=intent, now=NOW, own_claims=own, topologies={"fullmesh-rrs": fetched}))
+    return derive(
+        Inputs(modes=MODES, intent=intent, now=NOW, own_claims=own, topologies={"fullmesh-rrs": fetched})
+    )
 
 
 def values(desired: Desired) -> dict[str, object]:

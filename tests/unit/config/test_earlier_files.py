@@ -5,6 +5,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.model import specs
@@ -56,6 +57,7 @@ def test_one_set_serves_leaves_inside_wireguard_and_leaves_outside(name: str, mo
     }
     desired = derive(
         Inputs(
+            modes=MODES,
             intent=intent,
             now=datetime(2026, 6, 29, tzinfo=UTC),
             own_claims=claims,

@@ -13,7 +13,7 @@ from routerd.plugins.installed import installation
 HEAD = """
 import attrs, click, routerd
 from routerd.model.resource import ResourceKind
-from routerd.spi import ControlRoute, JoinMethod, NoOptions, PluginInfo, Provider
+from routerd.spi import ControlRoute, JoinMethod, NoOptions, PluginInfo, Provider, TransportMode
 @attrs.frozen
 class Spec:
     size: int = 0
@@ -39,6 +39,8 @@ def hook(family: str, result: str) -> str:
 def described(family: str, name: str) -> str:
     if family == "enrollments":
         return f"[JoinMethod(kind={name!r}, create=made, binds_claim=True)]"
+    if family == "transports":
+        return f"[TransportMode(kind={name!r}, create=made)]"
     return f"[Provider(kind={name!r}, create=made)]"
 
 
@@ -88,6 +90,8 @@ def test_plugins_stand_in_the_order_of_the_allow_list(install: World) -> None:
 
 
 PROVIDER = "Provider(kind='k', create=made)"
+MODE = "TransportMode(kind='k', create=made)"
+NONE = "TransportMode(kind='none', create=made)"
 
 
 @pytest.mark.parametrize(
@@ -102,8 +106,12 @@ PROVIDER = "Provider(kind='k', create=made)"
         (plugin("p", hook("fabrics", "[made]")), "not a Provider"),
         (plugin("p", hook("commands", "[made]")), "not a Command"),
         (plugin("p", hook("control_routes", "[1]")), "not a ControlRoute"),
-        (plugin("p", hook("transports", f"[{PROVIDER}, {PROVIDER}]")), "provides transport mode k twice"),
-        (plugin("p", hook("transports", f"[{PROVIDER[:-1]}, options=Spec)]")), "plugin's own configuration"),
+        (plugin("p", hook("transports", f"[{MODE}, {MODE}]")), "provides transport mode k twice"),
+        (plugin("p", hook("transports", f"[{MODE[:-1]}, options=Spec)]")), "plugin's own configuration"),
+        (plugin("p", hook("transports", f"[{PROVIDER}]")), "not a TransportMode"),
+        (plugin("p", hook("transports", f"[{NONE}]")), "choose another name"),
+        (plugin("p", hook("transports", f"[{MODE[:-1]}, tunnel=int)]")), "are not an attrs class"),
+        (plugin("p", hook("transports", f"[{MODE[:-1]}, key=True)]")), "never, optional, required"),
         (plugin("p", hook("fabrics", f"[{PROVIDER[:-1]}, options=int)]")), "options of provider k"),
         (plugin("p", info=", config=int"), "is not an attrs class"),
         (plugin("p", info=", api='1.0'"), "api '1.0'"),

@@ -12,7 +12,7 @@ from routerd.spi import ENTRY_POINT_GROUP
 
 INFO = """
 import routerd
-from routerd.spi import PluginInfo, Provider
+from routerd.spi import PluginInfo, TransportMode
 @routerd.hookimpl
 def routerd_plugin_info():
     return PluginInfo(name="{name}", summary="")
@@ -20,7 +20,7 @@ def routerd_plugin_info():
 TRANSPORT = """
 @routerd.hookimpl
 def routerd_transports():
-    return [Provider(kind="ipip", create=lambda context, options: None)]
+    return [TransportMode(kind="ipip", create=lambda context, options: None)]
 """
 
 
@@ -126,7 +126,7 @@ def test_a_distribution_that_is_found_twice_is_the_one_that_is_found_first(insta
         (GOOD + TRANSPORT.replace("_transports", "_transport"), "unknown hook 'routerd_transport'"),
         (GOOD + TRANSPORT.replace("def ", "async def "), "hooks are synchronous"),
         (GOOD + TRANSPORT.replace("return [", "return 1 or ["), "returned 1, not a sequence"),
-        (GOOD + TRANSPORT.replace("return [", "return ['x'] or ["), "not a Provider"),
+        (GOOD + TRANSPORT.replace("return [", "return ['x'] or ["), "not a TransportMode"),
         (GOOD + TRANSPORT.replace("return", "raise OSError('no disk') #"), "no disk"),
     ],
 )  # fmt: skip

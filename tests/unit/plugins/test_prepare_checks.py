@@ -11,6 +11,7 @@ import pytest
 
 from routerd.config import document
 from routerd.errors import ConfigError
+from routerd.model import specs
 from routerd.plugins import installed
 from routerd.plugins.check import prepare
 from routerd.plugins.conflicts import PluginFault
@@ -21,7 +22,7 @@ from routerd.plugins.providers import ProviderFactory
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.spi import Capability, JoinMethod, NoOptions, PluginInfo, Provider
+from routerd.spi import Capability, JoinMethod, NoOptions, PluginInfo, Provider, TransportMode
 from routerd.testing.clock import FakeClock
 from routerd.testing.fakes.enrollment_keys import FakeKey, FakeKeys
 from routerd.testing.kernel import FakeKernel
@@ -64,6 +65,12 @@ class Options:
 
 
 @attrs.frozen
+class TunnelOptions:
+    vni: int
+    colour: str = "red"
+
+
+@attrs.frozen
 class CloudOptions:
     region: str
 
@@ -72,6 +79,11 @@ def provider(kind: str, options: type[object] = NoOptions, *capabilities: Capabi
     return Provider(
         kind=kind, options=options, capabilities=frozenset(capabilities), create=lambda *_: object()
     )
+
+
+def mode(kind: str, *capabilities: Capability, **more: Any) -> TransportMode:
+    fields = {"options": Options, "capabilities": frozenset(capabilities), **more}
+    return TransportMode(kind=kind, create=lambda *_: object(), **fields)
 
 
 def method(kind: str, **more: Any) -> JoinMethod:
@@ -91,7 +103,13 @@ def loaded(name: str, config: type[object] = NoOptions, **families: Any) -> Load
 EXAMPLE = loaded(
     "example",
     Options,
-    transports=(provider("gre", Options), provider("wireguard", Options, Capability.ENCRYPTS)),
+    transports=(
+        mode("gre", key="optional"),
+        mode("fou", encapsulation="required"),
+        mode("odd", tunnel=TunnelOptions, encapsulation="optional", key="required"),
+        mode("wireguard", Capability.ENCRYPTS),
+        mode("armour", Capability.ENCRYPTS),
+    ),
     routings=(provider("bgp", Options),),
     enrollments=(method("token", options=Options, shared_secret=True),),
     fabrics=(provider("example", CloudOptions),),
@@ -217,8 +235,6 @@ def test_a_plugin_without_a_section_has_its_defaults(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("resource", "need"),
     [
-        (TUNNEL, "TunnelInterface/t1: no enabled plugin provides transport mode gre"),
-        (WIREGUARD, "WireGuardInterface/wg0: no enabled plugin provides transport mode wireguard"),
         (ROUTER, "BGPRouter/b: no enabled plugin provides routing protocol bgp"),
         (CLOUD, "CloudProviderProfile/cloud: no enabled plugin provides cloud example"),
     ],
@@ -229,15 +245,9 @@ def test_what_nobody_provides_is_named_with_file_and_line(desk: Desk, resource: 
     assert problem.endswith("add the plugin to plugins: or to --plugins")
 
 
-def test_a_transport_that_does_not_encrypt_is_no_wireguard(desk: Desk) -> None:
-    desk.installed["example"] = loaded("example", transports=(provider("wireguard"),))
-    (problem,) = desk.refused(WIREGUARD)
-    assert "provides transport mode wireguard (enabled: example)" in problem
-
-
 def test_all_needs_are_told_at_once_in_the_order_of_the_file(desk: Desk) -> None:
     problems = desk.refused(TUNNEL, ROUTER, CLOUD, plugins="plugins: {}")
-    assert [problem.split(":")[1] for problem in problems] == ["7", "11", "15"]
+    assert [problem.split(":")[1] for problem in problems] == ["10", "11", "15"]
 
 
 def test_an_unknown_option_of_a_plugin_has_its_line_and_what_was_meant(desk: Desk) -> None:
@@ -271,7 +281,7 @@ def test_an_error_is_not_hidden_among_warnings(desk: Desk) -> None:
     assert len(problems) == 2
     desk.installed["example"] = attrs.evolve(EXAMPLE, transports=())
     problems = desk.refused(TUNNEL, plugins="plugins: {example: {bakend: user}}", lenient=True)
-    assert [("transport mode gre" in problem) for problem in problems] == [True]
+    assert [("tunnel mode gre" in problem) for problem in problems] == [True]
 
 
 def test_the_command_line_is_the_whole_allow_list(desk: Desk) -> None:
@@ -352,6 +362,123 @@ CLIENT = (
         joinOptions: {seed: abc}
 """
 )
+
+
+PROFILE = """\
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: WireGuardInterface
+      metadata: {name: inside}
+      spec: {privateKeyFile: /etc/inside.key, mode: wireguard}
+    - apiVersion: mobility.routerd.net/v1alpha1
+      kind: SAMTransportProfile
+      metadata: {name: fabric}
+      spec:
+        mode: gre
+        encryption: wireguard
+        underlayInterface: inside
+        innerPrefix: 10.255.0.0/20
+        localEndpoint: 10.99.0.1
+        publishPeerGroup: true
+"""
+
+
+class TestTunnels:
+    """What a file says of tunnels, against the transports that the plugins provide."""
+
+    @pytest.mark.parametrize(
+        ("resource", "old", "new", "words"),
+        [
+            (TUNNEL, "mode: gre", "mode: vxlan", "spec.mode: no enabled plugin provides tunnel mode vxlan"),
+            (PROFILE, "mode: gre", "mode: vxlan", "spec.mode: no enabled plugin provides tunnel mode vxlan"),
+            (
+                PROFILE.replace("mode: wireguard", "mode: vxlan"),
+                "encryption: wireguard",
+                "encryption: vxlan",
+                "spec.mode: no enabled plugin provides encryption vxlan",
+            ),
+        ],
+    )
+    def test_an_unknown_name_is_named_with_line_and_what_there_is(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, resource: str, old: str, new: str, words: str
+    ) -> None:
+        there = {name: [] for name in ("example", "transport_vxlan", "cloud_aws")}
+        monkeypatch.setattr(installed, "installation", lambda: installed.Installation(plugins=there))
+        assert old in resource
+        unknown = resource.replace(old, new)
+        problem = desk.refused(unknown)[0]
+        line = next(number for number, text in enumerate(unknown.splitlines()) if "vxlan" in text)
+        assert problem.startswith(f"{desk.path}:{line + 7}: ")
+        provide = "armour, wireguard" if "encryption" in words else "fou, gre, odd"
+        assert f"{words} (enabled: example; they provide: {provide})" in problem
+        assert problem.endswith("add transport_vxlan, which is installed, to plugins: or to --plugins")
+
+    def test_a_misspelt_name_has_the_right_one_beside_it(self, desk: Desk) -> None:
+        (problem,) = desk.refused(TUNNEL.replace("gre", "gree"))
+        assert problem.endswith('did you mean "gre"?')
+
+    def test_without_a_plugin_nothing_is_provided(self, desk: Desk) -> None:
+        (problem,) = desk.refused(WIREGUARD, plugins="plugins: []")
+        assert (
+            "no enabled plugin provides encryption wireguard (enabled: none; they provide: none)" in problem
+        )
+
+    def test_a_transport_that_does_not_encrypt_is_not_an_encryption(self, desk: Desk) -> None:
+        first, second = desk.refused(PROFILE.replace("wireguard", "gre"))
+        words = "transport gre does not encrypt; write one of: armour, wireguard"
+        assert f"WireGuardInterface/inside spec.mode: {words}" in first
+        assert f"SAMTransportProfile/fabric spec.encryption: {words}" in second
+
+    def test_an_encrypting_transport_is_not_a_mode_of_tunnels(self, desk: Desk) -> None:
+        (problem,) = desk.refused(TUNNEL.replace("gre", "armour"))
+        assert "spec.mode: transport armour encrypts other tunnels and carries no routes itself" in problem
+
+    def test_an_encryption_has_any_name(self, desk: Desk) -> None:
+        made = desk.prepare(PROFILE.replace("wireguard", "armour"))
+        (profile,) = made.intent.of(specs.SAMTransportProfileSpec)
+        assert profile.spec.encrypted
+
+    def test_the_device_below_is_of_the_transport_that_encrypts(self, desk: Desk) -> None:
+        (problem,) = desk.refused(PROFILE.replace("encryption: wireguard", "encryption: armour"))
+        assert 'encryption is armour, but "inside" is a device of mode wireguard' in problem
+
+    @pytest.mark.parametrize(
+        ("spec", "words"),
+        [
+            ("mode: gre, encapSport: 1", "spec.encapSport: mode gre has no UDP port; remove it"),
+            ("mode: gre, encapDport: 1", "spec.encapDport: mode gre has no UDP port; remove it"),
+            ("mode: fou, key: 1, encapSport: 1, encapDport: 2", "spec.key: mode fou has no key; remove it"),
+            ("mode: fou, encapSport: 1", "spec.encapDport: is required for mode fou"),
+            ("mode: odd, options: {vni: 7}", "spec.key: is required for mode odd"),
+            (
+                "mode: odd, key: 1, encapSport: 1, options: {vni: 7}",
+                "spec.encapDport: is missing; give encapSport and encapDport, or none of them",
+            ),
+        ],
+    )
+    def test_a_mode_says_which_fields_it_takes(self, desk: Desk, spec: str, words: str) -> None:
+        (problem,) = desk.refused(TUNNEL.replace("mode: gre", spec))
+        assert problem.startswith(f"{desk.path}:10: TunnelInterface/t1 {words}")
+
+    def test_options_are_values_of_the_class_that_the_transport_declares(self, desk: Desk) -> None:
+        made = desk.prepare(TUNNEL.replace("mode: gre", "mode: odd, key: 1, options: {vni: 7}"), PROFILE)
+        assert made.tunnel_options == {"TunnelInterface/t1": TunnelOptions(vni=7)}
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ("", "spec.options.vni: is required"),
+            (", options: {vni: seven}", "spec.options.vni: expected an integer"),
+            (", options: {vni: 7, color: red}", "spec.options.color: unknown field; did you mean colour?"),
+        ],
+    )
+    def test_a_wrong_option_has_file_and_line(self, desk: Desk, options: str, words: str) -> None:
+        (problem,) = desk.refused(TUNNEL.replace("mode: gre", f"mode: odd, key: 1{options}"))
+        assert problem.startswith(f"{desk.path}:10: ")
+        assert words in problem
+
+    def test_options_of_a_transport_without_any_are_refused(self, desk: Desk) -> None:
+        (problem,) = desk.refused(TUNNEL.replace("mode: gre", "mode: gre, options: {vni: 7}"))
+        assert "spec.options.vni: unknown field" in problem
 
 
 class TestJoinMethods:

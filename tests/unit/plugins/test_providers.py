@@ -18,7 +18,7 @@ from routerd.plugins.providers import ProviderFactory, Providers
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.spi import Capability, PluginContext, PluginInfo, Provider
+from routerd.spi import Capability, PluginContext, PluginInfo, TransportMode
 from routerd.testing.clock import FakeClock
 from routerd.testing.kernel import FakeKernel
 
@@ -30,7 +30,7 @@ class Bench:
         self.root = root
         self.contexts: list[PluginContext] = []
         self.woken: list[str | None] = []
-        self.providers: tuple[Provider[Any], ...] = ()
+        self.providers: tuple[TransportMode, ...] = ()
         monkeypatch.setattr(PluginHost, "attempt", self._attempt)
 
     def _attempt(self, names: Any) -> tuple[PluginHost, tuple[PluginFault, ...]]:
@@ -68,7 +68,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def test_a_provider_gets_a_world_of_its_own(bench: Bench) -> None:
-    bench.providers = (Provider(kind="ipip", create=bench.create),)
+    bench.providers = (TransportMode(kind="ipip", create=bench.create),)
     assert list(bench.make(read_only=True).transports) == ["ipip"]
     (context,) = bench.contexts
     assert (context.plugin, context.node, context.read_only) == ("p", "m", True)
@@ -82,13 +82,13 @@ def test_a_provider_that_cannot_be_made_is_named_with_its_plugin(bench: Bench) -
     def broken(*_: object) -> Any:
         raise KeyError("x")
 
-    bench.providers = (Provider(kind="ipip", create=broken),)
+    bench.providers = (TransportMode(kind="ipip", create=broken),)
     with pytest.raises(PluginError, match="plugin p: provider ipip: `create` failed: KeyError"):
         bench.make()
 
 
 def test_a_transport_that_says_it_encrypts_has_peers(bench: Bench) -> None:
     encrypts = frozenset({Capability.ENCRYPTS})
-    bench.providers = (Provider(kind="wireguard", create=bench.create, capabilities=encrypts),)
+    bench.providers = (TransportMode(kind="wireguard", create=bench.create, capabilities=encrypts),)
     with pytest.raises(PluginError, match="plugin p: wireguard declares ENCRYPTS and has no table `peers`"):
         bench.make()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.model.bgp.import_policy import FORBIDDEN, refusal
@@ -49,13 +50,20 @@ def admitted(site: str = "aws", *, ends: datetime | None = NOW + timedelta(hours
 
 def reflector(*claims: AdmittedClaim, **more: object) -> Desired:
     return derive(
-        Inputs(intent=intent("fullmesh-rr.yaml"), now=NOW, claims=claims, public_keys={"wg-sam": OWN}, **more)
+        Inputs(
+            modes=MODES,
+            intent=intent("fullmesh-rr.yaml"),
+            now=NOW,
+            claims=claims,
+            public_keys={"wg-sam": OWN},
+            **more,
+        )
     )
 
 
 def topology() -> Topology:
     at_reflector = intent("fullmesh-rr.yaml")
-    policy = Inputs(intent=at_reflector, now=NOW).policy_of(claim())
+    policy = Inputs(modes=MODES, intent=at_reflector, now=NOW).policy_of(claim())
     assert policy is not None
     document = topology_document(at_reflector, policy.spec)
     assert document is not None
@@ -64,7 +72,7 @@ def topology() -> Topology:
 
 def leaf(*, fetched: bool = True, **more: object) -> Desired:
     return derive(
-        Inputs(
+        Inputs(modes=MODES,
             intent=intent("fullmesh-leaf-aws.yaml"), now=NOW, own_claims={LEAF: claim()},
             topologies={"fullmesh-rrs": topology()} if fetched else {}, public_keys={"wg-sam": OWN}, **more,
         )
@@ -165,7 +173,7 @@ def test_the_host_gets_openings_and_settings_for_each_tunnel() -> None:
 
 def test_no_setting_is_taken_back_before_the_devices_that_it_belongs_to_are_known() -> None:
     assert reflector(admitted()).table("sysctls").complete
-    starting = Inputs(intent=intent("fullmesh-rr.yaml"), now=NOW, claims=(admitted(),))
+    starting = Inputs(modes=MODES, intent=intent("fullmesh-rr.yaml"), now=NOW, claims=(admitted(),))
     assert not derive(starting).table("sysctls").complete
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.modes import MODES
 from tests.unit.reconcile.test_derive import NOW
 
 from routerd import config
@@ -37,6 +38,7 @@ def cloud_routes(option: str, *addresses: str) -> dict[str, set[str]]:
     )
     desired = derive(
         Inputs(
+            modes=MODES,
             intent=intent,
             now=NOW,
             learned=RouteSet(complete=True, routes=routes),

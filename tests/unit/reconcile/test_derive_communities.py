@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+from tests.support.modes import MODES
 from tests.unit.reconcile.leaf_claim import CLAIM, EXAMPLES, KEY, NOW, OWN
 
 from routerd import config
@@ -47,7 +48,7 @@ def desired(name: str, *edits: tuple[str, str], extra: str = "") -> Desired:
         text = text.replace(old, new)
     intent = config.load_text(text + extra, file=name).intent
     claims = (AdmittedClaim(claim=CLAIM, admitted_at=NOW, expires_at=None),)
-    return derive(Inputs(intent=intent, now=NOW, claims=claims, public_keys={"wg-sam": OWN}))
+    return derive(Inputs(modes=MODES, intent=intent, now=NOW, claims=claims, public_keys={"wg-sam": OWN}))
 
 
 def router_asks(policy: str) -> tuple[str, str]:

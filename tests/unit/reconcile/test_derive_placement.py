@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 import pytest
+from tests.support.modes import MODES
 from tests.unit.reconcile.leaf_claim import CLAIM, EXAMPLES, KEY, NOW, OWN
 from tests.unit.reconcile.test_derive import LEAF, claim, topology
 
@@ -34,6 +35,7 @@ def leaf(placement: Placement | None, *routes: LearnedRoute, allowed: str = ALLO
     intent = config.load_text(text.replace(ALLOWED, allowed), file="leaf.yaml").intent
     return derive(
         Inputs(
+            modes=MODES,
             intent=intent,
             now=NOW,
             own_claims={LEAF: attrs.evolve(claim(), placement=placement)},
@@ -108,5 +110,5 @@ def test_the_reflector_lets_both_leaves_announce_what_they_share() -> None:
         AdmittedClaim(claim=each, admitted_at=NOW - timedelta(minutes=1), expires_at=None)
         for each in (first, second)
     )
-    desired = derive(Inputs(intent=intent, now=NOW, claims=claims, public_keys={"wg-sam": OWN}))
+    desired = derive(Inputs(modes=MODES, intent=intent, now=NOW, claims=claims, public_keys={"wg-sam": OWN}))
     assert [policy.hosts for policy in imports(desired)] == [first.owned, first.owned]

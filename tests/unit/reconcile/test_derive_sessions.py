@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tests.support.modes import MODES
 from tests.unit.reconcile.leaf_claim import CLAIM, EXAMPLES, KEY, NOW, OWN
 
 from routerd import config
@@ -27,7 +28,9 @@ def reflector(*claims: Claim, edit: tuple[str, str] = ("", ""), extra: str = "",
         AdmittedClaim(claim=claim, admitted_at=NOW - timedelta(minutes=9 - number), expires_at=None)
         for number, claim in enumerate(claims)
     )
-    return derive(Inputs(intent=intent, now=NOW, claims=admitted, public_keys={"wg-sam": OWN}, **more))
+    return derive(
+        Inputs(modes=MODES, intent=intent, now=NOW, claims=admitted, public_keys={"wg-sam": OWN}, **more)
+    )
 
 
 def learned(*routes: LearnedRoute, complete: bool = True) -> RouteSet:
@@ -152,7 +155,7 @@ def test_a_leaf_without_a_tunnel_is_still_held_to_its_claim() -> None:
 
 def test_without_a_router_there_is_no_routing_and_nothing_to_wait_for() -> None:
     text = "apiVersion: routerd.net/v1alpha1\nkind: Router\nmetadata: {name: m}\nspec: {resources: []}\n"
-    desired = derive(Inputs(intent=config.load_text(text, file="m.yaml").intent, now=NOW))
+    desired = derive(Inputs(modes=MODES, intent=config.load_text(text, file="m.yaml").intent, now=NOW))
     assert desired.table("bgp/speakers").values == {}
     assert desired.table("routes").complete
 

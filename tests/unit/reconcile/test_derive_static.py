@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 import pytest
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.model.firewall import Accept, MssClamp
@@ -72,7 +73,7 @@ def profile(
 
 def derived(*resources: str, **more: Any) -> Desired:
     intent = config.load_text(TOP + "".join(resources), file="test.yaml").intent
-    return derive(Inputs(intent=intent, now=NOW, **more))
+    return derive(Inputs(modes=MODES, intent=intent, now=NOW, **more))
 
 
 def remotes(desired: Desired, mode: str = "ipip") -> list[str]:

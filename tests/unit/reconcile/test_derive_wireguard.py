@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 import pytest
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.model.firewall import Accept
@@ -90,6 +91,7 @@ def derived(*resources: str, known: bool = True, **more: Any) -> Desired:
     intent = config.load_text(TOP + "".join(resources), file="test.yaml").intent
     return derive(
         Inputs(
+            modes=MODES,
             intent=intent,
             now=datetime(2026, 6, 29, 12, tzinfo=UTC),
             public_keys={"wg0": OWN} if known else {},

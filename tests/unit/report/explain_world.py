@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import attrs
+from tests.support.modes import MODES
 
 from routerd import config
 from routerd.kernel.routes.lookup import RouteAnswer
@@ -86,13 +87,14 @@ def on_leaf(
 ) -> Facts:
     """Return what aws-leaf knows when nothing is wrong."""
     at_reflector = intent("fullmesh-rr.yaml", "rr")
-    policy = Inputs(intent=at_reflector, now=NOW).policy_of(claim("aws"))
+    policy = Inputs(modes=MODES, intent=at_reflector, now=NOW).policy_of(claim("aws"))
     assert policy is not None
     document = topology_document(at_reflector, policy.spec)
     assert document is not None
     return _facts(
         target,
         Inputs(
+            modes=MODES,
             intent=intent("fullmesh-leaf-aws.yaml", "aws"),
             now=NOW,
             own_claims={"aws-leaf": claim("aws")},
@@ -128,6 +130,7 @@ def on_reflector(
         if admitted or site == "aws"
     ]
     inputs = Inputs(
+        modes=MODES,
         intent=intent("fullmesh-rr.yaml", "rr"),
         now=NOW,
         claims=tuple(held),

@@ -70,6 +70,7 @@ class Leaf:
             prepared,
             Providers(
                 transports={},
+                modes={},
                 routings={"bgp": FakeRouting(self.world)},
                 enrollments=JoinMethods({}, log=log),
                 fabrics={"aws": fabric},

@@ -16,7 +16,7 @@ from routerd.model.report.status import PeerList, SessionStatus, Status
 )
 @with_settings
 def command(settings: Settings, *, output: Output, verbose: bool) -> None:
-    """Show BGP sessions and WireGuard peers."""
+    """Show BGP sessions and the peers of encrypting transports."""
     status = ask(settings, "/v1/status", Status)
     if output.wrote(PeerList(sessions=status.sessions, wireguard=status.wireguard)):
         return
@@ -34,7 +34,7 @@ def command(settings: Settings, *, output: Output, verbose: bool) -> None:
         ]  # fmt: skip
         terminal.print()
         terminal.print(
-            table("WireGuard peers", ("LINK", "KEY", "ENDPOINT", "HANDSHAKE", "ALIVE", "RX", "TX"), peers)
+            table("Encrypted peers", ("LINK", "KEY", "ENDPOINT", "HANDSHAKE", "ALIVE", "RX", "TX"), peers)
         )
 
 

@@ -249,23 +249,11 @@ def peers_source(c: Checker, r: AnyResource, where: str, source: PeerSource) -> 
     c.refer(r, path, ref, "SAMNodeSet", "SAMEnrollmentPolicy", "SAMRRSet")
 
 
-def encapsulation(c: Checker, r: AnyResource) -> None:
-    """Check that UDP ports are given where the mode has them, and only there."""
+def tunnel_fields(c: Checker, r: AnyResource) -> None:
+    """Check UDP ports and the key by themselves; whether a mode takes them is its transport's affair."""
     for path, number in (("encapSport", r.spec.encap_sport), ("encapDport", r.spec.encap_dport)):
-        if r.spec.mode in ("fou", "gue") and number is None:
-            c.report(r, f"spec.{path}", f"is required for mode {r.spec.mode}")
-        elif r.spec.mode not in ("fou", "gue") and number is not None:
-            c.report(r, f"spec.{path}", f"mode {r.spec.mode} has no UDP port")
-        else:
-            port(c, r, f"spec.{path}", number)
-
-
-def tunnel_key(c: Checker, r: AnyResource) -> None:
-    """Check that a key is given only where the mode has one, and that it has 32 bits."""
-    if r.spec.key is not None and r.spec.mode != "gre":
-        c.report(r, "spec.key", "only gre tunnels have a key")
-    else:
-        c.within(r, "spec.key", r.spec.key, 0, 4294967295)
+        port(c, r, f"spec.{path}", number)
+    c.within(r, "spec.key", r.spec.key, 0, 4294967295)
 
 
 def host(c: Checker, r: AnyResource, path: str, text: str) -> None:

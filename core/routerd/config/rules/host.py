@@ -6,7 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from routerd.config.rules import leaf
-from routerd.config.rules.checker import Checker, encapsulation, link_name, mtu, port, secret, tunnel_key
+from routerd.config.rules.checker import Checker, link_name, mtu, port, secret, tunnel_fields
 from routerd.model import specs
 from routerd.model.resource import Resource
 
@@ -64,9 +64,8 @@ def tunnel(c: Checker, r: Resource[specs.TunnelInterfaceSpec]) -> None:
     if s.local is not None and s.local == s.remote:
         c.report(r, "spec.remote", f"{s.remote} is also spec.local")
     mtu(c, r, s.mtu)
-    encapsulation(c, r)
+    tunnel_fields(c, r)
     c.within(r, "spec.ttl", s.ttl, 1, 255)
-    tunnel_key(c, r)
     if not s.trusted_underlay:
         c.report(
             r,

@@ -9,14 +9,13 @@ from routerd.config.rules.checker import (
     AnyResource,
     Checker,
     asn,
-    encapsulation,
     endpoint,
     keepalive,
     learns,
     peers_source,
     policy,
     secret,
-    tunnel_key,
+    tunnel_fields,
     unique,
     unused_policy,
 )
@@ -38,15 +37,10 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
     c.exactly_one(r, "local_endpoint", "local_endpoint_from")
     if s.local_endpoint_from is not None:
         c.refer(r, "spec.localEndpointFrom.resource", s.local_endpoint_from.resource, "CloudProviderProfile")
-    encapsulation(c, r)
-    tunnel_key(c, r)
+    tunnel_fields(c, r)
     underlay = c.refer(r, "spec.underlayInterface", s.underlay_interface, "WireGuardInterface", "Interface")
-    if s.encrypted and underlay is not None and not _is_wireguard(c, underlay):
-        c.report(
-            r,
-            "spec.underlayInterface",
-            f'encryption is wireguard, but "{s.underlay_interface}" is not a WireGuardInterface',
-        )
+    if s.encrypted and underlay is not None:
+        _encrypting(c, r, underlay.name)
     if not s.peers_from and not s.publish_peer_group:
         c.report(r, "spec.peersFrom", "is required")
     for index, source in enumerate(s.peers_from):
@@ -55,10 +49,17 @@ def profile(c: Checker, r: Resource[specs.SAMTransportProfileSpec]) -> None:
         _profile_bgp(c, r, s.bgp)
 
 
-def _is_wireguard(c: Checker, underlay: AnyResource) -> bool:
+def _encrypting(c: Checker, r: Resource[specs.SAMTransportProfileSpec], underlay: str) -> None:
+    """Check that the device below encrypted tunnels is one of the transport that `encryption` names."""
     # An `Interface` may have the same name as a `WireGuardInterface`.
-    names = {found.name for found in c.of(specs.WireGuardInterfaceSpec)} | c.broken
-    return underlay.name in names
+    modes = {found.name: found.spec.mode for found in c.of(specs.WireGuardInterfaceSpec)}
+    if underlay in c.broken:
+        return
+    begin = f'encryption is {r.spec.encryption}, but "{r.spec.underlay_interface}"'
+    if underlay not in modes:
+        c.report(r, "spec.underlayInterface", f"{begin} is not a WireGuardInterface")
+    elif modes[underlay] != r.spec.encryption:
+        c.report(r, "spec.underlayInterface", f"{begin} is a device of mode {modes[underlay]}")
 
 
 def _profile_bgp(c: Checker, r: AnyResource, bgp: ProfileBGPSpec) -> None:

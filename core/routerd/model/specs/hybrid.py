@@ -9,8 +9,6 @@ import attrs
 
 from routerd.model.specs.common import StatusValueSource
 
-TunnelMode = Literal["ipip", "gre", "fou", "gue"]
-
 
 @attrs.frozen(kw_only=True)
 class PathMTUSpec:
@@ -21,9 +19,12 @@ class PathMTUSpec:
 
 @attrs.frozen(kw_only=True)
 class TunnelInterfaceSpec:
-    """An explicit tunnel; `trusted_underlay` accepts that it carries clear text."""
+    """An explicit tunnel; `trusted_underlay` accepts that it carries clear text.
 
-    mode: TunnelMode
+    `mode` is the kind of the transport that makes it; `options` follow that transport's own schema.
+    """
+
+    mode: str
     local: IPv4Address | None = None
     local_from: StatusValueSource | None = None
     remote: IPv4Address | None = None
@@ -38,6 +39,7 @@ class TunnelInterfaceSpec:
     encap_dport: int | None = None
     trusted_underlay: bool = False
     path_mtu: PathMTUSpec | None = attrs.field(default=None, metadata={"key": "pathMTU"})
+    options: Mapping[str, object] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

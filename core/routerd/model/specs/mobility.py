@@ -14,7 +14,9 @@ from routerd.model.specs.common import (
     StatusValueSource,
     TimerProfile,
 )
-from routerd.model.specs.hybrid import TunnelMode
+
+NO_ENCRYPTION = ("", "none")
+"""The values of `encryption` for tunnels in clear text."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,12 +48,16 @@ class ProfileBGPSpec(SessionsSpec):
 
 @attrs.frozen(kw_only=True)
 class SAMTransportProfileSpec:
-    """Tunnels to a set of peers: one /31 of `inner_prefix` for each pair of nodes."""
+    """Tunnels to a set of peers: one /31 of `inner_prefix` for each pair of nodes.
 
-    mode: TunnelMode
+    `mode` is the kind of the transport that makes the tunnels, and `options` follow its schema.
+    `encryption` is the kind of the encrypting transport around them.
+    """
+
+    mode: str
     inner_prefix: IPv4Network
     self_node_ref: str | None = None
-    encryption: Literal["", "none", "wireguard"] = "none"
+    encryption: str = "none"
     addressing_mode: Literal["", "edge-index", "pair-stable"] = "edge-index"
     underlay_interface: str | None = None
     local_endpoint: IPv4Address | None = None
@@ -63,11 +69,12 @@ class SAMTransportProfileSpec:
     peers_from: tuple[PeerSource, ...] = ()
     topology_node_refs: tuple[str, ...] = ()
     bgp: ProfileBGPSpec | None = None
+    options: Mapping[str, object] = attrs.field(factory=dict)
 
     @property
     def encrypted(self) -> bool:
-        """Say whether tunnels run inside WireGuard."""
-        return self.encryption == "wireguard"
+        """Say whether tunnels run inside an encrypting transport."""
+        return self.encryption not in NO_ENCRYPTION
 
 
 @attrs.frozen(kw_only=True)

@@ -1,5 +1,6 @@
 """Kinds of the group `net`: interfaces, addresses, routes, WireGuard and BGP."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -17,6 +18,9 @@ from routerd.model.specs.common import (
     StatusValueSource,
     TimersSpec,
 )
+
+DEFAULT_ENCRYPTION = "wireguard"
+"""The transport of a `WireGuardInterface` that names none: the one of the SAM dialect."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +72,9 @@ class IPv4RouteSpec:
 
 @attrs.frozen(kw_only=True)
 class WireGuardInterfaceSpec:
-    """A WireGuard device. routerd makes a missing `private_key_file` and never rewrites one.
+    """A device of an encrypting transport. routerd makes a missing `private_key_file` and never rewrites it.
+
+    `mode` is the kind of the transport, and `options` follow its schema.
 
     `peers_from` names the sources of peers: an enrollment policy on a route reflector, the set of
     route reflectors on a leaf.
@@ -81,6 +87,8 @@ class WireGuardInterfaceSpec:
     listen_port: int | None = None
     mtu: int = 1420
     peers_from: tuple[PeerSource, ...] = ()
+    mode: str = DEFAULT_ENCRYPTION
+    options: Mapping[str, object] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

@@ -17,15 +17,18 @@ __all__ = ["Inputs", "derive"]
 def derive(inputs: Inputs) -> Desired:
     """Return the desired state for the given inputs."""
     links = overlay.adjacencies(inputs)
+    devices = underlay.devices(inputs)
     tables: dict[str, DesiredTable] = {}
-    tables.update(underlay.tables(inputs))
+    tables.update(underlay.tables(inputs, devices))
     tables.update(overlay.tables(inputs, links))
     tables.update(routing.tables(inputs, links))
     tables.update(forwarding.tables(inputs, links))
-    tables.update(host.tables(inputs, links))
+    tables.update(host.tables(inputs, links, devices))
     return Desired(
         tables=tables,
-        conditions=_merge(links.conditions, underlay.conditions(inputs), identity.conditions(inputs, links)),
+        conditions=_merge(
+            links.conditions, underlay.conditions(inputs, devices), identity.conditions(inputs, links)
+        ),
     )
 
 

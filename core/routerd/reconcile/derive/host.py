@@ -1,30 +1,30 @@
 """The needs of the host itself: kernel settings and openings in its packet filter."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
 from routerd.model.names import LinkName
 from routerd.model.specs import BGPRouterSpec, ControlAPISpec, SysctlProfileSpec, SysctlSpec
-from routerd.model.tunnel import Tunnel
+from routerd.model.tunnel import Opening
 from routerd.reconcile.derive.inputs import Inputs
-from routerd.reconcile.derive.overlay import Adjacencies, explicit
+from routerd.reconcile.derive.overlay import Adjacencies
+from routerd.reconcile.derive.underlay import Devices
 from routerd.reconcile.desired import DesiredTable
 
 _ROUTER_LINUX = {"net.ipv4.ip_forward": "1"}
-_PROTOCOL = {"ipip": "4", "gre": "47"}
 
 
-def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
+def tables(inputs: Inputs, links: Adjacencies, devices: Devices) -> dict[str, DesiredTable]:
     """Return the tables of sysctls and firewall rules."""
-    rules = _rules(inputs, links)
+    rules = _rules(inputs, links, devices)
     return {
         "sysctls": DesiredTable(
             values=_sysctls(inputs, links), complete=links.complete and inputs.wireguard_keys_known()
         ),
         "firewall": DesiredTable(
             values=rules,
-            complete=links.complete,
+            complete=links.complete and not links.failed and not devices.failed,
             owners={key: rule.owner for key, rule in rules.items()},
         ),
     }
@@ -50,24 +50,24 @@ def _own_links(inputs: Inputs, links: Adjacencies) -> Iterator[LinkName]:
     """Yield the devices of routerd; a WireGuard device exists only once its key is known."""
     for adjacency in links:
         yield adjacency.tunnel.link
-    for tunnel in explicit(inputs):
-        yield tunnel.link
+    for each in links.explicit:
+        yield each.tunnel.link
     for link, found in inputs.wireguard_devices().items():
         if found.name in inputs.public_keys:
             yield link
 
 
-def _rules(inputs: Inputs, links: Adjacencies) -> dict[FirewallKey, FirewallRule]:
+def _rules(inputs: Inputs, links: Adjacencies, devices: Devices) -> dict[FirewallKey, FirewallRule]:
     rules: dict[FirewallKey, FirewallRule] = {}
-    for device in inputs.wireguard_devices().values():
-        if device.spec.listen_port is not None:
-            key = Accept(chain="input", protocol="udp", port=device.spec.listen_port)
-            rules[key] = FirewallRule(owner=device.ref)
+    for device in devices.items:
+        for opening in device.openings:
+            rules[_underlay(opening, device.tunnel.remote)] = FirewallRule(owner=device.tunnel.owner)
     router = inputs.intent.first(BGPRouterSpec)
-    for tunnel in (*(adjacency.tunnel for adjacency in links), *explicit(inputs)):
-        link = tunnel.link
-        rule = FirewallRule(owner=tunnel.owner)
-        rules[_underlay(tunnel)] = rule
+    for each in (*links, *links.explicit):
+        link = each.tunnel.link
+        rule = FirewallRule(owner=each.tunnel.owner)
+        for opening in each.openings:
+            rules[_underlay(opening, each.tunnel.remote)] = rule
         if router is not None:
             rules[Accept(chain="input", protocol="tcp", port=router.spec.listen.port, in_link=link)] = rule
         rules[Accept(chain="forward", in_link=link)] = rule
@@ -80,14 +80,12 @@ def _rules(inputs: Inputs, links: Adjacencies) -> dict[FirewallKey, FirewallRule
             if isinstance(source, IPv4Network) and not source.is_loopback:
                 # A packet filter has no prefix for every source; the rule then names no source.
                 known = source if source.prefixlen else None
-                opening = Accept(chain="input", protocol="tcp", port=api.spec.port, source=known)
-                rules[opening] = FirewallRule(owner=api.ref)
+                key = Accept(chain="input", protocol="tcp", port=api.spec.port, source=known)
+                rules[key] = FirewallRule(owner=api.ref)
     return rules
 
 
-def _underlay(tunnel: Tunnel) -> Accept:
-    """Return the opening for the tunnel's own packets from its far end."""
-    source = IPv4Network(tunnel.remote) if tunnel.remote is not None else None
-    if tunnel.encapsulation is not None:
-        return Accept(chain="input", protocol="udp", port=tunnel.encapsulation.sport, source=source)
-    return Accept(chain="input", protocol=_PROTOCOL.get(tunnel.mode, ""), source=source)
+def _underlay(opening: Opening, remote: IPv4Address | None) -> Accept:
+    """Return the rule for a tunnel's own packets, from its far end if it has a fixed one."""
+    source = IPv4Network(remote) if remote is not None else None
+    return Accept(chain="input", protocol=opening.protocol, port=opening.port, source=source)

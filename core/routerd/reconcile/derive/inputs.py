@@ -1,10 +1,12 @@
 """The inputs of derivation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import attrs
 
+from routerd.errors import PluginError
 from routerd.model.claim import AdmittedClaim, Claim, Reflector, Topology
 from routerd.model.fabric import InstanceFacts
 from routerd.model.intent import Intent, Named
@@ -17,15 +19,21 @@ from routerd.model.specs import (
     WireGuardInterfaceSpec,
 )
 from routerd.model.specs.devices import wireguard_device
-from routerd.model.tunnel import Tunnel
-
-BUILTIN_OVERHEAD = {"ipip": 20, "gre": 24, "fou": 28, "gue": 32, "wireguard": 80}
-"""Bytes of each encapsulation over IPv4, for modes without a provider."""
+from routerd.model.tunnel import Opening, Tunnel
 
 
-def builtin_overhead(tunnel: Tunnel) -> int:
-    """Return the overhead of a tunnel's mode in bytes; a GRE key adds four."""
-    return BUILTIN_OVERHEAD.get(tunnel.mode, 0) + (4 if tunnel.key is not None else 0)
+class Mode(Protocol):
+    """A transport as derivation asks it; each method may raise `PluginError`."""
+
+    @property
+    def encrypts(self) -> bool:
+        """Say whether its tunnels have peers and keys."""
+
+    def overhead(self, tunnel: Tunnel) -> int:
+        """Return the bytes that the encapsulation adds."""
+
+    def openings(self, tunnel: Tunnel) -> Sequence[Opening]:
+        """Return what the packet filter must let in."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,6 +45,8 @@ class Inputs:
     that is static, what it says; `topologies` what was fetched for one that is not. `learned` is
     none until the routing has spoken once. `instances` are the clouds that have answered, by the
     name of their profile; `public_keys` the keys of our own WireGuard devices by resource name.
+    `modes` are the transports of the enabled plugins, `tunnel_options` the options of the tunnels of
+    a resource by its reference.
     """
 
     intent: Intent
@@ -48,13 +58,21 @@ class Inputs:
     learned: RouteSet | None = None
     instances: Mapping[str, InstanceFacts] = attrs.field(factory=dict)
     public_keys: Mapping[str, PublicKey] = attrs.field(factory=dict)
-    overhead: Callable[[Tunnel], int] = builtin_overhead
+    modes: Mapping[str, Mode] = attrs.field(factory=dict)
+    tunnel_options: Mapping[str, object] = attrs.field(factory=dict)
     active: tuple[AdmittedClaim, ...] = attrs.field(init=False, eq=False, repr=False)
 
     @active.default
     def _active(self) -> tuple[AdmittedClaim, ...]:
         active = (admitted for admitted in self.claims if admitted.active(self.now))
         return tuple(sorted(active, key=lambda admitted: (admitted.admitted_at, admitted.claim.name)))
+
+    def mode(self, name: str) -> Mode:
+        """Return the transport of a mode; `PluginError` when no enabled plugin provides it."""
+        found = self.modes.get(name)
+        if found is None:
+            raise PluginError(f"transport {name}: no enabled plugin provides it; add its plugin")
+        return found
 
     def policy_of(self, claim: Claim) -> Named[SAMEnrollmentPolicySpec] | None:
         """Return the policy that a claim names; none when this router lacks it."""

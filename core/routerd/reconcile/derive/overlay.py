@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import attrs
 
+from routerd.errors import PluginError
 from routerd.model.claim import Claim, Reflector
 from routerd.model.condition import Condition
 from routerd.model.intent import Named
@@ -23,12 +24,10 @@ from routerd.model.specs import (
     TunnelInterfaceSpec,
 )
 from routerd.model.specs.leaves import self_node
-from routerd.model.tunnel import Tunnel, UdpEncapsulation
+from routerd.model.tunnel import Opening, Tunnel, UdpEncapsulation
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.peers import Peer, peers_of
 from routerd.reconcile.desired import DesiredTable
-
-TUNNEL_MODES = ("ipip", "fou", "gre", "gue")
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +41,7 @@ class Adjacency:
     profile: Named[SAMTransportProfileSpec]
     peer: str
     tunnel: Tunnel
+    openings: tuple[Opening, ...]
     local: IPv4Address
     neighbour: IPv4Address
     claim: Claim | None = None
@@ -49,11 +49,25 @@ class Adjacency:
 
 
 @attrs.frozen(kw_only=True)
+class Explicit:
+    """A tunnel of the file's own `TunnelInterface`, and what the packet filter must let in for it."""
+
+    tunnel: Tunnel
+    openings: tuple[Opening, ...]
+
+
+@attrs.frozen(kw_only=True)
 class Adjacencies:
-    """All adjacencies; `complete` is false while a required source of peers has not answered."""
+    """All adjacencies, and the explicit tunnels.
+
+    `complete` is false while a required source of peers has not answered. `failed` are the modes whose
+    transport gave no answer about a tunnel, so that this tunnel is missing here.
+    """
 
     items: tuple[Adjacency, ...]
+    explicit: tuple[Explicit, ...]
     complete: bool
+    failed: frozenset[str]
     conditions: dict[str, tuple[Condition, ...]]
 
     def __iter__(self) -> Iterator[Adjacency]:
@@ -65,6 +79,7 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
     items: list[Adjacency] = []
     complete = True
     conditions: dict[str, tuple[Condition, ...]] = {}
+    failed: set[str] = set()
     taken: dict[IPv4Network, str] = {}
     for profile in inputs.intent.of(SAMTransportProfileSpec):
         notes: list[Condition] = []
@@ -77,7 +92,13 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
             notes.append(_pending("PeersFromPending", f"{source} has not been fetched yet"))
             complete = False
         for peer in peers if local is not None else ():
-            adjacency = _adjacency(inputs, profile, peer, local, peers)
+            try:
+                adjacency = _adjacency(inputs, profile, peer, local, peers)
+            except PluginError as error:
+                # Another peer of the profile would meet the same failure.
+                failed.add(profile.spec.mode)
+                notes.append(transport_failed(error))
+                break
             fault = _slot_fault(adjacency, taken)
             if fault is not None:
                 # The older adjacency stays. Admission refuses the newer one; a collision that gets past
@@ -91,7 +112,25 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
                 Condition(type="Ready", status="True", reason="Derived", message=f"{count} tunnels derived")
             )
         conditions[profile.ref] = (*notes, *without_peers(profile.spec.peers_from))
-    return Adjacencies(items=tuple(items), complete=complete, conditions=conditions)
+    explicit: list[Explicit] = []
+    for found in inputs.intent.of(TunnelInterfaceSpec):
+        try:
+            explicit += _explicit(inputs, found)
+        except PluginError as error:
+            failed.add(found.spec.mode)
+            conditions[found.ref] = (transport_failed(error),)
+    return Adjacencies(
+        items=tuple(items),
+        explicit=tuple(explicit),
+        complete=complete,
+        failed=frozenset(failed),
+        conditions=conditions,
+    )
+
+
+def transport_failed(error: PluginError) -> Condition:
+    """Return the note of a resource whose transport gives no answer about its tunnel."""
+    return _pending("TransportFailed", str(error))
 
 
 def without_peers(sources: Iterable[PeerSource]) -> Iterator[Condition]:
@@ -130,28 +169,20 @@ def _slot_fault(adjacency: Adjacency, taken: dict[IPv4Network, str]) -> Conditio
 
 
 def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
-    """Return the tunnel tables by mode."""
-    by_mode: dict[str, dict[LinkName, Tunnel]] = {mode: {} for mode in TUNNEL_MODES}
-    for adjacency in links:
-        by_mode[adjacency.tunnel.mode][adjacency.tunnel.link] = adjacency.tunnel
-    for tunnel in explicit(inputs):
-        by_mode[tunnel.mode][tunnel.link] = tunnel
-    return {
-        f"tunnels/{mode}": DesiredTable(
-            values=values,
-            complete=links.complete,
-            owners={link: tunnel.owner for link, tunnel in values.items()},
-        )
-        for mode, values in by_mode.items()
+    """Return the tunnel tables of the modes that do not encrypt."""
+    values: dict[str, dict[LinkName, Tunnel]] = {
+        name: {} for name, mode in inputs.modes.items() if not mode.encrypts
     }
-
-
-def explicit(inputs: Inputs) -> Iterator[Tunnel]:
-    """Yield the tunnels of the file's own `TunnelInterface` resources."""
-    for found in inputs.intent.of(TunnelInterfaceSpec):
-        tunnel = _explicit(inputs, found)
-        if tunnel is not None:
-            yield tunnel
+    for each in (*links, *links.explicit):
+        values[each.tunnel.mode][each.tunnel.link] = each.tunnel
+    return {
+        f"tunnels/{name}": DesiredTable(
+            values=tunnels,
+            complete=links.complete and name not in links.failed,
+            owners={link: tunnel.owner for link, tunnel in tunnels.items()},
+        )
+        for name, tunnels in values.items()
+    }
 
 
 def _pending(reason: str, message: str) -> Condition:
@@ -193,12 +224,15 @@ def _adjacency(
         remote=peer.endpoint,
         key=spec.key,
         encapsulation=_encapsulation(spec.encap_sport, spec.encap_dport),
+        options=inputs.tunnel_options.get(profile.ref),
     )
-    mtu = inputs.underlay_mtu(spec.underlay_interface) - inputs.overhead(tunnel)
+    mode = inputs.mode(spec.mode)
+    mtu = inputs.underlay_mtu(spec.underlay_interface) - mode.overhead(tunnel)
     return Adjacency(
         profile=profile,
         peer=peer.node,
         tunnel=attrs.evolve(tunnel, mtu=mtu),
+        openings=tuple(mode.openings(tunnel)),
         local=address.ip,
         neighbour=neighbour,
         claim=peer.member.claim,
@@ -210,10 +244,10 @@ def _encapsulation(sport: int | None, dport: int | None) -> UdpEncapsulation | N
     return UdpEncapsulation(sport=sport, dport=dport) if sport is not None and dport is not None else None
 
 
-def _explicit(inputs: Inputs, found: Named[TunnelInterfaceSpec]) -> Tunnel | None:
+def _explicit(inputs: Inputs, found: Named[TunnelInterfaceSpec]) -> Iterator[Explicit]:
     spec = found.spec
     if spec.local is None or spec.remote is None:
-        return None
+        return
     addresses: tuple[IPv4Interface, ...] = (spec.address,) if spec.address else ()
     tunnel = Tunnel(
         link=LinkName(found.name),
@@ -226,6 +260,8 @@ def _explicit(inputs: Inputs, found: Named[TunnelInterfaceSpec]) -> Tunnel | Non
         ttl=spec.ttl,
         key=spec.key,
         encapsulation=_encapsulation(spec.encap_sport, spec.encap_dport),
+        options=inputs.tunnel_options.get(found.ref),
     )
-    mtu = spec.mtu or inputs.underlay_mtu(spec.underlay_interface) - inputs.overhead(tunnel)
-    return attrs.evolve(tunnel, mtu=mtu)
+    mode = inputs.mode(spec.mode)
+    mtu = spec.mtu or inputs.underlay_mtu(spec.underlay_interface) - mode.overhead(tunnel)
+    yield Explicit(tunnel=attrs.evolve(tunnel, mtu=mtu), openings=tuple(mode.openings(tunnel)))

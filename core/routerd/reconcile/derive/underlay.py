@@ -1,10 +1,13 @@
 """The underlay: WireGuard devices and peers, addresses, static routes."""
 
-from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+import attrs
+
+from routerd.errors import PluginError
 from routerd.model.claim import Claim, Reflector
 from routerd.model.condition import Condition
+from routerd.model.intent import Named
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.route import ROUTE_METRIC, Address, AddressKey, NextHop, Route, RouteKey
 from routerd.model.specs import (
@@ -14,40 +17,85 @@ from routerd.model.specs import (
     NodeSpec,
     PeerSource,
     SAMEnrollmentPolicySpec,
+    WireGuardInterfaceSpec,
     WireGuardPeerSpec,
 )
 from routerd.model.specs.leaves import members
-from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
+from routerd.model.tunnel import Endpoint, Opening, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.reconcile.derive.inputs import Inputs
-from routerd.reconcile.derive.overlay import Adjacencies, without_peers
+from routerd.reconcile.derive.overlay import Adjacencies, transport_failed, without_peers
 from routerd.reconcile.desired import DesiredTable
 
 
-def tables(inputs: Inputs) -> dict[str, DesiredTable]:
-    """Return the tables of WireGuard devices, their peers, and addresses."""
-    devices = {device.link: device for device in _devices(inputs)}
+@attrs.frozen(kw_only=True)
+class Device:
+    """A device of an encrypting transport, and what the packet filter must let in for it.
+
+    `tunnel` has an empty public key as long as the key file has not been read.
+    """
+
+    tunnel: Tunnel
+    openings: tuple[Opening, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Devices:
+    """The devices of encrypting transports; `failed` has the error of each one whose transport failed."""
+
+    items: tuple[Device, ...]
+    failed: dict[str, PluginError]
+
+
+def devices(inputs: Inputs) -> Devices:
+    """Return the device of each `WireGuardInterface`, with the openings that its transport needs."""
+    items: list[Device] = []
+    failed: dict[str, PluginError] = {}
+    for link, found in inputs.wireguard_devices().items():
+        tunnel = _device(inputs, link, found)
+        try:
+            items.append(Device(tunnel=tunnel, openings=tuple(inputs.mode(tunnel.mode).openings(tunnel))))
+        except PluginError as error:
+            failed[found.ref] = error
+            items.append(Device(tunnel=tunnel, openings=()))
+    return Devices(items=tuple(items), failed=failed)
+
+
+def tables(inputs: Inputs, devices: Devices) -> dict[str, DesiredTable]:
+    """Return the tables of encrypting devices and their peers by mode, and the table of addresses."""
+    tunnels = [each.tunnel for each in devices.items]
+    made: dict[str, dict[LinkName, Tunnel]] = {
+        name: {} for name, mode in inputs.modes.items() if mode.encrypts
+    }
+    for tunnel in tunnels:
+        mine = made.setdefault(tunnel.mode, {})
+        if tunnel.wireguard is not None and tunnel.wireguard.public_key:
+            mine[tunnel.link] = tunnel
     keys_known = inputs.wireguard_keys_known()
     peers, peers_known = _peers(inputs)
+    modes = {tunnel.link: tunnel.mode for tunnel in tunnels}
     addresses = _addresses(inputs)
-    return {
-        "tunnels/wireguard": DesiredTable(
-            values=devices,
-            complete=keys_known,
-            owners={link: device.owner for link, device in devices.items()},
-        ),
-        "peers/wireguard": DesiredTable(
-            values=peers,
-            complete=peers_known and keys_known,
-            owners={key: devices[key.link].owner for key in peers if key.link in devices},
-        ),
+    tables = {
         "addresses": DesiredTable(
             values=addresses, owners={key: value.owner for key, value in addresses.items()}
-        ),
+        )
     }
+    for mode, present in made.items():
+        of_mode = {key: peer for key, peer in peers.items() if modes[key.link] == mode}
+        tables[f"tunnels/{mode}"] = DesiredTable(
+            values=present,
+            complete=keys_known,
+            owners={link: device.owner for link, device in present.items()},
+        )
+        tables[f"peers/{mode}"] = DesiredTable(
+            values=of_mode,
+            complete=peers_known and keys_known,
+            owners={key: present[key.link].owner for key in of_mode if key.link in present},
+        )
+    return tables
 
 
-def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
-    """Return a note for each WireGuard device that waits for a key or for peers."""
+def conditions(inputs: Inputs, devices: Devices) -> dict[str, tuple[Condition, ...]]:
+    """Return a note for each encrypting device that waits for its transport, a key or peers."""
     result: dict[str, tuple[Condition, ...]] = {}
     for found in inputs.wireguard_devices().values():
         missing = [
@@ -56,7 +104,9 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
             if not source.optional and members(source, inputs) is None
         ]
         notes = list(without_peers(found.spec.peers_from))
-        if found.name not in inputs.public_keys:
+        if found.ref in devices.failed:
+            notes.append(transport_failed(devices.failed[found.ref]))
+        elif found.name not in inputs.public_keys:
             notes.append(
                 Condition(
                     type="Ready",
@@ -79,24 +129,21 @@ def conditions(inputs: Inputs) -> dict[str, tuple[Condition, ...]]:
     return result
 
 
-def _devices(inputs: Inputs) -> Iterator[Tunnel]:
-    for link, found in inputs.wireguard_devices().items():
-        public_key = inputs.public_keys.get(found.name)
-        if public_key is None:
-            continue
-        yield Tunnel(
-            link=link,
-            mode="wireguard",
-            owner=found.ref,
-            mtu=found.spec.mtu,
-            addresses=_addresses_on(inputs, link),
-            ttl=0,
-            wireguard=WireGuardDevice(
-                public_key=public_key,
-                listen_port=found.spec.listen_port,
-                private_key_file=found.spec.private_key_file,
-            ),
-        )
+def _device(inputs: Inputs, link: LinkName, found: Named[WireGuardInterfaceSpec]) -> Tunnel:
+    return Tunnel(
+        link=link,
+        mode=found.spec.mode,
+        owner=found.ref,
+        mtu=found.spec.mtu,
+        addresses=_addresses_on(inputs, link),
+        ttl=0,
+        wireguard=WireGuardDevice(
+            public_key=inputs.public_keys.get(found.name, PublicKey("")),
+            listen_port=found.spec.listen_port,
+            private_key_file=found.spec.private_key_file,
+        ),
+        options=inputs.tunnel_options.get(found.ref),
+    )
 
 
 def _addresses_on(inputs: Inputs, link: LinkName) -> tuple[IPv4Interface, ...]:

@@ -99,19 +99,19 @@ def is_connected(answer: RouteAnswer) -> bool:
     return answer.kind == "unicast" and answer.protocol == _KERNEL and direct
 
 
-# --- tunnel and WireGuard ----------------------------------------------------------------------------
+# --- tunnel and encryption ---------------------------------------------------------------------------
 
 
 def below(facts: Facts, hops: Sequence[NextHop]) -> Iterator[Step]:
-    """Yield the tunnel below each next hop, and the WireGuard peer below that."""
+    """Yield the tunnel below each next hop, and the peer of an encrypting transport below that."""
     for hop in hops:
         adjacency = facts.tunnel_to(hop)
         if adjacency is not None:
             yield _tunnel(facts, adjacency)
             if adjacency.profile.spec.encrypted and adjacency.tunnel.remote is not None:
-                yield wireguard_step(facts, adjacency.tunnel.remote)
-        elif hop.link in facts.desired.table("tunnels/wireguard").values:
-            yield wireguard_step(facts, hop.gateway or facts.target.network_address)
+                yield _peer(facts, adjacency.profile.spec.encryption, adjacency.tunnel.remote)
+        elif hop.link is not None and (device := facts.inputs.wireguard_devices().get(hop.link)):
+            yield _peer(facts, device.spec.mode, hop.gateway or facts.target.network_address)
         elif hop.gateway is not None:
             yield Step("tunnel", "note", f"{hop.gateway} is not behind a tunnel of this router")
 
@@ -130,32 +130,30 @@ def _tunnel(facts: Facts, adjacency: Adjacency) -> Step:
     return Step("tunnel", "bad", f"{name}: {text}", f"the tunnel {tunnel.link} to {adjacency.peer} is {text}")
 
 
-def wireguard_step(facts: Facts, address: IPv4Address) -> Step:
-    """Return the state of the WireGuard peer that an address is behind."""
-    peers = facts.desired.table("peers/wireguard").values
+def _peer(facts: Facts, mode: str, address: IPv4Address) -> Step:
+    """Return the state of the peer of an encrypting transport that an address is behind."""
+    peers = facts.desired.table(f"peers/{mode}").values
     key = next(
         (key for key, peer in peers.items() if any(address in each for each in peer.allowed_ips)), None
     )
     if key is None:
         text = f"no peer has {address} in its allowed addresses"
-        return Step("wireguard", "bad", text, f"WireGuard: {text}")
+        return Step(mode, "bad", text, f"{mode}: {text}")
     state = next((each for each in facts.live.peers if each.key == key), None)
     name = f"peer {key.public_key[:12]}... on {key.link}, to {address}"
     if state is None and facts.live.errors:
-        return Step("wireguard", "note", f"{name}: not known, {'; '.join(facts.live.errors)}")
+        return Step(mode, "note", f"{name}: not known, {'; '.join(facts.live.errors)}")
     if state is None or not state.last_handshake:
         word = "no handshake yet" if state is not None else "not there"
-        _, how = facts.entry("peers/wireguard", key)
+        _, how = facts.entry(f"peers/{mode}", key)
         text = f"{word}{f', {how}' if how != 'in sync' else ''}"
-        return Step("wireguard", "bad", f"{name}: {text}", f"the WireGuard peer to {address}: {text}")
+        return Step(mode, "bad", f"{name}: {text}", f"the {mode} peer to {address}: {text}")
     age = round(facts.inputs.now.timestamp() - state.last_handshake)
     where = f" with {state.endpoint}" if state.endpoint else ""
     text = f"last handshake{where} {age} s ago"
     if alive(state, facts.inputs.now.timestamp()):
-        return Step("wireguard", "ok", f"{name}: {text}")
-    return Step(
-        "wireguard", "bad", f"{name}: {text}, dead", f"the WireGuard peer to {address} is dead, {text}"
-    )
+        return Step(mode, "ok", f"{name}: {text}")
+    return Step(mode, "bad", f"{name}: {text}, dead", f"the {mode} peer to {address} is dead, {text}")
 
 
 # --- cloud -------------------------------------------------------------------------------------------

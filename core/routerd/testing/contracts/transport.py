@@ -6,13 +6,13 @@ import asyncio
 import base64
 import stat
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import attrs
 import pytest
 
 from routerd.errors import TransientError
-from routerd.spi import Capability, EncryptingTransport, PluginContext, Provider, Transport
+from routerd.spi import Capability, EncryptingTransport, PluginContext, Provider, Transport, TransportMode
 from routerd.testing.contracts.provider import ProviderTablesContract, running
 from routerd.testing.contracts.samples import TableRules
 from routerd.testing.contracts.table import (
@@ -38,7 +38,7 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
     tables: ClassVar[tuple[TableRules, ...]] = (_TUNNELS,)
 
     def test_sample_tunnels_are_of_the_providers_mode(
-        self, provider: Provider[Transport], samples: Mapping[str, AnySamples]
+        self, provider: TransportMode, samples: Mapping[str, AnySamples]
     ) -> None:
         """The mode of a tunnel is the kind of its provider, and its key is its device."""
         for link, tunnel in samples["tunnels"].values.items():
@@ -110,12 +110,15 @@ class EncryptingTransportContract(TransportContract):
 
     @pytest.mark.asyncio
     async def test_a_dry_run_makes_no_key(
-        self, provider: Provider[EncryptingTransport], context: PluginContext, options: object
+        self, provider: TransportMode, context: PluginContext, options: object
     ) -> None:
         """In a dry run a missing file is a `TransientError` and stays missing."""
         path = context.state_dir / "keys" / "private.key"
         dry = attrs.evolve(context, read_only=True)
-        async with running(provider, dry, options) as made, asyncio.timeout(DEADLINE):
+        async with (
+            running(cast("Provider[EncryptingTransport]", provider), dry, options) as made,
+            asyncio.timeout(DEADLINE),
+        ):
             with pytest.raises(TransientError):
                 await made.public_key(path)
         assert not path.exists()

@@ -10,15 +10,21 @@ from pathlib import Path
 from routerd.errors import ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.names import LinkName, PublicKey
-from routerd.model.tunnel import PeerKey, PeerState, Tunnel, TunnelState, WireGuardDevice, WireGuardPeer
+from routerd.model.tunnel import (
+    Opening,
+    PeerKey,
+    PeerState,
+    Tunnel,
+    TunnelState,
+    WireGuardDevice,
+    WireGuardPeer,
+)
 from routerd.spi import (
     Capability,
-    EncryptingTransport,
     Kernel,
     LinkSpec,
     PluginContext,
-    Provider,
-    Transport,
+    TransportMode,
     apply_each,
 )
 from routerd.testing.fakes.describe import describe
@@ -26,6 +32,7 @@ from routerd.testing.fakes.world import FakeWorld
 from routerd.testing.tables import FakeTable
 
 OVERHEAD = {"ipip": 20, "fou": 28, "gre": 24, "wireguard": 60}
+PROTOCOL = {"ipip": "4", "gre": "47"}
 
 
 class TunnelTable:
@@ -101,7 +108,13 @@ class FakeTransport:
 
     def overhead(self, tunnel: Tunnel) -> int:
         """Return the bytes that the encapsulation adds."""
-        return OVERHEAD.get(tunnel.mode, 20)
+        return OVERHEAD.get(self._mode, 20) + (0 if tunnel.key is None else 4)
+
+    def openings(self, tunnel: Tunnel) -> Sequence[Opening]:
+        """Return the port of the tunnel's UDP, or the mode's IP protocol."""
+        if tunnel.encapsulation is not None:
+            return [Opening(protocol="udp", port=tunnel.encapsulation.sport)]
+        return [Opening(protocol=PROTOCOL.get(self._mode, "4"))]
 
     async def states(self) -> Sequence[TunnelState]:
         """Return one state for each tunnel."""
@@ -118,6 +131,11 @@ class FakeEncryptingTransport(FakeTransport):
     def peers(self) -> FakeTable[PeerKey, WireGuardPeer]:
         """Return the peers; a peer of a device that is missing is refused."""
         return _Peers(self._world.peers, self._tunnels)
+
+    def openings(self, tunnel: Tunnel) -> Sequence[Opening]:
+        """Return the device's port, if it has a fixed one."""
+        port = tunnel.wireguard.listen_port if tunnel.wireguard is not None else None
+        return [] if port is None else [Opening(protocol="udp", port=port)]
 
     async def peer_states(self) -> Sequence[PeerState]:
         """Return one state for each peer, without a handshake."""
@@ -161,11 +179,18 @@ class _Peers(FakeTable[PeerKey, WireGuardPeer]):
         return await super().apply(changes)
 
 
-def transport_provider(world: FakeWorld, mode: str = "ipip") -> Provider[Transport]:
+def transport_provider(world: FakeWorld, mode: str = "ipip") -> TransportMode:
     """Describe a fake transport of `mode`."""
-    return describe(mode, lambda context: FakeTransport(mode, world, context))
+    described = describe(mode, lambda context: FakeTransport(mode, world, context))
+    return TransportMode(
+        kind=mode,
+        create=described.create,
+        key="optional" if mode == "gre" else "never",
+        encapsulation="required" if mode == "fou" else "never",
+    )
 
 
-def encrypting_provider(world: FakeWorld, mode: str = "wireguard") -> Provider[EncryptingTransport]:
+def encrypting_provider(world: FakeWorld, mode: str = "wireguard") -> TransportMode:
     """Describe a fake transport with peers."""
-    return describe(mode, lambda context: FakeEncryptingTransport(mode, world, context), Capability.ENCRYPTS)
+    described = describe(mode, lambda context: FakeEncryptingTransport(mode, world, context))
+    return TransportMode(kind=mode, create=described.create, capabilities=frozenset({Capability.ENCRYPTS}))

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import binascii
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,11 +43,14 @@ from routerd.model.specs.enrollment import (
     ClientTLSSpec,
     RetryBackoffSpec,
 )
-from routerd.model.specs.mobility import MAX_PRIORITY, PlacementSpec, ProfileBGPSpec
+from routerd.model.specs.mobility import MAX_PRIORITY, NO_ENCRYPTION, PlacementSpec, ProfileBGPSpec
+from routerd.model.specs.net import DEFAULT_ENCRYPTION
 from routerd.plugins.check import prepare_text
 from routerd.process.clock import SystemClock
 
-WIREGUARD_PLUGIN = "transport_wireguard"
+DEFAULT_MODE = "fou"
+DEFAULT_PORT = 5555
+ENCRYPTION_PLUGIN = "transport_wireguard"
 PLUGINS = ("transport_ipip", "bgp_ryu", "enrollment_token")
 DEFAULT_PREFERENCE = 100
 KEEPALIVE = 25
@@ -57,6 +60,7 @@ KEY_FILE = "/var/lib/routerd/secrets/{}.key"
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _PORT = click.IntRange(1, 65535)
+_DEFAULT_PORT = f"[default: {DEFAULT_PORT} with {DEFAULT_MODE}]"
 
 Answers = SimpleNamespace
 """The values of the options below, by their names; each option says its type."""
@@ -147,17 +151,21 @@ _CLAIM = (
 )
 _TUNNEL = (
     click.option(
-        "--mode", type=click.Choice(["ipip", "fou", "gre"]), default="fou", show_default=True, help="Tunnels."
+        "--mode",
+        metavar="NAME",
+        default=DEFAULT_MODE,
+        show_default=True,
+        help="The transport of the tunnels; name the plugin of another one with --plugins.",
     ),
     click.option(
         "--encryption",
-        type=click.Choice(["none", "wireguard"]),
+        metavar="NAME",
         default="none",
         show_default=True,
-        help="The encryption around the tunnels.",
+        help=f"The encrypting transport around the tunnels, such as {DEFAULT_ENCRYPTION}.",
     ),
-    click.option("--encap-sport", type=_PORT, default=5555, show_default=True, help="fou: source port."),
-    click.option("--encap-dport", type=_PORT, default=5555, show_default=True, help="fou: port."),
+    click.option("--encap-sport", type=_PORT, help=f"Source UDP port.  {_DEFAULT_PORT}"),
+    click.option("--encap-dport", type=_PORT, help=f"UDP port.  {_DEFAULT_PORT}"),
     click.option(
         "--underlay-name", default="private-wan", show_default=True, help="Name of the device in the file."
     ),
@@ -272,8 +280,7 @@ def _render(
     settings: Settings, answers: Answers, claim: SAMEnrollmentClaimSpec, secret: Secret | None
 ) -> str:
     """Return the file of the leaf that submits `claim`."""
-    leaf, encrypted = answers.leaf_id, answers.encryption == "wireguard"
-    plugins = (PLUGINS[0], WIREGUARD_PLUGIN, *PLUGINS[1:]) if encrypted else PLUGINS
+    leaf, encrypted = answers.leaf_id, _is_encrypted(answers)
     about = f"The router {leaf}, a leaf of the fabric of {claim.rr_set_ref} under {claim.policy_ref}."
     parts = [
         Part(
@@ -293,7 +300,17 @@ def _render(
         Part(comment=_about_claim(claim, secret), specs={leaf: claim}),
         Part(comment="The route reflectors that the leaf asks.", specs={leaf: _client(answers, secret)}),
     ]
-    return render(about, leaf, settings.plugins if settings.plugins is not None else plugins, parts)
+    return render(about, leaf, _plugins(settings, answers), parts)
+
+
+def _is_encrypted(answers: Answers) -> bool:
+    return answers.encryption not in NO_ENCRYPTION
+
+
+def _plugins(settings: Settings, answers: Answers) -> Sequence[str]:
+    if settings.plugins is not None:
+        return settings.plugins
+    return (PLUGINS[0], ENCRYPTION_PLUGIN, *PLUGINS[1:]) if _is_encrypted(answers) else PLUGINS
 
 
 def _address(interface: str, address: IPv4Interface | IPv4Address) -> IPv4StaticAddressSpec:
@@ -306,6 +323,7 @@ def _wireguard(answers: Answers) -> Iterator[Part]:
         "claim below carries its public half.",
         specs={
             answers.wireguard_ifname: WireGuardInterfaceSpec(
+                mode=answers.encryption,
                 private_key_file=_key_file(answers),
                 listen_port=answers.wireguard_listen_port,
                 peers_from=(PeerSource(resource=_ref(answers.rr_set, "SAMRRSet")),),
@@ -329,7 +347,7 @@ def _loopback(answers: Answers) -> Iterator[Part]:
 
 
 def _profile(answers: Answers, *, encrypted: bool) -> SAMTransportProfileSpec:
-    encapsulated = answers.mode == "fou"
+    port = DEFAULT_PORT if answers.mode == DEFAULT_MODE else None
     sources = [PeerSource(resource=_ref(answers.rr_set, "SAMRRSet"))]
     if answers.direct_peer_group:
         group = _ref(answers.direct_peer_group, "SAMPeerGroup")
@@ -338,12 +356,12 @@ def _profile(answers: Answers, *, encrypted: bool) -> SAMTransportProfileSpec:
     return SAMTransportProfileSpec(
         mode=answers.mode,
         inner_prefix=answers.inner_prefix,
-        encryption="wireguard" if encrypted else "none",
+        encryption=answers.encryption,
         addressing_mode="pair-stable",
         underlay_interface=answers.wireguard_ifname if encrypted else answers.underlay_name,
         local_endpoint=_inner(answers),
-        encap_sport=answers.encap_sport if encapsulated else None,
-        encap_dport=answers.encap_dport if encapsulated else None,
+        encap_sport=answers.encap_sport or port,
+        encap_dport=answers.encap_dport or port,
         peers_from=tuple(sources),
         bgp=ProfileBGPSpec(
             router_ref="BGPRouter/mobility-bgp",
@@ -373,7 +391,7 @@ def _claim(settings: Settings, answers: Answers, secret: Secret | None) -> SAMEn
     once = secret is None or secret.source is None
     group, priority = answers.placement_group, answers.placement_priority
     wireguard = None
-    if answers.encryption == "wireguard":
+    if _is_encrypted(answers):
         wireguard = ClaimWireGuardSpec(
             public_key=_public_key(settings, answers, _key_file(answers)),
             endpoint=_endpoint(answers, _inner(answers)) or "",
@@ -437,7 +455,7 @@ def _key_file(answers: Answers) -> Path:
 
 def _inner(answers: Answers) -> IPv4Address:
     """Return the end of the tunnels at this leaf: with WireGuard its address inside of it."""
-    encrypted = answers.encryption == "wireguard" and answers.wireguard_address is not None
+    encrypted = _is_encrypted(answers) and answers.wireguard_address is not None
     inner: IPv4Address = answers.wireguard_address if encrypted else answers.local_endpoint
     return inner
 
@@ -446,7 +464,11 @@ def _public_key(settings: Settings, answers: Answers, file: Path) -> str:
     given: str | None = answers.wireguard_public_key
     if given is None:
         reading = public_key(
-            file, plugin=WIREGUARD_PLUGIN, make=answers.wireguard_make_key, log=settings.quiet_log()
+            file,
+            encryption=answers.encryption,
+            plugins=[ENCRYPTION_PLUGIN] if settings.plugins is None else settings.plugins,
+            make=answers.wireguard_make_key,
+            log=settings.quiet_log(),
         )
         return asyncio.run(reading)
     if answers.wireguard_make_key:
