@@ -1,7 +1,5 @@
 """Approval: which claims wait for an operator, and which ones a verdict covers. Memory only."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 import attrs

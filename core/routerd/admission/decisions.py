@@ -4,8 +4,6 @@ Many decisions share one `fsync`. Refusals of one second are folded, so that a c
 refused again and again does not fill the disk.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 from collections.abc import Callable

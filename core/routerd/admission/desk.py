@@ -4,8 +4,6 @@
 leaf is who it says, `decisions` writes everything down.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from routerd.admission.approvals import Approvals

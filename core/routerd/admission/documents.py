@@ -1,7 +1,5 @@
 """Claims and decisions as an administrator reads them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from datetime import datetime
 

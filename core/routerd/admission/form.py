@@ -3,8 +3,6 @@
 A control character in a signed text would let two different claims have the same signed bytes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime

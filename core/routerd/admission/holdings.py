@@ -4,8 +4,6 @@ Judging a claim costs the same however many others there are. The index is memor
 that changes it writes the same to the store.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Iterator
 from datetime import datetime

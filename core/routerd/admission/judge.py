@@ -3,8 +3,6 @@
 Judging reads memory and never waits, so the judge never judges two claims at the same time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 

@@ -1,7 +1,5 @@
 """The files of the enrollment listener as they are now: certificate, client CA, token."""
 
-from __future__ import annotations
-
 import ssl
 from datetime import datetime
 from pathlib import Path

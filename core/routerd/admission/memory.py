@@ -4,8 +4,6 @@ The store fills it, and each change of it is one write to the store. A change ca
 disk refuses the write.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """What an operator decides on claims: approve, reject, revoke. A client of the listener may revoke, too."""
 
-from __future__ import annotations
-
 import attrs
 
 from routerd.admission.approvals import Approvals

@@ -4,8 +4,6 @@ A policy refers to a profile, pools and a device. Claims come by the hundred a s
 the references for each of them would cost more than judging it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network

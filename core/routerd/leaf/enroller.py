@@ -5,8 +5,6 @@ get the claim as soon as it returns. A fetched set stays until a newer one is fe
 forwards without the API of any reflector.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable

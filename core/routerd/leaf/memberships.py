@@ -1,7 +1,5 @@
 """The leaf's memberships: one enroller for each `SAMEnrollmentClient` of the configuration."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

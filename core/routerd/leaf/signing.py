@@ -1,7 +1,5 @@
 """The claim of a file as a command handles it: found, stamped, signed by hand, without a daemon."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime

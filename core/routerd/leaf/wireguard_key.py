@@ -1,7 +1,5 @@
 """The public half of a key file of an encrypting transport, for a command that writes it into a claim."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast

@@ -1,7 +1,5 @@
 """Options of the plugin."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import attrs

@@ -1,7 +1,5 @@
 """Compares the sender of an OPEN with the speaker that the session expects. Pure."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address
 
 import attrs

@@ -1,7 +1,5 @@
 """The daemon's end of the connection to the speaker's process: finds it, starts it, asks it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

@@ -5,8 +5,6 @@ packet flows yet, the first path may be used at once. Packets that have a way mu
 not work yet, such as after a restart of a reflector's host.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Network

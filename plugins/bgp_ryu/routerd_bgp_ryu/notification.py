@@ -1,7 +1,5 @@
 """What NOTIFICATIONs say, in words: RFC 4271 section 4.5, RFC 4486 section 3, RFC 6608, RFC 7313."""
 
-from __future__ import annotations
-
 SHUTDOWN = (6, 2)
 DECONFIGURED = (6, 3)
 RESET = (6, 4)

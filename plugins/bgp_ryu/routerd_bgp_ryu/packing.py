@@ -3,8 +3,6 @@
 RFC 4271 section 4.3. The library sends a message for each prefix.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network
 

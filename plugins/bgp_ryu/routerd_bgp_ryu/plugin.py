@@ -1,7 +1,5 @@
 """What the plugin describes; the speaker itself is imported by the child process only."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from routerd import hookimpl

@@ -1,7 +1,5 @@
 """The provider: its tables mirror what the speaker's process runs."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import time

@@ -10,8 +10,6 @@ runs), `snapshot` (routes, and which speakers were refused; null without a speak
 replaces a child of another version.
 """
 
-from __future__ import annotations
-
 import json
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar

@@ -4,8 +4,6 @@ Under load the native-thread hub of os-ken loses wake-ups, so the eventlet hub i
 chosen here, in a process of its own, where patching harms nobody.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 

@@ -1,7 +1,5 @@
 """Facts about a neighbour beside its routes: its speaker, since when, what went wrong. Pure."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections import defaultdict

@@ -5,8 +5,6 @@ was reflected before, gives neither it nor CLUSTER_LIST to a neighbour that is n
 client's address where its router ID belongs, and loses ATOMIC_AGGREGATE.
 """
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Address

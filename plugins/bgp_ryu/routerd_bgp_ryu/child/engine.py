@@ -3,8 +3,6 @@
 `quirks` mends what the library does wrong; `outgoing` and `reader` do what it does not do at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 

@@ -5,8 +5,6 @@ forgets the routes of that session. It takes KEEPALIVE and UPDATE from a connect
 as those of the peer's session. With all three, somebody else could speak for an admitted leaf.
 """
 
-from __future__ import annotations
-
 from os_ken.services.protocols.bgp import speaker
 
 from routerd_bgp_ryu.child.engine import identity_of

@@ -6,8 +6,6 @@ tells the daemon of all four. The library reflects what was let in; `Graceful` s
 lost session.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator

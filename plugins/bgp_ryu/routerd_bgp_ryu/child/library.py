@@ -1,7 +1,5 @@
 """What most modules of this package take from os-ken: its codec, and the type of its objects."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from os_ken.lib.packet import bgp as packet

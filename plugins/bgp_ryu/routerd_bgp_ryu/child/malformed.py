@@ -1,7 +1,5 @@
 """Malformed messages of neighbours: by prefix, by number and in words, all of it bounded."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Container, Iterator

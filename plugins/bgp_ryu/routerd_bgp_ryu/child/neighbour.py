@@ -1,7 +1,5 @@
 """A neighbour as the library has it, with the mends of how it is dialed and how its routes enter."""
 
-from __future__ import annotations
-
 import os
 import socket
 from collections.abc import Callable

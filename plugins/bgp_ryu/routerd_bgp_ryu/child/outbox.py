@@ -1,7 +1,5 @@
 """What waits for a neighbour, and which neighbour gets which path (RFC 4271, RFC 4456). Pure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import attrs

@@ -5,8 +5,6 @@ withdrawal behind the announcement that replaces the withdrawn path, leaves a pa
 has become the source of a better one, and never withdraws a path that it has queued and not sent yet.
 """
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections.abc import Callable, Iterator

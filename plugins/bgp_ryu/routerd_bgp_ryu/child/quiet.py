@@ -1,7 +1,5 @@
 """Keeps the library from filling the log: a neighbour controls how often and how much the library writes."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -4,8 +4,6 @@ The mends of its classes for neighbours and routes are in `neighbour` and `outgo
 in `gate`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import socket

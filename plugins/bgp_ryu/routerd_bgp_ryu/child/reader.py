@@ -1,7 +1,5 @@
 """Reads what arrives on a connection: the screen judges it, and the library handles the rest."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from typing import NoReturn

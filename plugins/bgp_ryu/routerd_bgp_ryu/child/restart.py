@@ -13,8 +13,6 @@ Both end early: when the neighbour has announced everything, when a policy refus
 is taken out.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar

@@ -1,7 +1,5 @@
 """Listens on the Unix socket, answers the daemon's requests, and reports changes."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import fcntl

@@ -1,7 +1,5 @@
 """The configured sessions: who is expected at the other end, how it is dialed, how and why it ends."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from functools import partial

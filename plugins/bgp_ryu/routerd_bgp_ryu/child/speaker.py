@@ -1,7 +1,5 @@
 """The speaker: its parts put together, and the library's signals led to them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from routerd.model.session import Speaker

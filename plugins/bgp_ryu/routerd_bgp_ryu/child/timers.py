@@ -5,8 +5,6 @@ UPDATE. A cancelled thread stays in the hub with its stack until it would have b
 sends much, or comes and goes, could take any amount of memory: some 20 kB for a session, for a hold time.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """AS_PATH and AS4_PATH: segments, their syntax, and both as one path (RFC 6793). Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import attrs

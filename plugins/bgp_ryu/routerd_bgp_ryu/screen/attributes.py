@@ -5,8 +5,6 @@ MP_REACH_NLRI and MP_UNREACH_NLRI, and without optional non-transitive attribute
 know.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 

@@ -1,7 +1,5 @@
 """Cuts a neighbour's octets into messages, and checks their headers (RFC 4271 section 6.1). Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from routerd_bgp_ryu.screen.verdict import (

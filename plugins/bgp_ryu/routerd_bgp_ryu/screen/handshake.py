@@ -4,8 +4,6 @@ An OPEN goes on in the plain form, with one capability in each parameter. The li
 optional parameters (RFC 9072), and does not check where a capability ends.
 """
 
-from __future__ import annotations
-
 from routerd_bgp_ryu.screen.verdict import NOTIFICATION, OPEN, Fault, Verdict, framed
 
 _CAPABILITIES = 2

@@ -3,8 +3,6 @@
 The screen keeps a prefix as these octets, with trailing bits of zero.
 """
 
-from __future__ import annotations
-
 from ipaddress import IPv4Network
 
 

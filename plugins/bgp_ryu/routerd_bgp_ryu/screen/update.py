@@ -4,8 +4,6 @@ Prefixes of IPv4 unicast that come in MP_REACH_NLRI and MP_UNREACH_NLRI go on in
 ignores those of families that were not negotiated (RFC 7606 section 2: AFI/SAFI disable).
 """
 
-from __future__ import annotations
-
 import attrs
 
 from routerd_bgp_ryu.screen import prefixes

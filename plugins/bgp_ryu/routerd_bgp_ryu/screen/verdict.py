@@ -1,7 +1,5 @@
 """The screen's verdict on a message, and what the screen must know of the session. Pure."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 from ipaddress import IPv4Address
 
