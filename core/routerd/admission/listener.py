@@ -1,7 +1,5 @@
 """The keeper of the enrollment listener: it opens, renews and closes it as the configuration says."""
 
-from __future__ import annotations
-
 import resource
 from collections.abc import Callable
 from datetime import timedelta
@@ -114,7 +112,7 @@ class ListenerKeeper:
         self._watched = self._clock.monotonic()
         self._log.info("enrollment.listening", address=self.listening, tls=wanted.tls is not None)
 
-    async def _listen(self, spec: ControlAPISpec) -> _Open:
+    async def _listen(self, spec: ControlAPISpec) -> "_Open":
         seen = listener_files.stamp(spec)
         used = listener_files.read(spec)
         access = AccessRules(
@@ -133,7 +131,7 @@ class ListenerKeeper:
         )
         return _Open(spec, access, listener, used, seen)
 
-    async def _watch(self, it: _Open) -> None:
+    async def _watch(self, it: "_Open") -> None:
         self._watched = self._clock.monotonic()
         seen = listener_files.stamp(it.spec)
         if seen == it.seen and not self.trouble:

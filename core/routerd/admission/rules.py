@@ -5,8 +5,6 @@ the present holder. A rule that existing programs lack is marked "ours"; such a 
 what could not have worked, or what would have harmed another leaf.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from datetime import datetime, timedelta
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -224,7 +222,7 @@ class _Candidate:
 
     # --- how long ----------------------------------------------------------------------------------
 
-    def lasting(self) -> _Candidate:
+    def lasting(self) -> "_Candidate":
         """Return the claim with the later end of its own and of the claim admitted with the same proof.
 
         The end is not signed: an eavesdropper could send a claim again to cut it short.

@@ -3,8 +3,6 @@
 Whatever a method raises, and however long it takes, stays with the call that asked it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -95,7 +93,7 @@ class JoinMethods:
         """Return the latest failures that no later answer has made good, as messages."""
         return [text for kind in sorted(self._contained) for text in self._contained[kind].troubles()]
 
-    def _get(self, kind: str) -> _Contained:
+    def _get(self, kind: str) -> "_Contained":
         found = self._contained.get(kind)
         if found is None:
             known = ", ".join(sorted(self._contained)) or "none"

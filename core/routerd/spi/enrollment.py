@@ -4,8 +4,6 @@ The core has policy, uniqueness, replay protection, lifetime and storage. It giv
 and asks the method for every claim of a policy that names it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
@@ -35,7 +33,7 @@ class Proof:
     text: str = attrs.field(default="", repr=False)
 
     @classmethod
-    def of(cls, document: Mapping[str, JSONValue]) -> Proof:
+    def of(cls, document: Mapping[str, JSONValue]) -> "Proof":
         """Return the proof with a document; `ValueError` when it is not JSON or larger than `MAX_PROOF`."""
         try:
             text = json.dumps(document, separators=(",", ":"), sort_keys=True, allow_nan=False)

@@ -1,7 +1,5 @@
 """An import policy as an in-filter of the library, which asks it before a path enters the table. Pure."""
 
-from __future__ import annotations
-
 from ipaddress import IPv4Network
 from itertools import islice
 
@@ -33,7 +31,7 @@ class ImportFilter:
     The first paths keep their places below the policy's maximum. A path without a place waits for one.
     """
 
-    def __init__(self, policy: ImportPolicy, family: Library, before: ImportFilter | None = None) -> None:
+    def __init__(self, policy: ImportPolicy, family: Library, before: "ImportFilter | None" = None) -> None:
         self.policy = policy
         self.prefix = "import policy"
         self.ROUTE_FAMILY = family
@@ -78,6 +76,6 @@ class ImportFilter:
         """Return the prefixes that wait for a place, as many as have room now."""
         return list(islice(self._waiting, self.room))
 
-    def clone(self) -> ImportFilter:
+    def clone(self) -> "ImportFilter":
         """Return a copy with the same paths, which the library asks for."""
         return ImportFilter(self.policy, self.ROUTE_FAMILY, self)

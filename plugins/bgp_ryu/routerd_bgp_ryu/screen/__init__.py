@@ -5,8 +5,6 @@ attributes, guesses how long AS numbers are, and takes more than was negotiated.
 through has a plain form that the library reads without an exception.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 
 import attrs
@@ -77,7 +75,7 @@ class Screen:
             return screen_notification(message)
         return screen_refresh(message) if kind == ROUTE_REFRESH else Verdict(messages=(message,))
 
-    def narrow(self) -> Screen:
+    def narrow(self) -> "Screen":
         """Return the screen for the same session, with AS numbers of two octets."""
         return Screen(attrs.evolve(self.terms, wide=False))
 
