@@ -23,7 +23,7 @@ async def test_the_labs_site_has_a_guest_for_each_holder() -> None:
     cloud = make_cloud(PVE, lambda: None, {100: 1, 101: 1}, token=TOKEN)
     headers = {"Authorization": f"PVEAPIToken={TOKEN}"}
     async with TestClient(TestServer(cloud.api)) as client:
-        answer = await client.get("/api2/json/nodes/pve/qemu", headers=headers)
+        answer = await client.get("/api2/json/cluster/resources", headers=headers)
         listed = (await answer.json())["data"]
     assert {each["vmid"]: each["name"] for each in listed} == {100: "pve-leaf", 101: "pve-client"}
     assert cloud.controls is None

@@ -23,7 +23,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from routerd_lab.clouds.pve_guest import Ended, Guest, Json, interfaces
+from routerd_lab.clouds.pve_guest import Ended, Guest, Json
 from routerd_lab.clouds.state import Failure
 from routerd_lab.clouds.trouble import Dialect, Troubles
 from routerd_lab.namespaces import LabError
@@ -98,12 +98,8 @@ class PveHost:
             ("GET", f"{_PREFIX}/version", self._version, ""),
             ("GET", f"{_PREFIX}/access/permissions", self._permissions, ""),
             ("GET", f"{_PREFIX}/cluster/resources", self._resources, ""),
-            ("GET", f"{_PREFIX}/nodes/{{node}}/qemu", self._list, ""),
             ("GET", f"{guest}/config", self._config, AUDIT),
-            ("GET", f"{guest}/status/current", self._status, AUDIT),
-            ("POST", f"{guest}/agent/ping", self._ping, AGENT_AUDIT),
             ("GET", f"{guest}/agent/info", self._info, AGENT_AUDIT),
-            ("GET", f"{guest}/agent/network-get-interfaces", self._interfaces, AGENT_AUDIT),
             ("POST", f"{guest}/agent/exec", self._exec, AGENT),
             ("GET", f"{guest}/agent/exec-status", self._exec_status, AGENT),
             ("GET", f"{guest}/firewall/options", self._firewall, AUDIT),
@@ -203,35 +199,26 @@ class PveHost:
         if request.query.get("type", "vm") != "vm":
             return []
         return [
-            {"id": f"qemu/{vmid}", "type": "qemu", "node": self.node, "template": 0, **shown}
-            for vmid, shown in self._shown()
+            {
+                "id": f"qemu/{vmid}",
+                "type": "qemu",
+                "node": self.node,
+                "template": 0,
+                "vmid": vmid,
+                "name": guest.name,
+                "status": "running" if guest.running else "stopped",
+            }
+            for vmid, guest in self.guests.items()
+            # A token sees only the guests that it may read.
+            if self._may(vmid, AUDIT)
         ]
-
-    async def _list(self, _: web.Request) -> list[Json]:
-        return [shown for _, shown in self._shown()]
-
-    def _shown(self) -> Iterable[tuple[int, Json]]:
-        """Yield the guests that the token may see."""
-        for vmid, guest in self.guests.items():
-            if self._may(vmid, AUDIT):
-                status = "running" if guest.running else "stopped"
-                yield vmid, {"vmid": vmid, "name": guest.name, "status": status}
 
     async def _config(self, request: web.Request) -> Json:
         _, guest = self._guest(request)
         agent = {"agent": "enabled=1"} if guest.configured else {}
         return {"name": guest.name, "ostype": "l26", **agent, **guest.config, "digest": "0" * 40}
 
-    async def _status(self, request: web.Request) -> Json:
-        vmid, guest = self._guest(request)
-        status = "running" if guest.running else "stopped"
-        return {"vmid": vmid, "name": guest.name, "status": status, "agent": int(guest.configured)}
-
     # --- the guest agent --------------------------------------------------------------------------
-
-    async def _ping(self, request: web.Request) -> Json:
-        self._agent(request, "guest-ping")
-        return {"result": {}}
 
     async def _info(self, request: web.Request) -> Json:
         _, guest = self._agent(request, "guest-info")
@@ -240,11 +227,6 @@ class PveHost:
             for name in _AGENT_COMMANDS
         ]
         return {"result": {"version": "7.2.17", "supported_commands": commands}}
-
-    async def _interfaces(self, request: web.Request) -> Json:
-        _, guest = self._agent(request, "guest-network-get-interfaces")
-        ended = await guest.system.run(("ip", "-j", "address", "show"), "")
-        return {"result": interfaces(ended.out)}
 
     async def _exec(self, request: web.Request) -> Json:
         vmid, guest = self._agent(request, "guest-exec")

@@ -3,7 +3,6 @@
 In the lab the system is a machine with a kernel of its own.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -47,22 +46,3 @@ class Guest:
     config: Json = attrs.field(factory=dict)
     firewall: Json = attrs.field(factory=dict)
     ipsets: list[str] = attrs.field(factory=list)
-
-
-def interfaces(out: str) -> list[Json]:
-    """Return `ip -j address show` as `guest-network-get-interfaces` shows it (qemu-ga-ref(7))."""
-    return [
-        {
-            "name": link["ifname"],
-            "hardware-address": link.get("address", "00:00:00:00:00:00"),
-            "ip-addresses": [
-                {
-                    "ip-address": address["local"],
-                    "ip-address-type": "ipv4" if address["family"] == "inet" else "ipv6",
-                    "prefix": address["prefixlen"],
-                }
-                for address in link.get("addr_info", [])
-            ],
-        }
-        for link in json.loads(out or "[]")
-    ]
