@@ -22,7 +22,7 @@ from typing import Any
 # The commands load these when they run, and that must not be in each fork.
 import routerd.cli.act.apply
 import routerd.cli.act.down
-import routerd.cli.look.status
+import routerd.cli.look.status_tables
 import routerd.runtime.daemon
 import routerd.runtime.single_runs
 from routerd.cli.main import main as routerd

@@ -1,35 +1,48 @@
 """The command `routerd` itself: without a subcommand it is the daemon."""
 
-import asyncio
 import os
 import sys
-from collections.abc import Mapping
 from typing import ClassVar
 
 import click
 
 from routerd import __version__
-from routerd.cli.share.lazy import LazyGroup
+from routerd.cli.share.lazy import Commands, LazyGroup
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.errors import ConfigError, PluginError, RouterdError
 
-COMMANDS = {
-    "actions": "actions",
-    "apply": "act.apply",
-    "doctor": "act.doctor",
-    "down": "act.down",
-    "enroll": "enroll",
-    "explain": "look.explain",
-    "get": "look.get",
-    "metrics": "look.metrics",
-    "peers": "look.peers",
-    "plan": "act.plan",
-    "plugins": "act.plugins",
-    "reload": "act.reload",
-    "retry": "act.retry",
-    "routes": "look.routes",
-    "status": "look.status",
-    "validate": "act.validate",
+COMMANDS: Commands = {
+    "actions": ("actions", "Show, approve and undo changes in clouds."),
+    "apply": ("act.apply", "Apply the configuration once, without a daemon."),
+    "doctor": ("act.doctor", "Find out what keeps this router from working."),
+    "down": (
+        "act.down",
+        "Remove what routerd made: sessions, routes, tunnels, rules; restore settings and clouds.",
+    ),
+    "enroll": ("enroll", "Make, submit and decide on the claims by which leaves join."),
+    "explain": (
+        "look.explain",
+        "Show step by step where packets to ADDRESS go: claim, BGP, kernel, tunnel, cloud.",
+    ),
+    "get": ("look.get", "Show the resources of a kind, or one resource; `all` shows every kind."),
+    "metrics": (
+        "look.metrics",
+        "Print metrics in the text format of Prometheus, such as for node_exporter's textfile collector.",
+    ),
+    "peers": ("look.peers", "Show BGP sessions and WireGuard peers."),
+    "plan": ("act.plan", "Show what routerd would change, and change nothing."),
+    "plugins": (
+        "act.plugins",
+        "List plugins: installed, enabled, the API each was written for, what each provides.",
+    ),
+    "reload": ("act.reload", "Make the daemon read its file again."),
+    "retry": (
+        "act.retry",
+        "Make the daemon drop its pauses, read every table and retry every change at once.",
+    ),
+    "routes": ("look.routes", "Show the learned routes."),
+    "status": ("look.status", "Show whether the router is ready, and its parts."),
+    "validate": ("act.validate", "Check a configuration file and everything that it needs; change nothing."),
 }
 
 
@@ -40,8 +53,8 @@ class _Group(LazyGroup):
     plugin's: to type `routerd lab` is to allow the plugin `lab`.
     """
 
-    modules: ClassVar[Mapping[str, str]] = {
-        name: f"routerd.cli.{module}" for name, module in COMMANDS.items()
+    commands_by_name: ClassVar[Commands] = {
+        name: (f"routerd.cli.{module}", line) for name, (module, line) in COMMANDS.items()
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -53,11 +66,12 @@ class _Group(LazyGroup):
         return next((each for each in self._added(ctx, cmd_name) if each.name == cmd_name), None)
 
     def _added(self, ctx: click.Context, name: str = "") -> list[click.Command]:
-        # Not for every start.
-        from routerd.plugins.host import PluginHost  # noqa: PLC0415 - as said
-        from routerd.plugins.installed import installation  # noqa: PLC0415 - as said
-
         allowed = list(ctx.params.get("plugins") or ())
+        if not name and not allowed:
+            return []
+        from routerd.plugins.host import PluginHost  # noqa: PLC0415 - few starts need a plugin's command
+        from routerd.plugins.installed import installation  # noqa: PLC0415 - as above
+
         if name and name not in allowed and name in installation().plugins:
             allowed.append(name)
         return [command for plugin in PluginHost.load(allowed).plugins for command in plugin.commands]
@@ -71,7 +85,9 @@ class _Group(LazyGroup):
 def routerd(settings: Settings) -> None:
     """Run the router in the foreground, or ask a running one with a command."""
     if click.get_current_context().invoked_subcommand is None:
-        from routerd.runtime.daemon import run  # noqa: PLC0415 - commands start faster without it
+        import asyncio  # noqa: PLC0415 - commands start faster without it and without the daemon
+
+        from routerd.runtime.daemon import run  # noqa: PLC0415 - as above
 
         asyncio.run(run(settings.command, settings.log))
 

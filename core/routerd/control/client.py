@@ -11,7 +11,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Literal, cast
 
 from routerd.errors import ActionRefused, ConfigError, ControlError, EnrollmentRefused, Problem
-from routerd.spi import JSONValue
+from routerd.model.json_value import JSONValue
 
 Document = dict[str, JSONValue]
 Method = Literal["GET", "POST"]

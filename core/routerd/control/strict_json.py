@@ -3,7 +3,7 @@
 import json
 import math
 
-from routerd.spi import JSONValue
+from routerd.model.json_value import JSONValue
 
 DEEPEST = 32
 """Levels of lists and objects; a claim has five."""

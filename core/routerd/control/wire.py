@@ -13,12 +13,12 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from routerd.model.json_value import JSONValue
 from routerd.model.moment import second_text
 from routerd.model.report import API_VERSION, NEVER, OPTIONAL
 from routerd.model.report.claims import ClaimReport, ClaimStatus
 from routerd.model.report.resources import ResourceReport, ResourceStatus
 from routerd.model.report.status import Membership
-from routerd.spi import JSONValue
 
 Document = dict[str, JSONValue]
 T = TypeVar("T")

@@ -25,6 +25,11 @@ class Directories:
         """Return the path of the admin API's socket."""
         return self.run / "routerd.sock"
 
+    @property
+    def state_file(self) -> Path:
+        """Return the path of the database of claims and of the journal."""
+        return self.state / "routerd.db"
+
     def make(self) -> None:
         """Create both with mode 0700; `StoreError` says what is wrong with which.
 

@@ -26,7 +26,6 @@ from routerd.report.obstacles import Obstacles
 from routerd.runtime.router import HostTables, Router
 from routerd.store import Store, open_store
 
-STATE_FILE = "routerd.db"
 LOCK_FILE = "routerd.lock"
 
 
@@ -93,7 +92,7 @@ async def assembled(
         directories.make()
         clock = SystemClock()
         supervisor = Supervisor(clock=clock, log=log)
-        store = open_store(directories.state / STATE_FILE, clock=clock, repair=not read_only)
+        store = open_store(directories.state_file, clock=clock, repair=not read_only)
         if store.salvaged is not None:
             log.error("state.damaged", file=store.path, text=str(store.salvaged))
         try:
@@ -109,7 +108,7 @@ async def assembled(
 
 def _existing(directories: Directories, spare: Path) -> Directories:
     return Directories(
-        state=directories.state if _is_readable(directories.state / STATE_FILE) else spare / "state",
+        state=directories.state if _is_readable(directories.state_file) else spare / "state",
         run=directories.run if _is_readable(directories.run) else spare / "run",
     )
 

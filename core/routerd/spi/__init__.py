@@ -6,9 +6,10 @@ line; only the judgement of `site_routes` is imported from the module that has i
 Added in 1.0.
 """
 
+from routerd.model.json_value import JSONValue
 from routerd.spi.clock import Clock
 from routerd.spi.context import Logger, PluginContext, Spawn
-from routerd.spi.control import ControlRoute, JSONValue
+from routerd.spi.control import ControlRoute
 from routerd.spi.enrollment import (
     MAX_PROOF,
     Enrollment,

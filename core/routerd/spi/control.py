@@ -5,7 +5,7 @@ from typing import Literal
 
 import attrs
 
-JSONValue = None | bool | int | float | str | list["JSONValue"] | dict[str, "JSONValue"]
+from routerd.model.json_value import JSONValue
 
 
 @attrs.frozen(kw_only=True)

@@ -12,7 +12,7 @@ from typing import Protocol, cast
 import attrs
 
 from routerd.model.claim import Claim
-from routerd.spi.control import JSONValue
+from routerd.model.json_value import JSONValue
 from routerd.spi.provider import Lifecycle, NoOptions, Provider
 
 MAX_PROOF = 16 * 1024

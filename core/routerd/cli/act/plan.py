@@ -1,6 +1,5 @@
 """`routerd plan`: what would change, by the same code that changes it."""
 
-import asyncio
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,7 +16,6 @@ from routerd.cli.share.show import console
 from routerd.control.client import is_there
 from routerd.errors import ConfigError, PluginError
 from routerd.model.report.plan import Plan, PlannedChange
-from routerd.runtime.single_runs import plan_offline
 
 _SIGNS = {"create": ("+", "green"), "replace": ("~", "yellow"), "delete": ("-", "red")}
 
@@ -49,6 +47,10 @@ def _plan(settings: Settings) -> Plan:
     if is_there(settings.directories.admin_socket):
         path = f"/v1/plan?file={quote(str(Path(settings.config).resolve()))}"
         return ask(settings, path, Plan)
+    import asyncio  # noqa: PLC0415 - not for a daemon's answer
+
+    from routerd.runtime.single_runs import plan_offline  # noqa: PLC0415 - as above
+
     prepared = settings.command.prepare()
     return asyncio.run(plan_offline(prepared, settings.command, settings.quiet_log()))
 

@@ -1,7 +1,9 @@
 """The answer for `list` and `show`: the daemon's, or the state file's while no daemon runs."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -9,9 +11,9 @@ from routerd.cli.share.ask import ask
 from routerd.cli.share.settings import Settings
 from routerd.errors import ActionRefused, ControlError, StoreError
 from routerd.model.report.actions import ActionDetails, ActionList
-from routerd.process.clock import SystemClock
-from routerd.runtime.assembly import STATE_FILE
-from routerd.store import JournalBook, read_store
+
+if TYPE_CHECKING:
+    from routerd.store import JournalBook
 
 T = TypeVar("T", ActionList, ActionDetails)
 
@@ -26,7 +28,10 @@ def look(settings: Settings, path: str, kind: type[T], offline: Callable[[Journa
     except ActionRefused:
         raise
     except ControlError as error:
-        file = settings.directories.state / STATE_FILE
+        from routerd.process.clock import SystemClock  # noqa: PLC0415 - a daemon's answer needs no database
+        from routerd.store import read_store  # noqa: PLC0415 - as above
+
+        file = settings.directories.state_file
         try:
             store = read_store(file, clock=SystemClock())
         except StoreError:

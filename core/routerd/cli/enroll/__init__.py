@@ -2,18 +2,33 @@
 
 import click
 
-from routerd.cli.share.lazy import lazy_group
+from routerd.cli.share.lazy import Commands, lazy_group
 
-COMMANDS = {
-    "leaf-config": "leaf.leaf_config",
-    "sign": "leaf.sign",
-    "submit": "leaf.submit",
-    "list": "decisions.list",
-    "show": "decisions.show",
-    "approve": "decisions.approve",
-    "reject": "decisions.reject",
-    "revoke": "decisions.revoke",
-    "log": "decisions.log",
+COMMANDS: Commands = {
+    "leaf-config": ("leaf.leaf_config", "Print a complete configuration file for a leaf."),
+    "sign": ("leaf.sign", "Print the joinHMAC of a claim of the file, made with its policy's join token."),
+    "submit": ("leaf.submit", "Submit a claim of the file once, and print each answer."),
+    "list": (
+        "decisions.list",
+        "List the claims that this route reflector knows of, whatever became of them.",
+    ),
+    "show": (
+        "decisions.show",
+        "Show one claim: what it asks for, what became of it, and what was decided lately.",
+    ),
+    "approve": (
+        "decisions.approve",
+        "Let a claim join that waits for approval, was rejected, or whose leaf was revoked.",
+    ),
+    "reject": (
+        "decisions.reject",
+        "Refuse a claim that waits for approval, now and whenever it asks again; approve undoes it.",
+    ),
+    "revoke": ("decisions.revoke", "End a claim permanently: its tunnel, session and routes go at once."),
+    "log": (
+        "decisions.log",
+        "Show the decisions on claims, oldest first: when, what, which claim, from where, why.",
+    ),
 }
 
 

@@ -4,7 +4,6 @@ import sys
 from urllib.parse import quote
 
 import click
-from rich.text import Text
 
 from routerd.cli.share.ask import ask
 from routerd.cli.share.output import Output, with_output
@@ -32,6 +31,8 @@ def command(settings: Settings, *, address: str, output: Output) -> None:
         raise click.BadParameter(str(error), param_hint="ADDRESS") from error
     found = ask(settings, f"/v1/explain?address={quote(str(target), safe='')}", Explanation)
     if not output.wrote(found):
+        from rich.text import Text  # noqa: PLC0415 - only for the table
+
         terminal = console()
         rows = [(each.title, Text(*_MARKS[each.state]), each.text) for each in found.steps]
         terminal.print(table("", ("STEP", "", "WHAT IS KNOWN"), rows))

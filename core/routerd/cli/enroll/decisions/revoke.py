@@ -1,7 +1,5 @@
 """`routerd enroll revoke NAME`: end a claim for good, here or at a route reflector elsewhere."""
 
-import asyncio
-
 import click
 
 from routerd.cli.enroll.decisions.decide import decide
@@ -25,6 +23,8 @@ def command(settings: Settings, *, name: str, reason: str, listener: Listener) -
     if listener.target is None:
         decide(settings, "revoke", name, reason)
         return
+    import asyncio  # noqa: PLC0415 - not for the daemon of this host
+
     target = listener.target
     asyncio.run(listener.connect((target,)).revoke(target, Ref.parse(name).name, reason))
     click.echo(f"{Ref.parse(name).name}: Revoked at {target}")

@@ -1,17 +1,22 @@
 """The options that name a listener, its token and its certificates."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 import click
 
 from routerd.cli.share.options import Given, gathered
 from routerd.config import secrets
-from routerd.control.enroll_client import EnrollClient, client_tls
 from routerd.errors import ProviderError
 from routerd.model.specs import SAMEnrollmentClientSpec, SecretSource
 from routerd.model.specs.enrollment import ClientTLSSpec
 from routerd.process.clock import SystemClock
+
+if TYPE_CHECKING:
+    from routerd.control.enroll_client import EnrollClient
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -47,6 +52,11 @@ class Listener:
         self, targets: tuple[str, ...], client: SAMEnrollmentClientSpec | None = None
     ) -> EnrollClient:
         """Return the client; the client in the file gives what the command line leaves open."""
+        from routerd.control.enroll_client import (  # noqa: PLC0415 - with all of aiohttp
+            EnrollClient,
+            client_tls,
+        )
+
         token = self.token or (client.control_api_token_from if client is not None else None)
         tls = self.tls or (client.control_api_tls if client is not None else None)
         needs_tls = any(target.startswith("https:") for target in targets)
