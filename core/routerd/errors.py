@@ -138,3 +138,12 @@ class JoinMethodFailed(TransientError):
     """A join method did not answer, or broke its contract; the text names it and its plugin."""
 
     reason = "join-method-failed"
+
+
+def words_of(error: BaseException) -> str:
+    """Return an exception of foreign code in words: its class and its text."""
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 - an exception of foreign code may have a broken text
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

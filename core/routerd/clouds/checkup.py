@@ -1,6 +1,7 @@
 """The check of a file's clouds, without a daemon and without a change."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import cast
 
 import attrs
@@ -14,7 +15,7 @@ from routerd.model.report.checks import CheckedNic, CheckedProfile
 from routerd.plugins.check import Prepared
 from routerd.plugins.providers import alone
 from routerd.process.log import Log
-from routerd.reconcile.guard import content_of, guarded
+from routerd.reconcile.guard import asked, contained, content_of
 from routerd.spi import Capability, DiagnosingFabric, Fabric, SharedFabric
 
 SECONDS = 60.0
@@ -62,24 +63,27 @@ async def examine(
 
 
 async def _asked(checkup: CheckedProfile, fabric: Fabric, log: Log) -> CheckedProfile:
-    step = "start"
+    step, profile = "start", checkup.profile
+    ask = partial(asked, log=log, deadline=SECONDS)
     try:
-        async with guarded(log, table=checkup.profile, call="ask", deadline=SECONDS):
-            await fabric.start()
+        await ask(fabric.start, table=profile, call="ask", what="start")
         step = "instance"
-        async with guarded(log, table=checkup.profile, call="ask", deadline=SECONDS):
-            checkup = _identified(checkup, await fabric.instance())
+        checkup = _identified(checkup, await ask(fabric.instance, table=profile, call="ask", what="instance"))
         step = "forwarding"
-        async with guarded(log, table=f"forwarding/{checkup.profile}", call="observe", deadline=SECONDS):
-            switches = cast("Mapping[str, Forwarding]", content_of(await fabric.forwarding.observe()))
+        with contained(log, table=profile, call="ask"):
+            forwarding, routes = fabric.forwarding, fabric.routes
+        seen = await ask(forwarding.observe, table=f"forwarding/{profile}", call="observe")
+        with contained(log, table=f"forwarding/{profile}", call="observe"):
+            switches = cast("Mapping[str, Forwarding]", content_of(seen))
             nics = tuple(
                 attrs.evolve(nic, forwarding=switches[nic.ref].enabled if nic.ref in switches else None)
                 for nic in checkup.nics
             )
             checkup = attrs.evolve(checkup, nics=nics)
         step = "routes"
-        async with guarded(log, table=f"routes/{checkup.profile}", call="observe", deadline=SECONDS):
-            found = cast("Mapping[object, FabricRoute]", content_of(await fabric.routes.observe()))
+        there = await ask(routes.observe, table=f"routes/{profile}", call="observe")
+        with contained(log, table=f"routes/{profile}", call="observe"):
+            found = cast("Mapping[object, FabricRoute]", content_of(there))
             leading = sum(route.next_hop == checkup.next_hop for route in found.values())
             checkup = attrs.evolve(checkup, routes=leading)
     except ProviderError as error:
@@ -101,8 +105,14 @@ def _identified(checkup: CheckedProfile, facts: InstanceFacts) -> CheckedProfile
 async def _diagnosed(checkup: CheckedProfile, fabric: DiagnosingFabric, log: Log) -> CheckedProfile:
     """Add the provider's findings about its permissions, also after a question without an answer."""
     try:
-        async with guarded(log, table=checkup.profile, call="ask", deadline=_DIAGNOSIS_SECONDS):
-            findings = await fabric.diagnose()
+        findings = await asked(
+            fabric.diagnose,
+            log=log,
+            table=checkup.profile,
+            call="ask",
+            what="diagnose",
+            deadline=_DIAGNOSIS_SECONDS,
+        )
     except ProviderError as error:
         # A cloud that answers nothing already has one finding that says so.
         return checkup if checkup.findings else _missing(checkup, "permissions", str(error))
@@ -111,8 +121,7 @@ async def _diagnosed(checkup: CheckedProfile, fabric: DiagnosingFabric, log: Log
 
 async def _let_go(fabric: Fabric, profile: str, log: Log) -> None:
     try:
-        async with guarded(log, table=profile, call="ask", deadline=SECONDS):
-            await fabric.aclose()
+        await asked(fabric.aclose, log=log, table=profile, call="ask", what="aclose", deadline=SECONDS)
     except ProviderError as error:
         log.warning("provider.close.failed", error=str(error))
 

@@ -31,6 +31,7 @@ from routerd.errors import (
     PluginError,
     ProviderError,
     StoreError,
+    words_of,
 )
 from routerd.model.claim import prefix
 from routerd.model.report.claims import ClaimList, DecisionList
@@ -251,6 +252,10 @@ async def _errors(request: web.Request, handler: "web.Handler") -> web.StreamRes
         return web.json_response({"error": str(error)}, status=409)
     except (ProviderError, StoreError) as error:
         return web.json_response({"error": str(error)}, status=502)
+    except web.HTTPException:
+        raise
+    except Exception as error:  # noqa: BLE001 - the asker must learn what failed, not that something did
+        return web.json_response({"error": f"{request.path}: {words_of(error)}"}, status=500)
 
 
 async def serve_admin(app: web.Application, path: Path) -> web.AppRunner:

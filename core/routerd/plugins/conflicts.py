@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import attrs
+import click
 
 from routerd.plugins.loading import LoadedPlugin
 
@@ -22,6 +23,7 @@ _FAMILIES = {
     "fabrics": ("cloud", "provide"),
     # By the bare kind, because resources refer to each other by `Kind/name`.
     "resource_kinds": ("resource kind", "define"),
+    "commands": ("command", "add"),
 }
 """The noun and the verb of each family whose names must be unique."""
 
@@ -36,7 +38,7 @@ def _of_family(family: str, plugins: Sequence[LoadedPlugin]) -> Iterator[PluginF
     owners: dict[str, str] = {}
     for plugin in plugins:
         name = plugin.info.name
-        kinds = [each.kind for each in getattr(plugin, family)]
+        kinds = [_name(each) for each in getattr(plugin, family)]
         for kind in kinds:
             first = owners.setdefault(kind, name)
             if first != name:
@@ -45,3 +47,7 @@ def _of_family(family: str, plugins: Sequence[LoadedPlugin]) -> Iterator[PluginF
                 )
             elif kinds.count(kind) > 1:
                 yield PluginFault(name, f"plugin {name}: it {verb}s {noun} {kind} twice; uninstall it")
+
+
+def _name(described: object) -> str:
+    return str(described.name if isinstance(described, click.Command) else getattr(described, "kind"))  # noqa: B009

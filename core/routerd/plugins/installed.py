@@ -6,7 +6,7 @@ from importlib import metadata
 
 import attrs
 
-from routerd.errors import PluginError
+from routerd.errors import PluginError, words_of
 from routerd.spi import ENTRY_POINT_GROUP
 
 
@@ -103,9 +103,3 @@ def provider_hint(kind: str, enabled: Sequence[str]) -> str:
         return f"add {close[0]}, which is installed, to plugins: or to --plugins"
     listed = ", ".join(others) or "none"
     return f"install the plugin that provides it, and add it to plugins: (installed, not enabled: {listed})"
-
-
-def words_of(error: BaseException) -> str:
-    """Return an exception of foreign code in words: its class and its text."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

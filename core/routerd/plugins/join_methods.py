@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from routerd.errors import EnrollmentRefused, JoinMethodFailed, ProviderError
-from routerd.plugins.installed import words_of
+from routerd.errors import EnrollmentRefused, JoinMethodFailed, ProviderError, words_of
+from routerd.reconcile.guard import Failed, outcome_of
 from routerd.spi import MAX_PROOF, Enrollment, JoinMethod, Lifecycle, Logger, Proof, Signing, Submission
 
 T = TypeVar("T")
@@ -27,6 +27,9 @@ MOST_DEAF = 16
 """Maximum calls of one method that ignore their cancellation before routerd asks it no more."""
 
 LONGEST_SIGNER = 256
+
+_GRACE = 0.05
+"""Seconds that a cancelled call has to end; the leaf is still waiting for its answer."""
 
 _CODE = re.compile(r"[a-z][a-z0-9-]{0,63}\Z", re.ASCII)
 
@@ -170,28 +173,15 @@ class _Contained:
         """Return what a call returns within `deadline` seconds; one that is deaf to it is left behind."""
         if len(self._deaf) >= MOST_DEAF:
             raise self._failed(call, f"{MOST_DEAF} earlier calls do not end; restart routerd")
-        # A task of its own: the call may end it, and nothing else, by whatever it raises.
-        task = asyncio.create_task(_outcome(begin), name=f"join method {self.method.described.kind} {call}")
-        try:
-            done, _ = await asyncio.wait({task}, timeout=deadline)
-        except asyncio.CancelledError:
-            self._end(task)
-            raise
-        if not done:
-            self._end(task)
+        found = await outcome_of(
+            begin, name=f"{self._who}: {call}", deadline=deadline, grace=_GRACE, left=self._deaf
+        )
+        if not isinstance(found, Failed):
+            self._troubles.pop(call, None)
+            return found
+        if found.error is None:
             raise self._failed(call, f"no answer within {deadline:g} s")
-        if task.cancelled():
-            raise self._failed(call, "cancelled before it answered")
-        outcome = task.result()
-        if isinstance(outcome, _Raised):
-            raise self._raised(call, outcome.error) from outcome.error
-        self._troubles.pop(call, None)
-        return outcome
-
-    def _end(self, task: asyncio.Task[Any]) -> None:  # Any: as above
-        task.cancel()
-        self._deaf.add(task)
-        task.add_done_callback(self._deaf.discard)
+        raise self._raised(call, found.error) from found.error
 
     def _raised(self, call: str, error: BaseException) -> Exception:
         if isinstance(error, EnrollmentRefused) and call == "verify":
@@ -216,24 +206,6 @@ class _Contained:
             )
         self._troubles[call] = text
         return JoinMethodFailed(text)
-
-
-@attrs.frozen
-class _Raised:
-    error: BaseException
-
-
-async def _outcome(begin: Callable[[], Awaitable[T]]) -> T | _Raised:
-    """Return what a call returns or raises; a task that raised SystemExit would end the event loop."""
-    try:
-        return await begin()
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        return _Raised(error)
-    except BaseException as error:  # noqa: BLE001 - SystemExit too: a plugin must not end the daemon
-        return _Raised(error)
 
 
 def _wrong_proof(proof: object, described: JoinMethod) -> str:

@@ -3,6 +3,7 @@
 Nothing is compared with other plugins here; `conflicts` does that.
 """
 
+import asyncio
 import inspect
 from collections.abc import Sequence
 from typing import TypeVar, cast, get_args
@@ -13,11 +14,11 @@ import pluggy
 
 from routerd import hookspecs
 from routerd.config.kinds import BUILTIN
-from routerd.errors import PluginError
+from routerd.errors import PluginError, words_of
 from routerd.model.resource import ResourceKind
 from routerd.model.specs.enrollment import NO_JOIN_METHOD
 from routerd.model.specs.mobility import NO_ENCRYPTION
-from routerd.plugins.installed import InstalledPlugin, words_of
+from routerd.plugins.installed import InstalledPlugin
 from routerd.spi import (
     API_VERSION,
     ControlRoute,
@@ -32,6 +33,15 @@ from routerd.spi import (
 )
 
 T = TypeVar("T")
+
+BROKEN = (Exception, SystemExit, asyncio.CancelledError, GeneratorExit)
+"""Whatever the code of a plugin may raise, except for the operator's own KeyboardInterrupt."""
+
+BUILTIN_COMMANDS = frozenset({
+    "actions", "apply", "doctor", "down", "enroll", "explain", "get", "metrics", "peers", "plan", "plugins",
+    "reload", "retry", "routes", "status", "validate",
+})  # fmt: skip
+"""The names of routerd's own commands, which no plugin may take."""
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +67,7 @@ def load(installed: InstalledPlugin) -> LoadedPlugin:
     try:
         manager.register(installed.entry_point.load(), name=name)
         manager.check_pending()
-    except (Exception, SystemExit) as error:
+    except BROKEN as error:
         version = f"{installed.distribution} {installed.version}"
         raise PluginError(f"plugin {name} ({version}): import failed: {words_of(error)}") from error
     infos = [
@@ -96,7 +106,7 @@ def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]
     caller: pluggy.HookCaller = getattr(manager.hook, hook)
     try:
         results = cast("list[object]", caller())
-    except Exception as error:
+    except BROKEN as error:
         raise PluginError(f"plugin {plugin}: {hook} failed: {words_of(error)}") from error
     # pluggy drops a None, and a plugin that forgot its `return` would provide nothing in silence.
     forgotten = len(caller.get_hookimpls()) - len(results)
@@ -125,6 +135,10 @@ def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: ty
                 _check_mode(info, item)
             if isinstance(item, ResourceKind):
                 _check_kind(info, item)
+            if isinstance(item, click.Command) and item.name in BUILTIN_COMMANDS:
+                raise PluginError(
+                    f"plugin {info.name}: command {item.name} belongs to routerd; choose another name"
+                )
     return tuple(items)
 
 

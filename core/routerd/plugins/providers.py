@@ -1,7 +1,7 @@
 """Providers made from their descriptions, each with a context of its own."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -13,7 +13,7 @@ from routerd.kernel.links import NetlinkKernel
 from routerd.model import specs
 from routerd.plugins.check import Prepared
 from routerd.plugins.join_methods import JoinMethods, MadeMethod
-from routerd.plugins.loading import LoadedPlugin
+from routerd.plugins.loading import BROKEN, LoadedPlugin
 from routerd.plugins.pacing import Buckets
 from routerd.plugins.tunnel_modes import TunnelMode
 from routerd.process.clock import SystemClock
@@ -41,6 +41,7 @@ class Providers:
     """The providers of one daemon by kind; fabrics by the name of their profile.
 
     `modes` are the transports again, as derivation asks them.
+    `plugins` names the plugin of each provider, by family and kind: `transport/ipip`, `fabric/aws`.
     """
 
     transports: dict[str, Transport]
@@ -48,6 +49,7 @@ class Providers:
     routings: dict[str, Routing]
     enrollments: JoinMethods
     fabrics: dict[str, Fabric]
+    plugins: Mapping[str, str] = attrs.field(factory=dict)
 
     def encrypting(self) -> dict[str, EncryptingTransport]:
         """Return the transports with peers and keys."""
@@ -93,7 +95,25 @@ class ProviderFactory:
             routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},
             enrollments=self._join_methods(),
             fabrics=made_fabrics,
+            plugins=self._owners(),
         )
+
+    def _owners(self) -> dict[str, str]:
+        host = self.prepared.host
+        families = {
+            "transport": {kind: plugin for kind, (plugin, _) in host.transports().items()},
+            "routing": {kind: plugin for kind, (plugin, _) in host.routings().items()},
+            "enrollment": {kind: plugin for kind, (plugin, _) in host.enrollments().items()},
+            "fabric": {
+                profile.name: host.fabrics()[profile.spec.provider][0]
+                for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec)
+            },
+        }
+        return {
+            f"{family}/{name}": plugin.info.name
+            for family, plugins in families.items()
+            for name, plugin in plugins.items()
+        }
 
     def _join_methods(self) -> JoinMethods:
         made = {
@@ -153,7 +173,9 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
     who = f"plugin {context.plugin}"
     try:
         made = provider.make(context, options)
-    except Exception as error:
+    except PluginError:
+        raise
+    except BROKEN as error:
         raise PluginError(f"{who}: provider {provider.kind}: `create` failed: {error!r}") from error
     for capability, (name, words) in _PROMISES.items():
         if capability in provider.capabilities and not hasattr(made, name):

@@ -8,10 +8,9 @@ from typing import TypeVar
 
 import attrs
 
-from routerd.errors import PluginError
+from routerd.errors import PluginError, words_of
 from routerd.model.names import PublicKey, is_public_key
 from routerd.model.tunnel import Opening, Tunnel
-from routerd.plugins.installed import words_of
 from routerd.spi import Capability, Transport, TransportMode
 
 T = TypeVar("T")

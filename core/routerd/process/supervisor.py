@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from routerd.errors import words_of
 from routerd.spi import Clock, Logger
 from routerd.spi.backoff import doubled
 
@@ -91,7 +92,7 @@ class Supervisor:
         try:
             await work
             self._failed.pop(name, None)
-        except Exception as error:  # noqa: BLE001 - the owner of a task is where its failure ends
+        except BaseException as error:  # noqa: BLE001 - the owner of a task is where its failure ends
             self._note(name, error)
 
     async def _forever(self, name: str, make: Callable[[], Work]) -> None:
@@ -101,7 +102,7 @@ class Supervisor:
             try:
                 await make()
                 self._failed.pop(name, None)
-            except Exception as error:  # noqa: BLE001 - the owner of a task is where its failure ends
+            except BaseException as error:  # noqa: BLE001 - the owner of a task is where its failure ends
                 self._note(name, error)
             del self._began[name]
             if self._clock.monotonic() - began > self._ceiling:
@@ -109,6 +110,14 @@ class Supervisor:
             await self._clock.sleep(doubled(failures, ceiling=self._ceiling))
             failures += 1
 
-    def _note(self, name: str, error: Exception) -> None:
-        self._failed[name] = f"{type(error).__name__}: {error}"
-        self._log.error("task.failed", task=name, error=f"{type(error).__name__}: {error}", trace=error)
+    def _note(self, name: str, error: BaseException) -> None:
+        """Note the failure of a task; raise it if it is not one but the end that somebody asked for.
+
+        A task of a plugin may raise SystemExit, which would end the loop, or leak a CancelledError.
+        """
+        task = asyncio.current_task()
+        asked = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+        if asked or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
+            raise error
+        self._failed[name] = words_of(error)
+        self._log.error("task.failed", task=name, error=words_of(error), trace=error)

@@ -7,22 +7,28 @@ What complicates this:
 """
 
 import operator
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.diff import diff
-from routerd.reconcile.guard import content_of, failures_of, guarded
+from routerd.reconcile.guard import Call, asked, contained, content_of, failures_of
 from routerd.reconcile.order import AnyChange, Step
 from routerd.reconcile.policy import AnyTable, Policy, TablePolicy, Verdict
 from routerd.reconcile.retry import Pending, Retries
 from routerd.reconcile.wording import key_text, noun
 from routerd.spi import Clock, Logger
 
+T = TypeVar("T")
+
 _WHOLE_TABLE = "(whole table)"
 _PAST = {"create": "created", "replace": "replaced", "delete": "deleted"}
+SLOW = 1.0
+"""Seconds after which the report of a table says that a call has no answer yet."""
+
 _LISTED = 20
 """Number of changes of one step up to which the log names each."""
 
@@ -32,13 +38,15 @@ class Binding:
     """A table and how the loop treats it.
 
     `role` is its rank (see `order.RANKS`), `lane` its group, `deadline` the seconds of one call.
-    While nothing changes on our side, `quiet` seconds pass between two observations.
+    While nothing changes on our side, `quiet` seconds pass between two observations. The tables of one
+    `plugin` wait for each other; it is empty for the core's own.
     """
 
     name: str
     role: str
     table: AnyTable
     lane: str = "host"
+    plugin: str = ""
     deadline: float = 30.0
     policy: Policy = attrs.field(default=attrs.Factory(lambda self: TablePolicy(self.table), takes_self=True))
     quiet: float = 0.0
@@ -65,6 +73,7 @@ class TableReport:
     complete: bool = True
     error: str = ""
     readable: bool = True
+    plugin: str = ""
 
     @property
     def settled(self) -> bool:
@@ -78,7 +87,9 @@ class BoundTable:
 
     def __init__(self, binding: Binding, *, clock: Clock, log: Logger, jitter: Callable[[], float]) -> None:
         self.binding = binding
-        self.report: TableReport | None = None
+        self._report: TableReport | None = None
+        self._content: Mapping[Hashable, object] | None = None
+        self._call: tuple[Call, float] | None = None
         self.late: frozenset[Hashable] = frozenset()
         self._clock = clock
         self._log = log
@@ -88,6 +99,19 @@ class BoundTable:
         self._wanted: tuple[Mapping[Hashable, object], bool] | None = None
         self._refused: frozenset[Hashable] = frozenset()
         self._held_until: float | None = None
+
+    @property
+    def report(self) -> TableReport | None:
+        """Return how the last pass left the table, or that it does not answer."""
+        if self._call is None:
+            return self._report
+        call, began = self._call
+        seconds = self._clock.monotonic() - began
+        if seconds < SLOW:
+            return self._report
+        blank = TableReport(name=self.binding.name, plugin=self.binding.plugin)
+        error = f"no answer since {seconds:.0f} s ({call})"
+        return attrs.evolve(self._report or blank, error=error, readable=False)
 
     # --- when ----------------------------------------------------------------------------------------
 
@@ -115,28 +139,45 @@ class BoundTable:
         return min((at for at in times if at is not None), default=None)
 
     def _is_quiet(self, want: DesiredTable, now: float) -> bool:
-        if not self.binding.quiet or self._observed_at is None or self.report is None:
+        if not self.binding.quiet or self._observed_at is None or self._report is None:
             return False
         if any(entry.next_attempt <= now for entry in self._retries.pending.values()):
             return False
         if self._held_until is not None and self._held_until <= now:
             return False
         unchanged = self._wanted == (dict(want.values), want.complete)
-        accounted = self.report.settled or bool(self._retries.pending) or bool(self.report.planned)
+        accounted = self._report.settled or bool(self._retries.pending) or bool(self._report.planned)
         return unchanged and accounted and now - self._observed_at < self.binding.quiet
 
     # --- look ----------------------------------------------------------------------------------------
 
-    async def compare(self, desired: Desired, *, dry_run: bool) -> list[AnyChange]:
-        """Observe the table and return the changes to make now; none in a dry run, or when no look is due."""
+    async def look(self, desired: Desired) -> None:
+        """Observe the table if a look is due; `judge` then says what follows from it."""
+        binding = self.binding
+        now = self._clock.monotonic()
+        if self._content is not None:
+            return  # an earlier look took longer than its pass
+        if not self._retries.due(_WHOLE_TABLE, now) or self._is_quiet(desired.table(binding.name), now):
+            return
+
+        async def observe() -> Mapping[Hashable, object]:
+            return content_of(await binding.table.observe())
+
+        try:
+            self._content = await self._ask("observe", observe)
+        except ProviderError as error:
+            self._unreadable(error)
+
+    def judge(self, desired: Desired, *, dry_run: bool) -> list[AnyChange]:
+        """Return the changes to make now by the last look; none in a dry run, or without a new look."""
+        observed, self._content = self._content, None
+        if observed is None:
+            return []
         binding, retries = self.binding, self._retries
         want = desired.table(binding.name)
         now = self._clock.monotonic()
-        if not retries.due(_WHOLE_TABLE, now) or self._is_quiet(want, now):
-            return []
         try:
-            async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
-                observed = content_of(await binding.table.observe())
+            with contained(self._log, table=binding.name, call="observe", plugin=binding.plugin):
                 agrees = getattr(binding.table, "agrees", operator.eq)
                 changes = diff(want.values, observed, deletable=want.complete, agrees=agrees)
                 verdict = binding.policy.judge(changes, complete=want.complete, now=now, dry_run=dry_run)
@@ -158,8 +199,9 @@ class BoundTable:
         ]
         planned = [change for change in found if dry_run or change.key in verdict.kept_back]
         surplus = sum(change.verb == "delete" for change in verdict.changes)
-        self.report = TableReport(
+        self._report = TableReport(
             name=binding.name,
+            plugin=binding.plugin,
             desired=len(want.values),
             observed=len(observed),
             in_sync=len(want.values) - (len(verdict.changes) - surplus),
@@ -197,8 +239,8 @@ class BoundTable:
         self._retries.record({_WHOLE_TABLE: error}, now=self._clock.monotonic(), jitter=self._jitter())
         if before is None or str(before.error) != str(error):
             self._log.warning("table.unreadable", table=self.binding.name, error=str(error))
-        self.report = attrs.evolve(
-            self.report or TableReport(name=self.binding.name),
+        self._report = attrs.evolve(
+            self._report or TableReport(name=self.binding.name, plugin=self.binding.plugin),
             error=str(error),
             readable=False,
             pending=dict(self._retries.pending),
@@ -210,9 +252,12 @@ class BoundTable:
         """Make the changes of one step; return whether any of them was made."""
         binding, retries = self.binding, self._retries
         failures: Mapping[Hashable, ProviderError]
+
+        async def change() -> Mapping[Hashable, ProviderError]:
+            return failures_of(await binding.table.apply(step.changes))
+
         try:
-            async with guarded(self._log, table=binding.name, call="apply", deadline=binding.deadline):
-                failures = failures_of(await binding.table.apply(step.changes))
+            failures = await self._ask("apply", change)
         except ProviderError as error:
             failures = {change.key: error for change in step.changes}
         wanted = {change.key: change.after for change in step.changes}
@@ -220,15 +265,30 @@ class BoundTable:
         self._log_outcome(step.changes, outcome)
         retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter(), wanted=wanted)
         done = [change.verb for change in step.changes if outcome[change.key] is None]
-        if self.report is not None:
-            self.report = attrs.evolve(
-                self.report,
+        if self._report is not None:
+            self._report = attrs.evolve(
+                self._report,
                 pending=dict(retries.pending),
-                in_sync=self.report.in_sync + len(done) - done.count("delete"),
-                surplus=self.report.surplus - done.count("delete"),
-                observed=self.report.observed + done.count("create") - done.count("delete"),
+                in_sync=self._report.in_sync + len(done) - done.count("delete"),
+                surplus=self._report.surplus - done.count("delete"),
+                observed=self._report.observed + done.count("create") - done.count("delete"),
             )
         return bool(done)
+
+    async def _ask(self, call: Call, begin: Callable[[], Awaitable[T]]) -> T:
+        binding = self.binding
+        self._call = call, self._clock.monotonic()
+        try:
+            return await asked(
+                begin,
+                log=self._log,
+                table=binding.name,
+                call=call,
+                deadline=binding.deadline,
+                plugin=binding.plugin,
+            )
+        finally:
+            self._call = None
 
     def _log_outcome(
         self, changes: Sequence[AnyChange], outcome: Mapping[Hashable, ProviderError | None]

@@ -1,8 +1,8 @@
 """The only loop: observe, compare, apply, report, repeat.
 
 Tables are grouped in lanes. The host's tables form one lane, each cloud one of its own, so that a
-slow API never keeps a kernel route waiting. A lane handles one pass at a time; an event only sets a
-flag that starts the next pass.
+slow API never keeps a kernel route waiting. A lane handles one pass at a time, and a pass does not wait for
+a plugin that hangs; an event only sets a flag that starts the next pass.
 """
 
 import random
@@ -98,6 +98,7 @@ class Loop:
         if lane is None:
             raise KeyError(table)
         async with lane.passing:
+            await lane.end_calls(table)
             try:
                 yield lane.tables[table].binding
             finally:

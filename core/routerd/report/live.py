@@ -1,14 +1,23 @@
 """The answers of the providers at this moment: sessions, tunnels, WireGuard peers."""
 
+import asyncio
 from collections.abc import Mapping
 from ipaddress import IPv4Address
+from itertools import chain
+from typing import TypeVar
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.model.session import SessionState
 from routerd.model.tunnel import PeerState, TunnelState
+from routerd.reconcile.guard import asked, of_plugin, sequence_of
 from routerd.report.subject import Subject
+
+T = TypeVar("T")
+
+STATES_SECONDS = 3.0
+"""Seconds that one provider has to report its state."""
 
 HANDSHAKE_LIMIT = 180
 """Seconds after which a WireGuard session without a new handshake is dead (REJECT_AFTER_TIME)."""
@@ -44,28 +53,47 @@ def alive(peer: PeerState, now: float) -> bool:
 
 
 async def ask_live(subject: Subject) -> Live:
-    """Return the answers of all providers; `errors` names each one that does not answer."""
-    sessions: list[SessionState] = []
-    tunnels: list[TunnelState] = []
-    peers: list[PeerState] = []
+    """Return the answers of all providers; `errors` names each one that does not answer in time.
+
+    Every provider is asked at once and has a deadline of its own, so that none hides the answer of others.
+    """
+    made, waiting = subject.made, subject.knowledge.waiting
     errors: list[str] = []
-    for kind, routing in subject.made.routings.items():
+
+    async def ask(owner: str, provider: object, what: str, kind: type[T]) -> list[T]:
+        if owner in waiting:
+            return []
+        plugin = made.plugins.get(owner, "")
+
+        async def call() -> tuple[T, ...]:
+            return sequence_of(kind, await getattr(provider, what)())
+
         try:
-            sessions += await routing.states()
+            found = await asked(
+                call,
+                log=subject.log,
+                table=owner,
+                call="ask",
+                what=what,
+                deadline=STATES_SECONDS,
+                plugin=plugin,
+            )
         except ProviderError as error:
-            errors.append(f"{kind}: {error}")
-    for mode, transport in subject.made.transports.items():
-        if f"transport/{mode}" in subject.knowledge.waiting:
-            continue
-        try:
-            tunnels += await transport.states()
-        except ProviderError as error:
-            errors.append(f"{mode}: {error}")
-    for mode, encrypting in subject.made.encrypting().items():
-        if f"transport/{mode}" in subject.knowledge.waiting:
-            continue
-        try:
-            peers += await encrypting.peer_states()
-        except ProviderError as error:
-            errors.append(f"{mode} peers: {error}")
-    return Live(sessions=tuple(sessions), tunnels=tuple(tunnels), peers=tuple(peers), errors=tuple(errors))
+            errors.append(f"{of_plugin(owner, plugin)}: {what}: {error}")
+            return []
+        return list(found)
+
+    routings = {f"routing/{kind}": routing for kind, routing in made.routings.items()}
+    transports = {f"transport/{kind}": transport for kind, transport in made.transports.items()}
+    encrypting = {f"transport/{kind}": transport for kind, transport in made.encrypting().items()}
+    sessions, tunnels, peers = await asyncio.gather(
+        asyncio.gather(*(ask(name, each, "states", SessionState) for name, each in routings.items())),
+        asyncio.gather(*(ask(name, each, "states", TunnelState) for name, each in transports.items())),
+        asyncio.gather(*(ask(name, each, "peer_states", PeerState) for name, each in encrypting.items())),
+    )
+    return Live(
+        sessions=tuple(chain(*sessions)),
+        tunnels=tuple(chain(*tunnels)),
+        peers=tuple(chain(*peers)),
+        errors=tuple(sorted(errors)),
+    )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from routerd.clouds.gate import Gate
 from routerd.clouds.words import open_ends
 from routerd.reconcile.desired import Desired
+from routerd.reconcile.guard import of_plugin
 from routerd.reconcile.loop import TableReport
 from routerd.reconcile.wording import key_text
 from routerd.report.live import Live
@@ -17,17 +18,18 @@ def reasons(subject: Subject, desired: Desired, live: Live, *, more: Sequence[st
     found += [f"{name}: {text}" for name, text in sorted(subject.knowledge.waiting.items())]
     found += live.errors
     reports = subject.loop.reports()
-    for name in desired.tables:
+    # Also the tables that the derivation does not know, which should be empty.
+    for name in dict.fromkeys((*desired.tables, *sorted(reports))):
         report = reports.get(name)
-        wanted_now = len(desired.tables[name].values)
+        wanted_now = len(desired.table(name).values)
         if report is None:
             if wanted_now:
                 found.append(f"{name}: not read yet")
         elif not report.readable:
-            found.append(f"{name}: {report.error}")
+            found.append(f"{of_plugin(name, report.plugin)}: {report.error}")
         elif not report.settled:
-            found.append(f"{name}: {_unsettled(report, subject.gates().get(name))}")
-        elif desired.tables[name].complete and not report.complete:
+            found.append(f"{of_plugin(name, report.plugin)}: {_unsettled(report, subject.gates().get(name))}")
+        elif desired.table(name).complete and not report.complete:
             # The missing inputs have arrived, and the surplus that they reveal is still there.
             found.append(f"{name}: waiting for the next check, now that all inputs are known")
         elif report.desired != wanted_now:

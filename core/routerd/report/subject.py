@@ -9,6 +9,7 @@ from routerd.reconcile.derive import Inputs
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Loop
+from routerd.spi import Logger
 
 
 class Subject(Protocol):
@@ -17,6 +18,10 @@ class Subject(Protocol):
     @property
     def prepared(self) -> Prepared:
         """Return the configuration in force."""
+
+    @property
+    def log(self) -> Logger:
+        """Return the log, for the failures of providers."""
 
     @property
     def made(self) -> Providers:

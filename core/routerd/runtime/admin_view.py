@@ -14,9 +14,10 @@ from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
 from routerd.model.report.status import ListenerStatus, Status
 from routerd.plugins.check import Prepared, prepare
+from routerd.reconcile.guard import left_behind
 from routerd.report.explain import explain
 from routerd.report.explain.gather import gather
-from routerd.report.live import Live, ask_live
+from routerd.report.live import ask_live
 from routerd.report.metrics import exposition
 from routerd.report.obstacles import Obstacle
 from routerd.report.plan import plan_of
@@ -24,9 +25,6 @@ from routerd.report.reasons import reasons
 from routerd.report.resources import Moment, resources_of
 from routerd.report.status import status_of
 from routerd.runtime.assembly import Assembly
-
-LIVE_DEADLINE = 5.0
-"""Seconds that providers have to report their state, so that a status never hangs."""
 
 
 class View:
@@ -50,7 +48,7 @@ class View:
 
     async def reasons(self) -> list[str]:
         """Return the reasons why the router is not ready; none when it is."""
-        return reasons(self._router, self._router.derive(), await self._live(), more=self._more())
+        return reasons(self._router, self._router.derive(), await ask_live(self._router), more=self._more())
 
     async def obstacles(self) -> tuple[Obstacle, ...]:
         """Return settings of this host that block traffic and that routerd may not change."""
@@ -62,6 +60,10 @@ class View:
             *self._admission.notes(),
             *self._memberships.warnings(),
             *self._assembly.made.enrollments.troubles(),
+            *(
+                f"{name}: left behind; it ignores its cancellation, restart routerd to end it"
+                for name in left_behind()
+            ),
             *self._assembly.store.notes(),
             *(each.text for each in await self.obstacles()),
         ]
@@ -71,7 +73,7 @@ class View:
         return status_of(
             self._router,
             self._router.derive(),
-            await self._live(),
+            await ask_live(self._router),
             now=self._assembly.clock.now(),
             more=self._more(),
             obstacles=await self.notes(),
@@ -83,7 +85,7 @@ class View:
         """Return every resource of the file and every claim admitted, each with its status."""
         moment = Moment(
             desired=self._router.derive(),
-            live=await self._live(),
+            live=await ask_live(self._router),
             reports=self._router.loop.reports(),
             memberships=self._memberships.report(),
             obstacles=await self.obstacles(),
@@ -102,7 +104,7 @@ class View:
         facts = await gather(
             self._router,
             target,
-            await self._live(),
+            await ask_live(self._router),
             claims=self._admission.desk if admits else None,
             memberships=self._memberships.reasons(),
         )
@@ -139,13 +141,6 @@ class View:
             found.append(f"enrollment listener: {self._admission.trouble}")
         found += [f"task {name}: {text}" for name, text in self._assembly.supervisor.failures.items()]
         return found
-
-    async def _live(self) -> Live:
-        try:
-            async with asyncio.timeout(LIVE_DEADLINE):
-                return await ask_live(self._router)
-        except TimeoutError:
-            return Live(errors=(f"providers: no answer within {LIVE_DEADLINE:g} s; will ask again",))
 
 
 def restart_reason(present: Prepared, other: Prepared) -> str:

@@ -6,6 +6,7 @@ loop, so that only one writer changes that cloud at a time.
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import attrs
@@ -27,7 +28,7 @@ from routerd.clouds.words import deed_of, key_of
 from routerd.errors import ActionRefused, ProviderError
 from routerd.model.change import Change
 from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionText, ActionUndo
-from routerd.reconcile.guard import content_of, guarded
+from routerd.reconcile.guard import asked, contained, content_of
 from routerd.reconcile.loop import Binding
 from routerd.runtime.router import Router
 from routerd.spi import Clock, Logger
@@ -120,19 +121,23 @@ class Actions:
     async def _undo(self, binding: Binding, entry: JournalEntry) -> tuple[AnyChange, int]:
         table = cast("JournaledTable", binding.table)
         try:
-            async with guarded(self._log, table=binding.name, call="observe", deadline=binding.deadline):
-                observed = content_of(await table.observe())
+            ask = partial(asked, log=self._log, table=binding.name, deadline=binding.deadline)
+            seen = await ask(table.observe, call="observe", plugin=binding.plugin)
+            with contained(self._log, table=binding.name, call="observe", plugin=binding.plugin):
+                observed = content_of(seen)
         except ProviderError as error:
             raise ActionRefused(f"{binding.name}: cannot be read; {error}; nothing was done") from error
         history = await asyncio.to_thread(self._journal.of_key, entry.scope, entry.table, entry.key)
         present = next((value for key, value in observed.items() if str(key) == entry.key), None)
         change = undoing(entry, history, present, table.agrees)
         try:
-            async with guarded(self._log, table=binding.name, call="apply", deadline=binding.deadline):
-                return change, await table.undo(change, undoes=entry.number)
+            made = await ask(
+                lambda: table.undo(change, undoes=entry.number), call="apply", plugin=binding.plugin
+            )
         except ProviderError as error:
             doubt = "; the cloud may have made the change; see its console" if error.retryable else ""
             raise ActionRefused(f"entry {entry.number}: not undone; {error}{doubt}") from error
+        return change, made
 
     def _present(self) -> Present:
         reports = self._router.loop.reports()

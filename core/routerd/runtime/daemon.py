@@ -15,6 +15,7 @@ from routerd.process.systemd import notify
 from routerd.runtime.admin_view import View, needs_restart, restart_reason
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
+from routerd.runtime.control_routes import contained_routes
 from routerd.runtime.invocation import Command
 
 WATCH_SECONDS = 2.0
@@ -86,7 +87,7 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        routes = {plugin.info.name: plugin.control_routes for plugin in self._router.prepared.host.plugins}
+        routes = contained_routes(self._router.prepared.host.plugins, log=self._log)
         actions = Actions(
             self._router, self._assembly.store.journal, clock=self._assembly.clock, log=self._log
         )

@@ -1,17 +1,19 @@
 """The public key of each WireGuard device of the file, read from its private key once that exists."""
 
-import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import attrs
 
 from routerd.errors import PluginError, ProviderError
 from routerd.model import specs
 from routerd.model.intent import Intent, Named
+from routerd.model.names import PublicKey
 from routerd.plugins.tunnel_modes import checked_key
 from routerd.process.supervisor import Supervisor
+from routerd.reconcile.guard import asked
 from routerd.reconcile.knowledge import Knowledge
-from routerd.spi import Clock, EncryptingTransport
+from routerd.spi import Clock, EncryptingTransport, Logger
 
 _READ_SECONDS = 10.0
 
@@ -24,6 +26,8 @@ class DeviceKeys:
     knowledge: Knowledge
     supervisor: Supervisor
     clock: Clock
+    log: Logger
+    plugins: Mapping[str, str]
     wake: Callable[[], None]
 
     def start(self, intent: Callable[[], Intent]) -> None:
@@ -47,12 +51,24 @@ class DeviceKeys:
         if device.name in self.knowledge.public_keys or file is None or transport is None:
             return True
         try:
-            async with asyncio.timeout(_READ_SECONDS):
-                key = checked_key(device.spec.mode, await transport.public_key(file))
-        except (ProviderError, PluginError, TimeoutError) as error:
-            self.knowledge.waiting[name] = str(error) or f"no answer within {_READ_SECONDS:g} s"
+            key = await self._ask(device.spec.mode, transport, file)
+        except (ProviderError, PluginError) as error:
+            self.knowledge.waiting[name] = str(error)
             return False
         self.knowledge.waiting.pop(name, None)
         self.knowledge.public_keys[device.name] = key
         self.wake()
         return True
+
+    async def _ask(self, mode: str, transport: EncryptingTransport, file: Path) -> PublicKey:
+        owner = f"transport/{mode}"
+        key: object = await asked(
+            lambda: transport.public_key(file),
+            log=self.log,
+            table=owner,
+            call="ask",
+            what="public_key",
+            deadline=_READ_SECONDS,
+            plugin=self.plugins.get(owner, ""),
+        )
+        return checked_key(mode, key)

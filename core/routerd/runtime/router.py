@@ -3,7 +3,7 @@
 `starter` brings the providers up; `clouds` has the policies of cloud tables.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from routerd.clouds.site_watch import SiteWatch
 from routerd.clouds.takeover import RoutePermission
 from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.fabric import InstanceFacts
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
 from routerd.plugins.check import Prepared
@@ -26,6 +27,7 @@ from routerd.reconcile.desired import Desired
 from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Binding, Loop
 from routerd.runtime.device_keys import DeviceKeys
+from routerd.runtime.learning import learned
 from routerd.runtime.starter import Starter
 from routerd.spi import Clock, Fabric, Routing, Table, Transport
 from routerd.store import Store
@@ -65,19 +67,26 @@ class Router:
         self._store = store
         self._supervisor = supervisor
         self._clock = clock
-        self._log = log
+        self.log = log
         self._runs_lanes = True
         self._holds_down = True
         self._recovering = store.salvaged is not None
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
         self._starter = Starter(
-            knowledge=self.knowledge, supervisor=supervisor, clock=clock, log=log, wake=self.loop.wake
+            knowledge=self.knowledge,
+            supervisor=supervisor,
+            clock=clock,
+            log=log,
+            wake=self.loop.wake,
+            plugins=made.plugins,
         )
         self._keys = DeviceKeys(
             transports=made.encrypting(),
             knowledge=self.knowledge,
             supervisor=supervisor,
             clock=clock,
+            log=log,
+            plugins=made.plugins,
             wake=self.loop.wake,
         )
         self.site = SiteWatch(clock=clock, log=log, reread=self.loop.reread)
@@ -155,7 +164,7 @@ class Router:
             self.loop.bindings(),
             derive=lambda: self.derive(intended),
             clock=self._clock,
-            log=self._log,
+            log=self.log,
         )
         for lane in dry.lanes:
             await dry.run_once(lane, dry_run=True)
@@ -214,42 +223,55 @@ class Router:
 
     # --- tables ---------------------------------------------------------------------------------------
 
+    def _bind(self, bindings: Iterable[Binding], owner: str) -> None:
+        """Bind the tables of a provider; its properties have been asked before, so all are bound or none."""
+        plugin = self.made.plugins.get(owner, "")
+        for binding in list(bindings):
+            self.loop.bind(attrs.evolve(binding, plugin=plugin))
+
     async def _bind_transport(self, mode: str, transport: Transport) -> None:
         encrypting = self.made.encrypting().get(mode)
         role = "tunnels" if encrypting is None else "tunnels.encrypting"
-        self.loop.bind(Binding(name=f"tunnels/{mode}", role=role, table=transport.tunnels))
+        bindings = [Binding(name=f"tunnels/{mode}", role=role, table=transport.tunnels)]
         if encrypting is not None:
-            self.loop.bind(Binding(name=f"peers/{mode}", role="peers", table=encrypting.peers))
+            bindings.append(Binding(name=f"peers/{mode}", role="peers", table=encrypting.peers))
+        self._bind(bindings, f"transport/{mode}")
 
     async def _bind_routing(self, kind: str, routing: Routing) -> None:
-        for role in ("speakers", "import_policies", "sessions", "advertisements"):
-            self.loop.bind(Binding(name=f"{kind}/{role}", role=role, table=getattr(routing, role)))
-        self._supervisor.keep(f"{kind}/learned", lambda: self._follow(routing))
+        roles = ("speakers", "import_policies", "sessions", "advertisements")
+        bindings = [Binding(name=f"{kind}/{role}", role=role, table=getattr(routing, role)) for role in roles]
+        self._bind(bindings, f"routing/{kind}")
+        self._supervisor.keep(f"{kind}/learned", lambda: self._follow(kind, routing))
 
-    async def _follow(self, routing: Routing) -> None:
-        async for routes in routing.learned():
+    async def _follow(self, kind: str, routing: Routing) -> None:
+        async for routes in learned(
+            routing, kind, log=self.log, plugin=self.made.plugins.get(f"routing/{kind}", "")
+        ):
             if routes != self.knowledge.learned:
                 self.knowledge.learned = routes
                 self.site.hear(self.inputs())
                 self.loop.wake()
 
     async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
-        self.knowledge.instances[name] = await fabric.instance()
+        facts: object = await fabric.instance()
+        if not isinstance(facts, InstanceFacts):
+            raise TypeError(f"instance returned a {type(facts).__name__}, not InstanceFacts")
+        self.knowledge.instances[name] = facts
         profile = self.prepared.intent.get(name, specs.CloudProviderProfileSpec)
         spec = profile.spec if profile is not None else specs.CloudProviderProfileSpec(provider=name)
         own = self.knowledge.instances[name].next_hop
         hold_down = spec.takeover_hold_down.total_seconds()
-        for binding in fabric_bindings(
+        bindings = fabric_bindings(
             name,
             fabric,
             self._store.journal,
             spec,
             clock=self._clock,
-            log=self._log,
+            log=self.log,
             permission=RoutePermission(self.site.election, own, hold_down, stays=self._runs_lanes),
             holds_down=self._holds_down,
-        ):
-            self.loop.bind(binding)
+        )
+        self._bind(bindings, f"fabric/{name}")
         self._run_lane(f"fabric/{name}")
 
     def _run_lane(self, lane: str) -> None:

@@ -1,8 +1,9 @@
 """Runs that end by themselves: the dry run, the single run, and the removal of everything that is ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 
@@ -14,6 +15,7 @@ from routerd.model.fabric import FabricRoute
 from routerd.model.report.plan import Plan
 from routerd.plugins.check import Prepared
 from routerd.process.log import Log
+from routerd.reconcile.guard import asked, contained, content_of, failures_of
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import RANKS
 from routerd.reconcile.wording import key_text
@@ -107,15 +109,17 @@ async def remove_ours(router: Router, store: Store) -> Removed:
 
 
 async def _empty(router: Router, store: Store, binding: Binding, done: list[str], failed: list[str]) -> None:
+    ask = partial(asked, log=router.log, table=binding.name, deadline=binding.deadline, plugin=binding.plugin)
+
+    async def make() -> Mapping[Hashable, ProviderError]:
+        return failures_of(await binding.table.apply(changes))
+
     try:
-        async with asyncio.timeout(binding.deadline):
-            observed = await binding.table.observe()
-            changes = _undoing(router, store, binding, observed, failed)
-            # Also without a change: a provider may own objects that no key names any longer.
-            failures = await binding.table.apply(changes)
-    except TimeoutError:
-        failed.append(f"{binding.name}: no answer within {binding.deadline:g} s")
-        return
+        observed = await ask(binding.table.observe, call="observe")
+        with contained(router.log, table=binding.name, call="observe", plugin=binding.plugin):
+            changes = _undoing(router, store, binding, content_of(observed), failed)
+        # Also without a change: a provider may own objects that no key names any longer.
+        failures = await ask(make, call="apply")
     except (ProviderError, StoreError) as error:
         failed.append(f"{binding.name}: {error}")
         return

@@ -1,13 +1,14 @@
 """Starts the providers in the background, retries until each has started, and closes them at the end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
 from routerd.errors import ProviderError
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
+from routerd.reconcile.guard import asked, of_plugin
 from routerd.reconcile.knowledge import Knowledge
 from routerd.spi import Clock, Lifecycle
 from routerd.spi.backoff import doubled
@@ -15,8 +16,8 @@ from routerd.spi.backoff import doubled
 START_SECONDS = 60.0
 """Maximum seconds of one attempt to start a provider."""
 
-CLOSE_SECONDS = 10.0
-"""Maximum seconds that a provider may take to close."""
+CLOSE_SECONDS = 8.0
+"""Maximum seconds that a provider may take to close; plugins close at once."""
 
 RETRY_CEILING = 60.0
 """Maximum seconds between two attempts to start a provider."""
@@ -24,14 +25,18 @@ RETRY_CEILING = 60.0
 
 @attrs.frozen(kw_only=True)
 class Starter:
-    """Holds the providers that have started; `knowledge.waiting` names the others."""
+    """Holds the providers that have started; `knowledge.waiting` names the others.
+
+    `plugins` has the plugin of each provider, which every failure names.
+    """
 
     knowledge: Knowledge
     supervisor: Supervisor
     clock: Clock
     log: Log
     wake: Callable[[], None]
-    _started: list[Lifecycle] = attrs.field(factory=list, init=False)
+    plugins: Mapping[str, str] = attrs.field(factory=dict)
+    _started: dict[str, Lifecycle] = attrs.field(factory=dict, init=False)
 
     def start(self, name: str, provider: Lifecycle, bind: Callable[[], Awaitable[None]]) -> None:
         """Start a provider in the background and `bind` its tables; a failure is retried."""
@@ -43,31 +48,61 @@ class Starter:
     ) -> None:
         waiting = self.knowledge.waiting
         failures = 0
-        while error := await self._failure(provider, bind):
+        while error := await self._failure(name, provider, bind):
             if waiting.get(name) != error:
-                self.log.warning("provider.start.failed", provider=name, error=error)
+                self.log.warning(
+                    "provider.start.failed", provider=name, error=error, plugin=self.plugins.get(name, "")
+                )
             waiting[name] = error
             failures += 1
             await self.clock.sleep(doubled(failures, ceiling=RETRY_CEILING))
         waiting.pop(name, None)
-        self._started.append(provider)
+        self._started[name] = provider
         self.log.debug("provider.started", provider=name)
         self.wake()
 
-    async def _failure(self, provider: Lifecycle, bind: Callable[[], Awaitable[None]]) -> str:
+    async def _failure(self, name: str, provider: Lifecycle, bind: Callable[[], Awaitable[None]]) -> str:
+        async def start() -> None:
+            await provider.start()
+            await bind()
+
+        plugin = self.plugins.get(name, "")
         try:
-            async with asyncio.timeout(START_SECONDS):
-                await provider.start()
-                await bind()
-        except (ProviderError, TimeoutError) as error:
-            return str(error) or f"did not start within {START_SECONDS:g} s"
+            await asked(
+                start,
+                log=self.log,
+                table=name,
+                call="ask",
+                what="start",
+                deadline=START_SECONDS,
+                plugin=plugin,
+            )
+        except ProviderError as error:
+            return f"{of_plugin('start', plugin)}: {error}"
         return ""
 
     async def aclose(self) -> None:
-        """Close the providers, the last one first; the data plane stays as it is."""
-        for provider in reversed(self._started):
+        """Close the providers, those of one plugin the last one first; the data plane stays as it is.
+
+        A provider that raises or hangs keeps none of the others from being closed.
+        """
+        by_plugin: dict[str, list[str]] = {}
+        for name in reversed(self._started):
+            by_plugin.setdefault(self.plugins.get(name, name), []).append(name)
+        await asyncio.gather(*(self._close(names) for names in by_plugin.values()))
+
+    async def _close(self, names: list[str]) -> None:
+        for name in names:
+            plugin = self.plugins.get(name, "")
             try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await provider.aclose()
-            except (ProviderError, TimeoutError) as error:
-                self.log.warning("provider.close.failed", error=str(error))
+                await asked(
+                    self._started[name].aclose,
+                    log=self.log,
+                    table=name,
+                    call="ask",
+                    what="aclose",
+                    deadline=CLOSE_SECONDS,
+                    plugin=plugin,
+                )
+            except ProviderError as error:
+                self.log.warning("provider.close.failed", provider=name, plugin=plugin, error=str(error))

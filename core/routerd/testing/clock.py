@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from datetime import UTC, datetime, timedelta
 
-_TURNS = 25
+_TURNS = 200
 """Turns of the loop for woken tasks; enough for a chain of awaits inside the process."""
 
 

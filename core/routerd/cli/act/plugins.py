@@ -23,29 +23,34 @@ def command(settings: Settings, *, output: Output, load_all: bool) -> None:
 
     routerd loads only enabled plugins, because loading runs their code; `--all` loads the others too.
     """
-    loaded = {plugin.info.name: plugin for plugin in PluginHost.load(_enabled(settings)).plugins}
+    host, faults = PluginHost.attempt(_enabled(settings))
+    loaded = {plugin.info.name: plugin for plugin in host.plugins}
+    broken = {fault.plugin: fault.text for fault in faults if fault.plugin}
     found = installation()
+    for fault in faults:
+        if fault.plugin not in found.plugins:
+            click.echo(f"warning: {fault.text}", err=True)
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
     plugins = [
-        _report(name, installed, loaded.get(name), load=load_all)
+        _report(name, installed, loaded.get(name), load=load_all, fault=broken.get(name, ""))
         for name, candidates in sorted(found.plugins.items())
         for installed in candidates
     ]
     if output.wrote(PluginList(api=_dotted(API_VERSION), plugins=tuple(plugins))):
         return
     rows = [
-        (each.name, each.distribution, each.enabled, each.api, "; ".join(each.provides) or each.fault)
+        (each.name, each.distribution, each.enabled, each.api, each.fault or "; ".join(each.provides))
         for each in plugins
     ]
     console().print(table("", ("PLUGIN", "DISTRIBUTION", "ENABLED", "API", "PROVIDES"), rows))
 
 
 def _report(
-    name: str, installed: InstalledPlugin, plugin: LoadedPlugin | None, *, load: bool
+    name: str, installed: InstalledPlugin, plugin: LoadedPlugin | None, *, load: bool, fault: str
 ) -> PluginReport:
-    enabled, fault = plugin is not None, ""
-    if plugin is None and load:
+    enabled = plugin is not None or bool(fault)
+    if plugin is None and load and not fault:
         try:
             plugin = PluginHost.load([name]).plugins[0]
         except PluginError as error:
