@@ -126,7 +126,7 @@ class TestFakeEncryptingTransport(EncryptingTransportContract):
     def samples(self, context: PluginContext) -> AllSamples:
         def device(name: str, port: int = 51820) -> Tunnel:
             keys = WireGuardDevice(public_key=PublicKey("A" * 44), listen_port=port)
-            return attrs.evolve(tunnel(name, "wireguard", keys), local=None, remote=None)
+            return attrs.evolve(tunnel(name, "wireguard", keys), local=None, remote=None, ttl=0)
 
         one, two, long, taken = (device(name) for name in ("wg1", "wg2", "a-name-that-is-too-long", "taken"))
         keys = [PeerKey(link=LinkName("wg1"), public_key=PublicKey(letter * 44)) for letter in "BC"]

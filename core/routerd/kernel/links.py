@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
 from routerd.errors import PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.kernel.link_fields import TUNNEL_KINDS, misfit
 from routerd.kernel.netlink import ask, change_address, errno_of, read_links
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.model.tunnel import UdpEncapsulation
@@ -23,7 +24,6 @@ _GRE_KEY = 0x2000
 ODD_KEY = -1
 """The key of a GRE device whose directions differ, or which has checksums or sequence numbers."""
 
-_PREFIXES = {"ipip": "ipip", "gre": "gre"}
 _IMPOSSIBLE_NAME = "rd/probe"
 """A name that the kernel always refuses, because of its slash."""
 
@@ -64,6 +64,8 @@ class NetlinkKernel:
         """Create and raise a device; one of ours with the same name must be deleted first."""
         if len(spec.name.encode()) > MAX_LINK_NAME:
             raise PermanentError(f"link {spec.name}: the name is longer than {MAX_LINK_NAME} bytes")
+        if why := misfit(spec) or _unknown_data(spec):
+            raise PermanentError(f"link {spec.name}: {why}")
         present = (await self.links()).get(spec.name)
         if present is not None:
             if present.owner is not None:
@@ -78,6 +80,14 @@ class NetlinkKernel:
         made = (await self.links()).get(spec.name)
         if made is None or made.alias:
             raise TransientError(f"link {spec.name}: another program took or removed it during its creation")
+        if lost := sorted(set(spec.data) - set(made.data)):
+            await self._delete(made)
+            asked = ", ".join(f"{name} {value}" for name, value in lost)
+            got = dict(made.data)
+            made_it = ", ".join(f"{name} {got.get(name, 'missing')}" for name, _ in lost)
+            raise PermanentError(
+                f"link {spec.name}: the kernel made {made_it} of {asked}; correct the values"
+            )
         await self._configure(made, spec.owner, spec.mtu, spec.addresses)
 
     async def set_link(
@@ -88,13 +98,23 @@ class NetlinkKernel:
         mtu: int,
         addresses: tuple[IPv4Interface, ...],
     ) -> None:
-        """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
+        """Raise a link of ours, and give it this owner, this MTU and exactly these addresses."""
         present = (await self.links()).get(name)
         if present is None:
             raise TransientError(f"link {name}: it does not exist")
-        if present.alias and present.owner is None:
+        if present.owner is None:
             raise present.foreign()
         await self._configure(present, owner, mtu, addresses)
+
+    async def mark_link(self, name: LinkName, *, index: int, owner: str) -> None:
+        """Give our alias to a link that the caller itself has just made."""
+        present = (await self.links()).get(name)
+        if present is None:
+            raise TransientError(f"link {name}: it does not exist")
+        if present.alias or present.index != index:
+            raise present.foreign()
+        alias = ALIAS_PREFIX + owner
+        await ask(f"mark link {name}", lambda socket: socket.link("set", index=index, ifalias=alias))
 
     async def delete_link(self, name: LinkName) -> None:
         """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
@@ -140,22 +160,42 @@ def _is_unfinished(link: Link, spec: LinkSpec) -> bool:
         and not link.up
         and not link.addresses
         and (link.kind, link.local, link.remote, link.key) == (spec.kind, spec.local, spec.remote, spec.key)
+        and set(spec.data) <= set(link.data)
     )
+
+
+def _unknown_data(spec: LinkSpec) -> str:
+    """Return which attributes of `data` would get lost, because the library has no place for them."""
+    known = _attribute_names(spec.kind)
+    unknown = [name for name, _ in spec.data if f"IFLA_{name.upper()}" not in known or name != name.lower()]
+    if not unknown:
+        return ""
+    if not known:
+        return f"routerd knows no attributes of kind {spec.kind}, so it would lose {', '.join(unknown)}"
+    return f"kind {spec.kind} has no attribute {', '.join(unknown)}; use the names of linux/if_link.h"
+
+
+def _attribute_names(kind: str) -> frozenset[str]:
+    # Imported with the first such link: a command that makes none should not wait for it.
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg  # noqa: PLC0415 - as above
+
+    return frozenset(each[0] for each in getattr(ifinfmsg.ifinfo.data_map.get(kind), "nla_map", ()))
 
 
 def _attributes(spec: LinkSpec) -> dict[str, Any]:
     """Return the arguments for pyroute2, only those that the kind has."""
-    values: dict[str, Any] = {"ifname": spec.name, "kind": spec.kind}
-    prefix = _PREFIXES.get(spec.kind)
-    if prefix is None:
+    values: dict[str, Any] = {"ifname": spec.name, "kind": spec.kind, **dict(spec.data)}
+    prefix = spec.kind
+    if prefix not in TUNNEL_KINDS:
         return values
     if spec.local is not None:
         values[f"{prefix}_local"] = str(spec.local)
     if spec.remote is not None:
         values[f"{prefix}_remote"] = str(spec.remote)
-    values[f"{prefix}_ttl"] = spec.ttl
+    if spec.ttl is not None:
+        values[f"{prefix}_ttl"] = spec.ttl
     values[f"{prefix}_pmtudisc"] = 1
-    if spec.key is not None and prefix == "gre":
+    if spec.key is not None:
         values |= {"gre_ikey": spec.key, "gre_okey": spec.key, "gre_iflags": _GRE_KEY, "gre_oflags": _GRE_KEY}
     if spec.encapsulation is not None:
         values[f"{prefix}_encap_type"] = _ENCAP_FOU
@@ -168,8 +208,9 @@ def _attributes(spec: LinkSpec) -> dict[str, Any]:
 def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: ANN401 - pyroute2 messages are untyped
     info = message.get_attr("IFLA_LINKINFO")
     kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
-    data = info.get_attr("IFLA_INFO_DATA") if info and kind in _PREFIXES else None
-    prefix = f"IFLA_{_PREFIXES.get(kind, '').upper()}_"
+    found = info.get_attr("IFLA_INFO_DATA") if info else None
+    data = found if kind in TUNNEL_KINDS else None
+    prefix = f"IFLA_{kind.upper()}_"
 
     def field(name: str) -> Any:  # noqa: ANN401 - as above
         return data.get_attr(prefix + name) if data else None
@@ -193,7 +234,16 @@ def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: 
         addresses=addresses,
         rx_bytes=stats.get("rx_bytes", 0),
         tx_bytes=stats.get("tx_bytes", 0),
+        data=_data(found) if kind not in TUNNEL_KINDS else (),
     )
+
+
+def _data(attributes: Any) -> dict[str, int | str]:  # noqa: ANN401 - as above
+    """Return the attributes of a kind that have one number or text; others are of no use to a tunnel."""
+    pairs = attributes["attrs"] if isinstance(attributes, dict) and "attrs" in attributes else ()
+    return {
+        name.removeprefix("IFLA_").lower(): value for name, value in pairs if isinstance(value, (int, str))
+    }
 
 
 def _key(field: Callable[[str], Any]) -> int | None:

@@ -4,7 +4,7 @@ A plugin with less common needs (WireGuard's generic netlink, fou ports) brings 
 sysctls and firewall rules belong to the core.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
@@ -16,6 +16,13 @@ from routerd.model.tunnel import UdpEncapsulation
 
 ALIAS_PREFIX = "routerd:"
 """The prefix of the interface alias of a link of ours; the owner, `Kind/name`, follows it."""
+
+LinkData = tuple[tuple[str, int | str], ...]
+"""Attributes of a kind of link by name; addresses are text."""
+
+
+def _pairs(given: Mapping[str, int | str] | Iterable[tuple[str, int | str]]) -> LinkData:
+    return tuple(sorted(dict(given).items()))
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +37,7 @@ class _Device:
     remote: IPv4Address | None = None
     key: int | None = None
     encapsulation: UdpEncapsulation | None = None
+    data: LinkData = attrs.field(default=(), converter=_pairs)
 
 
 @attrs.frozen(kw_only=True)
@@ -37,7 +45,8 @@ class Link(_Device):
     """A network device as the kernel reports it; `kind` is `IFLA_INFO_KIND`, empty for hardware.
 
     `key` is the key of a GRE device. It is negative for a device with two keys, checksums or sequence
-    numbers, which no tunnel of ours has.
+    numbers, which no tunnel of ours has. `data` are the attributes of another kind than `ipip` and `gre`,
+    as in `LinkSpec`; a kind whose attributes routerd does not know has none.
     """
 
     index: int
@@ -70,14 +79,20 @@ class Link(_Device):
 
 @attrs.frozen(kw_only=True)
 class LinkSpec(_Device):
-    """A device to create: `kind` as the kernel calls it (`ipip`, `gre`, `wireguard`).
+    """A device to create: `kind` as the kernel calls it (`ipip`, `gre`, `wireguard`, `vxlan`).
 
-    The device comes up with `mtu` and `addresses`, and never without the alias `routerd:<owner>`, so
-    that a crash leaves nothing without an owner.
+    The kernel gives no alias to a device that it creates. So routerd makes the device down and bare, marks
+    it `routerd:<owner>` next, and then gives it `mtu` and `addresses` and raises it. A crash may leave it
+    down, bare and without an owner; the next `add_link` of the same device replaces that remainder.
+
+    `local`, `remote`, `ttl` and `encapsulation` are for `ipip` and `gre`, `key` for `gre`. `data` has the
+    attributes of every other kind by their names in linux/if_link.h, in lower case and without
+    `IFLA_`: `{"vxlan_id": 77, "vxlan_local": "192.0.2.1"}`. `add_link` refuses what it cannot hand to
+    the kernel.
     """
 
     owner: str
-    ttl: int = 64
+    ttl: int | None = None
 
 
 class Kernel(Protocol):
@@ -90,7 +105,11 @@ class Kernel(Protocol):
         """Say whether this kernel can make links of `kind` (loads the module if it may)."""
 
     async def add_link(self, spec: LinkSpec) -> None:
-        """Create and raise a device; `NotOwnedError` when a foreign one has the name."""
+        """Create and raise a device; `NotOwnedError` when a foreign one has the name.
+
+        `PermanentError` for a field that the kind does not take, and for `data` that the kernel does not
+        know or changes.
+        """
 
     async def set_link(
         self,
@@ -100,7 +119,18 @@ class Kernel(Protocol):
         mtu: int,
         addresses: tuple[IPv4Interface, ...],
     ) -> None:
-        """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
+        """Raise a link of ours, and give it this owner, this MTU and exactly these addresses.
+
+        `NotOwnedError` for a link without our alias, `TransientError` for a missing one.
+        """
+
+    async def mark_link(self, name: LinkName, *, index: int, owner: str) -> None:
+        """Give our alias to a link that the caller itself, or a program of its own, has just made.
+
+        `index` is the interface index of that link. `NotOwnedError` when another link has the name now,
+        or when the link has an alias, `TransientError` for a missing one. It is for links that `add_link`
+        cannot make; a caller that passes the index of a foreign link takes that link over.
+        """
 
     async def delete_link(self, name: LinkName) -> None:
         """Delete a link of ours; a link that is gone is a success, a foreign one an error."""

@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface
 import attrs
 
 from routerd.errors import PermanentError, TransientError, UnsupportedError
+from routerd.kernel.link_fields import misfit
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.spi import ALIAS_PREFIX, Link, LinkSpec
 from routerd.testing.faults import FaultPlan
@@ -66,6 +67,8 @@ class FakeKernel:
             raise PermanentError(f"link {spec.name}: the name is longer than {MAX_LINK_NAME} bytes")
         if spec.kind not in self.kinds:
             raise UnsupportedError(f"link {spec.name}: this kernel has no links of kind {spec.kind}")
+        if why := misfit(spec):
+            raise PermanentError(f"link {spec.name}: {why}")
         present = self._links.get(spec.name)
         if present is not None and present.owner is None:
             raise present.foreign()
@@ -82,10 +85,11 @@ class FakeKernel:
                 alias=ALIAS_PREFIX + spec.owner,
                 local=spec.local,
                 remote=spec.remote,
-                ttl=spec.ttl,
+                ttl=spec.ttl or 0,
                 key=spec.key,
                 encapsulation=spec.encapsulation,
                 addresses=tuple(sorted(spec.addresses)),
+                data=spec.data,
             )
         )
 
@@ -97,17 +101,30 @@ class FakeKernel:
         mtu: int,
         addresses: tuple[IPv4Interface, ...],
     ) -> None:
-        """Mark a link as ours, raise it, and give it exactly these addresses and this MTU."""
+        """Raise a link of ours, and give it this owner, this MTU and exactly these addresses."""
         self.faults.reach(f"set {name}")
         present = self._links.get(name)
         if present is None:
             raise TransientError(f"link {name}: it does not exist")
+        if present.owner is None:
+            raise present.foreign()
         changed = attrs.evolve(
             present, alias=ALIAS_PREFIX + owner, up=True, mtu=mtu, addresses=tuple(sorted(addresses))
         )
         if changed != present:
             self.writes.append(f"set {name}")
             self.place(changed)
+
+    async def mark_link(self, name: LinkName, *, index: int, owner: str) -> None:
+        """Give our alias to a link that the caller itself has just made."""
+        self.faults.reach(f"mark {name}")
+        present = self._links.get(name)
+        if present is None:
+            raise TransientError(f"link {name}: it does not exist")
+        if present.alias or present.index != index:
+            raise present.foreign()
+        self.writes.append(f"mark {name}")
+        self.place(attrs.evolve(present, alias=ALIAS_PREFIX + owner))
 
     async def delete_link(self, name: LinkName) -> None:
         """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
@@ -134,6 +151,7 @@ def _line(link: Link) -> str:
             parts.append(f"{word} {value}")
     if link.encapsulation is not None:
         parts.append(f"udp {link.encapsulation.sport}->{link.encapsulation.dport}")
+    parts += [f"{name} {value}" for name, value in link.data]
     parts += [str(address) for address in link.addresses]
     if link.alias:
         parts.append(f"alias {link.alias}")

@@ -111,6 +111,7 @@ class TunnelTable:
         if present == wanted:
             return
         if wanted.link in world.relayed and _same_wire(present, wanted):
+            await self._mark(wanted)
             await self._dress(wanted)
             return
         link = world.links.get(wanted.link)
@@ -122,6 +123,7 @@ class TunnelTable:
             if present is not None and wanted.link not in world.relayed:
                 await self._kernel.delete_link(wanted.link)
             await self._relay.add(wanted)
+            await self._mark(wanted)
             await self._dress(wanted)
 
     async def _make_in_kernel(self, wanted: Tunnel, world: World) -> None:
@@ -149,6 +151,12 @@ class TunnelTable:
                 encapsulation=wanted.encapsulation,
             )
         )
+
+    async def _mark(self, wanted: Tunnel) -> None:
+        """Mark a device of the relay that has no alias yet: a new one, or one from before a crash."""
+        link = (await self._kernel.links()).get(wanted.link)
+        if link is not None and link.owner is None:
+            await self._kernel.mark_link(wanted.link, index=link.index, owner=wanted.owner)
 
     async def _dress(self, wanted: Tunnel) -> None:
         await self._kernel.set_link(

@@ -104,6 +104,9 @@ class UserspaceBackend:
             raise TransientError(
                 f"wireguard {tunnel.link}: {self.name} did not come up in {START_DEADLINE:g} s"
             ) from error
+        link = (await self._kernel.links()).get(tunnel.link)
+        if link is not None and link.owner is None:
+            await self._kernel.mark_link(tunnel.link, index=link.index, owner=tunnel.owner)
         await self._kernel.set_link(
             tunnel.link, owner=tunnel.owner, mtu=tunnel.mtu, addresses=tunnel.addresses
         )

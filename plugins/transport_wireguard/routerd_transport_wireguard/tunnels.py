@@ -90,6 +90,9 @@ class TunnelTable:
         port = wanted.listen_port if wanted is not None else None
         new_key = private if dump.public_key != public_key_of(private) else None
         new_port = port if port != dump.listen_port else None
+        if present is not None and present.owner is None:
+            # The remainder of a crash of ours, which `_standing` has recognised.
+            await self._kernel.mark_link(tunnel.link, index=present.index, owner=tunnel.owner)
         if new_key is not None or new_port is not None:
             await backend.port.configure(tunnel.link, private_key=new_key, listen_port=new_port)
         await self._kernel.set_link(

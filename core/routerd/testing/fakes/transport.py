@@ -5,9 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
+
+import attrs
 
 from routerd.errors import ProviderError, TransientError
+from routerd.kernel.link_fields import TUNNEL_KINDS
 from routerd.model.change import Change
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import (
@@ -16,13 +21,14 @@ from routerd.model.tunnel import (
     PeerState,
     Tunnel,
     TunnelState,
-    WireGuardDevice,
     WireGuardPeer,
 )
 from routerd.spi import (
     Capability,
     Kernel,
+    Link,
     LinkSpec,
+    NoOptions,
     PluginContext,
     TransportMode,
     apply_each,
@@ -38,23 +44,23 @@ PROTOCOL = {"ipip": "4", "gre": "47"}
 class TunnelTable:
     """Tunnels of one mode as links of the context's kernel."""
 
-    def __init__(self, mode: str, kernel: Kernel, devices: dict[LinkName, WireGuardDevice]) -> None:
+    def __init__(self, mode: str, kernel: Kernel, world: FakeWorld) -> None:
         self._mode = mode
+        self._kind = "ipip" if mode == "fou" else mode
         self._kernel = kernel
-        self._devices = devices
+        self._world = world
 
     async def observe(self) -> Mapping[LinkName, Tunnel]:
         """Return our links of this mode as tunnels."""
-        kind = "ipip" if self._mode == "fou" else self._mode
         found: dict[LinkName, Tunnel] = {}
         for link in (await self._kernel.links()).values():
             encapsulated = link.encapsulation is not None
-            if link.owner is None or link.kind != kind or encapsulated != (self._mode == "fou"):
+            if link.owner is None or link.kind != self._kind or encapsulated != (self._mode == "fou"):
                 continue
             found[link.name] = Tunnel(
                 link=link.name, mode=self._mode, owner=link.owner, mtu=link.mtu, addresses=link.addresses,
-                local=link.local, remote=link.remote, ttl=link.ttl, key=link.key,
-                encapsulation=link.encapsulation, wireguard=self._devices.get(link.name),
+                key=link.key, encapsulation=link.encapsulation, wireguard=self._world.devices.get(link.name),
+                options=self._world.options.get(link.name), **_ends(link),
             )  # fmt: skip
         return found
 
@@ -68,19 +74,45 @@ class TunnelTable:
             return
         if change.after is None or present is not None:
             await self._kernel.delete_link(change.key)
-            self._devices.pop(change.key, None)
+            self._world.devices.pop(change.key, None)
+            self._world.options.pop(change.key, None)
         if change.after is None:
             return
         tunnel = change.after
-        await self._kernel.add_link(
-            LinkSpec(
-                name=tunnel.link, kind="ipip" if self._mode == "fou" else self._mode, owner=tunnel.owner,
-                mtu=tunnel.mtu, addresses=tunnel.addresses, local=tunnel.local, remote=tunnel.remote,
-                ttl=tunnel.ttl, key=tunnel.key, encapsulation=tunnel.encapsulation,
-            )
-        )  # fmt: skip
+        await self._kernel.add_link(self._spec(tunnel))
         if tunnel.wireguard is not None:
-            self._devices[tunnel.link] = tunnel.wireguard
+            self._world.devices[tunnel.link] = tunnel.wireguard
+        if tunnel.options is not None:
+            self._world.options[tunnel.link] = tunnel.options
+
+    def _spec(self, tunnel: Tunnel) -> LinkSpec:
+        spec = LinkSpec(
+            name=tunnel.link, kind=self._kind, owner=tunnel.owner, mtu=tunnel.mtu, addresses=tunnel.addresses
+        )
+        if self._kind in TUNNEL_KINDS:
+            return attrs.evolve(
+                spec, local=tunnel.local, remote=tunnel.remote, ttl=tunnel.ttl, key=tunnel.key,
+                encapsulation=tunnel.encapsulation,
+            )  # fmt: skip
+        if tunnel.remote is None:
+            return spec
+        # A kind of a stranger: the fake kernel keeps whatever attributes it is given.
+        ends: dict[str, int | str] = {
+            "local": str(tunnel.local),
+            "remote": str(tunnel.remote),
+            "ttl": tunnel.ttl,
+        }
+        return attrs.evolve(spec, data=ends)
+
+
+def _ends(link: Link) -> dict[str, Any]:  # Any: the fields of a tunnel
+    if link.kind in TUNNEL_KINDS:
+        return {"local": link.local, "remote": link.remote, "ttl": link.ttl}
+    given = dict(link.data)
+    if not given:
+        return {"ttl": 0}
+    ends = {name: IPv4Address(str(given[name])) for name in ("local", "remote")}
+    return {**ends, "ttl": int(given["ttl"])}
 
 
 class FakeTransport:
@@ -93,7 +125,7 @@ class FakeTransport:
         self._mode = mode
         self._world = world
         self._context = context
-        self._tunnels = TunnelTable(mode, context.kernel, world.devices)
+        self._tunnels = TunnelTable(mode, context.kernel, world)
 
     async def start(self) -> None:
         """Get ready."""
@@ -179,12 +211,15 @@ class _Peers(FakeTable[PeerKey, WireGuardPeer]):
         return await super().apply(changes)
 
 
-def transport_provider(world: FakeWorld, mode: str = "ipip") -> TransportMode:
-    """Describe a fake transport of `mode`."""
+def transport_provider(
+    world: FakeWorld, mode: str = "ipip", tunnel: type[object] = NoOptions
+) -> TransportMode:
+    """Describe a fake transport of `mode`, whose tunnels have the options `tunnel`."""
     described = describe(mode, lambda context: FakeTransport(mode, world, context))
     return TransportMode(
         kind=mode,
         create=described.create,
+        tunnel=tunnel,
         key="optional" if mode == "gre" else "never",
         encapsulation="required" if mode == "fou" else "never",
     )

@@ -48,6 +48,7 @@ class FakeWorld:
     def __init__(self, facts: InstanceFacts = FACTS) -> None:
         self.facts = facts
         self.devices: dict[LinkName, WireGuardDevice] = {}
+        self.options: dict[LinkName, object] = {}
         self.peers: FakeTable[PeerKey, WireGuardPeer] = FakeTable()
         self.speakers: FakeTable[str, Speaker] = FakeTable()
         self.import_policies: FakeTable[IPv4Address, ImportPolicy] = FakeTable()
