@@ -46,5 +46,5 @@ class CloudPolicy(TablePolicy):
             verdict,
             kept_back=frozenset(change.key for change in due if not self.gate(change)),
             held=len(found) - len(due),
-            held_until=self._hold_down.ends(),
+            held_until=self._hold_down.ends,
         )

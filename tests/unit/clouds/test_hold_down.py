@@ -30,23 +30,23 @@ class TestPure:
         hold_down = HoldDown(SECONDS)
         made = Change[str, int](key="b", before=None, after=1)
         assert hold_down.filtered([deletion("a"), made], 10.0) == [made]
-        assert hold_down.ends() == 70.0
+        assert hold_down.ends == 70.0
         assert hold_down.filtered([deletion("a")], 69.9) == []
         assert hold_down.filtered([deletion("a")], 70.0) == [deletion("a")]
-        assert hold_down.ends() is None
+        assert hold_down.ends is None
 
     def test_what_was_wanted_in_between_waits_anew(self) -> None:
         hold_down = HoldDown(SECONDS)
         hold_down.filtered([deletion("a")], 0.0)
         hold_down.filtered([], 50.0)
-        assert hold_down.ends() is None
+        assert hold_down.ends is None
         assert hold_down.filtered([deletion("a")], 60.0) == []
-        assert hold_down.ends() == 120.0
+        assert hold_down.ends == 120.0
 
     def test_without_seconds_nothing_waits(self) -> None:
         hold_down = HoldDown(0.0)
         assert hold_down.filtered([deletion("a")], 5.0) == [deletion("a")]
-        assert hold_down.ends() is None
+        assert hold_down.ends is None
 
 
 class Gate:
