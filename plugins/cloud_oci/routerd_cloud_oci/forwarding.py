@@ -3,24 +3,18 @@
 from collections.abc import Mapping, Sequence
 
 from routerd.model.fabric import NicRef
+from routerd.spi.cloud.account import OwnSwitches
 from routerd_cloud_oci.account import Account
 from routerd_cloud_oci.inventory import Vnic
 
 
-class Switches:
+class Switches(OwnSwitches[Account]):
     """Implements `spi.Switches`: one read for each VNIC, and one write under its ETag."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-
-    async def own(self) -> Sequence[NicRef]:
-        """Return our VNICs."""
-        return [nic.ref for nic in (await self._account.facts()).nics]
 
     async def read(self, nics: Sequence[NicRef]) -> Mapping[NicRef, Vnic]:
         """Return VNICs as OCI shows them now."""
-        return {nic: await self._account.api.vnic(nic) for nic in nics}
+        return {nic: await self.account.api.vnic(nic) for nic in nics}
 
     async def write(self, nic: NicRef, seen: Vnic, enabled: bool) -> None:
         """Set the switch; raises `StaleError` when the VNIC changed since it was read."""
-        await self._account.api.set_forwarding(nic, enabled, seen.etag)
+        await self.account.api.set_forwarding(nic, enabled, seen.etag)

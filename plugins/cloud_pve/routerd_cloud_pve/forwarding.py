@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from routerd.errors import NotOwnedError
 from routerd.model.fabric import NicRef
+from routerd.spi.cloud.account import OwnSwitches
 from routerd_cloud_pve.account import Account
 from routerd_cloud_pve.inventory import Filter, nic_of
 
 SETS_REMEDY = "delete it, or switch the firewall of that NIC off"
 
 
-class Switches:
+class Switches(OwnSwitches[Account]):
     """Implements `spi.Switches`: the IP filter of our own guest's firewall, inverted.
 
     What complicates this:
@@ -21,23 +22,20 @@ class Switches:
     - An IP set filters too, whether the option is on or off. An operator made it, so routerd only reports it.
     """
 
-    def __init__(self, account: Account) -> None:
-        self._account = account
-
     async def own(self) -> Sequence[NicRef]:
         """Return our guest, if the options say which it is."""
-        vmid = self._account.options.vmid
+        vmid = self.account.options.vmid
         return [] if vmid is None else [nic_of(vmid)]
 
     async def read(self, nics: Sequence[NicRef]) -> Mapping[NicRef, Filter]:
         """Return the filter of our guest."""
-        return {nic: await read_filter(self._account, _vmid(nic)) for nic in nics}
+        return {nic: await read_filter(self.account, _vmid(nic)) for nic in nics}
 
     async def write(self, nic: NicRef, seen: Filter, enabled: bool) -> None:
         """Switch the filter; raises `NotOwnedError` when an IP set filters too."""
-        vmid, api = _vmid(nic), self._account.api
+        vmid, api = _vmid(nic), self.account.api
         if seen.option is enabled:
-            await self._account.at_node(
+            await self.account.at_node(
                 vmid, lambda node: api.set_ip_filter(node, vmid, not enabled, digest=seen.digest)
             )
         if enabled and seen.sets:

@@ -85,6 +85,17 @@ class CloudAccount(ABC, Generic[C]):
 A = TypeVar("A", bound=CloudAccount[Any])  # Any: the fabric does not ask the API
 
 
+class OwnSwitches(Generic[A]):
+    """The part of `spi.Switches` that clouds share: the account, and the interfaces that it finds."""
+
+    def __init__(self, account: A) -> None:
+        self.account = account
+
+    async def own(self) -> Sequence[NicRef]:
+        """Return our interfaces."""
+        return [nic.ref for nic in (await self.account.facts()).nics]
+
+
 class CloudFabric(Generic[A]):
     """Implements `spi.SharedFabric` and `spi.DiagnosingFabric`: an account, and the two tables on it."""
 
