@@ -41,6 +41,8 @@ sys.dont_write_bytecode = False
 # The lab's deadlines hold on a quiet machine. Only failures take longer.
 os.environ.setdefault("ROUTERD_LAB_PATIENCE", "5")
 
+HEAVY = 300
+"""Seconds of processor in a run, above which its summary names the tests that cost most."""
 TIERS = ("live", "netns", "vm", "cloud", "interop", "thirdparty", "bench")
 
 
@@ -52,6 +54,7 @@ class _Counts:
         self.skipped: dict[str, Counter[str]] = {}
         self.seconds: Counter[str] = Counter()
         self.processor: Counter[str] = Counter()
+        self.heaviest: Counter[str] = Counter()
         self._used = 0.0
 
     def used(self) -> float:
@@ -113,7 +116,9 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Count what ran and what did not, wherever it ran."""
     tier = next((tier for tier in TIERS if tier in report.keywords), "fast")
     _COUNTS.seconds[tier] += report.duration
-    _COUNTS.processor[tier] += sum(value for name, value in report.user_properties if name == "processor")
+    used = sum(value for name, value in report.user_properties if name == "processor")
+    _COUNTS.processor[tier] += used
+    _COUNTS.heaviest[report.nodeid] += used
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         _COUNTS.skipped.setdefault(tier, Counter())[reason.removeprefix("Skipped: ")] += 1
@@ -142,6 +147,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
                 f"tier {tier}: {ran[tier]} tests, {_COUNTS.seconds[tier]:.0f} s of tests, "
                 f"{_COUNTS.processor[tier]:.0f} s of processor"
             )
+    if sum(_COUNTS.processor.values()) > HEAVY:
+        for name, used in _COUNTS.heaviest.most_common(15):
+            terminalreporter.write_line(f"{used:4.0f} s of processor: {name}")
     for tier, reasons in skipped.items():
         for reason, count in reasons.items():
             terminalreporter.write_line(f"skipped in {tier}: {count} ({reason})")
