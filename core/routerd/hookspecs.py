@@ -67,7 +67,10 @@ def routerd_transports() -> Sequence[TransportMode]:
 
 @hookspec
 def routerd_routings() -> Sequence[Provider[Routing]]:
-    """Return the routing protocols that the plugin speaks, such as `bgp`."""
+    """Return the routing protocols that the plugin speaks, such as `bgp`; several may be enabled at once.
+
+    A provider that speaks BGP also declares `Capability.BGP`; at most one of these is enabled.
+    """
     _described()
 
 

@@ -15,6 +15,7 @@ from routerd.model.names import LinkName, PublicKey
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd.model.tunnel import PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.spi import (
+    BgpRouting,
     EncryptingTransport,
     Fabric,
     JoinMethod,
@@ -25,11 +26,11 @@ from routerd.spi import (
     Transport,
 )
 from routerd.testing.contracts import (
+    BgpRoutingContract,
     EncryptingTransportContract,
     EnrollmentContract,
     Foreign,
     Neighbour,
-    RoutingContract,
     Samples,
     SharedFabricContract,
     SiteWorld,
@@ -152,13 +153,13 @@ class TestFakeEncryptingTransport(EncryptingTransportContract):
         }
 
 
-class TestFakeRouting(RoutingContract):
+class TestFakeRouting(BgpRoutingContract):
     @pytest.fixture
     def world(self) -> FakeWorld:
         return FakeWorld()
 
     @pytest.fixture
-    def provider(self, world: FakeWorld) -> Provider[Routing]:
+    def provider(self, world: FakeWorld) -> Provider[BgpRouting]:
         return routing_provider(world)
 
     @pytest.fixture

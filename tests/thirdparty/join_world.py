@@ -161,6 +161,8 @@ class Host:
 
     def up(self) -> bool:
         """Say whether the daemon answers."""
+        assert self.process is not None
+        assert self.process.poll() is None, self.log
         return self.ask("status", "-o", "json").returncode in (0, 3)
 
     def until(self, holds: Any, what: str) -> None:

@@ -62,8 +62,11 @@ class Address:
 class LearnedRoute:
     """One path that a neighbour announced and the import policy accepted.
 
+    `source` is the routing protocol that learned it; the core fills it in for every protocol but BGP.
+    `neighbour` is the router that announced it, for a protocol without neighbours the next hop.
+
     `best` marks the paths chosen by the decision process (RFC 4271 section 9.1); several at once are
-    equal-cost. `neighbour` is the address of the session that brought the path. A `stale` path outlives
+    equal-cost. A `stale` path outlives
     its lost session (RFC 4724 section 4.2) until the neighbour returns. `med` is MULTI_EXIT_DISC, 0
     without one. `origin` is the code of ORIGIN, 0 for IGP; `internal` says that the session is inside our
     AS. `routerd.model.bgp.best_path` has the comparison.
@@ -81,6 +84,7 @@ class LearnedRoute:
     med: int = 0
     origin: int = 0
     internal: bool = True
+    source: str = "bgp"
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +94,7 @@ class RejectedRoute:
     prefix: IPv4Network
     neighbour: IPv4Address
     reason: str
+    source: str = "bgp"
 
 
 @attrs.frozen(kw_only=True)

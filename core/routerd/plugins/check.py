@@ -163,11 +163,21 @@ def _sharing(configuration: config.Configuration, host: PluginHost) -> Iterator[
 
 def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Problem]:
     """Yield a problem for each routing protocol or cloud that no enabled plugin provides."""
+    speaking = host.speaking_bgp()
     for resource in configuration.resources:
         spec = resource.spec
+        if isinstance(spec, specs.BGPRouterSpec) and len(speaking) > 1:
+            yield Problem(
+                file=configuration.file,
+                line=resource.source.line,
+                resource=resource.id.ref,
+                path="",
+                message=f"{len(speaking)} enabled routing protocols speak BGP: {', '.join(sorted(speaking))}",
+                hint="keep the plugin of one of them in plugins: or --plugins",
+            )
         wanted: tuple[str, str, bool] | None = None
         if isinstance(spec, specs.BGPRouterSpec):
-            wanted = "routing protocol", "bgp", "bgp" in host.routings()
+            wanted = "routing protocol", "bgp", bool(speaking)
         elif isinstance(spec, specs.CloudProviderProfileSpec):
             wanted = "cloud", spec.provider, spec.provider in host.fabrics()
         if wanted is None or wanted[2]:

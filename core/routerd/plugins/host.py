@@ -13,7 +13,7 @@ from routerd.model.resource import ResourceKind
 from routerd.plugins.conflicts import PluginFault, conflicts
 from routerd.plugins.installed import find, installation
 from routerd.plugins.loading import LoadedPlugin, load
-from routerd.spi import Fabric, JoinMethod, Provider, Routing, TransportMode
+from routerd.spi import Capability, Fabric, JoinMethod, Provider, Routing, TransportMode
 
 
 class PluginHost:
@@ -61,6 +61,10 @@ class PluginHost:
     def routings(self) -> dict[str, tuple[LoadedPlugin, Provider[Routing]]]:
         """Return the routing providers by kind."""
         return {provider.kind: (plugin, provider) for plugin, provider in self._described("routings")}
+
+    def speaking_bgp(self) -> list[str]:
+        """Return the kinds of the enabled routings that speak BGP; more than one is a fault of the file."""
+        return [kind for kind, (_, each) in self.routings().items() if Capability.BGP in each.capabilities]
 
     def enrollments(self) -> dict[str, tuple[LoadedPlugin, JoinMethod]]:
         """Return the join methods by kind."""

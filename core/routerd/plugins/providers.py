@@ -50,6 +50,8 @@ class Providers:
     enrollments: JoinMethods
     fabrics: dict[str, Fabric]
     plugins: Mapping[str, str] = attrs.field(factory=dict)
+    bgp: str = ""
+    """The kind of the routing that speaks BGP, or nothing."""
 
     def encrypting(self) -> dict[str, EncryptingTransport]:
         """Return the transports with peers and keys."""
@@ -96,6 +98,7 @@ class ProviderFactory:
             enrollments=self._join_methods(),
             fabrics=made_fabrics,
             plugins=self._owners(),
+            bgp=next(iter(host.speaking_bgp()), ""),
         )
 
     def _owners(self) -> dict[str, str]:
@@ -161,6 +164,7 @@ def _context(
 
 
 _PROMISES = {
+    Capability.BGP: ("speakers", "declares BGP and has no table `speakers`"),
     Capability.ENCRYPTS: ("peers", "declares ENCRYPTS and has no table `peers`"),
     Capability.SHARES_SITE: ("share", "declares SHARES_SITE and has no method `share`"),
     Capability.DIAGNOSES: ("diagnose", "declares DIAGNOSES and has no method `diagnose`"),

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from routerd.model.condition import Condition
+from routerd.model.route import RejectedRoute
 
 
 @attrs.frozen(kw_only=True)
@@ -25,11 +26,13 @@ class DesiredTable:
 class Desired:
     """The whole desired state; a table that is absent should be empty.
 
-    `conditions` are the notes of derivation on resources, such as the source that one waits for.
+    `conditions` are the notes of derivation on resources, such as the source that one waits for;
+    `rejected` are learned routes that the core's own import policy keeps out of the kernel.
     """
 
     tables: Mapping[str, DesiredTable] = attrs.field(factory=dict)
     conditions: Mapping[str, tuple[Condition, ...]] = attrs.field(factory=dict)
+    rejected: tuple[RejectedRoute, ...] = ()
     complete: bool = True
 
     def table(self, name: str) -> DesiredTable:

@@ -74,7 +74,10 @@ def status_of(
         tunnels=live.tunnels,
         wireguard=tuple(_peer(state, now.timestamp()) for state in live.peers),
         routes=_routes(subject, desired),
-        rejected=known.learned.rejected if known.learned is not None else (),
+        rejected=(
+            *(each for name in sorted(known.learned) for each in known.learned[name].rejected),
+            *desired.rejected,
+        ),
         fabrics=tuple(
             CloudStatus(profile=name, **attrs.asdict(facts, recurse=False))
             for name, facts in known.instances.items()
@@ -140,16 +143,20 @@ def _peer(state: PeerState, now: float) -> WireGuardStatus:
 
 
 def _routes(subject: Subject, desired: Desired) -> tuple[RouteStatus, ...]:
-    learned = subject.knowledge.learned
+    learned = subject.inputs().learned
     if learned is None:
         return ()
+    barred = {(each.prefix, each.neighbour, each.source) for each in desired.rejected}
     wanted = {key.prefix for key in desired.table("routes").values}
     report = subject.loop.reports().get("routes")
     pending = report.pending if report is not None else {}
     failed = {key.prefix for key in pending if isinstance(key, RouteKey)}
     return tuple(
         RouteStatus(
-            installed=route.best and route.prefix in wanted and route.prefix not in failed,
+            installed=route.best
+            and route.prefix in wanted
+            and route.prefix not in failed
+            and (route.prefix, route.neighbour, route.source) not in barred,
             **attrs.asdict(route, recurse=False),
         )
         for route in learned.routes

@@ -16,6 +16,9 @@ from routerd.clouds.takeover import RoutePermission
 from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.fabric import InstanceFacts
+from routerd.model.intent import Intent
+from routerd.reconcile.merge import merged
+from routerd.model.route import RouteSet
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
 from routerd.plugins.check import Prepared
@@ -214,7 +217,8 @@ class Router:
             own_claims={**in_file, **known.own_claims},
             topologies=known.topologies,
             static_reflectors=static_reflectors(intent),
-            learned=known.learned,
+            learned=merged(known.learned, self._preferences(intent)),
+            routings=tuple(sorted(self.made.routings.keys() - {self.made.bgp})),
             instances=dict(known.instances),
             public_keys=dict(known.public_keys),
             modes=self.made.modes,
@@ -238,19 +242,35 @@ class Router:
         self._bind(bindings, f"transport/{mode}")
 
     async def _bind_routing(self, kind: str, routing: Routing) -> None:
-        roles = ("speakers", "import_policies", "sessions", "advertisements")
-        bindings = [Binding(name=f"{kind}/{role}", role=role, table=getattr(routing, role)) for role in roles]
+        speaks_bgp = kind == self.made.bgp
+        # Whatever the plugin calls itself: what it speaks is BGP.
+        name = "bgp" if speaks_bgp else kind
+        own = ("speakers", "import_policies", "sessions") if speaks_bgp else ()
+        bindings = [
+            Binding(name=f"{name}/{role}", role=role, table=getattr(routing, role))
+            for role in (*own, "advertisements")
+        ]
         self._bind(bindings, f"routing/{kind}")
-        self._supervisor.keep(f"{kind}/learned", lambda: self._follow(kind, routing))
+        self._supervisor.keep(f"{name}/learned", lambda: self._follow(kind, name, routing))
 
-    async def _follow(self, kind: str, routing: Routing) -> None:
-        async for routes in learned(
-            routing, kind, log=self.log, plugin=self.made.plugins.get(f"routing/{kind}", "")
-        ):
-            if routes != self.knowledge.learned:
-                self.knowledge.learned = routes
+    async def _follow(self, kind: str, name: str, routing: Routing) -> None:
+        plugin = self.made.plugins.get(f"routing/{kind}", "")
+        async for routes in learned(routing, kind, log=self.log, plugin=plugin):
+            known = routes if name == "bgp" else _of_source(routes, name)
+            if known != self.knowledge.learned.get(name):
+                self.knowledge.learned[name] = known
                 self.site.hear(self.inputs())
                 self.loop.wake()
+
+    def _preferences(self, intent: Intent) -> dict[str, int]:
+        """Return the administrative distance of each protocol that is to speak, by its name."""
+        found = {}
+        for kind, routing in self.made.routings.items():
+            if kind != self.made.bgp:
+                found[kind] = routing.preference
+            elif intent.first(specs.BGPRouterSpec) is not None:
+                found["bgp"] = routing.preference
+        return found
 
     async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
         facts: object = await fabric.instance()
@@ -278,6 +298,14 @@ class Router:
         if not self._runs_lanes:
             return
         self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
+
+
+def _of_source(routes: RouteSet, source: str) -> RouteSet:
+    return attrs.evolve(
+        routes,
+        routes=tuple(attrs.evolve(each, source=source) for each in routes.routes),
+        rejected=tuple(attrs.evolve(each, source=source) for each in routes.rejected),
+    )
 
 
 async def _nothing() -> None:

@@ -31,7 +31,7 @@ from routerd.spi.provider import (
     PluginInfo,
     Provider,
 )
-from routerd.spi.routing import Routing
+from routerd.spi.routing import BgpRouting, Routing
 from routerd.spi.switch_table import Switches, SwitchTable
 from routerd.spi.table import AgreeingTable, ForeseeingTable, Table, apply_each
 from routerd.spi.transport import EncryptingTransport, Takes, Transport, TransportMode
@@ -42,6 +42,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "MAX_PROOF",
     "AgreeingTable",
+    "BgpRouting",
     "Capability",
     "Clock",
     "ControlRoute",

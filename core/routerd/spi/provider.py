@@ -20,6 +20,8 @@ P = TypeVar("P", covariant=True)
 class Capability(enum.Enum):
     """An ability of a provider beyond its family's Protocol."""
 
+    BGP = "bgp"
+    """A routing with a speaker, sessions and import policies: `BgpRouting`."""
     ENCRYPTS = "encrypts"
     """A transport with a `peers` table: `EncryptingTransport`."""
     USERSPACE = "userspace"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from routerd import hookimpl
-from routerd.spi import PluginInfo, Provider, Routing
+from routerd.spi import Capability, PluginInfo, Provider, Routing
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.routing import BgpRouting
 
@@ -19,4 +19,11 @@ def routerd_plugin_info() -> PluginInfo:
 @hookimpl
 def routerd_routings() -> Sequence[Provider[Routing]]:
     """Describe the routing protocol `bgp`."""
-    return [Provider(kind="bgp", options=BgpOptions, create=BgpRouting)]
+    return [
+        Provider(
+            kind="bgp",
+            options=BgpOptions,
+            create=BgpRouting,
+            capabilities=frozenset({Capability.BGP}),
+        )
+    ]

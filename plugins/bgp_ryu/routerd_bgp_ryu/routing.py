@@ -31,7 +31,9 @@ V = TypeVar("V")
 
 
 class BgpRouting:
-    """BGP by a child process. Implements `spi.Routing`."""
+    """BGP by a child process. Implements `spi.BgpRouting`."""
+
+    preference = 200
 
     def __init__(self, context: PluginContext, options: BgpOptions) -> None:
         self._changed = asyncio.Event()

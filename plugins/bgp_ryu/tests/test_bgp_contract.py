@@ -13,7 +13,7 @@ import pytest
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker, Timers
 from routerd.spi import Routing
 from routerd.testing.bgp import ScriptedSpeaker
-from routerd.testing.contracts import Neighbour, RoutingContract, Samples
+from routerd.testing.contracts import BgpRoutingContract, Neighbour, Samples
 from routerd.testing.contracts.table import fill
 from routerd_bgp_ryu.testing.real import RealSpeaker
 
@@ -34,7 +34,7 @@ ONE, TWO = IPv4Address("192.0.2.1"), IPv4Address("192.0.2.2")
 
 
 @pytest.mark.live
-class TestBgp(RealSpeaker, RoutingContract):
+class TestBgp(RealSpeaker, BgpRoutingContract):
     @pytest.fixture
     async def neighbour(self) -> AsyncIterator[Neighbour]:
         address, prefix = LISTEN + 256, IPv4Network("10.88.1.9/32")

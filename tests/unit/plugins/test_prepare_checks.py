@@ -110,7 +110,7 @@ EXAMPLE = loaded(
         mode("wireguard", Capability.ENCRYPTS),
         mode("armour", Capability.ENCRYPTS),
     ),
-    routings=(provider("bgp", Options),),
+    routings=(provider("bgp", Options, Capability.BGP),),
     enrollments=(method("token", options=Options, shared_secret=True),),
     fabrics=(provider("example", CloudOptions),),
 )
@@ -192,7 +192,7 @@ def test_a_cloud_is_told_of_the_sites_other_routers_before_it_starts(desk: Desk,
             told.append("started")
 
     able = attrs.evolve(provider("example", CloudOptions, Capability.SHARES_SITE), create=lambda *_: Cloud())
-    desk.installed["example"] = attrs.evolve(EXAMPLE, transports=(), fabrics=(able,))
+    desk.installed["example"] = attrs.evolve(EXAMPLE, transports=(), routings=(), fabrics=(able,))
     clock, log = FakeClock(), Log()
     for text in (SHARED, CLOUD):
         ProviderFactory(

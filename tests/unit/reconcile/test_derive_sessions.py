@@ -166,13 +166,46 @@ def test_until_the_routing_has_spoken_no_route_is_deleted() -> None:
     assert reflector(CLAIM, learned=learned()).table("routes").complete
 
 
+def neighbour_of(claim: Claim) -> str:
+    (address,) = reflector(claim).table("bgp/sessions").values
+    return str(address)
+
+
 def test_only_best_paths_are_installed() -> None:
+    near = neighbour_of(CLAIM)
     desired = reflector(
         CLAIM,
-        learned=learned(path("10.80.1.20/32", "10.255.0.1"), path("10.80.1.20/32", "10.255.0.3", best=False)),
+        learned=learned(path("10.80.1.20/32", near), path("10.80.1.20/32", "10.255.0.3", best=False)),
     )
     route = desired.table("routes").values[RouteKey(prefix=IPv4Network("10.80.1.20/32"))]
-    assert [str(hop.gateway) for hop in route.next_hops] == ["10.255.0.1"]
+    assert [str(hop.gateway) for hop in route.next_hops] == [near]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "neighbour", "reason"),
+    [
+        ("10.80.7.7/32", "", "prefix-not-owned-by-claim"),
+        ("10.80.1.20/32", "192.0.2.66", "prefix-outside-import-policy"),
+    ],
+    ids=["not claimed by its leaf", "of a router without a session"],
+)
+def test_what_a_speaker_lets_in_against_the_policy_stays_out_of_the_kernel(
+    prefix: str, neighbour: str, reason: str
+) -> None:
+    desired = reflector(CLAIM, learned=learned(path(prefix, neighbour or neighbour_of(CLAIM))))
+    assert RouteKey(prefix=IPv4Network(prefix)) not in desired.table("routes").values
+    assert [(str(each.prefix), each.reason) for each in desired.rejected] == [(prefix, reason)]
+
+
+def test_the_general_policy_holds_for_a_protocol_without_neighbours() -> None:
+    static = {"source": "static"}
+    good, tunnel = path("10.80.7.7/32", "192.0.2.9", **static), path("10.255.3.4/32", "192.0.2.9", **static)
+    desired = reflector(CLAIM, learned=learned(good, tunnel), routings=("static",))
+    assert RouteKey(prefix=good.prefix) in desired.table("routes").values
+    assert RouteKey(prefix=tunnel.prefix) not in desired.table("routes").values
+    (refused,) = desired.rejected
+    assert (refused.source, refused.reason) == ("static", "forbidden-prefix")
+    assert desired.table("static/advertisements").values == desired.table("bgp/advertisements").values
 
 
 def test_a_next_hop_at_a_tunnels_far_end_goes_through_that_tunnel() -> None:
@@ -201,16 +234,19 @@ def test_every_table_of_a_cloud_follows_what_is_learned() -> None:
     tables = (RouteTableRef("one"), RouteTableRef("two"))
     facts = InstanceFacts(provider="aws", instance="i", nics=(), next_hop="eni", route_tables=tables)
 
-    def routes(*learnt: LearnedRoute) -> Any:
-        return reflector(CLAIM, edit=edit, learned=learned(*learnt), instances={"c": facts}).table("routes/c")
+    claim = attrs.evolve(CLAIM, owned_addresses=("10.80.1.20/32", "10.80.2.20/32"))
+    near = neighbour_of(claim)
 
-    both = routes(path("10.80.1.20/32", "10.255.0.1"), path("10.80.2.20/32", "10.255.0.3"))
+    def routes(*learnt: LearnedRoute) -> Any:
+        return reflector(claim, edit=edit, learned=learned(*learnt), instances={"c": facts}).table("routes/c")
+
+    both = routes(path("10.80.1.20/32", near), path("10.80.2.20/32", near))
     assert set(both.values) == {
         FabricRouteKey(table=table, prefix=IPv4Network(prefix))
         for table in tables
         for prefix in ("10.80.1.20/32", "10.80.2.20/32")
     }
-    one = routes(path("10.80.1.20/32", "10.255.0.1"))
+    one = routes(path("10.80.1.20/32", near))
     assert {key.prefix for key in one.values} == {IPv4Network("10.80.1.20/32")}
     assert one.complete
     assert not routes().values

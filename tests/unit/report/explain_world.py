@@ -59,8 +59,10 @@ def key(site: str) -> PublicKey:
     return PublicKey(base64.b64encode(site.encode().ljust(32, b".")).decode())
 
 
-def intent(name: str, of: str) -> Intent:
+def intent(name: str, of: str, edit: tuple[str, str] = ("", "")) -> Intent:
     text = (EXAMPLES / name).read_text().replace("REPLACE-WITH-THE-PUBLIC-KEY-OF-wg-sam", key(of))
+    assert edit[0] in text
+    text = text.replace(*edit) if edit[0] else text
     return config.load_text(text, file=name).intent
 
 
@@ -83,9 +85,10 @@ def on_leaf(
     *,
     paths: Iterable[LearnedRoute] = (),
     rejected: Iterable[RejectedRoute] = (),
+    edit: tuple[str, str] = ("", ""),
     **more: object,
 ) -> Facts:
-    """Return what aws-leaf knows when nothing is wrong."""
+    """Return what aws-leaf knows when nothing is wrong; `edit` replaces a part of its file."""
     at_reflector = intent("fullmesh-rr.yaml", "rr")
     policy = Inputs(modes=MODES, intent=at_reflector, now=NOW).policy_of(claim("aws"))
     assert policy is not None
@@ -95,7 +98,7 @@ def on_leaf(
         target,
         Inputs(
             modes=MODES,
-            intent=intent("fullmesh-leaf-aws.yaml", "aws"),
+            intent=intent("fullmesh-leaf-aws.yaml", "aws", edit),
             now=NOW,
             own_claims={"aws-leaf": claim("aws")},
             topologies={"fullmesh-rrs": Topology(rr_set="fullmesh-rrs", reflectors=reflectors(document))},

@@ -325,7 +325,9 @@ def test_a_kernel_that_does_otherwise_is_flagged(changes: dict[str, object], why
 
 
 def test_a_more_specific_foreign_route_is_flagged() -> None:
-    facts = on_leaf(REMOTE, paths=[path(RR, "10.83.0.0/16")])
+    bounds = "10.83.10.0/24, 10.99.9.0/24]\n            allowedPrefixLengthMin: "
+    shorter = (f"{bounds}32", f"{bounds}16".replace("10.83.10.0/24", "10.83.0.0/16"))
+    facts = on_leaf(REMOTE, paths=[path(RR, "10.83.0.0/16")], edit=shorter)
     answer = attrs.evolve(as_wanted(facts), prefix=PREFIX, protocol=4, next_hops=ELSEWHERE)
     assert "a more specific route than ours wins" in explain(attrs.evolve(facts, answer=answer)).verdict
 

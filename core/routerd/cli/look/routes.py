@@ -20,14 +20,15 @@ def command(settings: Settings, *, rejected: bool, output: Output) -> None:
     status = ask(settings, "/v1/status", Status)
     if rejected:
         if not output.wrote(RejectedRouteList(items=status.rejected)):
-            rows = [(each.prefix, each.neighbour, each.reason) for each in status.rejected]
-            console().print(table("", ("PREFIX", "NEIGHBOUR", "REASON"), rows))
+            rows = [(each.prefix, each.source, each.neighbour, each.reason) for each in status.rejected]
+            console().print(table("", ("PREFIX", "SOURCE", "NEIGHBOUR", "REASON"), rows))
         return
     if output.wrote(RouteList(items=status.routes)):
         return
-    columns = ("PREFIX", "NEXT HOP", "NEIGHBOUR", "LOCAL PREF", "BEST", "INSTALLED", "NOTE")
+    columns = ("PREFIX", "SOURCE", "NEXT HOP", "NEIGHBOUR", "LOCAL PREF", "BEST", "INSTALLED", "NOTE")
     routes = [
-        (each.prefix, each.next_hop, each.neighbour, each.local_preference, each.best, each.installed,
+        (each.prefix, each.source, each.next_hop, each.neighbour, each.local_preference, each.best,
+         each.installed,
          "stale: its session is lost" if each.stale else "")
         for each in status.routes
     ]  # fmt: skip

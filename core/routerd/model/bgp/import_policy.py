@@ -6,7 +6,7 @@ The speaker asks before a path enters its table; `routerd explain` asks what wou
 from collections.abc import Set as AbstractSet
 from ipaddress import IPv4Network
 
-from routerd.model.session import ImportPolicy
+from routerd.model.session import ImportPolicy, range_of
 
 NOT_A_HOST = "not-exact-host-prefix"
 NOT_OWNED = "prefix-not-owned-by-claim"
@@ -23,11 +23,12 @@ def refusal(prefix: IPv4Network, policy: ImportPolicy, communities: AbstractSet[
     `communities` are those of the path (RFC 1997), in the form `64512:100`. The prefix counts first: the
     communities of a path do not open the policy for a prefix that the neighbour may not announce.
     """
-    if any(prefix.overlaps(forbidden) for forbidden in policy.forbidden):
+    first, last = range_of(prefix)
+    if any(first <= end and begin <= last for begin, end in policy.ranges_forbidden):
         return FORBIDDEN
-    fits = prefix in policy.hosts or any(
-        prefix.subnet_of(pool) and policy.min_length <= prefix.prefixlen <= policy.max_length
-        for pool in policy.within
+    fits = prefix in policy.hosts or (
+        policy.min_length <= prefix.prefixlen <= policy.max_length
+        and any(begin <= first and last <= end for begin, end in policy.ranges_within)
     )
     if not fits and policy.within:
         return OUTSIDE

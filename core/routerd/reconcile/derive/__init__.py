@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from routerd.model.condition import Condition
 from routerd.reconcile.derive import forwarding, host, identity, overlay, routing, underlay
 from routerd.reconcile.derive.inputs import Inputs
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.desired import EMPTY, Desired, DesiredTable
 
 __all__ = ["Inputs", "derive"]
 
@@ -22,13 +22,15 @@ def derive(inputs: Inputs) -> Desired:
     tables.update(underlay.tables(inputs, devices))
     tables.update(overlay.tables(inputs, links))
     tables.update(routing.tables(inputs, links))
-    tables.update(forwarding.tables(inputs, links))
+    rejected = forwarding.refused(inputs, tables.get("bgp/import_policies", EMPTY))
+    tables.update(forwarding.tables(inputs, links, rejected))
     tables.update(host.tables(inputs, links, devices))
     return Desired(
         tables=tables,
         conditions=_merge(
             links.conditions, underlay.conditions(inputs, devices), identity.conditions(inputs, links)
         ),
+        rejected=rejected,
     )
 
 

@@ -3,28 +3,64 @@
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 
+from routerd.model.bgp.import_policy import OUTSIDE, refusal
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
-from routerd.model.route import LearnedRoute, NextHop, Route, RouteKey
+from routerd.model.route import LearnedRoute, NextHop, RejectedRoute, Route, RouteKey
 from routerd.model.specs import BGPRouterSpec, CloudProviderProfileSpec
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies
-from routerd.reconcile.derive.routing import own_prefixes
+from routerd.reconcile.derive.routing import general_policy, own_prefixes
 from routerd.reconcile.derive.underlay import static_routes
 from routerd.reconcile.desired import DesiredTable
 
 
-def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
-    """Return the kernel's routes, and forwarding and routes of each cloud that has answered."""
+def refused(inputs: Inputs, policies: DesiredTable) -> tuple[RejectedRoute, ...]:
+    """Return the best paths that the core's own import policy refuses, whatever a routing plugin lets in.
+
+    `policies` are those of the BGP neighbours, and who has none brings in nothing; other protocols are held
+    to the general policy.
+    """
+    general = general_policy(inputs) if inputs.routings else None
+    found = []
+    for path in inputs.learned.routes if inputs.learned is not None else ():
+        if not path.best:
+            continue
+        policy = policies.values.get(path.neighbour) if path.source == "bgp" else general
+        if policy is not None:
+            reason = refusal(path.prefix, policy, path.communities)
+        else:
+            # While claims are still to come, their neighbours' policies are too.
+            reason = OUTSIDE if policies.complete else None
+        if reason is not None:
+            found.append(_rejected(path, reason))
+    return tuple(found)
+
+
+def _rejected(path: LearnedRoute, reason: str) -> RejectedRoute:
+    return RejectedRoute(prefix=path.prefix, neighbour=path.neighbour, reason=reason, source=path.source)
+
+
+def tables(
+    inputs: Inputs, links: Adjacencies, rejected: tuple[RejectedRoute, ...] = ()
+) -> dict[str, DesiredTable]:
+    """Return the kernel's routes, and forwarding and routes of each cloud that has answered.
+
+    A path that is `rejected` stays out.
+    """
+    barred = {(each.prefix, each.neighbour, each.source) for each in rejected}
     # The routing provider has decided which paths are best. A prefix that this leaf owns stays here, even
     # while its announcement is not out yet.
     own = own_prefixes(inputs)
     paths = inputs.learned.routes if inputs.learned is not None else ()
-    best = sorted((path for path in paths if path.best and path.prefix not in own), key=_position)
+    allowed = (path for path in paths if path.best and path.prefix not in own)
+    if barred:
+        allowed = (each for each in allowed if (each.prefix, each.neighbour, each.source) not in barred)
+    best = sorted(allowed, key=_position)
     remote: dict[IPv4Network, set[IPv4Address]] = {}
     for path in best:
         remote.setdefault(path.prefix, set()).add(path.next_hop)
     speaks = inputs.intent.first(BGPRouterSpec) is not None
-    known = not speaks or (inputs.learned is not None and inputs.learned.complete)
+    known = not (speaks or inputs.routings) or (inputs.learned is not None and inputs.learned.complete)
     routes = _kernel_routes(links, remote)
     static = static_routes(inputs, links)
     result = {

@@ -42,11 +42,11 @@ class Inputs:
 
     `active` are the admitted `claims` that hold at `now`, the oldest first. `own_claims` are the leaf's
     claims as signed, by name. `reflectors` gives, for an `SAMRRSet`
-    that is static, what it says; `topologies` what was fetched for one that is not. `learned` is
-    none until the routing has spoken once. `instances` are the clouds that have answered, by the
-    name of their profile; `public_keys` the keys of our own WireGuard devices by resource name.
-    `modes` are the transports of the enabled plugins, `tunnel_options` the options of the tunnels of
-    a resource by its reference.
+    that is static, what it says; `topologies` what was fetched for one that is not.
+    `learned` is none until a routing has spoken once. `routings` are the enabled routing protocols beside
+    BGP. `instances` are the clouds that have answered, by the name of their profile; `public_keys` the
+    keys of our own WireGuard devices by resource name. `modes` are the transports of the enabled plugins,
+    `tunnel_options` the options of the tunnels of a resource by its reference.
     """
 
     intent: Intent
@@ -56,6 +56,7 @@ class Inputs:
     topologies: Mapping[str, Topology] = attrs.field(factory=dict)
     static_reflectors: Mapping[str, tuple[Reflector, ...]] = attrs.field(factory=dict)
     learned: RouteSet | None = None
+    routings: tuple[str, ...] = ()
     instances: Mapping[str, InstanceFacts] = attrs.field(factory=dict)
     public_keys: Mapping[str, PublicKey] = attrs.field(factory=dict)
     modes: Mapping[str, Mode] = attrs.field(factory=dict)

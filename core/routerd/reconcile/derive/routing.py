@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
+import attrs
+
 from routerd.model.claim import Claim
 from routerd.model.intent import Named
 from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
@@ -26,10 +28,11 @@ REFLECTOR_PREFERENCE = 100
 
 
 def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
-    """Return the tables of the BGP provider; empty without a `BGPRouter`."""
+    """Return the tables of every routing; those of BGP only with a `BGPRouter`."""
     router = inputs.intent.first(BGPRouterSpec)
+    others = _others(inputs, router)
     if router is None:
-        return {}
+        return others
     sessions: dict[IPv4Address, Session] = {}
     import_policies: dict[IPv4Address, ImportPolicy] = {}
     for found in inputs.intent.of(BGPPeerSpec):
@@ -52,7 +55,7 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
             _add_reflector(inputs, router, adjacency, sessions, import_policies)
     advertisements = _advertisements(inputs, router)
     owners = {neighbour: session.owner for neighbour, session in sessions.items()}
-    return {
+    return others | {
         "bgp/speakers": DesiredTable(
             values={router.name: _speaker(inputs, router)}, owners={router.name: router.ref}
         ),
@@ -62,6 +65,27 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
             values=advertisements, owners={prefix: each.owner for prefix, each in advertisements.items()}
         ),
     }
+
+
+def _others(inputs: Inputs, router: Named[BGPRouterSpec] | None) -> dict[str, DesiredTable]:
+    """Return what the protocols beside BGP announce: the same prefixes."""
+    if not inputs.routings:
+        return {}
+    values = _advertisements(inputs, router)
+    owners = {prefix: each.owner for prefix, each in values.items()}
+    return {f"{kind}/advertisements": DesiredTable(values=values, owners=owners) for kind in inputs.routings}
+
+
+def general_policy(inputs: Inputs) -> ImportPolicy:
+    """Return what a protocol without neighbours may bring in: as much as a session without a policy.
+
+    Without a pool the file says nothing of where fabric addresses lie; then all but forbidden prefixes enter.
+    """
+    router = inputs.intent.first(BGPRouterSpec)
+    policy = _within(inputs, (router.spec.import_policy if router is not None else None) or PolicySpec())
+    if policy.within:
+        return policy
+    return attrs.evolve(policy, within=frozenset({IPv4Network("0.0.0.0/0")}), min_length=1)
 
 
 def _speaker(inputs: Inputs, router: Named[BGPRouterSpec]) -> Speaker:
@@ -244,10 +268,10 @@ def shared_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
     return frozenset(prefix for claim in claims for prefix in claim.owned)
 
 
-def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec]) -> dict[IPv4Network, Advertisement]:
-    communities = frozenset(router.spec.communities.set.outbound)
+def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec] | None) -> dict[IPv4Network, Advertisement]:
+    communities = frozenset(router.spec.communities.set.outbound) if router is not None else frozenset[str]()
     result: dict[IPv4Network, Advertisement] = {}
-    for prefix, owner in _candidates(inputs, router):
+    for prefix, owner in _candidates(inputs, router) if router is not None else ():
         result.setdefault(prefix, Advertisement(owner=owner, communities=communities))
     for claim in inputs.own_claim_list():
         med = claim.placement.priority if claim.placement is not None else None

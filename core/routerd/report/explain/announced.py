@@ -123,8 +123,12 @@ def _policies(facts: Facts) -> list[str]:
 
 def bgp_steps(facts: Facts) -> Iterator[Step]:
     """Yield the sessions that matter, and every announced path with its fate."""
+    others = [each for each in facts.paths if each.source != "bgp"]
     if facts.inputs.intent.first(BGPRouterSpec) is None:
         yield Step("bgp", "note", "this router does not run BGP")
+        best = next((each for each in others if each.best), None)
+        yield from (_path(facts, path, best) for path in others)
+        yield from _refusals(facts)
         return
     yield from session_steps(facts, _expected(facts))
     if facts.inputs.learned is None:
@@ -134,12 +138,7 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
         return
     best = next((each for each in facts.paths if each.best), None)
     yield from (_path(facts, path, best) for path in facts.paths)
-    for refused in facts.rejected():
-        policy = facts.desired.table("bgp/import_policies").values.get(refused.neighbour)
-        words = _words(refused.prefix, policy, refused.reason) if policy is not None else ""
-        why = refused.reason + (f" ({words})" if words else "")
-        text = f"{facts.who(refused.neighbour)} announces {refused.prefix}, and the policy refuses it: {why}"
-        yield Step("bgp", "note" if facts.paths else "bad", text, "" if facts.paths else text)
+    yield from _refusals(facts)
     if not facts.paths and not facts.rejected():
         yield _silence(facts)
     inside = {each.prefix for each in facts.inputs.learned.routes if each.prefix.subnet_of(facts.target)}
@@ -149,10 +148,21 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
         yield Step("bgp", "note", f"parts of it are announced: {some}")
 
 
+def _refusals(facts: Facts) -> Iterator[Step]:
+    for refused in facts.rejected():
+        policy = facts.desired.table("bgp/import_policies").values.get(refused.neighbour)
+        words = _words(refused.prefix, policy, refused.reason) if policy is not None else ""
+        why = refused.reason + (f" ({words})" if words else "")
+        teller = facts.who(refused.neighbour) if refused.source == "bgp" else refused.source
+        text = f"{teller} announces {refused.prefix}, and the policy refuses it: {why}"
+        yield Step(refused.source, "note" if facts.paths else "bad", text, "" if facts.paths else text)
+
+
 def _expected(facts: Facts) -> list[IPv4Address]:
     """Return the neighbours whose sessions matter: who announces it, and who should."""
     owner = owner_of(facts)
-    wanted = {path.neighbour for path in facts.paths} | {each.neighbour for each in facts.rejected()}
+    wanted = {path.neighbour for path in facts.paths if path.source == "bgp"}
+    wanted |= {refused.neighbour for refused in facts.rejected() if refused.source == "bgp"}
     for neighbour, session in facts.sessions.items():
         of_owner = bool(session.claim) and owner is not None and session.leaf.strip() == owner.leaf
         if of_owner or not facts.admits:
@@ -164,7 +174,7 @@ def session_steps(facts: Facts, neighbours: list[IPv4Address]) -> Iterator[Step]
     """Yield the state of the sessions with some neighbours."""
     live = facts.live
     some_up = any(map(live.up, neighbours))
-    carrying = {path.neighbour for path in facts.paths if path.best}
+    carrying = {path.neighbour for path in facts.paths if path.best and path.source == "bgp"}
     for neighbour in neighbours:
         state = live.session(neighbour)
         who = facts.who(neighbour)
@@ -198,6 +208,11 @@ def _denials(facts: Facts, owner: OwnerFacts | None) -> Iterator[str]:
 
 
 def _path(facts: Facts, path: LearnedRoute, best: LearnedRoute | None) -> Step:
+    if path.source != "bgp":
+        text = f"it has {path.prefix}, next hop {path.next_hop}: "
+        if path.best:
+            return Step(path.source, "ok", f"{text}best")
+        return Step(path.source, "note", f"{text}not best, {_why_not(path, best)}")
     path_text = " ".join(map(str, path.as_path)) or "empty"
     text = (
         f"{facts.who(path.neighbour)} announces {path.prefix}, next hop {path.next_hop}, "
@@ -218,6 +233,8 @@ def _path(facts: Facts, path: LearnedRoute, best: LearnedRoute | None) -> Step:
 def _why_not(path: LearnedRoute, best: LearnedRoute | None) -> str:
     if best is None:
         return "and no other path is"
+    if path.source != best.source:
+        return f"because {best.source} is preferred"
     if path.stale and not best.stale:
         return "because it is stale: its session is lost"
     match lost_at(path, best):

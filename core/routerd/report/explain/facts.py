@@ -100,7 +100,8 @@ class Facts:
     def rejected(self) -> tuple[RejectedRoute, ...]:
         """Return the announced prefixes of the target that the policy refused."""
         learned = self.inputs.learned
-        found = (each for each in (learned.rejected if learned else ()) if self.target.subnet_of(each.prefix))
+        refused = (*(learned.rejected if learned else ()), *self.desired.rejected)
+        found = (each for each in refused if self.target.subnet_of(each.prefix))
         return tuple(sorted(found, key=lambda each: (each.neighbour, each.prefix)))
 
     def who(self, neighbour: IPv4Address) -> str:

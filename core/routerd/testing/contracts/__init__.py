@@ -19,7 +19,7 @@ from routerd.testing.contracts.fabric_site import (
 )
 from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
-from routerd.testing.contracts.routing import RoutingContract
+from routerd.testing.contracts.routing import BgpRoutingContract, RoutingContract
 from routerd.testing.contracts.samples import BgpPlace, Foreign, Neighbour, Samples, TableRules
 from routerd.testing.contracts.table import TableContract, assert_holds
 from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
@@ -27,6 +27,7 @@ from routerd.testing.contracts.transport import EncryptingTransportContract, Tra
 __all__ = [
     "BgpContract",
     "BgpPlace",
+    "BgpRoutingContract",
     "DiagnosisRules",
     "EncryptingTransportContract",
     "EnrollmentContract",

@@ -87,9 +87,10 @@ class ProviderContract:
         assert provider.kind == provider.kind.strip().lower(), "kinds are written in lower case"
         assert attrs.has(provider.options), "the class of the options is not an attrs class"
         assert isinstance(options, provider.options), "the fixture `options` is of another class"
-        tested = provider.capabilities & {Capability.ENCRYPTS, Capability.SHARES_SITE}
+        tested = provider.capabilities & {Capability.BGP, Capability.ENCRYPTS, Capability.SHARES_SITE}
         assert tested == type(self).capabilities, (
-            "test a provider with Capability.ENCRYPTS by EncryptingTransportContract, one with "
+            "test a provider with Capability.BGP by BgpRoutingContract, one with "
+            "Capability.ENCRYPTS by EncryptingTransportContract, one with "
             "Capability.SHARES_SITE by SharedFabricContract, and no other provider by these"
         )
 

@@ -13,7 +13,7 @@ import pytest
 
 from routerd.model.route import RouteSet
 from routerd.model.session import ImportPolicy, Session, SessionState
-from routerd.spi import PluginContext, Provider, Routing
+from routerd.spi import BgpRouting, Capability, PluginContext, Provider, Routing
 from routerd.testing.contracts.provider import ProviderTablesContract, running
 from routerd.testing.contracts.samples import Neighbour, TableRules
 from routerd.testing.contracts.table import DEADLINE, AnySamples, DeletionRules, ReplacementRules, fill
@@ -28,7 +28,84 @@ def _own(attribute: str, least: int = 2) -> TableRules:
 
 
 class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
-    """The suite of a routing protocol.
+    """The suite of every routing: what it announces, and the stream of what it has learned.
+
+    `samples` has `advertisements`, whose `prepare` makes ready whatever the table needs.
+
+    Added in 1.0.
+    """
+
+    tables: ClassVar[tuple[TableRules, ...]] = (_own("advertisements"),)
+
+    @pytest.mark.asyncio
+    async def test_the_preference_is_an_administrative_distance(
+        self, provider: Provider[Routing], context: PluginContext, options: object
+    ) -> None:
+        """It is a number from 1 to 255, and stays what it is."""
+        async with running(provider, context, options) as made:
+            preference = made.preference
+            assert isinstance(preference, int)
+            assert 1 <= preference <= 255, f"{preference} is not an administrative distance (1 to 255)"
+            assert made.preference == preference
+
+    @pytest.mark.asyncio
+    async def test_each_prefix_has_a_best_path_and_every_path_a_next_hop(
+        self,
+        provider: Provider[Routing],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """The core installs best paths and nothing else: a prefix without one would be lost in silence."""
+        async with running(provider, context, options) as made:
+            await samples["advertisements"].prepare(made)
+            learned = await first_set(made)
+            assert {route.prefix for route in learned.routes} == {
+                route.prefix for route in learned.routes if route.best
+            }
+            assert all(isinstance(route.next_hop, IPv4Address) for route in learned.routes)
+
+    @pytest.mark.asyncio
+    async def test_the_states_are_those_of_sessions(
+        self, provider: Provider[Routing], context: PluginContext, options: object
+    ) -> None:
+        """A protocol without sessions has none; it does not fail."""
+        async with running(provider, context, options) as made:
+            async with asyncio.timeout(DEADLINE):
+                states = await made.states()
+            assert all(isinstance(state, SessionState) for state in states)
+
+    @pytest.mark.asyncio
+    async def test_learned_yields_a_whole_set_at_once(
+        self,
+        provider: Provider[Routing],
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """The first set does not wait for a neighbour."""
+        async with running(provider, context, options) as made:
+            await samples["advertisements"].prepare(made)
+            async with asyncio.timeout(DEADLINE):
+                async for learned in made.learned():
+                    assert isinstance(learned, RouteSet)
+                    break
+
+    @pytest.mark.asyncio
+    async def test_learned_ends_when_closed(
+        self, provider: Provider[Routing], context: PluginContext, options: object
+    ) -> None:
+        """`aclose` ends the stream of a waiting consumer."""
+        async with running(provider, context, options) as made:
+            ended = asyncio.ensure_future(_exhaust(made))
+            await asyncio.sleep(0)
+        # The rule is that the stream ends, and without an error.
+        async with asyncio.timeout(DEADLINE):
+            await ended
+
+
+class BgpRoutingContract(RoutingContract):
+    """The suite of a routing with `Capability.BGP`, beside `BgpContract`.
 
     `samples` has `speakers`, `import_policies`, `sessions` and `advertisements`; the last three prepare
     a speaker. `neighbour` is the other end of a session; it can use a false identity.
@@ -36,6 +113,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     Added in 1.0.
     """
 
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.BGP})
     tables: ClassVar[tuple[TableRules, ...]] = (
         _own("speakers", least=1),
         _own("import_policies"),
@@ -52,7 +130,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     @pytest.mark.asyncio
     async def test_an_unexpected_speaker_is_refused_in_words(
         self,
-        provider: Provider[Routing],
+        provider: Provider[BgpRouting],
         context: PluginContext,
         options: object,
         samples: Mapping[str, AnySamples],
@@ -79,7 +157,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     @pytest.mark.asyncio
     async def test_a_new_expectation_ends_only_a_session_that_contradicts_it(
         self,
-        provider: Provider[Routing],
+        provider: Provider[BgpRouting],
         context: PluginContext,
         options: object,
         samples: Mapping[str, AnySamples],
@@ -112,7 +190,7 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
     @pytest.mark.asyncio
     async def test_the_states_name_every_session(
         self,
-        provider: Provider[Routing],
+        provider: Provider[BgpRouting],
         context: PluginContext,
         options: object,
         samples: Mapping[str, AnySamples],
@@ -126,34 +204,6 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
                 states = await made.states()
             assert sorted(state.neighbour for state in states) == sorted(observed)
             assert {state.state for state in states} <= words
-
-    @pytest.mark.asyncio
-    async def test_learned_yields_a_whole_set_at_once(
-        self,
-        provider: Provider[Routing],
-        context: PluginContext,
-        options: object,
-        samples: Mapping[str, AnySamples],
-    ) -> None:
-        """The first set does not wait for a neighbour."""
-        async with running(provider, context, options) as made:
-            await samples["sessions"].prepare(made)
-            async with asyncio.timeout(DEADLINE):
-                async for learned in made.learned():
-                    assert isinstance(learned, RouteSet)
-                    break
-
-    @pytest.mark.asyncio
-    async def test_learned_ends_when_closed(
-        self, provider: Provider[Routing], context: PluginContext, options: object
-    ) -> None:
-        """`aclose` ends the stream of a waiting consumer."""
-        async with running(provider, context, options) as made:
-            ended = asyncio.ensure_future(_exhaust(made))
-            await asyncio.sleep(0)
-        # The rule is that the stream ends, and without an error.
-        async with asyncio.timeout(DEADLINE):
-            await ended
 
 
 @attrs.frozen
@@ -170,13 +220,15 @@ def _identity(session: Session) -> _Identity:
     return _Identity(session.peer_asn, session.peer_router_id)
 
 
-async def _configure(made: Routing, neighbour: Neighbour, session: Session) -> None:
+async def _configure(made: BgpRouting, neighbour: Neighbour, session: Session) -> None:
     policy = ImportPolicy(hosts=frozenset({neighbour.prefix}))
     await fill(made.import_policies, {neighbour.address: policy})
     await fill(made.sessions, {neighbour.address: session})
 
 
-async def _until(made: Routing, neighbour: Neighbour, holds: Callable[[SessionState], bool]) -> SessionState:
+async def _until(
+    made: BgpRouting, neighbour: Neighbour, holds: Callable[[SessionState], bool]
+) -> SessionState:
     """Return the state of the neighbour's session once `holds` is true of it."""
     async with asyncio.timeout(DEADLINE):
         while True:
@@ -186,19 +238,28 @@ async def _until(made: Routing, neighbour: Neighbour, holds: Callable[[SessionSt
             await asyncio.sleep(PAUSE)
 
 
-async def _learned_from(made: Routing, neighbour: Neighbour) -> bool:
+async def _learned_from(made: BgpRouting, neighbour: Neighbour) -> bool:
     """Say whether the neighbour's prefix is among the learned routes."""
-    stream = cast("AsyncGenerator[RouteSet, None]", made.learned())
-    async with asyncio.timeout(DEADLINE), aclosing(stream):
-        async for learned in stream:
-            return any(route.neighbour == neighbour.address for route in learned.routes)
-    raise AssertionError("the stream of routes has ended")
+    learned = await first_set(made)
+    return any(route.neighbour == neighbour.address for route in learned.routes)
 
 
-async def _until_learned(made: Routing, neighbour: Neighbour) -> None:
+async def _until_learned(made: BgpRouting, neighbour: Neighbour) -> None:
     async with asyncio.timeout(DEADLINE):
         while not await _learned_from(made, neighbour):  # noqa: ASYNC110 - another process learns it
             await asyncio.sleep(PAUSE)
+
+
+async def first_set(made: Routing) -> RouteSet:
+    """Return the first set of a stream of learned routes.
+
+    Added in 1.0.
+    """
+    stream = cast("AsyncGenerator[RouteSet, None]", made.learned())
+    async with asyncio.timeout(DEADLINE), aclosing(stream):
+        async for learned in stream:
+            return learned
+    raise AssertionError("the stream of routes has ended")
 
 
 async def _exhaust(routing: Routing) -> None:

@@ -10,20 +10,22 @@ import attrs
 
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
-from routerd.spi import Provider, Routing
+from routerd.spi import BgpRouting, Capability, Provider
 from routerd.testing.fakes.describe import describe
 from routerd.testing.fakes.world import FakeWorld
 from routerd.testing.tables import FakeTable
 
 
 class FakeRouting:
-    """Implements `spi.Routing`; the test announces the routes.
+    """Implements `spi.BgpRouting`; the test announces the routes.
 
     A session comes up when the expected speaker is at its neighbour's address (`FakeWorld.speak`). The
     fake learns no route of an unexpected speaker.
 
     Added in 1.0.
     """
+
+    preference = 200
 
     def __init__(self, world: FakeWorld) -> None:
         self._world = world
@@ -111,6 +113,6 @@ class FakeRouting:
         return attrs.evolve(world.learned, routes=tuple(routes), heard=world.learned.heard | up)
 
 
-def routing_provider(world: FakeWorld, kind: str = "bgp") -> Provider[Routing]:
-    """Describe a fake routing protocol."""
-    return describe(kind, lambda _context: FakeRouting(world))
+def routing_provider(world: FakeWorld, kind: str = "bgp") -> Provider[BgpRouting]:
+    """Describe a fake speaker of BGP."""
+    return describe(kind, lambda _context: FakeRouting(world), Capability.BGP)

@@ -10,7 +10,7 @@ from routerd.testing.contracts.bgp.session import BgpSessionRules
 
 
 class BgpContract(BgpSessionRules, BgpReflectionRules, BgpRouteRules, BgpCommunityRules, BgpPlacementRules):
-    """The suite of a BGP speaker, beside `RoutingContract`: peers that the suite scripts talk to it.
+    """The suite of a BGP speaker, beside `BgpRoutingContract`: peers that the suite scripts talk to it.
 
     An author overrides the fixtures `provider`, `context`, `place`, and `options` unless the
     defaults will do. What the provider leaves running, the author's fixtures end. Peers dial the

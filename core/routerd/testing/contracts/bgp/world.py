@@ -15,7 +15,7 @@ import pytest
 from routerd.model.change import Change
 from routerd.model.route import RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Session, SessionState, Speaker, Timers
-from routerd.spi import PluginContext, Provider, Routing
+from routerd.spi import BgpRouting, PluginContext, Provider
 from routerd.testing.bgp import Attribute, Conversation, Open, Update, dial, establish, path_attributes
 from routerd.testing.contracts.provider import running
 from routerd.testing.contracts.samples import BgpPlace
@@ -44,7 +44,7 @@ class World:
     A peer's router ID is not its address: the two must not be mixed up.
     """
 
-    routing: Routing
+    routing: BgpRouting
     place: BgpPlace
     talks: list[Conversation] = attrs.field(factory=list)
 
@@ -224,12 +224,12 @@ class BgpWorldContract:
     """The fixtures of `BgpContract`: an author overrides all but `options` and `open_world`."""
 
     @pytest.fixture
-    def provider(self) -> Provider[Routing]:
+    def provider(self) -> Provider[BgpRouting]:
         """Return the provider under test."""
         raise NotImplementedError("override the fixture `provider`")
 
     @pytest.fixture
-    def options(self, provider: Provider[Routing]) -> object:
+    def options(self, provider: Provider[BgpRouting]) -> object:
         """Return the options to create the provider with."""
         return provider.options()
 
@@ -245,7 +245,7 @@ class BgpWorldContract:
 
     @pytest.fixture
     def open_world(
-        self, provider: Provider[Routing], context: PluginContext, options: object, place: BgpPlace
+        self, provider: Provider[BgpRouting], context: PluginContext, options: object, place: BgpPlace
     ) -> OpenWorld:
         """Open a world by starting the provider and its speaker."""
 

@@ -1,0 +1,1 @@
+"""Routes of a file, as a routing plugin of routerd."""
