@@ -29,7 +29,7 @@ COMMANDS: Commands = {
         "look.metrics",
         "Print metrics in the text format of Prometheus, such as for node_exporter's textfile collector.",
     ),
-    "peers": ("look.peers", "Show BGP sessions and WireGuard peers."),
+    "peers": ("look.peers", "Show BGP sessions and the peers of encrypting transports."),
     "plan": ("act.plan", "Show what routerd would change, and change nothing."),
     "plugins": (
         "act.plugins",

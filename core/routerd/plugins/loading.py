@@ -3,7 +3,6 @@
 Nothing is compared with other plugins here; `conflicts` does that.
 """
 
-import asyncio
 import inspect
 from collections.abc import Sequence
 from typing import TypeVar, cast, get_args
@@ -33,9 +32,6 @@ from routerd.spi import (
 )
 
 T = TypeVar("T")
-
-BROKEN = (Exception, SystemExit, asyncio.CancelledError, GeneratorExit)
-"""Whatever the code of a plugin may raise, except for the operator's own KeyboardInterrupt."""
 
 BUILTIN_COMMANDS = frozenset({
     "actions", "apply", "doctor", "down", "enroll", "explain", "get", "metrics", "peers", "plan", "plugins",
@@ -67,7 +63,9 @@ def load(installed: InstalledPlugin) -> LoadedPlugin:
     try:
         manager.register(installed.entry_point.load(), name=name)
         manager.check_pending()
-    except BROKEN as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the code of a plugin raises
         version = f"{installed.distribution} {installed.version}"
         raise PluginError(f"plugin {name} ({version}): import failed: {words_of(error)}") from error
     infos = [
@@ -106,7 +104,9 @@ def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]
     caller: pluggy.HookCaller = getattr(manager.hook, hook)
     try:
         results = cast("list[object]", caller())
-    except BROKEN as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the code of a plugin raises
         raise PluginError(f"plugin {plugin}: {hook} failed: {words_of(error)}") from error
     # pluggy drops a None, and a plugin that forgot its `return` would provide nothing in silence.
     forgotten = len(caller.get_hookimpls()) - len(results)

@@ -13,7 +13,7 @@ from routerd.kernel.links import NetlinkKernel
 from routerd.model import specs
 from routerd.plugins.check import Prepared
 from routerd.plugins.join_methods import JoinMethods, MadeMethod
-from routerd.plugins.loading import BROKEN, LoadedPlugin
+from routerd.plugins.loading import LoadedPlugin
 from routerd.plugins.pacing import Buckets
 from routerd.plugins.tunnel_modes import TunnelMode
 from routerd.process.clock import SystemClock
@@ -179,7 +179,9 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
         made = provider.make(context, options)
     except PluginError:
         raise
-    except BROKEN as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever the code of a plugin raises
         raise PluginError(f"{who}: provider {provider.kind}: `create` failed: {error!r}") from error
     for capability, (name, words) in _PROMISES.items():
         if capability in provider.capabilities and not hasattr(made, name):

@@ -17,7 +17,6 @@ from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.fabric import InstanceFacts
 from routerd.model.intent import Intent
-from routerd.reconcile.merge import merged
 from routerd.model.route import RouteSet
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
@@ -29,6 +28,7 @@ from routerd.reconcile.derive import Inputs, derive
 from routerd.reconcile.desired import Desired
 from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Binding, Loop
+from routerd.reconcile.merge import merged
 from routerd.runtime.device_keys import DeviceKeys
 from routerd.runtime.learning import learned
 from routerd.runtime.starter import Starter
@@ -217,7 +217,7 @@ class Router:
             own_claims={**in_file, **known.own_claims},
             topologies=known.topologies,
             static_reflectors=static_reflectors(intent),
-            learned=merged(known.learned, self._preferences(intent)),
+            learned=merged(known.learned, _preferences(self.made, intent)),
             routings=tuple(sorted(self.made.routings.keys() - {self.made.bgp})),
             instances=dict(known.instances),
             public_keys=dict(known.public_keys),
@@ -262,16 +262,6 @@ class Router:
                 self.site.hear(self.inputs())
                 self.loop.wake()
 
-    def _preferences(self, intent: Intent) -> dict[str, int]:
-        """Return the administrative distance of each protocol that is to speak, by its name."""
-        found = {}
-        for kind, routing in self.made.routings.items():
-            if kind != self.made.bgp:
-                found[kind] = routing.preference
-            elif intent.first(specs.BGPRouterSpec) is not None:
-                found["bgp"] = routing.preference
-        return found
-
     async def _bind_fabric(self, name: str, fabric: Fabric) -> None:
         facts: object = await fabric.instance()
         if not isinstance(facts, InstanceFacts):
@@ -298,6 +288,17 @@ class Router:
         if not self._runs_lanes:
             return
         self._supervisor.keep(f"lane {lane}", lambda: self.loop.run_lane(lane))
+
+
+def _preferences(made: Providers, intent: Intent) -> dict[str, int]:
+    """Return the administrative distance of each protocol that is to speak, by its name."""
+    found = {}
+    for kind, routing in made.routings.items():
+        if kind != made.bgp:
+            found[kind] = routing.preference
+        elif intent.first(specs.BGPRouterSpec) is not None:
+            found["bgp"] = routing.preference
+    return found
 
 
 def _of_source(routes: RouteSet, source: str) -> RouteSet:

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address, IPv4Network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.reconcile.merge import merged
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
+from routerd.reconcile.merge import merged
 
 PREFERENCES = {"static": 1, "ospf": 110, "bgp": 200}
 
