@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,8 +24,9 @@ from routerd.spi import (
     PluginContext,
     Provider,
     Routing,
-    Transport,
+    TransportMode,
 )
+from routerd.testing.context import make_context
 from routerd.testing.contracts import (
     BgpRoutingContract,
     EncryptingTransportContract,
@@ -100,11 +102,11 @@ class TestFakeTable(TableContract):
 
 class TestFakeTransport(TransportContract):
     @pytest.fixture(params=["ipip", "gre"])
-    def provider(self, request: pytest.FixtureRequest) -> Provider[Transport]:
+    def provider(self, request: pytest.FixtureRequest) -> TransportMode:
         return transport_provider(FakeWorld(), request.param)
 
     @pytest.fixture
-    def samples(self, context: PluginContext, provider: Provider[Transport]) -> AllSamples:
+    def samples(self, context: PluginContext, provider: TransportMode) -> AllSamples:
         one, two = tunnel("t1", provider.kind), tunnel("t2", provider.kind)
         long = tunnel("a-name-that-is-too-long", provider.kind)
         taken = tunnel("taken", provider.kind)
@@ -118,9 +120,39 @@ class TestFakeTransport(TransportContract):
         }
 
 
+@attrs.frozen
+class Colour:
+    """The options of a stranger's tunnels."""
+
+    name: str = "red"
+
+
+class TestFakeTransportOfAnyName(TransportContract):
+    @pytest.fixture
+    def context(self, tmp_path: Path) -> PluginContext:
+        return make_context(tmp_path, kernel=FakeKernel(kinds=("odd",)))
+
+    @pytest.fixture
+    def provider(self) -> TransportMode:
+        return transport_provider(FakeWorld(), "odd", Colour)
+
+    @pytest.fixture
+    def samples(self, context: PluginContext) -> AllSamples:
+        names = ("t1", "t2", "a-name-that-is-too-long", "taken")
+        one, two, long, taken = (attrs.evolve(tunnel(name, "odd"), options=Colour()) for name in names)
+        return {
+            "tunnels": Samples(
+                values={one.link: one, two.link: two},
+                replacement={one.link: attrs.evolve(one, options=Colour("blue"))},
+                refused={long.link: long},
+                foreign=foreign_link(context, taken.link, taken),
+            )
+        }
+
+
 class TestFakeEncryptingTransport(EncryptingTransportContract):
     @pytest.fixture
-    def provider(self) -> Provider[EncryptingTransport]:
+    def provider(self) -> TransportMode:
         return encrypting_provider(FakeWorld())
 
     @pytest.fixture

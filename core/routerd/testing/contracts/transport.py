@@ -6,13 +6,25 @@ import asyncio
 import base64
 import stat
 from collections.abc import Mapping
-from typing import ClassVar, cast
+from typing import ClassVar, cast, get_args
 
 import attrs
 import pytest
 
 from routerd.errors import TransientError
-from routerd.spi import Capability, EncryptingTransport, PluginContext, Provider, Transport, TransportMode
+from routerd.model.specs.mobility import NO_ENCRYPTION
+from routerd.model.tunnel import Tunnel, UdpEncapsulation, WireGuardDevice
+from routerd.plugins.tunnel_modes import TunnelMode
+from routerd.spi import (
+    Capability,
+    EncryptingTransport,
+    NoOptions,
+    PluginContext,
+    Provider,
+    Takes,
+    Transport,
+    TransportMode,
+)
 from routerd.testing.contracts.provider import ProviderTablesContract, running
 from routerd.testing.contracts.samples import TableRules
 from routerd.testing.contracts.table import (
@@ -37,13 +49,33 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
 
     tables: ClassVar[tuple[TableRules, ...]] = (_TUNNELS,)
 
+    def test_the_mode_is_described(self, provider: TransportMode) -> None:
+        """A file can name the mode, and the options of its tunnels are frozen values."""
+        assert isinstance(provider, TransportMode), "routerd_transports returns TransportMode"
+        assert provider.kind not in NO_ENCRYPTION, "the kind is routerd's own word"
+        assert provider.key in get_args(Takes)
+        assert provider.encapsulation in get_args(Takes)
+        assert attrs.has(provider.tunnel), "the options of its tunnels are not an attrs class"
+        frozen = provider.tunnel.__setattr__ is not object.__setattr__
+        assert frozen, "the options of its tunnels are not frozen"
+
     def test_sample_tunnels_are_of_the_providers_mode(
         self, provider: TransportMode, samples: Mapping[str, AnySamples]
     ) -> None:
-        """The mode of a tunnel is the kind of its provider, and its key is its device."""
+        """The mode of a tunnel is the kind of its provider, its key is its device, its fields fit."""
         for link, tunnel in samples["tunnels"].values.items():
             assert tunnel.mode == provider.kind
             assert tunnel.link == link
+            for takes, given in (
+                (provider.key, tunnel.key),
+                (provider.encapsulation, tunnel.encapsulation),
+            ):
+                assert takes != "never" or given is None, "a sample has a field that the mode does not take"
+                assert takes != "required" or given is not None, "a sample lacks a field of the mode"
+            if provider.tunnel is NoOptions:
+                assert tunnel.options is None, "a sample has options, and the mode declares none"
+            else:
+                assert isinstance(tunnel.options, provider.tunnel), "options of a sample are of another class"
 
     @pytest.mark.asyncio
     async def test_the_overhead_is_that_of_a_packet(
@@ -53,7 +85,91 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
     ) -> None:
         """The overhead is at least an IPv4 header, and leaves room for the smallest MTU of IPv6."""
         for tunnel in samples["tunnels"].values.values():
-            assert 20 <= started.overhead(tunnel) <= 1500 - 1280
+            size: object = started.overhead(tunnel)
+            assert isinstance(size, int)
+            assert not isinstance(size, bool)
+            assert 20 <= size <= 1500 - 1280
+
+    @pytest.mark.asyncio
+    async def test_the_answers_about_a_tunnel_are_pure(
+        self,
+        provider: TransportMode,
+        started: Transport,
+        context: PluginContext,
+        options: object,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """`overhead` and `openings` depend on the tunnel alone, not on its MTU, and not on `start`."""
+        fresh = provider.make(context, options)
+        try:
+            for tunnel in samples["tunnels"].values.values():
+                bare = attrs.evolve(tunnel, mtu=0)
+                for one, other in ((started, started), (started, fresh)):
+                    assert one.overhead(tunnel) == other.overhead(bare), "the overhead is not pure"
+                    assert list(one.openings(tunnel)) == list(other.openings(bare)), "openings are not pure"
+        finally:
+            async with asyncio.timeout(DEADLINE):
+                await fresh.aclose()
+
+    @pytest.mark.asyncio
+    async def test_the_openings_are_narrow(
+        self,
+        provider: TransportMode,
+        started: Transport,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """The far end can send, by UDP or TCP to a port or by an IP protocol, and by nothing else."""
+        mode = TunnelMode(plugin="under test", described=provider, transport=started)
+        for tunnel in samples["tunnels"].values.values():
+            found = mode.openings(tunnel)
+            assert found, "nothing that the far end sends is let in"
+            assert len(set(found)) == len(found), "an opening is there twice"
+
+    @pytest.mark.asyncio
+    async def test_the_openings_follow_the_port(
+        self,
+        provider: TransportMode,
+        started: Transport,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """The opened port is the one that the file chooses: `encapSport`, or a device's `listenPort`."""
+        for tunnel in samples["tunnels"].values.values():
+            for port in (4999, 5001):
+                if provider.encapsulation != "never":
+                    changed = attrs.evolve(tunnel, encapsulation=UdpEncapsulation(sport=port, dport=7))
+                elif Capability.ENCRYPTS in provider.capabilities:
+                    changed = attrs.evolve(tunnel, wireguard=_listening(tunnel, port))
+                else:
+                    continue
+                assert [each.port for each in started.openings(changed)] == [port]
+            if Capability.ENCRYPTS in provider.capabilities:
+                anywhere = attrs.evolve(tunnel, wireguard=_listening(tunnel, None))
+                assert not started.openings(anywhere), "a device without a port of its own has an opening"
+
+    @pytest.mark.asyncio
+    async def test_options_are_those_of_the_device(
+        self,
+        provider: TransportMode,
+        started: Transport,
+        samples: Mapping[str, AnySamples],
+    ) -> None:
+        """`observe` reports the options of each tunnel, and a replacement of one changes them."""
+        table = samples["tunnels"]
+        await table.prepare(started)
+        observed = await fill(started.tunnels, table.values)
+        for link, tunnel in table.values.items():
+            assert observed[link].options == tunnel.options
+        if provider.tunnel is NoOptions:
+            return
+        changed = {
+            link: tunnel
+            for link, tunnel in table.replacement.items()
+            if tunnel.options != table.values[link].options
+        }
+        assert changed, "the samples need a replacement that changes an option"
+        observed = await fill(started.tunnels, {**table.values, **changed})
+        for link, tunnel in changed.items():
+            assert observed[link].options == tunnel.options
 
     @pytest.mark.asyncio
     async def test_the_states_name_every_tunnel_and_its_backend(
@@ -68,6 +184,11 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
             states = await started.states()
         assert sorted(state.link for state in states) == sorted(observed)
         assert all(state.backend for state in states)
+
+
+def _listening(tunnel: Tunnel, port: int | None) -> WireGuardDevice:
+    assert tunnel.wireguard is not None, "a sample of an encrypting transport has no `wireguard`"
+    return attrs.evolve(tunnel.wireguard, listen_port=port)
 
 
 class EncryptingTransportContract(TransportContract):
