@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,15 @@ def test_a_source_file_that_a_page_names_exists(page: Path) -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     lost = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
     assert lost == []
+
+
+def test_the_page_on_costs_has_a_row_for_each_library_of_the_daemon_and_of_the_clouds() -> None:
+    page = (tree.ROOT / "docs" / "footprint.md").read_text()
+    rows = {row.split("|")[1] for row in page.splitlines() if row.startswith("|")}
+    files = [tree.ROOT / "pyproject.toml", *sorted((tree.ROOT / "plugins").glob("cloud_*/pyproject.toml"))]
+    assert len(files) == 5
+    for file in files:
+        for line in tomllib.loads(file.read_text())["project"]["dependencies"]:
+            library = re.split(r"[\[<>=~ ]", line)[0]
+            if library != "routerd":
+                assert any(f"`{library}`" in row for row in rows), f"{library} of {file} has no row"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bgp, clouds, dataplane, enrollment, fabric, inside
+from tests.bench import bgp, clouds, dataplane, enrollment, fabric, inside, start
 
 
 def main() -> None:
     """Print the report; `python -m tests.bench PART` prints one part.
 
-    The parts are inside, enrollment, bgp, clouds, fabric and dataplane.
+    The parts are start, inside, enrollment, bgp, clouds, fabric and dataplane.
 
     `dataplane` needs the kernel's own tunnels and runs in the virtual machine only.
     """
-    wanted = sys.argv[1:] or ["inside", "enrollment", "bgp", "clouds", "fabric"]
+    wanted = sys.argv[1:] or ["start", "inside", "enrollment", "bgp", "clouds", "fabric"]
+    if "start" in wanted:
+        start.report()
     if "inside" in wanted:
         inside.report()
     if "enrollment" in wanted:

@@ -86,8 +86,12 @@ def routerd(settings: Settings) -> None:
     """Run the router in the foreground, or ask a running one with a command."""
     if click.get_current_context().invoked_subcommand is None:
         import asyncio  # noqa: PLC0415 - commands start faster without it and without the daemon
+        import linecache  # noqa: PLC0415 - as above
 
         from routerd.runtime.daemon import run  # noqa: PLC0415 - as above
+
+        # attrs keeps the source of each method that it makes for debuggers: 1 MB for as long as we run.
+        linecache.clearcache()
 
         asyncio.run(run(settings.command, settings.log))
 

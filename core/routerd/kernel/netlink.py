@@ -8,10 +8,8 @@ from ipaddress import IPv4Interface
 from socket import AF_INET
 from typing import Any, TypeVar
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkDumpInterrupted, NetlinkError
-
 from routerd.errors import PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.kernel.pyroute2_parts import AsyncIPRoute, NetlinkDumpInterrupted, NetlinkError
 
 DEADLINE = 5.0
 """Seconds for one exchange; the kernel answers in microseconds unless the RTNL lock is stuck."""

@@ -6,8 +6,10 @@ account's bucket first, and a throttled call closes the bucket for a while.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
 from routerd.errors import PermanentError, TransientError
@@ -24,6 +26,7 @@ from routerd_cloud_aws.faults import (
 )
 from routerd_cloud_aws.inventory import Answer, Interface, RouteTable
 from routerd_cloud_aws.limits import CODE, SERVICE
+from routerd_cloud_aws.models import LeanFiles
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15
@@ -45,9 +48,10 @@ async def connect(region: str, pacer: Pacer) -> "Client":
 
 
 def _connect(region: str, pacer: Pacer) -> "Client":
-    import boto3  # noqa: PLC0415 - half a second that only a host on AWS should pay
+    import botocore.session  # noqa: PLC0415 - half a second that only a host on AWS should pay
     from botocore.config import Config  # noqa: PLC0415 - as above
     from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - as above
+    from botocore.loaders import Loader  # noqa: PLC0415 - as above
 
     settings = Config(
         region_name=region,
@@ -58,9 +62,17 @@ def _connect(region: str, pacer: Pacer) -> "Client":
     # A VPC may reach EC2 and not Service Quotas, which is not worth a long wait.
     brief = settings.merge(Config(connect_timeout=3, read_timeout=5))
     try:
-        # A session of our own: the default one is shared by the whole process.
-        session = boto3.session.Session()
-        ec2, quotas = session.client("ec2", config=settings), session.client("service-quotas", config=brief)
+        session = botocore.session.Session()
+        places = (session.get_config_variable("data_path") or "").split(os.pathsep)
+        session.register_component(
+            "data_loader",
+            Loader(
+                extra_search_paths=[str(Path(place).expanduser()) for place in places if place],
+                file_loader=LeanFiles(),  # type: ignore[arg-type]  # botocore calls no more than it has
+            ),
+        )
+        ec2 = session.create_client("ec2", config=settings)
+        quotas = session.create_client("service-quotas", config=brief)
     except (BotoCoreError, ValueError) as exc:
         raise PermanentError(f"aws {region}: the SDK made no client, {exc}; check the option region") from exc
     return Client(ec2, quotas, pacer)

@@ -7,10 +7,9 @@ import os
 import secrets
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
 from routerd.errors import PermanentError, TransientError
 from routerd.model.names import PublicKey
+from routerd_transport_wireguard import x25519
 
 _KEY_BYTES = 32
 _MOST_BYTES = 1024
@@ -30,7 +29,7 @@ def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
         # `mkdir(parents=True)` gives its mode to the last directory only.
         for directory in reversed([each for each in path.parents if not each.exists()]):
             directory.mkdir(mode=0o700, exist_ok=True)
-        _write_new(path, base64.b64encode(X25519PrivateKey.generate().private_bytes_raw()) + b"\n")
+        _write_new(path, base64.b64encode(x25519.new_private_key()) + b"\n")
         return read_key(path)
     except OSError as exc:
         raise _unusable(path, exc) from exc
@@ -64,8 +63,7 @@ def read_key(path: Path) -> bytes:
 
 def public_key_of(private_key: bytes) -> PublicKey:
     """Return the public key of a private one (RFC 7748)."""
-    public = X25519PrivateKey.from_private_bytes(private_key).public_key().public_bytes_raw()
-    return PublicKey(base64.b64encode(public).decode())
+    return PublicKey(base64.b64encode(x25519.public_key(private_key)).decode())
 
 
 def _unusable(path: Path, exc: OSError) -> PermanentError:

@@ -6,10 +6,10 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import attrs
-from pyroute2 import AsyncIPRoute
 
 from routerd.errors import ProviderError
 from routerd.kernel.netlink import ask, collect, errno_of
+from routerd.kernel.pyroute2_parts import AsyncIPRoute
 from routerd.model.names import LinkName
 from routerd.model.route import NextHop
 
