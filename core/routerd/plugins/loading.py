@@ -65,7 +65,7 @@ def load(installed: InstalledPlugin) -> LoadedPlugin:
         manager.check_pending()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever the code of a plugin raises
+    except BaseException as error:
         version = f"{installed.distribution} {installed.version}"
         raise PluginError(f"plugin {name} ({version}): import failed: {words_of(error)}") from error
     infos = [
@@ -106,7 +106,7 @@ def _call(manager: pluggy.PluginManager, plugin: str, hook: str) -> list[object]
         results = cast("list[object]", caller())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever the code of a plugin raises
+    except BaseException as error:
         raise PluginError(f"plugin {plugin}: {hook} failed: {words_of(error)}") from error
     # pluggy drops a None, and a plugin that forgot its `return` would provide nothing in silence.
     forgotten = len(caller.get_hookimpls()) - len(results)

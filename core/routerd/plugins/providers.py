@@ -181,7 +181,7 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
         raise
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # noqa: BLE001 - whatever the code of a plugin raises
+    except BaseException as error:
         raise PluginError(f"{who}: provider {provider.kind}: `create` failed: {error!r}") from error
     for capability, (name, words) in _PROMISES.items():
         if capability in provider.capabilities and not hasattr(made, name):

@@ -112,6 +112,7 @@ class PluginContract:
         loaded = PluginHost.load([entry_point.name]).plugins[0]
         providers = (*loaded.transports, *loaded.routings, *loaded.enrollments, *loaded.fabrics)
         ends = [end for method in loaded.enrollments for end in (method.policy, method.client)]
+        ends += [mode.tunnel for mode in loaded.transports]
         for options in {loaded.info.config, *(provider.options for provider in providers), *ends}:
             assert attrs.has(options), f"{options.__name__} is not an attrs class"
             assert options.__setattr__ is not object.__setattr__, f"{options.__name__} is not frozen"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import operator
 import stat
 from collections.abc import Mapping
 from typing import ClassVar, cast, get_args
@@ -34,6 +35,7 @@ from routerd.testing.contracts.table import (
     ForeignRules,
     RefusalRules,
     ReplacementRules,
+    assert_holds,
     fill,
 )
 
@@ -153,12 +155,11 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
         started: Transport,
         samples: Mapping[str, AnySamples],
     ) -> None:
-        """`observe` reports the options of each tunnel, and a replacement of one changes them."""
+        """`observe` reports the options of each tunnel, and a change of them is a difference."""
         table = samples["tunnels"]
         await table.prepare(started)
         observed = await fill(started.tunnels, table.values)
-        for link, tunnel in table.values.items():
-            assert observed[link].options == tunnel.options
+        assert_holds(started.tunnels, table.values, observed)
         if provider.tunnel is NoOptions:
             return
         changed = {
@@ -168,8 +169,10 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
         }
         assert changed, "the samples need a replacement that changes an option"
         observed = await fill(started.tunnels, {**table.values, **changed})
-        for link, tunnel in changed.items():
-            assert observed[link].options == tunnel.options
+        assert_holds(started.tunnels, changed, observed)
+        agrees = getattr(started.tunnels, "agrees", operator.eq)
+        for link in changed:
+            assert not agrees(table.values[link], observed[link]), "the old options count as the new ones"
 
     @pytest.mark.asyncio
     async def test_the_states_name_every_tunnel_and_its_backend(

@@ -1,0 +1,1 @@
+"""VXLAN tunnels between two routers, by the kernel's own module."""
