@@ -1,4 +1,4 @@
-"""A transport from outside of the tree: built, installed, tested, and carrying packets between two daemons."""
+"""A transport from outside of the tree: built, installed, tested, and carrying packets of two daemons."""
 
 from __future__ import annotations
 
