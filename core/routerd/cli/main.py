@@ -85,15 +85,14 @@ class _Group(LazyGroup):
 def routerd(settings: Settings) -> None:
     """Run the router in the foreground, or ask a running one with a command."""
     if click.get_current_context().invoked_subcommand is None:
-        import asyncio  # noqa: PLC0415 - commands start faster without it and without the daemon
-        import linecache  # noqa: PLC0415 - as above
+        import linecache  # noqa: PLC0415 - commands start faster without it and without the daemon
 
         from routerd.runtime.daemon import run  # noqa: PLC0415 - as above
 
         # attrs keeps the source of each method that it makes for debuggers: 1 MB for as long as we run.
         linecache.clearcache()
 
-        asyncio.run(run(settings.command, settings.log))
+        run(settings.command, settings.log)
 
 
 def main() -> None:

@@ -30,6 +30,8 @@ class Prepared:
     profile_options: Mapping[str, object]
     join_options: Mapping[str, object] = attrs.field(factory=dict)
     tunnel_options: Mapping[str, object] = attrs.field(factory=dict)
+    partial: bool = False
+    faults: tuple[str, ...] = ()
 
     @property
     def intent(self) -> Intent:
@@ -37,12 +39,16 @@ class Prepared:
         return self.configuration.intent
 
 
-def prepare(path: Path, *, plugins: Sequence[str] | None = None, lenient: bool = False) -> Prepared:
+def prepare(
+    path: Path, *, plugins: Sequence[str] | None = None, lenient: bool = False, partial: bool = False
+) -> Prepared:
     """Read the file, load the plugins that `plugins` (else the file) allows, and check all of it.
 
-    Raises one `ConfigError` with every problem of the file and of the plugins.
+    Raises one `ConfigError` with every problem of the file and of the plugins. With `partial` a plugin that
+    cannot be used is one of the `faults` of the result instead, for a command that needs no plugin in
+    particular.
     """
-    return _prepare(config.read_document(path), plugins=plugins, lenient=lenient)
+    return _prepare(config.read_document(path), plugins=plugins, lenient=lenient, partial=partial)
 
 
 def prepare_text(text: str, *, file: str) -> Prepared:
@@ -50,13 +56,16 @@ def prepare_text(text: str, *, file: str) -> Prepared:
     return _prepare(config.parse_document(text, file), plugins=None, lenient=False)
 
 
-def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenient: bool) -> Prepared:
+def _prepare(
+    document: config.Document, *, plugins: Sequence[str] | None, lenient: bool, partial: bool = False
+) -> Prepared:
     named = plugins if plugins is not None else config.plugin_names(document) or ()
     host, faults = PluginHost.attempt(named)
     configuration, problems = config.examine(
         document, kinds=host.resource_kinds(), lenient=lenient, all_kinds=not faults
     )
-    problems += _faults(configuration, faults, of_file=plugins is None)
+    if not partial:
+        problems += _faults(configuration, faults, of_file=plugins is None)
     options = _plugin_options(configuration, host, problems, lenient=lenient)
     profile_options = _profile_options(configuration, host, problems, lenient=lenient)
     join_options = join_checks.options(configuration, host, problems, lenient=lenient)
@@ -78,6 +87,8 @@ def _prepare(document: config.Document, *, plugins: Sequence[str] | None, lenien
         profile_options=profile_options,
         join_options=join_options,
         tunnel_options=tunnel_options,
+        partial=partial,
+        faults=tuple(fault.text for fault in faults),
     )
 
 

@@ -77,3 +77,8 @@ class PluginHost:
     def resource_kinds(self) -> tuple[ResourceKind, ...]:
         """Return the kinds of resource that plugins add."""
         return tuple(kind for _, kind in self._described("resource_kinds"))
+
+
+def packages(plugins: Iterable[LoadedPlugin]) -> dict[str, str]:
+    """Return the plugin of each top-level package, by which code on a stack is recognised as a plugin's."""
+    return {each.installed.entry_point.module.partition(".")[0]: each.info.name for each in plugins}

@@ -59,10 +59,16 @@ class JoinMethods:
         options: Mapping[str, object] | None = None,
         deadline: float = DEADLINE,
     ) -> None:
-        self._contained = {
-            kind: _Contained(method, log=log, deadline=deadline) for kind, method in made.items()
-        }
+        self._log = log
+        self._deadline = deadline
+        self._contained: dict[str, _Contained] = {}
+        for kind, method in made.items():
+            self.put(kind, method)
         self._options = options or {}
+
+    def put(self, kind: str, method: MadeMethod) -> None:
+        """Use a method from now on; the caller starts it, and has closed the one before."""
+        self._contained[kind] = _Contained(method, log=self._log, deadline=self._deadline)
 
     def use(self, options: Mapping[str, object]) -> None:
         """Use the `joinOptions` of another configuration from the next call on."""

@@ -1,7 +1,7 @@
 """Providers made from their descriptions, each with a context of its own."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,6 +19,7 @@ from routerd.plugins.tunnel_modes import TunnelMode
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
+from routerd.process.log_budget import BudgetedLog
 from routerd.process.supervisor import Supervisor, Work
 from routerd.spi import (
     Capability,
@@ -26,6 +27,7 @@ from routerd.spi import (
     EncryptingTransport,
     Fabric,
     Kernel,
+    Logger,
     PluginContext,
     Provider,
     Routing,
@@ -34,6 +36,7 @@ from routerd.spi import (
 )
 
 P = TypeVar("P")
+D = TypeVar("D", bound=Provider[Any])
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +45,8 @@ class Providers:
 
     `modes` are the transports again, as derivation asks them.
     `plugins` names the plugin of each provider, by family and kind: `transport/ipip`, `fabric/aws`.
+    `logs` has the log of each plugin, with its budget. `faults` says which providers could not be made,
+    where the configuration is `partial`.
     """
 
     transports: dict[str, Transport]
@@ -52,6 +57,8 @@ class Providers:
     plugins: Mapping[str, str] = attrs.field(factory=dict)
     bgp: str = ""
     """The kind of the routing that speaks BGP, or nothing."""
+    logs: Mapping[str, BudgetedLog] = attrs.field(factory=dict)
+    faults: Sequence[str] = ()
 
     def encrypting(self) -> dict[str, EncryptingTransport]:
         """Return the transports with peers and keys."""
@@ -72,34 +79,83 @@ class ProviderFactory:
     wake: Callable[[str | None], None]
     read_only: bool = False
     _buckets: dict[str, Buckets] = attrs.field(factory=dict)
+    _logs: dict[str, BudgetedLog] = attrs.field(factory=dict)
+    _faults: list[str] = attrs.field(factory=list)
 
     def make(self) -> Providers:
         """Make every provider that the configuration can use."""
         host = self.prepared.host
-        fabrics = host.fabrics()
-        made_fabrics: dict[str, Fabric] = {}
-        for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec):
-            plugin, fabric = fabrics[profile.spec.provider]
-            options = self.prepared.profile_options[profile.name]
-            made = self._create(plugin, fabric, options, lane=f"fabric/{profile.name}", instance=profile.name)
-            if profile.spec.takeover_from:
-                cast("SharedFabric", made).share(frozenset(profile.spec.takeover_from))
-            made_fabrics[profile.name] = made
         modes = {
-            kind: TunnelMode(
-                plugin=plugin.info.name, described=described, transport=self._shared(plugin, described)
-            )
-            for kind, (plugin, described) in host.transports().items()
+            kind: TunnelMode(plugin=plugin.info.name, described=described, transport=transport)
+            for kind, plugin, described, transport in self._usable(host.transports())
         }
         return Providers(
             transports={kind: mode.transport for kind, mode in modes.items()},
             modes=modes,
-            routings={k: self._shared(p, d) for k, (p, d) in host.routings().items()},
+            routings=dict(self._routings()),
             enrollments=self._join_methods(),
-            fabrics=made_fabrics,
+            fabrics=dict(self._fabrics()),
             plugins=self._owners(),
             bgp=next(iter(host.speaking_bgp()), ""),
+            logs=self._logs,
+            faults=self._faults,
         )
+
+    def make_anew(self, plugin: str) -> tuple[dict[str, TunnelMode], dict[str, MadeMethod]]:
+        """Make the transports and join methods of a plugin again; `PluginError` when that fails."""
+        host = self.prepared.host
+        modes = {
+            kind: TunnelMode(plugin=plugin, described=described, transport=self._shared(owner, described))
+            for kind, (owner, described) in host.transports().items()
+            if owner.info.name == plugin
+        }
+        methods = {
+            kind: MadeMethod(plugin=plugin, described=described, provider=self._shared(owner, described))
+            for kind, (owner, described) in host.enrollments().items()
+            if owner.info.name == plugin
+        }
+        return modes, methods
+
+    def _routings(self) -> Iterator[tuple[str, Routing]]:
+        for kind, plugin, _, routing in self._usable(self.prepared.host.routings()):
+            with self._forgiving():
+                _check_preference(f"plugin {plugin.info.name}: routing {kind}", routing)
+                yield kind, routing
+
+    def _fabrics(self) -> Iterator[tuple[str, Fabric]]:
+        fabrics = self.prepared.host.fabrics()
+        for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec):
+            if self.prepared.partial and profile.spec.provider not in fabrics:
+                continue  # its plugin is one of the faults
+            plugin, fabric = fabrics[profile.spec.provider]
+            options = self.prepared.profile_options[profile.name]
+            lane = f"fabric/{profile.name}"
+            with self._forgiving():
+                made = self._create(plugin, fabric, options, lane=lane, instance=profile.name)
+                if profile.spec.takeover_from:
+                    cast("SharedFabric", made).share(frozenset(profile.spec.takeover_from))
+                yield profile.name, made
+
+    def _usable(
+        self, described: Mapping[str, tuple[LoadedPlugin, D]]
+    ) -> Iterator[tuple[str, LoadedPlugin, D, Any]]:  # Any: each family narrows it
+        """Yield the providers of a family; with `partial` only those that can be made."""
+        for kind, (plugin, provider) in described.items():
+            with self._forgiving():
+                yield kind, plugin, provider, self._shared(plugin, provider)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        try:
+            yield
+        except PluginError as error:
+            if not self.prepared.partial:
+                raise
+            self._faults.append(str(error))
+
+    def _log_of(self, plugin: LoadedPlugin) -> BudgetedLog:
+        name = plugin.info.name
+        return self._logs.setdefault(name, BudgetedLog(self.log.bind(plugin=name)))
 
     def _owners(self) -> dict[str, str]:
         host = self.prepared.host
@@ -110,6 +166,7 @@ class ProviderFactory:
             "fabric": {
                 profile.name: host.fabrics()[profile.spec.provider][0]
                 for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec)
+                if profile.spec.provider in host.fabrics()
             },
         }
         return {
@@ -120,8 +177,8 @@ class ProviderFactory:
 
     def _join_methods(self) -> JoinMethods:
         made = {
-            kind: MadeMethod(plugin=plugin.info.name, described=method, provider=self._shared(plugin, method))
-            for kind, (plugin, method) in self.prepared.host.enrollments().items()
+            kind: MadeMethod(plugin=plugin.info.name, described=method, provider=provider)
+            for kind, plugin, method, provider in self._usable(self.prepared.host.enrollments())
         }
         return JoinMethods(made, log=self.log, options=self.prepared.join_options)
 
@@ -139,7 +196,7 @@ class ProviderFactory:
         context = _context(
             plugin,
             node=self.prepared.configuration.node,
-            log=self.log,
+            log=self._log_of(plugin),
             clock=self.clock,
             kernel=self.kernel,
             directories=self.directories,
@@ -154,13 +211,13 @@ class ProviderFactory:
 def _context(
     plugin: LoadedPlugin,
     *,
-    log: Log,
+    log: Logger,
     directories: Directories,
     **more: Any,  # noqa: ANN401 - the other fields of the context as they are
 ) -> PluginContext:
     name = plugin.info.name
     state, run = directories.plugin(name)
-    return PluginContext(plugin=name, log=log.bind(plugin=name), state_dir=state, run_dir=run, **more)
+    return PluginContext(plugin=name, log=log, state_dir=state, run_dir=run, **more)
 
 
 _PROMISES = {
@@ -177,9 +234,7 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
     who = f"plugin {context.plugin}"
     try:
         made = provider.make(context, options)
-    except PluginError:
-        raise
-    except KeyboardInterrupt:
+    except (PluginError, KeyboardInterrupt):
         raise
     except BaseException as error:
         raise PluginError(f"{who}: provider {provider.kind}: `create` failed: {error!r}") from error
@@ -187,6 +242,18 @@ def create(provider: Provider[P], context: PluginContext, options: object) -> P:
         if capability in provider.capabilities and not hasattr(made, name):
             raise PluginError(f"{who}: {provider.kind} {words}")
     return made
+
+
+def _check_preference(who: str, routing: Routing) -> None:
+    """Raise `PluginError` for a preference that no derivation could use."""
+    try:
+        found: object = routing.preference
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(f"{who}: `preference` failed: {error!r}") from error
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise PluginError(f"{who}: `preference` is a {type(found).__name__}, not a number")
 
 
 @contextmanager
@@ -204,7 +271,7 @@ def alone(
         context = _context(
             plugin,
             node=node,
-            log=log,
+            log=BudgetedLog(log.bind(plugin=plugin.info.name)),
             clock=clock,
             kernel=NetlinkKernel(),
             directories=directories,

@@ -55,7 +55,9 @@ class TunnelMode:
     def _ask(self, call: str, tunnel: Tunnel, method: Callable[[Tunnel], T]) -> T:
         try:
             return method(tunnel)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin may leave the process, or leak what ends a task
             raise self._failed(call, words_of(error)) from error
 
     def _failed(self, call: str, words: str) -> PluginError:

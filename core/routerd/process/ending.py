@@ -1,8 +1,11 @@
-"""The end of the process, also when a task does not end."""
+"""The end of the process: only the main task ends it, and no other task keeps it."""
 
 import asyncio
 import os
+from collections.abc import Coroutine
+from typing import Any
 
+from routerd.process.watchdog import Watchdog
 from routerd.spi import Logger
 
 DEADLINE = 5.0
@@ -25,3 +28,23 @@ async def end_tasks(log: Logger, *, deadline: float = DEADLINE) -> None:
         names = ", ".join(sorted(task.get_name() for task in deaf))
         log.error("task.left", tasks=names, seconds=deadline)
         os._exit(0)
+
+
+def run_to_end(main: Coroutine[Any, Any, None], watchdog: Watchdog) -> None:  # Any: unused by a task
+    """Run the main task as `asyncio.run` does, but to its own end.
+
+    A task or callback that a plugin made by itself, and that calls sys.exit, would end the event loop: the
+    watchdog notes it, and the loop goes on.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(main, name="main")
+        while True:
+            try:
+                loop.run_until_complete(task)
+            except SystemExit as error:
+                if task.done():
+                    raise
+                watchdog.note_exit(error)
+            else:
+                return

@@ -38,6 +38,10 @@ class Log:
         """Return a log whose events also carry `facts`."""
         return attrs.evolve(self, facts={**self.facts, **facts})
 
+    def writes(self, level: Level) -> bool:
+        """Say whether events of a level are written."""
+        return _ORDER[level] >= _ORDER[self.level]
+
     def debug(self, event: str, /, **facts: object) -> None:
         """Log what only a developer wants to see."""
         self._write("debug", event, facts)
@@ -55,7 +59,7 @@ class Log:
         self._write("error", event, facts)
 
     def _write(self, level: Level, event: str, facts: Mapping[str, object]) -> None:
-        if _ORDER[level] < _ORDER[self.level]:
+        if not self.writes(level):
             return
         stamp = self.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         merged = {**self.facts, **facts}

@@ -55,6 +55,12 @@ class Supervisor:
         if task is not None:
             await self._end({name: task}, deadline)
 
+    async def cancel_below(self, prefix: str, deadline: float = 10.0) -> None:
+        """End all tasks whose name begins with `prefix`, as `cancel` ends one."""
+        tasks = {name: task for name, task in self._tasks.items() if name.startswith(prefix)}
+        if tasks:
+            await self._end(tasks, deadline)
+
     async def aclose(self, deadline: float = 10.0) -> None:
         """End all tasks; the log names each that does not end within `deadline` seconds."""
         if self._tasks:

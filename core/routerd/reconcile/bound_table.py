@@ -3,7 +3,8 @@
 What complicates this:
 - A look may be skipped: a cloud costs money and quota, and a table that failed waits for its retry.
 - A key that the table foresees to refuse counts as failed without an attempt.
-- A success that does not last is a failure, or a table that forgets would keep the loop busy.
+- A success that does not last is a failure, or a table that forgets would keep the loop busy. The same
+  holds for a table that has other keys at each reading.
 """
 
 import operator
@@ -12,13 +13,13 @@ from typing import TypeVar
 
 import attrs
 
-from routerd.errors import ProviderError
+from routerd.errors import ProviderError, TransientError
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.diff import diff
 from routerd.reconcile.guard import Call, asked, contained, content_of, failures_of
 from routerd.reconcile.order import AnyChange, Step
 from routerd.reconcile.policy import AnyTable, Policy, TablePolicy, Verdict
-from routerd.reconcile.retry import Pending, Retries
+from routerd.reconcile.retry import STEADY, Pending, Retries, backoff
 from routerd.reconcile.wording import key_text, noun
 from routerd.spi import Clock, Logger
 
@@ -99,6 +100,8 @@ class BoundTable:
         self._wanted: tuple[Mapping[Hashable, object], bool] | None = None
         self._refused: frozenset[Hashable] = frozenset()
         self._held_until: float | None = None
+        self._changed: set[Hashable] = set()
+        self._restless = 0
 
     @property
     def report(self) -> TableReport | None:
@@ -157,7 +160,9 @@ class BoundTable:
         now = self._clock.monotonic()
         if self._content is not None:
             return  # an earlier look took longer than its pass
-        if not self._retries.due(_WHOLE_TABLE, now) or self._is_quiet(desired.table(binding.name), now):
+        want = desired.table(binding.name)
+        changed = self._restless and self._wanted != (dict(want.values), want.complete)
+        if not (changed or self._retries.due(_WHOLE_TABLE, now)) or self._is_quiet(want, now):
             return
 
         async def observe() -> Mapping[Hashable, object]:
@@ -185,12 +190,16 @@ class BoundTable:
             self._unreadable(error)
             return []
         retries.record({_WHOLE_TABLE: None}, now=now, jitter=0.0)
-        self._wanted = dict(want.values), want.complete
+        wanted = dict(want.values), want.complete
+        self._count_restless({change.key for change in verdict.changes}, same=self._wanted == wanted)
+        self._wanted = wanted
         self._observed_at = now
         self._held_until = verdict.held_until
         self.late = verdict.late
         retries.reconsider({change.key: change.after for change in verdict.changes})
         retries.forget_settled({change.key for change in verdict.changes})
+        if self._restless >= STEADY and not dry_run:
+            self._rest(now)
         self._refuse(verdict, now, dry_run=dry_run)
         found = [
             change
@@ -217,6 +226,26 @@ class BoundTable:
             complete=want.complete,
         )
         return [] if dry_run else [change for change in found if change.key not in verdict.kept_back]
+
+    def _count_restless(self, keys: set[Hashable], *, same: bool) -> None:
+        """Count the readings in a row that had only new differences, after all earlier ones had been made."""
+        if not keys or not same:
+            self._restless = 0
+        elif self._changed and keys.isdisjoint(self._changed):
+            self._restless += 1
+        self._changed = set()
+
+    def _rest(self, now: float) -> None:
+        """Make the changes of this reading, and leave the table alone for a pause that grows."""
+        error = TransientError("has other keys at each reading, although nothing else changed")
+        failures = self._restless - STEADY + 1
+        self._retries.pending[_WHOLE_TABLE] = Pending(
+            failures=failures, error=error, next_attempt=now + backoff(failures, error, self._jitter())
+        )
+        if failures == 1:
+            self._log.warning(
+                "table.restless", table=self.binding.name, plugin=self.binding.plugin, error=str(error)
+            )
 
     def _refuse(self, verdict: Verdict, now: float, *, dry_run: bool) -> None:
         """Count each foreseen refusal as a failure, and drop those that the table no longer foresees."""
@@ -265,6 +294,7 @@ class BoundTable:
         self._log_outcome(step.changes, outcome)
         retries.record(outcome, now=self._clock.monotonic(), jitter=self._jitter(), wanted=wanted)
         done = [change.verb for change in step.changes if outcome[change.key] is None]
+        self._changed.update(change.key for change in step.changes if outcome[change.key] is None)
         if self._report is not None:
             self._report = attrs.evolve(
                 self._report,

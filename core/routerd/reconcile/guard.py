@@ -1,8 +1,8 @@
 """The one way into a plugin: each call has a name, a deadline and a task of its own.
 
 Whatever a plugin raises (SystemExit and a leaked CancelledError too), and however long it takes, stays
-with the call. A call that is deaf to its cancellation is left behind: its task keeps running under a name
-that says so, and the caller goes on.
+with the call. A call that is deaf to its cancellation is left behind: its task keeps running, and the caller
+goes on.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ _DEFECTS: Mapping[Call, str] = {
 GRACE = 1.0
 """Seconds that a cancelled call has to end before it is left behind."""
 
-_LEFT = "left behind: "
+_LEFT: set[asyncio.Task[Any]] = set()
+"""The calls that were left behind, of every loop; Python collects a waiting task without a reference."""
 
 
 @attrs.frozen
@@ -77,10 +78,9 @@ async def _end(
         await asyncio.wait({task}, timeout=grace)
     finally:
         if not task.done():
-            task.set_name(f"{_LEFT}{task.get_name()}")
-            if left is not None:
-                left.add(task)
-                task.add_done_callback(left.discard)
+            for kept in (_LEFT, left) if left is not None else (_LEFT,):
+                kept.add(task)
+                task.add_done_callback(kept.discard)
 
 
 async def _outcome(begin: Callable[[], Awaitable[T]]) -> T | Failed:
@@ -98,8 +98,20 @@ async def _outcome(begin: Callable[[], Awaitable[T]]) -> T | Failed:
 
 def left_behind() -> list[str]:
     """Return the names of the calls that were left behind and have not ended yet."""
-    names = (task.get_name() for task in asyncio.all_tasks())
-    return sorted(name.removeprefix(_LEFT) for name in names if name.startswith(_LEFT))
+    return sorted(task.get_name() for task in _left_here())
+
+
+def disown(*owners: str) -> None:
+    """Let calls of these tables and providers be made again: those left behind are of a replaced provider."""
+    for task in _left_here():
+        name = task.get_name()
+        if name.startswith(tuple(f"{owner}: " for owner in owners)):
+            task.set_name(f"{name}, replaced")
+
+
+def _left_here() -> list[asyncio.Task[Any]]:  # Any: of every call
+    loop = asyncio.get_running_loop()
+    return [task for task in _LEFT if task.get_loop() is loop]
 
 
 def of_plugin(what: str, plugin: str) -> str:

@@ -6,8 +6,8 @@ a plugin that hangs; an event only sets a flag that starts the next pass.
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from routerd.reconcile.bound_table import Binding, BoundTable, TableReport
 from routerd.reconcile.lane import DeriveFunction, Lane
@@ -53,6 +53,18 @@ class Loop:
             )
         table = BoundTable(binding, clock=self._clock, log=self._log, jitter=self._jitter)
         self._lanes[binding.lane].tables[binding.name] = table
+
+    @asynccontextmanager
+    async def without(self, tables: Collection[str]) -> AsyncIterator[None]:
+        """Drop tables, for good; no lane of them makes a pass until the block ends."""
+        lanes = [lane for lane in self._lanes.values() if lane.tables.keys() & tables]
+        async with AsyncExitStack() as stack:
+            for lane in lanes:
+                await stack.enter_async_context(lane.passing)
+                for name in lane.tables.keys() & tables:
+                    await lane.end_calls(name)
+                    del lane.tables[name]
+            yield
 
     def bindings(self) -> tuple[Binding, ...]:
         """Return every table that is bound."""

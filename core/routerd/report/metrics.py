@@ -55,6 +55,7 @@ class _Measured:
         yield _gauge("routerd_ready", "Whether everything is as the file says.", (), [((), ready)])
         reasons = len(self.status.reasons)
         yield _gauge("routerd_not_ready_reasons", "Reasons not to be ready.", (), [((), reasons)])
+        yield from self._of_process()
         yield from self._of_claims()
         yield from self._of_enrollment()
         yield from self._of_sessions()
@@ -62,6 +63,23 @@ class _Measured:
         yield from self._of_tables()
         yield from self._of_tunnels()
         yield from self._of_peers()
+
+    def _of_process(self) -> Iterator[Metric]:
+        loop = self.status.loop
+        for kind, name, words, value in (
+            ("Gauge", "lag_seconds", "Seconds that the event loop was late at last.", loop.lag_seconds),
+            ("Gauge", "longest_lag_seconds", "Most seconds that it was late.", loop.longest_lag_seconds),
+            ("Counter", "blocked", "Times that it did not run for more than 1 s.", float(loop.blocked)),
+        ):
+            yield _family(f"{kind}MetricFamily", f"routerd_loop_{name}", words, (), [((), value)])
+        dropped = [((each.name,), float(each.dropped_log_lines)) for each in self.status.plugin_states]
+        yield _family(
+            "CounterMetricFamily",
+            "routerd_plugin_dropped_log_lines",
+            "Lines of a plugin that its log budget had no room for.",
+            ("plugin",),
+            dropped,
+        )
 
     def _of_claims(self) -> Iterator[Metric]:
         counts = Counter((each.status.phase, _policy(each)) for each in self.claims)

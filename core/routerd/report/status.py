@@ -4,7 +4,7 @@
 every wanted session is established. Every other phase has its reasons.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import attrs
@@ -18,8 +18,10 @@ from routerd.model.report.status import (
     CloudStatus,
     LaneStatus,
     ListenerStatus,
+    LoopStatus,
     Membership,
     PendingChange,
+    PluginStatus,
     RouteStatus,
     SessionStatus,
     Status,
@@ -48,21 +50,25 @@ def status_of(
     obstacles: Sequence[str] = (),
     enrollment: Sequence[Membership] = (),
     listener: ListenerStatus | None = None,
+    loop: LoopStatus | None = None,
+    restarts: Mapping[str, str] | None = None,
 ) -> Status:
     """Return the whole status; `more` are reasons from outside of the router's tables.
 
-    `obstacles` become notes: they are the host's, and no table waits for them.
+    `obstacles` become notes: they are the host's, and no table waits for them. `restarts` says of a plugin
+    what waits for a restart.
     """
     why = reasons(subject, desired, live, more=more)
     configuration = subject.prepared.configuration
     reports = subject.loop.reports()
     known = subject.knowledge
+    noted = (*notes(desired), *held(reports.values()), *obstacles)
     return Status(
         node=configuration.node,
         version=__version__,
         phase="Ready" if not why else "Degraded" if live.sessions else "Pending",
         reasons=tuple(why),
-        notes=(*notes(desired), *held(reports.values()), *obstacles),
+        notes=noted,
         config_file=configuration.file,
         plugins=tuple(plugin.info.name for plugin in subject.prepared.host.plugins),
         time=now,
@@ -87,6 +93,22 @@ def status_of(
         ),
         enrollment=tuple(enrollment),
         listener=listener or ListenerStatus(),
+        loop=loop or LoopStatus(),
+        plugin_states=tuple(
+            _plugin(subject, plugin.info.name, (*why, *noted), restarts or {})
+            for plugin in subject.prepared.host.plugins
+        ),
+    )
+
+
+def _plugin(subject: Subject, name: str, texts: Sequence[str], restarts: Mapping[str, str]) -> PluginStatus:
+    marks = (f"(plugin {name})", f"plugin {name}: ", f"task {name}/")
+    log = subject.made.logs.get(name)
+    return PluginStatus(
+        name=name,
+        troubles=tuple(text for text in texts if any(mark in text for mark in marks)),
+        dropped_log_lines=log.dropped if log is not None else 0,
+        restart=restarts.get(name, ""),
     )
 
 

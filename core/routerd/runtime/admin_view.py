@@ -12,8 +12,9 @@ from routerd.model import specs
 from routerd.model.report.explanation import Explanation
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
-from routerd.model.report.status import ListenerStatus, Status
+from routerd.model.report.status import ListenerStatus, LoopStatus, Status
 from routerd.plugins.check import Prepared, prepare
+from routerd.process.watchdog import Watchdog
 from routerd.reconcile.guard import left_behind
 from routerd.report.explain import explain
 from routerd.report.explain.gather import gather
@@ -35,6 +36,7 @@ class View:
         assembly: Assembly,
         admission: ListenerKeeper,
         memberships: Memberships,
+        watchdog: Watchdog,
         *,
         reload: Callable[[], Awaitable[None]],
     ) -> None:
@@ -42,6 +44,7 @@ class View:
         self._router = assembly.router
         self._admission = admission
         self._memberships = memberships
+        self._watchdog = watchdog
         self._reload = reload
 
     # --- what is ---------------------------------------------------------------------------------------
@@ -64,12 +67,15 @@ class View:
                 f"{name}: left behind; it ignores its cancellation, restart routerd to end it"
                 for name in left_behind()
             ),
+            *self._watchdog.notes(),
+            *(f"plugin {name}: {text}" for name, text in self._restarts().items()),
             *self._assembly.store.notes(),
             *(each.text for each in await self.obstacles()),
         ]
 
     async def status(self) -> Status:
         """Return the whole status."""
+        lag = self._watchdog.lag
         return status_of(
             self._router,
             self._router.derive(),
@@ -79,6 +85,10 @@ class View:
             obstacles=await self.notes(),
             enrollment=self._memberships.report(),
             listener=ListenerStatus(address=self._admission.listening, error=self._admission.trouble),
+            restarts=self._restarts(),
+            loop=LoopStatus(
+                lag_seconds=round(lag.last, 3), longest_lag_seconds=round(lag.longest, 3), blocked=lag.blocked
+            ),
         )
 
     async def resources(self) -> ResourceList:
@@ -135,6 +145,9 @@ class View:
 
     # --- how ---------------------------------------------------------------------------------------------
 
+    def _restarts(self) -> dict[str, str]:
+        return self._router.remaker.waiting(self._router.prepared.options)
+
     def _more(self) -> list[str]:
         found = self._memberships.reasons()
         if self._admission.trouble:
@@ -146,14 +159,11 @@ class View:
 def restart_reason(present: Prepared, other: Prepared) -> str:
     """Return the part of a new configuration that needs a restart, or nothing.
 
-    Providers are made once, from the list of plugins, their options and the cloud profiles.
+    The list of plugins and the cloud profiles are read once; `Remaker` is for options of plugins.
     """
     names = [[plugin.info.name for plugin in each.host.plugins] for each in (present, other)]
     if names[0] != names[1]:
         return "the list of plugins has changed"
-    changed = [name for name in other.options if present.options.get(name) != other.options[name]]
-    if changed:
-        return f"the options of plugin {changed[0]} have changed"
     if _profiles(present) != _profiles(other):
         return "a CloudProviderProfile has changed"
     if present.configuration.node != other.configuration.node:

@@ -41,6 +41,7 @@ class Assembly:
     store: Store
     made: Providers
     router: Router
+    factory: ProviderFactory
     obstacles: Obstacles
 
 
@@ -170,5 +171,6 @@ def _join(
         store=store,
         made=made,
         router=router,
+        factory=factory,
         obstacles=Obstacles(kernel, firewall),
     )

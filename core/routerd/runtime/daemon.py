@@ -4,43 +4,62 @@ import asyncio
 import os
 import signal
 
+import attrs
+
 from routerd.admission.listener import ListenerKeeper
 from routerd.control.admin import admin_app, serve_admin
 from routerd.errors import ConfigError, PluginError
 from routerd.kernel.events import KernelEvents
 from routerd.leaf.memberships import Memberships
-from routerd.process.ending import end_tasks
+from routerd.plugins.host import packages
+from routerd.process.ending import end_tasks, run_to_end
 from routerd.process.log import Log
 from routerd.process.systemd import notify
+from routerd.process.watchdog import Watchdog
 from routerd.runtime.admin_view import View, needs_restart, restart_reason
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
 from routerd.runtime.control_routes import contained_routes
 from routerd.runtime.invocation import Command
 
+THREAD_SECONDS = 3.0
+"""Seconds that the threads of plugins have to end after everything else."""
+
 WATCH_SECONDS = 2.0
 """Minimum seconds between two readiness checks."""
 
 
-async def run(command: Command, log: Log) -> None:
+def run(command: Command, log: Log) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reloads the file. The data plane stays as it is.
 
     Raises `ConfigError`, `PluginError`, `ControlError` and `StoreError` before anything is touched.
     """
+    watchdog = Watchdog(log)
+    run_to_end(_run(command, log, watchdog), watchdog)
+
+
+async def _run(command: Command, log: Log, watchdog: Watchdog) -> None:
     prepared = command.prepare()
+    watchdog.plugins = packages(prepared.host.plugins)
+    watchdog.start()
     for warning in prepared.configuration.warnings:
         log.warning("config.warning", text=str(warning))
     command.directories.make()
     with only_one(command.directories):
         passed = asyncio.Event()
         async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
-            await _Daemon(command, assembly, passed).main()
+            await _Daemon(command, assembly, passed, watchdog).main()
     log.info("stopped")
     await end_tasks(log)
+    # Only threads are left, and the interpreter waits for each that is not a daemon.
+    watchdog.expect_end(THREAD_SECONDS)
 
 
 class _Daemon:
-    def __init__(self, command: Command, assembly: Assembly, passed: asyncio.Event) -> None:
+    def __init__(
+        self, command: Command, assembly: Assembly, passed: asyncio.Event, watchdog: Watchdog
+    ) -> None:
+        self._watchdog = watchdog
         self._command = command
         self._assembly = assembly
         self._router = assembly.router
@@ -74,7 +93,7 @@ class _Daemon:
             log=self._log,
             on_links=self._router.links_changed,
         )
-        self._view = View(assembly, self._admission, self._memberships, reload=self._reload)
+        self._view = View(assembly, self._admission, self._memberships, watchdog, reload=self._reload)
 
     async def main(self) -> None:
         self._log.info(
@@ -109,6 +128,7 @@ class _Daemon:
             supervisor.keep("expiry", self._watch_expiry)
             supervisor.keep("watchdog", self._feed_watchdog)
             await self._stop.wait()
+            self._watchdog.expect_end()
             notify("STOPPING=1")
             self._log.info("stopping")
         finally:
@@ -137,6 +157,7 @@ class _Daemon:
                 prepared = await asyncio.to_thread(self._command.prepare)
                 if why := restart_reason(self._router.prepared, prepared):
                     raise needs_restart(prepared, why)
+                await self._router.remaker.remake(attrs.evolve(self._assembly.factory, prepared=prepared))
                 self._assembly.made.enrollments.use(prepared.join_options)
                 self._router.replace(prepared)
                 await self._memberships.follow(prepared.intent)

@@ -22,7 +22,7 @@ _READ_SECONDS = 10.0
 class DeviceKeys:
     """Reads the keys into `knowledge`; `knowledge.waiting` names those that are missing."""
 
-    transports: Mapping[str, EncryptingTransport]
+    transports: Callable[[], Mapping[str, EncryptingTransport]]
     knowledge: Knowledge
     supervisor: Supervisor
     clock: Clock
@@ -32,7 +32,7 @@ class DeviceKeys:
 
     def start(self, intent: Callable[[], Intent]) -> None:
         """Read the keys in the background, also those of a later configuration."""
-        if not self.transports:
+        if not self.transports():
             return
         for found in intent().of(specs.WireGuardInterfaceSpec):
             if found.spec.private_key_file is not None:
@@ -47,7 +47,7 @@ class DeviceKeys:
     async def _read(self, device: Named[specs.WireGuardInterfaceSpec]) -> bool:
         """Read one key unless it is known; return whether nothing is missing."""
         file, name = device.spec.private_key_file, f"key/{device.name}"
-        transport = self.transports.get(device.spec.mode)
+        transport = self.transports().get(device.spec.mode)
         if device.name in self.knowledge.public_keys or file is None or transport is None:
             return True
         try:

@@ -23,8 +23,11 @@ class Command:
     plugins: Sequence[str] | None = None
     lenient: bool = False
 
-    def prepare(self) -> Prepared:
-        """Read and check the file and the plugins; raises `ConfigError`."""
+    def prepare(self, *, partial: bool = False) -> Prepared:
+        """Read and check the file and the plugins; raises `ConfigError`.
+
+        With `partial` a plugin that cannot be used is left out.
+        """
         from routerd.plugins.check import prepare  # noqa: PLC0415 - most commands only ask the daemon
 
-        return prepare(self.config, plugins=self.plugins, lenient=self.lenient)
+        return prepare(self.config, plugins=self.plugins, lenient=self.lenient, partial=partial)

@@ -31,6 +31,7 @@ from routerd.reconcile.loop import Binding, Loop
 from routerd.reconcile.merge import merged
 from routerd.runtime.device_keys import DeviceKeys
 from routerd.runtime.learning import learned
+from routerd.runtime.remaking import Remaker
 from routerd.runtime.starter import Starter
 from routerd.spi import Clock, Fabric, Routing, Table, Transport
 from routerd.store import Store
@@ -83,8 +84,17 @@ class Router:
             wake=self.loop.wake,
             plugins=made.plugins,
         )
+        self.remaker = Remaker(
+            made=made,
+            loop=self.loop,
+            starter=self._starter,
+            supervisor=supervisor,
+            log=log,
+            bind=self._bind_transport,
+            options=dict(prepared.options),
+        )
         self._keys = DeviceKeys(
-            transports=made.encrypting(),
+            transports=made.encrypting,
             knowledge=self.knowledge,
             supervisor=supervisor,
             clock=clock,
@@ -110,7 +120,7 @@ class Router:
         self.site.hear(self.inputs())
         starter, made = self._starter, self.made
         for name, transport in made.transports.items():
-            starter.start(f"transport/{name}", transport, partial(self._bind_transport, name, transport))
+            self.remaker.start_transport(name, transport)
         for name, routing in made.routings.items():
             starter.start(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
         for name, fabric in made.fabrics.items():

@@ -89,9 +89,10 @@ async def _settled(
 async def tear_down(command: Command, log: Log) -> Removed:
     """Remove everything that is ours, from the sessions down to the addresses, and undo it in the cloud.
 
-    Objects of others stay. `ControlError` when a daemon runs, because it would restore everything.
+    Objects of others stay. `ControlError` when a daemon runs, because it would restore everything. A plugin
+    that cannot be used leaves its objects, and is one of the failures.
     """
-    prepared = command.prepare()
+    prepared = command.prepare(partial=True)
     command.directories.make()
     with only_one(command.directories):
         async with _brought_up(prepared, command, log, read_only=False) as assembly:
@@ -101,7 +102,8 @@ async def tear_down(command: Command, log: Log) -> Removed:
 async def remove_ours(router: Router, store: Store) -> Removed:
     """Empty every table of a router whose lanes do not run."""
     done: list[str] = []
-    failed = [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
+    failed = [f"{text}; its objects stay" for text in (*router.prepared.faults, *router.made.faults)]
+    failed += [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
     bindings = sorted(router.loop.bindings(), key=lambda each: RANKS.index(each.role))
     for binding in reversed(bindings):
         await _empty(router, store, binding, done, failed)

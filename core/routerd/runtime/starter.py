@@ -81,6 +81,14 @@ class Starter:
             return f"{of_plugin('start', plugin)}: {error}"
         return ""
 
+    async def stop(self, name: str) -> None:
+        """Close one provider, or end the attempts to start it."""
+        await self.supervisor.cancel(f"start {name}")
+        self.knowledge.waiting.pop(name, None)
+        if name in self._started:
+            await self._close([name])
+            del self._started[name]
+
     async def aclose(self) -> None:
         """Close the providers, those of one plugin the last one first; the data plane stays as it is.
 

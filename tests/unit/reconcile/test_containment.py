@@ -272,3 +272,38 @@ async def test_an_error_of_a_plugin_that_has_no_text_is_a_failure_like_others() 
         assert scene.routes.content == {"a": 1}
         assert type(error).__name__ in scene.error()
         assert isinstance(scene.loop.reports()["odd"].pending["(whole table)"].error, ProviderError)
+
+
+class Inventing(FakeTable[str, int]):
+    """A table that has another key at each reading."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted = 0
+
+    async def observe(self) -> Any:
+        return {**await super().observe(), f"invented {self.observations}": 1}
+
+    async def apply(self, changes: Any) -> Any:
+        self.deleted += sum(change.verb == "delete" for change in changes)
+        return await super().apply([each for each in changes if each.verb != "delete"])
+
+
+async def test_a_table_that_invents_keys_is_changed_ever_more_seldom() -> None:
+    scene, odd = Scene(), Inventing()
+    scene.loop.bind(Binding(name="inventing", role="tunnels", table=odd, plugin="p"))
+    task = await scene.run()
+    await scene.clock.advance(1)
+    soon = odd.deleted
+    assert 1 <= soon <= 6
+    await scene.clock.advance(600)
+    assert soon < odd.deleted <= soon + 14
+    assert scene.log.events("warning").count("table.restless") == 1
+    pending = scene.loop.reports()["inventing"].pending["(whole table)"]
+    assert "has other keys at each reading" in str(pending.error)
+    # What the file asks for does not wait for the pause.
+    scene.wanted["inventing"] = DesiredTable(values={"a": 1})
+    scene.loop.wake()
+    await scene.clock.advance(0.1)
+    assert odd.content == {"a": 1}
+    await ended(task)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 
@@ -45,6 +46,7 @@ class CloudWorld:
         self.remote: set[int] = set()
         self.complete = True
         self.knowledge = Knowledge()
+        self.prepared = self.made = SimpleNamespace(faults=())
         self.knowledge.instances["aws"] = FACTS
         self._path = path / "routerd.db"
         self._profile = CloudProviderProfileSpec(

@@ -21,7 +21,7 @@ def render(status: Status) -> RenderableType:
     ]  # fmt: skip
     parts += [Text(f"  {reason}", style="yellow") for reason in status.reasons]
     parts += [Text(f"  note: {note}") for note in status.notes]
-    for part in (_sessions, _enrollment, _claims, _tunnels, _tables, _fabrics):
+    for part in (_sessions, _enrollment, _claims, _tunnels, _tables, _fabrics, _plugins):
         title, columns, rows = part(status)
         if rows or part is _tables:
             parts += [Text(""), table(title, columns, rows)]
@@ -91,3 +91,12 @@ def _fabrics(status: Status) -> Part:
         for each in status.fabrics
     ]
     return "Clouds", ("PROFILE", "CLOUD", "INSTANCE", "NEXT HOP", "ROUTE TABLES"), rows
+
+
+def _plugins(status: Status) -> Part:
+    rows = [
+        (each.name, "\n".join(each.troubles), each.dropped_log_lines, each.restart)
+        for each in status.plugin_states
+        if each.troubles or each.dropped_log_lines or each.restart
+    ]
+    return "Plugins", ("PLUGIN", "TROUBLE", "DROPPED LOG LINES", "WAITS FOR A RESTART"), rows

@@ -149,6 +149,32 @@ class ListenerStatus:
 
 
 @attrs.frozen(kw_only=True)
+class LoopStatus:
+    """How late the event loop is, in seconds: at the last measurement, and at most since the start.
+
+    `blocked` counts the times that it did not run for more than a second.
+    """
+
+    lag_seconds: float = 0.0
+    longest_lag_seconds: float = 0.0
+    blocked: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class PluginStatus:
+    """A plugin and its troubles, which are among the reasons and notes of the status too.
+
+    `dropped_log_lines` counts lines that its log budget had no room for. `restart` says what waits for a
+    restart of routerd, nothing if it is empty.
+    """
+
+    name: str
+    troubles: tuple[str, ...] = ()
+    dropped_log_lines: int = 0
+    restart: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class Status:
     """The whole status: `reasons` keep the router from being ready, `notes` do not."""
 
@@ -171,6 +197,8 @@ class Status:
     claims: tuple[AdmittedStatus, ...] = ()
     enrollment: tuple[Membership, ...] = ()
     listener: ListenerStatus = ListenerStatus()
+    loop: LoopStatus = LoopStatus()
+    plugin_states: tuple[PluginStatus, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
