@@ -6,8 +6,22 @@ from routerd.model.fabric import Finding, Nic
 
 
 @attrs.frozen(kw_only=True)
+class PluginOption:
+    """An option that a file can give: `of` says where, `type` is in the words of Python."""
+
+    of: str
+    name: str
+    type: str
+    required: bool = False
+    default: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class PluginReport:
-    """An installed plugin; `api` is none for one that was not loaded."""
+    """An installed plugin; `api` is none for one that was not loaded.
+
+    `fault` says why one that is enabled, or was to be asked, cannot be used.
+    """
 
     name: str
     distribution: str
@@ -15,6 +29,8 @@ class PluginReport:
     api: str | None = None
     summary: str = ""
     provides: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    options: tuple[PluginOption, ...] = ()
     fault: str = ""
 
 
