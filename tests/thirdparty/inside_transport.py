@@ -93,6 +93,12 @@ def openings(host: Host) -> list[str]:
     return sorted({rule.split(" counter")[0].split(" accept")[0].strip() for rule in rules if "udp" in rule})
 
 
+def only(host: Host, port: str) -> bool:
+    """Say whether the openings for UDP of a host are for one port alone."""
+    rules = openings(host)
+    return bool(rules) and all(port in rule for rule in rules)
+
+
 def carries(rr: Host, leaf: Host) -> None:
     """Two daemons of a clean environment carry packets by the stranger's transport."""
     write(rr, leaf)
@@ -120,12 +126,12 @@ def carries(rr: Host, leaf: Host) -> None:
             leaf.until(lambda: leaf.membership("leaf1")["phase"] == "Ready", "is ready again")
             assert device(leaf).split(":")[0] == index, device(leaf)
             # Another port: a reload replaces the tunnel at both ends, and the opening goes along.
-            write(rr, leaf, ", options: {port: 4790}".replace(", options:", "\n        options:"))
+            write(rr, leaf, "\n        options: {port: 4790}")
             for host in (rr, leaf):
                 done = host.ask("reload")
                 assert done.returncode == 0, done.stderr
             leaf.until(lambda: "dstport 4790" in device(leaf) and reaches(rr, leaf), "uses the other port")
-            leaf.until(lambda: all("4790" in rule for rule in openings(leaf)), "opens only the other port")
+            leaf.until(lambda: only(leaf, "4790"), "opens only the other port")
             wrong(leaf)
         done = leaf.ask("down")
         assert done.returncode == 0, done.stderr
