@@ -16,8 +16,8 @@ from routerd.spi.backoff import doubled
 START_SECONDS = 60.0
 """Maximum seconds of one attempt to start a provider."""
 
-CLOSE_SECONDS = 8.0
-"""Maximum seconds that a provider may take to close; plugins close at once."""
+CLOSE_SECONDS = 9.0
+"""Maximum seconds that a provider may take to close; above those of a join method, which names itself."""
 
 RETRY_CEILING = 60.0
 """Maximum seconds between two attempts to start a provider."""
