@@ -45,12 +45,13 @@ class NoOptions:
 class PluginInfo:
     """The identity of a plugin: `name` equals its entry point, `api` is the version of its contract.
 
+    Write `api` as a literal such as `(1, 0)`: `API_VERSION` is the version of the routerd that reads it.
     `config` is the `attrs` class of its section below `plugins:` in the configuration file.
     """
 
     name: str
     summary: str
-    api: tuple[int, int] = API_VERSION
+    api: tuple[int, int]
     config: type[object] = NoOptions
 
 

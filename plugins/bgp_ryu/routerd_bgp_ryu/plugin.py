@@ -12,7 +12,10 @@ from routerd_bgp_ryu.routing import BgpRouting
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is."""
     return PluginInfo(
-        name="bgp_ryu", summary="BGP by the speaker of os-ken, in a process of its own", config=BgpOptions
+        name="bgp_ryu",
+        api=(1, 0),
+        summary="BGP by the speaker of os-ken, in a process of its own",
+        config=BgpOptions,
     )
 
 

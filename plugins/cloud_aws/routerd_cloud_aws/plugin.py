@@ -26,7 +26,9 @@ class AwsFabric(CloudFabric[Account]):
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is."""
-    return PluginInfo(name="cloud_aws", summary="Amazon VPC: source/destination checks and route tables")
+    return PluginInfo(
+        name="cloud_aws", api=(1, 0), summary="Amazon VPC: source/destination checks and route tables"
+    )
 
 
 @routerd.hookimpl

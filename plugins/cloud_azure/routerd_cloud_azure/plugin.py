@@ -27,7 +27,9 @@ class AzureFabric(CloudFabric[Account]):
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is."""
     return PluginInfo(
-        name="cloud_azure", summary="Azure virtual networks: IP forwarding and user-defined routes"
+        name="cloud_azure",
+        api=(1, 0),
+        summary="Azure virtual networks: IP forwarding and user-defined routes",
     )
 
 

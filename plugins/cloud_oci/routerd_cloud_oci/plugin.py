@@ -35,7 +35,7 @@ class OciFabric(CloudFabric[Account]):
 def routerd_plugin_info() -> PluginInfo:
     """Describe the plugin."""
     return PluginInfo(
-        name="cloud_oci", summary="Oracle Cloud Infrastructure: VNIC forwarding and route tables"
+        name="cloud_oci", api=(1, 0), summary="Oracle Cloud Infrastructure: VNIC forwarding and route tables"
     )
 
 

@@ -26,7 +26,9 @@ class PveFabric(CloudFabric[Account]):
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Describe the plugin."""
-    return PluginInfo(name="cloud_pve", summary="Proxmox VE: routes inside guests, through the guest agent")
+    return PluginInfo(
+        name="cloud_pve", api=(1, 0), summary="Proxmox VE: routes inside guests, through the guest agent"
+    )
 
 
 @routerd.hookimpl

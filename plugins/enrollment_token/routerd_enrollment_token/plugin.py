@@ -12,7 +12,10 @@ from routerd_enrollment_token.enrollment import TokenEnrollment
 def routerd_plugin_info() -> PluginInfo:
     """Return the plugin's identity."""
     return PluginInfo(
-        name="enrollment_token", summary="join by a shared token (HMAC-SHA256)", config=TokenOptions
+        name="enrollment_token",
+        api=(1, 0),
+        summary="join by a shared token (HMAC-SHA256)",
+        config=TokenOptions,
     )
 
 

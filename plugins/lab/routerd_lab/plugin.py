@@ -11,7 +11,9 @@ from routerd.spi import PluginInfo
 @hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Return who we are."""
-    return PluginInfo(name="lab", summary="a whole fabric in network namespaces, with emulated clouds")
+    return PluginInfo(
+        name="lab", api=(1, 0), summary="a whole fabric in network namespaces, with emulated clouds"
+    )
 
 
 @hookimpl

@@ -17,6 +17,7 @@ def routerd_plugin_info() -> PluginInfo:
     """Return the plugin's identity."""
     return PluginInfo(
         name="transport_ipip",
+        api=(1, 0),
         summary="IPv4 in IPv4 (RFC 2003), bare or in UDP, and in GRE (RFC 2784)",
         config=IpipOptions,
     )

@@ -12,6 +12,7 @@ def routerd_plugin_info() -> PluginInfo:
     """Return the plugin's identity."""
     return PluginInfo(
         name="transport_wireguard",
+        api=(1, 0),
         summary="WireGuard, in the kernel or by wireguard-go",
         config=WireGuardOptions,
     )

@@ -37,7 +37,7 @@ class Cloud(FakeFabric):
 
 @routerd.hookimpl
 def routerd_plugin_info():
-    return PluginInfo(name="cloud", summary="a cloud")
+    return PluginInfo(name="cloud", api=(1, 0), summary="a cloud")
 
 @routerd.hookimpl
 def routerd_fabrics():

@@ -29,7 +29,8 @@ def routerd_plugin_info():
 
 
 def plugin(name: str, *hooks: str, info: str = "") -> str:
-    return "\n".join([HEAD, INFO.format(name=name, info=info), *hooks])
+    api = "" if "api=" in info else ", api=(1, 0)"
+    return "\n".join([HEAD, INFO.format(name=name, info=info + api), *hooks])
 
 
 def hook(family: str, result: str) -> str:
@@ -114,6 +115,7 @@ NONE = "TransportMode(kind='none', create=made)"
         (plugin("p", hook("transports", f"[{MODE[:-1]}, key=True)]")), "never, optional, required"),
         (plugin("p", hook("fabrics", f"[{PROVIDER[:-1]}, options=int)]")), "options of provider k"),
         (plugin("p", info=", config=int"), "is not an attrs class"),
+        (plugin("p").replace(", api=(1, 0)", ""), "missing 1 required keyword-only argument: 'api'"),
         (plugin("p", info=", api='1.0'"), "api '1.0'"),
         (plugin("p", info=", api=1"), "api 1"),
         (plugin("p", info=", api=(1,)"), "api (1,)"),

@@ -15,7 +15,7 @@ import routerd
 from routerd.spi import PluginInfo, TransportMode
 @routerd.hookimpl
 def routerd_plugin_info():
-    return PluginInfo(name="{name}", summary="")
+    return PluginInfo(name="{name}", api=(1, 0), summary="")
 """
 TRANSPORT = """
 @routerd.hookimpl
@@ -122,7 +122,7 @@ def test_a_distribution_that_is_found_twice_is_the_one_that_is_found_first(insta
     [
         ("", "routerd_plugin_info must return exactly one PluginInfo"),
         (INFO.format(name="other"), "its info has the name other"),
-        (GOOD.replace('summary=""', 'summary="", api=(1, 99)'), "needs plugin API 1.99"),
+        (GOOD.replace("(1, 0)", "(1, 99)"), "needs plugin API 1.99"),
         (GOOD + TRANSPORT.replace("_transports", "_transport"), "unknown hook 'routerd_transport'"),
         (GOOD + TRANSPORT.replace("def ", "async def "), "hooks are synchronous"),
         (GOOD + TRANSPORT.replace("return [", "return 1 or ["), "returned 1, not a sequence"),

@@ -94,7 +94,7 @@ def method(kind: str, **more: Any) -> JoinMethod:
 def loaded(name: str, config: type[object] = NoOptions, **families: Any) -> LoadedPlugin:
     entry = EntryPoint(name=name, value="nothing", group="")
     return LoadedPlugin(
-        info=PluginInfo(name=name, summary="", config=config),
+        info=PluginInfo(name=name, api=(1, 0), summary="", config=config),
         installed=InstalledPlugin(name=name, distribution=name, version="1", entry_point=entry),
         **families,
     )

@@ -36,7 +36,7 @@ class Bench:
     def _attempt(self, names: Any) -> tuple[PluginHost, tuple[PluginFault, ...]]:
         entry = EntryPoint(name="p", value="p", group="")
         installed = InstalledPlugin(name="p", distribution="p", version="1", entry_point=entry)
-        info = PluginInfo(name="p", summary="")
+        info = PluginInfo(name="p", api=(1, 0), summary="")
         return PluginHost([LoadedPlugin(info=info, installed=installed, transports=self.providers)]), ()
 
     def create(self, context: PluginContext, options: object) -> Any:

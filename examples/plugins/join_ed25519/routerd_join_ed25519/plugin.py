@@ -15,7 +15,7 @@ from routerd_join_ed25519.enrollment import KIND, Ed25519Enrollment
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is; the name is that of the entry point."""
-    return PluginInfo(name="join_ed25519", summary="join by an Ed25519 key of the leaf's own")
+    return PluginInfo(name="join_ed25519", api=(1, 0), summary="join by an Ed25519 key of the leaf's own")
 
 
 @routerd.hookimpl

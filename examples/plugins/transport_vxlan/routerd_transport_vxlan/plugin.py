@@ -12,7 +12,7 @@ from routerd_transport_vxlan.transport import VxlanTransport
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is; the name is that of the entry point."""
-    return PluginInfo(name="transport_vxlan", summary="VXLAN (RFC 7348) between two routers")
+    return PluginInfo(name="transport_vxlan", api=(1, 0), summary="VXLAN (RFC 7348) between two routers")
 
 
 @routerd.hookimpl

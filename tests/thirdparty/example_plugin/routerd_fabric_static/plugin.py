@@ -13,7 +13,7 @@ from routerd_fabric_static.fabric import StaticFabric
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is; the name is that of the entry point."""
-    return PluginInfo(name="fabric_static", summary="route tables in a JSON file")
+    return PluginInfo(name="fabric_static", api=(1, 0), summary="route tables in a JSON file")
 
 
 @routerd.hookimpl

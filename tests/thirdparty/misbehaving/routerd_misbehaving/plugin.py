@@ -180,7 +180,7 @@ def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is."""
     if EARLY == "info":
         sys.exit(0)
-    return PluginInfo(name="misbehaving", summary="breaks its contract", config=Options)
+    return PluginInfo(name="misbehaving", api=(1, 0), summary="breaks its contract", config=Options)
 
 
 @routerd.hookimpl

@@ -67,7 +67,7 @@ KINDS = ("exits", "cancels", "raises", "hangs", "deaf", "lies", "rude", "late")
 @routerd.hookimpl
 def routerd_plugin_info() -> PluginInfo:
     """Say who the plugin is."""
-    return PluginInfo(name="misbehaving_join", summary="join methods that break their contract")
+    return PluginInfo(name="misbehaving_join", api=(1, 0), summary="join methods that break their contract")
 
 
 @routerd.hookimpl
