@@ -8,7 +8,7 @@ import attrs
 _NOUNS: Mapping[str, str] = {
     "sysctls": "sysctl",
     "addresses": "address",
-    "tunnels.encrypting": "wireguard",
+    "tunnels.encrypting": "tunnel",
     "peers": "peer",
     "firewall": "firewall.rule",
     "tunnels": "tunnel",
