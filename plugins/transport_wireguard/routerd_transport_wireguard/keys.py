@@ -9,7 +9,7 @@ from pathlib import Path
 
 from routerd.errors import PermanentError, TransientError
 from routerd.model.names import PublicKey
-from routerd_transport_wireguard import x25519
+from routerd_transport_wireguard import curve
 
 _KEY_BYTES = 32
 _MOST_BYTES = 1024
@@ -29,7 +29,7 @@ def ensure_private_key(path: Path, *, read_only: bool = False) -> bytes:
         # `mkdir(parents=True)` gives its mode to the last directory only.
         for directory in reversed([each for each in path.parents if not each.exists()]):
             directory.mkdir(mode=0o700, exist_ok=True)
-        _write_new(path, base64.b64encode(x25519.new_private_key()) + b"\n")
+        _write_new(path, base64.b64encode(curve.new_private_key()) + b"\n")
         return read_key(path)
     except OSError as exc:
         raise _unusable(path, exc) from exc
@@ -63,7 +63,7 @@ def read_key(path: Path) -> bytes:
 
 def public_key_of(private_key: bytes) -> PublicKey:
     """Return the public key of a private one (RFC 7748)."""
-    return PublicKey(base64.b64encode(x25519.public_key(private_key)).decode())
+    return PublicKey(base64.b64encode(curve.public_key(private_key)).decode())
 
 
 def _unusable(path: Path, exc: OSError) -> PermanentError:

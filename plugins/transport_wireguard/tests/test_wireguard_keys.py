@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,25 @@ def test_a_file_without_a_key_is_refused_and_kept(tmp_path: Path, text: str) -> 
     with pytest.raises(PermanentError, match=r"private\.key"):
         ensure_private_key(path)
     assert path.read_text() == text
+
+
+def test_a_process_without_the_library_asks_another_one(tmp_path: Path) -> None:
+    """The daemon's memory is spared, and the answer is the same."""
+    key = ensure_private_key(tmp_path / "key")
+    code = (
+        "import sys\nfrom routerd_transport_wireguard.curve import new_private_key\n"
+        "from routerd_transport_wireguard.keys import public_key_of\n"
+        "print(public_key_of(bytes.fromhex(sys.argv[1])))\nprint(len(new_private_key()))\n"
+        "assert 'cryptography' not in sys.modules\n"
+    )
+    words = [sys.executable, "-c", code, key.hex()]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [public_key_of(key), "32"]
+
+
+def test_a_process_that_cannot_be_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "cryptography", raising=False)
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(TransientError, match=r"the process that computes keys: .*No such file"):
+        public_key_of(b"\x41" * 32)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import cryptography  # noqa: F401 - a key costs these tests no process
 
 from routerd.model.change import Change
 from routerd.model.names import LinkName, PublicKey
