@@ -219,6 +219,9 @@ class SpeakerLink:
             raise TransientError(
                 f"the BGP speaker's process did not come up within {START_DEADLINE:g} s; see {log_path}"
             ) from error
+        finally:
+            # A cancelled wait would leave the pipe open; asyncio has no public way to close it.
+            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
         # The child ends at once when another process serves the socket; that one is ours then.
         if await self._connect() is None:
             raise TransientError(f"the BGP speaker's process ended at once; see {log_path}")

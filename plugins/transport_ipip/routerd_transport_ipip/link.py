@@ -245,6 +245,9 @@ class RelayLink:
             process.kill()
             await process.wait()
             raise TransientError(f"the {self._mode} relay did not come up in {DEADLINE:g} s") from error
+        finally:
+            # A cancelled wait would leave the pipe open; asyncio has no public way to close it.
+            process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
         return said.decode(errors="replace") or "it ended at once"
 
     def _relayed(self, each: Mapping[str, Any]) -> Relayed:
