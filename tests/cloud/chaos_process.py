@@ -29,6 +29,16 @@ spec:
       kind: BGPRouter
       metadata: {{name: fabric}}
       spec: {{asn: 64577, routerID: 10.99.0.9}}
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: BGPPeer
+      metadata: {{name: reflector}}
+      spec:
+        routerRef: BGPRouter/fabric
+        peerASN: 64577
+        peers: [10.99.0.1]
+        importPolicy:
+          allowedPrefixes: [10.0.0.0/8]
+          allowedPrefixLengthMin: 8
     - apiVersion: hybrid.routerd.net/v1alpha1
       kind: CloudProviderProfile
       metadata: {{name: cloud}}
