@@ -32,6 +32,14 @@ for place in /run /var/lib /var/backups /usr/local/sbin; do mount -t tmpfs tmpfs
 hostname {name}; ip link set lo up; echo ready; exec sleep infinity
 """
 
+# The tree may itself be below /tmp, and the pages are in it.
+_EMPTY_TMP = """
+mount --bind "$1" /mnt
+mount -t tmpfs tmpfs /tmp
+mkdir -p "$1" && mount --bind /mnt "$1"
+umount /mnt
+"""
+
 
 class Host:
     """A machine: processes in network, mount and host-name namespaces of its own."""
@@ -138,7 +146,7 @@ def _report(block: Block, what: str, output: str) -> str:
 @contextmanager
 def world() -> Iterator[Run]:
     """Make the network that the hosts are in."""
-    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
+    subprocess.run(["sh", "-ec", _EMPTY_TMP, "sh", str(Path(__file__).parents[2])], check=True)
     for command in ("ip link set lo up", "ip link add outside type bridge", "ip link set outside up"):
         subprocess.run(command.split(), check=True)
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
