@@ -90,10 +90,20 @@ async def test_merged_segments_of_the_receiving_device_get_through(
     await join(mode, a, b)
     for host in hosts:
         merge_received_segments(host)
-    with capture(b) as first:
-        transfer(a, b)
-        if mode != "fou":
-            assert len(first(lambda packet: len(packet) > 1500)) > 1500, "this kernel merged nothing"
+    with capture(b, seconds=0.5) as first:
+
+        def merges() -> bool:
+            # How many segments come close enough to be merged is up to the scheduler.
+            transfer(a, b)
+            try:
+                return len(first(lambda packet: len(packet) > 1500)) > 1500
+            except TimeoutError:
+                return False
+
+        if mode == "fou":
+            transfer(a, b)
+        else:
+            until(merges, "this kernel merges segments")
     assert retransmitted(a) < 0.3
 
 

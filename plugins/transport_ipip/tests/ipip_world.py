@@ -247,13 +247,16 @@ def dropped(host: Host, link: str) -> int:
 
 
 @contextlib.contextmanager
-def capture(host: Host) -> Iterator[Callable[[Callable[[bytes], bool]], bytes]]:
-    """Yield a function that returns the first IPv4 packet on the wire that fits."""
+def capture(host: Host, *, seconds: float = PATIENCE) -> Iterator[Callable[[Callable[[bytes], bool]], bytes]]:
+    """Yield a function that returns the first IPv4 packet on the wire that fits.
+
+    After `seconds` without a packet it raises `TimeoutError`.
+    """
     with host.here():
         seen = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
     with seen:
         seen.bind((host.wire, ETH_P_IP))
-        seen.settimeout(PATIENCE)
+        seen.settimeout(seconds)
 
         def first(fits: Callable[[bytes], bool]) -> bytes:
             while True:
