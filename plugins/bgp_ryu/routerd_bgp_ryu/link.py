@@ -116,7 +116,7 @@ class SpeakerLink:
         with contextlib.suppress(TransientError):
             await self.ask("stop")
         try:
-            async with asyncio.timeout(ASK_DEADLINE):
+            async with asyncio.timeout(START_DEADLINE):
                 while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
