@@ -8,7 +8,7 @@ from functools import partial
 import attrs
 
 from routerd.clouds.words import decoded
-from routerd.errors import ProviderError, StoreError
+from routerd.errors import ProviderError, StoreError, TransientError
 from routerd.leaf.memberships import Memberships
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute
@@ -31,6 +31,8 @@ START_SECONDS = 30.0
 """Maximum seconds that a single run waits for its providers."""
 
 SETTLE_SECONDS = 0.2
+ATTEMPTS = 3
+"""Attempts of `routerd down` at a table that answers that a change fails for the moment."""
 
 
 @attrs.frozen(kw_only=True)
@@ -111,6 +113,19 @@ async def remove_ours(router: Router, store: Store) -> Removed:
 
 
 async def _empty(router: Router, store: Store, binding: Binding, done: list[str], failed: list[str]) -> None:
+    """Empty one table; what fails for the moment is tried again, because no later pass will do it."""
+    for attempt in range(1, ATTEMPTS + 1):
+        missed: list[str] = []
+        passing = await _emptied(router, store, binding, done, missed)
+        if not passing or attempt == ATTEMPTS:
+            failed += missed
+            return
+
+
+async def _emptied(
+    router: Router, store: Store, binding: Binding, done: list[str], failed: list[str]
+) -> bool:
+    """Make one attempt; say whether another one may do what this one did not."""
     ask = partial(asked, log=router.log, table=binding.name, deadline=binding.deadline, plugin=binding.plugin)
 
     async def make() -> Mapping[Hashable, ProviderError]:
@@ -124,7 +139,7 @@ async def _empty(router: Router, store: Store, binding: Binding, done: list[str]
         failures = await ask(make, call="apply")
     except (ProviderError, StoreError) as error:
         failed.append(f"{binding.name}: {error}")
-        return
+        return False  # it may have taken its whole deadline
     for change in changes:
         failure = failures.get(change.key)
         text = f"{binding.name} {key_text(change.key)}"
@@ -132,6 +147,7 @@ async def _empty(router: Router, store: Store, binding: Binding, done: list[str]
             done.append(text)
         else:
             failed.append(f"{text}: {failure}")
+    return any(isinstance(failure, TransientError) for failure in failures.values())
 
 
 def _undoing(

@@ -16,6 +16,8 @@ from routerd_bgp_ryu.wire import MAX_LINE, VERSION, decode, encode
 
 ASK_DEADLINE = 15.0
 START_DEADLINE = 30.0
+STOP_DEADLINE = 12.0
+"""Seconds; with the question before it below the deadline of a call of the core, which asks again."""
 MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path: sizeof(sun_path) less its end, unix(7)."""
 
@@ -116,11 +118,13 @@ class SpeakerLink:
         with contextlib.suppress(TransientError):
             await self.ask("stop")
         try:
-            async with asyncio.timeout(START_DEADLINE):
+            async with asyncio.timeout(STOP_DEADLINE):
                 while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
-            raise TransientError("the BGP speaker's process has not ended; will retry") from error
+            raise TransientError(
+                f"the BGP speaker's process has not ended within {STOP_DEADLINE:g} s; it goes on ending"
+            ) from error
         self.close()
 
     async def _connect(self) -> _Connection | None:

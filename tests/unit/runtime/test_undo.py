@@ -361,6 +361,27 @@ async def test_a_route_that_another_takes_before_its_removal_is_superseded(world
     assert "it changed nothing" in await refused(world, world.number("delete"))
 
 
+@pytest.mark.parametrize(("failures", "left"), [(2, False), (3, True)])
+async def test_down_tries_again_what_fails_for_the_moment(
+    world: CloudWorld, failures: int, left: bool
+) -> None:
+    """No later pass will remove it; after three attempts it is named."""
+    really, tries = world.cloud.routes.apply, 0
+
+    async def not_yet(changes: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries <= failures:
+            return {change.key: TransientError("the API is busy") for change in changes}
+        return await really(changes)
+
+    with mock.patch.object(world.cloud.routes, "apply", not_yet):
+        removed = await remove_ours(world, world.store)  # type: ignore[arg-type]
+    assert (world.routes == {}) is not left
+    assert [text for text in removed.failed if "the API is busy" in text] == list(removed.failed)
+    assert len(removed.failed) == left
+
+
 async def test_down_leaves_what_others_have_made_since(world: CloudWorld) -> None:
     world.place(1, OTHERS)
     world.place(3, OURS)  # leads to us, and no entry says that we made it
