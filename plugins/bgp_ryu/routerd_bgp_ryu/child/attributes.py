@@ -14,7 +14,7 @@ import attrs
 from routerd.model.bgp.best_path import Rank, rank
 from routerd.model.session import Advertisement, ImportPolicy
 from routerd_bgp_ryu.child.import_filter import communities_of
-from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.outbox import Best
 from routerd_bgp_ryu.screen import as_path
 from routerd_bgp_ryu.screen.attributes import (

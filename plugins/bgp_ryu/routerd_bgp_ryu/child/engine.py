@@ -15,8 +15,8 @@ from os_ken.services.protocols.bgp.signals.emit import BgpSignalBus
 
 from routerd.model.session import Advertisement, Session, Speaker
 from routerd_bgp_ryu.child.attributes import originated
-from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.neighbour import Neighbour
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.outgoing import Outgoing, Reflected, templates
 from routerd_bgp_ryu.child.quirks import mend
 from routerd_bgp_ryu.identity import Identity

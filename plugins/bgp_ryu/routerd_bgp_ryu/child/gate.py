@@ -9,7 +9,7 @@ from os_ken.services.protocols.bgp import speaker
 
 from routerd_bgp_ryu.child.engine import identity_of
 from routerd_bgp_ryu.child.learned import Learned
-from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.quirks import farewell
 from routerd_bgp_ryu.child.reader import Farewells, Reader
 from routerd_bgp_ryu.child.sessions import Sessions

@@ -5,7 +5,7 @@ from itertools import islice
 
 from routerd.model.bgp.import_policy import NOT_OWNED, TOO_MANY, asks_for_communities, refusal
 from routerd.model.session import ImportPolicy
-from routerd_bgp_ryu.child.library import Library
+from routerd_bgp_ryu.child.osken import Library
 from routerd_bgp_ryu.screen.attributes import COMMUNITIES
 
 _DENY, _PERMIT = 0, 1

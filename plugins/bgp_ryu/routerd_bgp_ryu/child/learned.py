@@ -15,8 +15,8 @@ from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.attributes import described
 from routerd_bgp_ryu.child.engine import Engine
 from routerd_bgp_ryu.child.import_filter import ImportFilter, refusal_of
-from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.malformed import Malformed
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.restart import Graceful, StaleRoutes, is_goodbye
 from routerd_bgp_ryu.screen import Verdict
 from routerd_bgp_ryu.wire import Document

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from routerd_bgp_ryu.child.library import Library
+from routerd_bgp_ryu.child.osken import Library
 from routerd_bgp_ryu.child.outgoing import Outgoing
 
 

@@ -18,7 +18,7 @@ from os_ken.services.protocols.bgp import peer
 from os_ken.services.protocols.bgp.info_base import ipv4
 
 from routerd_bgp_ryu.child.attributes import Audience, Template, order, originator, template
-from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.outbox import Best, Outbox
 from routerd_bgp_ryu.packing import END_OF_RIB, announcements, wire, withdrawals
 

@@ -15,7 +15,7 @@ import eventlet
 from os_ken.lib import sockopt
 from os_ken.services.protocols.bgp import core, speaker, utils
 
-from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.timers import Timer
 from routerd_bgp_ryu.notification import REJECTED
 from routerd_bgp_ryu.screen import NOTIFICATION

@@ -8,7 +8,7 @@ import attrs
 import eventlet
 
 from routerd_bgp_ryu.child.learned import Learned
-from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.quirks import farewell
 from routerd_bgp_ryu.child.sessions import Sessions
 from routerd_bgp_ryu.packing import END_OF_RIB

@@ -19,7 +19,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from routerd_bgp_ryu.child.library import Library, packet
+from routerd_bgp_ryu.child.osken import Library, packet
 
 _COMES_BACK = (4, 6, 7, 8)
 """Subcodes of a Cease after which the neighbour is expected again (RFC 4486 section 3)."""

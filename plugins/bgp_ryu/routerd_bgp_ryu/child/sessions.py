@@ -11,8 +11,8 @@ from routerd.model.session import Session
 from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.engine import Engine, identity_of
 from routerd_bgp_ryu.child.learned import Learned
-from routerd_bgp_ryu.child.library import Library, packet
 from routerd_bgp_ryu.child.malformed import RECEIVED, Malformed
+from routerd_bgp_ryu.child.osken import Library, packet
 from routerd_bgp_ryu.child.outgoing import Outgoing
 from routerd_bgp_ryu.child.quirks import end_with
 from routerd_bgp_ryu.child.restart import Graceful

@@ -7,8 +7,8 @@ from routerd_bgp_ryu.child.accounts import Accounts
 from routerd_bgp_ryu.child.engine import Engine, identity_of
 from routerd_bgp_ryu.child.gate import Gate
 from routerd_bgp_ryu.child.learned import Learned
-from routerd_bgp_ryu.child.library import Library
 from routerd_bgp_ryu.child.malformed import Malformed
+from routerd_bgp_ryu.child.osken import Library
 from routerd_bgp_ryu.child.outgoing import Outgoing
 from routerd_bgp_ryu.child.quirks import Handshakes
 from routerd_bgp_ryu.child.restart import Graceful

@@ -12,7 +12,7 @@ from functools import partial
 import eventlet
 from eventlet import hubs
 
-from routerd_bgp_ryu.child.library import Library
+from routerd_bgp_ryu.child.osken import Library
 
 
 class Timer:
