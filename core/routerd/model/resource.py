@@ -5,6 +5,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from routerd.errors import Problem
+
 S = TypeVar("S", covariant=True)
 
 API_SUFFIX = ".routerd.net/v1alpha1"
@@ -60,6 +62,22 @@ class Resource(Generic[S]):
     def name(self) -> str:
         """Return `metadata.name`."""
         return self.id.name
+
+    def problem(self, path: str, message: str, hint: str = "", *, severity: str = "error") -> Problem:
+        """Return a problem of the field `path`, or of the whole resource, with file and line."""
+        return Problem(
+            file=self.source.file,
+            line=self.source.line_of(path),
+            resource=self.id.ref,
+            path=path,
+            message=message,
+            hint=hint,
+            severity=severity,
+        )
+
+    def placed(self, problem: Problem) -> Problem:
+        """Return a problem of ours with a line, also when the file has nothing of its field."""
+        return problem if problem.line > 1 else attrs.evolve(problem, line=self.source.line_of(problem.path))
 
 
 @attrs.frozen(kw_only=True)

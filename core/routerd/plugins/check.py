@@ -162,13 +162,10 @@ def _sharing(configuration: config.Configuration, host: PluginHost) -> Iterator[
             continue
         plugin, provider = fabrics[spec.provider]
         if Capability.SHARES_SITE not in provider.capabilities:
-            yield Problem(
-                file=configuration.file,
-                line=resource.source.line_of("spec.takeoverFrom"),
-                resource=resource.id.ref,
-                path="spec.takeoverFrom",
-                message=f"plugin {plugin.info.name} cannot take over routes of other routers",
-                hint="remove the field; the site then has one router",
+            yield resource.problem(
+                "spec.takeoverFrom",
+                f"plugin {plugin.info.name} cannot take over routes of other routers",
+                "remove the field; the site then has one router",
             )
 
 
@@ -178,13 +175,10 @@ def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Pr
     for resource in configuration.resources:
         spec = resource.spec
         if isinstance(spec, specs.BGPRouterSpec) and len(speaking) > 1:
-            yield Problem(
-                file=configuration.file,
-                line=resource.source.line,
-                resource=resource.id.ref,
-                path="",
-                message=f"{len(speaking)} enabled routing protocols speak BGP: {', '.join(sorted(speaking))}",
-                hint="keep the plugin of one of them in plugins: or --plugins",
+            yield resource.problem(
+                "",
+                f"{len(speaking)} enabled routing protocols speak BGP: {', '.join(sorted(speaking))}",
+                "keep the plugin of one of them in plugins: or --plugins",
             )
         wanted: tuple[str, str, bool] | None = None
         if isinstance(spec, specs.BGPRouterSpec):
@@ -195,11 +189,8 @@ def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Pr
             continue
         noun, kind, _ = wanted
         enabled = ", ".join(plugin.info.name for plugin in host.plugins) or "none"
-        yield Problem(
-            file=configuration.file,
-            line=resource.source.line,
-            resource=resource.id.ref,
-            path="",
-            message=f"no enabled plugin provides {noun} {kind} (enabled: {enabled})",
-            hint="add the plugin to plugins: or to --plugins",
+        yield resource.problem(
+            "",
+            f"no enabled plugin provides {noun} {kind} (enabled: {enabled})",
+            "add the plugin to plugins: or to --plugins",
         )

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-import attrs
-
 from routerd import config
 from routerd.errors import Problem
 from routerd.model import specs
@@ -34,7 +32,7 @@ def options(
             path="spec.joinOptions",
             lenient=lenient,
         )
-        problems += [_placed(each, problem) for problem in wrong]
+        problems += [each.placed(problem) for problem in wrong]
         found[each.id.ref] = value
     return found
 
@@ -51,8 +49,7 @@ def problems(configuration: config.Configuration, host: PluginHost) -> Iterator[
             yield from _of_method(configuration, each, methods[kind][1])
             continue
         provided = ", ".join(sorted(methods)) or "none"
-        yield _problem(
-            each,
+        yield each.problem(
             "spec.joinMethod",
             f"no enabled plugin provides join method {kind} (enabled: {', '.join(enabled) or 'none'}; "
             f"they provide: {provided})",
@@ -72,42 +69,23 @@ def _of_method(configuration: config.Configuration, each: Joining, method: JoinM
     kind, token = method.kind, each.spec.join_token_from
     if not method.shared_secret and token is not None:
         message = f"has no effect: join method {kind} uses no join token"
-        yield _problem(
-            each, "spec.joinTokenFrom", message, "remove it; joinOptions has what the method needs"
-        )
+        yield each.problem("spec.joinTokenFrom", message, "remove it; joinOptions has what the method needs")
     if not isinstance(each.spec, specs.SAMEnrollmentPolicySpec):
         claim = configuration.intent.get(each.spec.claim_ref, specs.SAMEnrollmentClaimSpec)
         if claim is not None and claim.spec.join_hmac and not method.sam_proof:
             message = f"is {kind}, and {claim.ref} has joinHMAC, which is the proof of another method"
             hint = "remove the claim's joinNonce, joinTimestamp and joinHMAC"
-            yield _problem(each, "spec.joinMethod", message, hint)
+            yield each.problem("spec.joinMethod", message, hint)
         return
     if method.shared_secret and token is None:
         hint = f"write joinTokenFrom: {{file: ...}}; to admit every host, write joinMethod: {NO_JOIN_METHOD}"
-        yield _problem(each, "spec.joinTokenFrom", f"is required with joinMethod {kind}", hint)
+        yield each.problem("spec.joinTokenFrom", f"is required with joinMethod {kind}", hint)
     listeners = list(configuration.of(specs.ControlAPISpec))
     private = bool(listeners) and all(listener.spec.tls is not None for listener in listeners)
     if not method.binds_claim and each.spec.approval != "manual" and not private:
-        yield _problem(
-            each,
+        yield each.problem(
             "spec.approval",
             f"a proof of join method {kind} does not cover the claim, so a host that reads one on its way "
             "can put another claim beside it",
             "write approval: manual, or give the ControlAPI tls",
         )
-
-
-def _problem(each: Joining, path: str, message: str, hint: str) -> Problem:
-    return Problem(
-        file=each.source.file,
-        line=each.source.line_of(path),
-        resource=each.id.ref,
-        path=path,
-        message=message,
-        hint=hint,
-    )
-
-
-def _placed(each: Joining, problem: Problem) -> Problem:
-    """Return a problem with a line also when the file has no `joinOptions`."""
-    return problem if problem.line > 1 else attrs.evolve(problem, line=each.source.line_of(problem.path))

@@ -4,8 +4,6 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import attrs
-
 from routerd import config
 from routerd.errors import Problem
 from routerd.model import specs
@@ -40,7 +38,7 @@ def options(
             path="spec.options",
             lenient=lenient,
         )
-        problems += [_placed(each, problem) for problem in wrong]
+        problems += [each.placed(problem) for problem in wrong]
         if tunnel is not NoOptions:
             found[each.id.ref] = value
     return found
@@ -84,11 +82,10 @@ def _unknown(
     listed = ", ".join(fitting) or "none"
     if kind in modes:
         does = "does not encrypt" if encrypts else "encrypts other tunnels and carries no routes itself"
-        yield _problem(each, path, f"transport {kind} {does}; write one of: {listed}")
+        yield each.problem(path, f"transport {kind} {does}; write one of: {listed}")
         return
     close = difflib.get_close_matches(kind, fitting, n=1)
-    yield _problem(
-        each,
+    yield each.problem(
         path,
         f"no enabled plugin provides {noun} {kind} (enabled: {', '.join(enabled) or 'none'}; "
         f"they provide: {listed})",
@@ -102,26 +99,10 @@ def _fields(each: AnyResource, mode: TransportMode) -> Iterator[Problem]:
         takes, given = (mode.key if name == "key" else mode.encapsulation), getattr(each.spec, name)
         what = "key" if name == "key" else "UDP port"
         if takes == "required" and given is None:
-            yield _problem(each, path, f"is required for mode {mode.kind}")
+            yield each.problem(path, f"is required for mode {mode.kind}")
         elif takes == "never" and given is not None:
-            yield _problem(each, path, f"mode {mode.kind} has no {what}", "remove it")
+            yield each.problem(path, f"mode {mode.kind} has no {what}", "remove it")
     sport, dport = each.spec.encap_sport, each.spec.encap_dport
     if mode.encapsulation == "optional" and (sport is None) != (dport is None):
         path = "spec.encapSport" if sport is None else "spec.encapDport"
-        yield _problem(each, path, "is missing; give encapSport and encapDport, or none of them")
-
-
-def _problem(each: AnyResource, path: str, message: str, hint: str = "") -> Problem:
-    return Problem(
-        file=each.source.file,
-        line=each.source.line_of(path),
-        resource=each.id.ref,
-        path=path,
-        message=message,
-        hint=hint,
-    )
-
-
-def _placed(each: AnyResource, problem: Problem) -> Problem:
-    """Return a problem with a line also when the file has no `options`."""
-    return problem if problem.line > 1 else attrs.evolve(problem, line=each.source.line_of(problem.path))
+        yield each.problem(path, "is missing; give encapSport and encapDport, or none of them")

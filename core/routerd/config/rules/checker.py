@@ -42,17 +42,7 @@ class Checker:
         self, resource: AnyResource, path: str, message: str, hint: str = "", *, severity: str = "error"
     ) -> None:
         """Note a problem of the field `path`."""
-        self.problems.append(
-            Problem(
-                file=self.file,
-                line=resource.source.line_of(path),
-                resource=resource.id.ref,
-                path=path,
-                message=message,
-                hint=hint,
-                severity=severity,
-            )
-        )
+        self.problems.append(resource.problem(path, message, hint, severity=severity))
 
     def warn(self, resource: AnyResource, path: str, message: str, hint: str = "") -> None:
         """Note a setting that works, and that the operator probably does not mean."""
