@@ -21,8 +21,32 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Leveled:
+    """The four methods of `spi.Logger`; a log says in `write` what becomes of an event."""
+
+    def debug(self, event: str, /, **facts: object) -> None:
+        """Log what only a developer wants to see."""
+        self.write("debug", event, facts)
+
+    def info(self, event: str, /, **facts: object) -> None:
+        """Log a change that an operator wants to find later."""
+        self.write("info", event, facts)
+
+    def warning(self, event: str, /, **facts: object) -> None:
+        """Log something that works but should be looked at."""
+        self.write("warning", event, facts)
+
+    def error(self, event: str, /, **facts: object) -> None:
+        """Log something that does not work."""
+        self.write("error", event, facts)
+
+    def write(self, level: Level, event: str, facts: Mapping[str, object]) -> None:
+        """Write an event of a level."""
+        raise NotImplementedError
+
+
 @attrs.frozen(kw_only=True)
-class Log:
+class Log(Leveled):
     """Writes events; `bind` returns a log that adds facts to each. Implements `spi.Logger`.
 
     A fact named `trace` that is an exception is written as its stack; for people at level debug only.
@@ -42,23 +66,8 @@ class Log:
         """Say whether events of a level are written."""
         return _ORDER[level] >= _ORDER[self.level]
 
-    def debug(self, event: str, /, **facts: object) -> None:
-        """Log what only a developer wants to see."""
-        self._write("debug", event, facts)
-
-    def info(self, event: str, /, **facts: object) -> None:
-        """Log a change that an operator wants to find later."""
-        self._write("info", event, facts)
-
-    def warning(self, event: str, /, **facts: object) -> None:
-        """Log something that works but should be looked at."""
-        self._write("warning", event, facts)
-
-    def error(self, event: str, /, **facts: object) -> None:
-        """Log something that does not work."""
-        self._write("error", event, facts)
-
-    def _write(self, level: Level, event: str, facts: Mapping[str, object]) -> None:
+    def write(self, level: Level, event: str, facts: Mapping[str, object]) -> None:
+        """Write an event, if the level is high enough."""
         if not self.writes(level):
             return
         stamp = self.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

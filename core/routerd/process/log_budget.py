@@ -1,9 +1,9 @@
 """A log with a budget: a plugin that floods it loses lines, and the count of them is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
-from routerd.process.log import Level, Log
+from routerd.process.log import Level, Leveled, Log
 
 RATE = 20.0
 """Lines a second that a plugin may write for as long as it likes."""
@@ -15,7 +15,7 @@ LONGEST = 2000
 """Characters of one fact; the rest is cut."""
 
 
-class BudgetedLog:
+class BudgetedLog(Leveled):
     """Implements `spi.Logger`; `dropped` counts the lines that the budget had no room for."""
 
     def __init__(
@@ -30,23 +30,8 @@ class BudgetedLog:
         self._at = now()
         self._unsaid = 0
 
-    def debug(self, event: str, /, **facts: object) -> None:
-        """Log a fact for developers."""
-        self._write("debug", event, facts)
-
-    def info(self, event: str, /, **facts: object) -> None:
-        """Log a change that an operator wants to find later."""
-        self._write("info", event, facts)
-
-    def warning(self, event: str, /, **facts: object) -> None:
-        """Log something that works but needs an operator's attention."""
-        self._write("warning", event, facts)
-
-    def error(self, event: str, /, **facts: object) -> None:
-        """Log something that does not work."""
-        self._write("error", event, facts)
-
-    def _write(self, level: Level, event: str, facts: dict[str, object]) -> None:
+    def write(self, level: Level, event: str, facts: Mapping[str, object]) -> None:
+        """Write an event, or count it when the budget has no room for it."""
         if not self._log.writes(level):
             return
         now = self._now()
@@ -62,8 +47,7 @@ class BudgetedLog:
             self._log.warning("log.dropped", lines=self._unsaid)
             self._unsaid = 0
         self._left -= 1
-        write: Callable[..., None] = getattr(self._log, level)
-        write(event[:LONGEST], **{key: _cut(value) for key, value in facts.items()})
+        self._log.write(level, event[:LONGEST], {key: _cut(value) for key, value in facts.items()})
 
 
 def _cut(value: object) -> object:
