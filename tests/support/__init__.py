@@ -4,6 +4,7 @@
 `loopback`: the lab's emulated clouds on loopback, for the official SDKs in the same process.
 `openapi`: the enrollment listener as an OpenAPI document, for a fuzzer.
 `guest_kernel`: a guest's routing table behind `ip`, for the emulated Proxmox VE host.
+`vectors`: a claim with its published text, proofs and digests.
 `aws_world`: one VPC on loopback, with changes of its routes by us and by others.
 
 The worlds, each beside the tests that use it most:

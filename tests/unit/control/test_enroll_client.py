@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
+import attrs
 import pytest
 from aiohttp import web
+from tests.support.vectors import LEAF_A, PROOFS
 from tests.unit.admission.enrollment_world import QuickClock, claim, serving
 
 from routerd.control.enroll_client import MAX_ERROR, ClaimRejected, EnrollClient, NotDecided, client_tls
 from routerd.control.ports import API_VERSION, PREFIX, PresentedProof
 from routerd.errors import ControlError, PermanentError, ProviderError, TransientError
-from routerd.model.claim import Claim, ClaimWireGuard
-from routerd.model.names import PublicKey
 from routerd.model.specs.enrollment import ClientTLSSpec
 from routerd.spi import Proof
 
@@ -73,27 +73,8 @@ async def sent(submitting: Callable[[str], Awaitable[object]]) -> bytes:
 
 async def test_a_claim_of_the_dialect_is_sent_byte_for_byte_as_ever() -> None:
     """The bytes are those of routerd before it had other join methods."""
-    signed = Claim(
-        name="leaf-a",
-        policy_ref=" SAMEnrollmentPolicy/cloudedge-leaves ",
-        rr_set_ref="SAMRRSet/cloudedge-rrs",
-        leaf_id=" leaf-a ",
-        join_audience="cloudedge-public-underlay",
-        join_nonce="nonce-1",
-        join_timestamp="2026-06-28T00:00:00Z",
-        join_hmac="22916bc83388379036a8a7b7cfff485460c3f3890cf5da1169d1a915aeb75bd6",
-        tunnel_address="10.255.0.31/32",
-        endpoint="198.51.100.31",
-        owned_addresses=("10.77.60.31/32", "10.77.60.30/32"),
-        asn=64577,
-        router_id="10.255.0.31",
-        wireguard=ClaimWireGuard(
-            public_key=PublicKey("LEAF_A_WIREGUARD_PUBLIC_KEY"),
-            endpoint="198.51.100.31:51820",
-            allowed_ips=("10.255.0.31/32", "10.20.0.31/32"),
-            persistent_keepalive=25,
-        ),
-    )
+    _, _, proof, _ = PROOFS[0]
+    signed = attrs.evolve(LEAF_A, join_hmac=proof)
     assert await sent(lambda url: client().submit(url, signed)) == (
         b'{"apiVersion": "control.routerd.net/v1alpha1", "kind": "SAMEnrollmentClaimSubmitRequest", '
         b'"claim": {"apiVersion": "mobility.routerd.net/v1alpha1", "kind": "SAMEnrollmentClaim", '
