@@ -1,7 +1,7 @@
 """The routes that a routing provider learns, checked where they enter."""
 
 from collections.abc import AsyncIterator
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from routerd.errors import ProviderError, TransientError
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
@@ -52,6 +52,9 @@ def checked(found: object) -> RouteSet:
     for route in sequence_of(LearnedRoute, found.routes):
         if not isinstance(route.prefix, (IPv4Network, IPv6Network)):
             raise TypeError(f"it yielded a route with prefix {route.prefix!r}, not a network")
+        for name, address in (("next hop", route.next_hop), ("neighbour", route.neighbour)):
+            if not isinstance(address, (IPv4Address, IPv6Address)):
+                raise TypeError(f"it yielded a route with {name} {address!r}, not an address")
     sequence_of(RejectedRoute, found.rejected)
     if not isinstance(found.heard, frozenset):
         raise TypeError(f"it yielded heard as a {type(found.heard).__name__}, not a frozenset")

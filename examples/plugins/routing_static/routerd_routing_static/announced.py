@@ -29,7 +29,7 @@ class Announced:
             raise TransientError(f"{self._file}: cannot be read: {error}; remove it") from error
 
     async def apply(self, changes: Sequence[Change[Prefix, Advertisement]]) -> Mapping[Prefix, ProviderError]:
-        """Write the file anew with the changes."""
+        """Replace the file by one that has the changes."""
         if not changes:
             return {}
         content: Content = dict(await self.observe())

@@ -18,7 +18,7 @@ class VxlanTransport:
         self.tunnels = TunnelTable(context)
 
     async def start(self) -> None:
-        """Do nothing: the kernel does the work, and it is asked with the first tunnel."""
+        """Do nothing: the first tunnel shows whether the kernel has VXLAN."""
 
     async def aclose(self) -> None:
         """Do nothing: the devices stay."""
