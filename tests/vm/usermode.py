@@ -31,11 +31,11 @@ MEMORY = 4096
 KERNEL_PARAMETERS = (
     "panic=-1",
     "loglevel=5",
-    "random.trust_bootloader=on",
+    "random.trust_cpu=on",
     "rootfstype=hostfs",
     "rootflags=/",
 )
-"""The loader hands over a seed of the host's; without it programs wait minutes for random numbers."""
+"""Its random numbers come from the host's, and must count: without that programs wait minutes for them."""
 
 _CONFIG = Path(__file__).with_name("usermode.config")
 _INIT = Path(__file__).with_name("usermode_init.sh")

@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
+import socket
+import struct
 import sys
 from collections.abc import Callable
 
@@ -17,7 +20,9 @@ from routerd_bgp_ryu.wire import MAX_LINE, VERSION, decode, encode
 ASK_DEADLINE = 15.0
 START_DEADLINE = 30.0
 STOP_DEADLINE = 12.0
-"""Seconds; with the question before it below the deadline of a call of the core, which asks again."""
+"""Seconds after which a process that does not end is killed."""
+KILL_DEADLINE = 5.0
+"""Seconds that the kernel may take to end a killed process."""
 MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path: sizeof(sun_path) less its end, unix(7)."""
 
@@ -30,6 +35,8 @@ class _Gone(ConnectionError):
 class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    process: int | None = None
+    """A descriptor of the process at the other end; none when that has gone."""
     task: asyncio.Task[None] | None = None
     waiting: dict[int, asyncio.Future[object]] = attrs.field(factory=dict)
 
@@ -39,6 +46,9 @@ class _Connection:
     def close(self) -> None:
         if self.task is not None:
             self.task.cancel()
+        if self.process is not None:
+            os.close(self.process)
+            self.process = None
         self.writer.close()
         for future in self.waiting.values():
             if not future.done():
@@ -112,20 +122,38 @@ class SpeakerLink:
                 await self._spawn()
 
     async def stop(self) -> None:
-        """Make the process close its sessions and end; `TransientError` when it has not ended in time."""
-        if not await self.find():
+        """Make the process close its sessions and end; kill it when it has not ended in time.
+
+        The kernel then closes the sessions. `TransientError` when not even that ends the process.
+        """
+        async with self._lock:
+            connection = await self._connect()
+        if connection is None:
             return
-        with contextlib.suppress(TransientError):
-            await self.ask("stop")
         try:
             async with asyncio.timeout(STOP_DEADLINE):
-                while self._path.exists():  # noqa: ASYNC110 - another process removes the socket; nothing tells us
+                with contextlib.suppress(TransientError):
+                    await self.ask("stop", on=connection)
+                while self._path.exists() and not connection.ended():  # noqa: ASYNC110 - only the file tells
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            await self._kill(connection)
+        self.close()
+
+    async def _kill(self, connection: _Connection) -> None:
+        self._context.log.warning("speaker.killed", socket=str(self._path), after=f"{STOP_DEADLINE:g} s")
+        if connection.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(connection.process, signal.SIGKILL)
+        try:
+            async with asyncio.timeout(KILL_DEADLINE):
+                while not connection.ended():  # noqa: ASYNC110 - the reading task is shared; nothing waits for it
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
             raise TransientError(
-                f"the BGP speaker's process has not ended within {STOP_DEADLINE:g} s; it goes on ending"
+                f"the BGP speaker's process has not ended within {STOP_DEADLINE:g} s and is being killed"
             ) from error
-        self.close()
+        self._path.unlink(missing_ok=True)
 
     async def _connect(self) -> _Connection | None:
         if self._connection is not None:
@@ -138,7 +166,7 @@ class SpeakerLink:
             raise TransientError(
                 f"the BGP speaker's socket {self._path}: cannot be opened: {error.strerror}"
             ) from error
-        connection = _Connection(reader, writer)
+        connection = _Connection(reader, writer, process=_other_end(writer.get_extra_info("socket")))
         connection.task = asyncio.create_task(self._read(connection), name="bgp_ryu speaker link")
         try:
             await self._greet(connection)
@@ -233,3 +261,17 @@ class SpeakerLink:
 
 
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+def _other_end(connected: socket.socket) -> int | None:
+    """Return a descriptor of the process that listens at the other end; none when it has gone.
+
+    SO_PEERCRED has its number, unix(7); the kernel may give that to another process once this one has ended,
+    but never the descriptor.
+    """
+    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    number, _, _ = struct.unpack("3i", credentials)
+    try:
+        return os.pidfd_open(number)
+    except OSError:
+        return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 
 from routerd.errors import TransientError
 from routerd.testing.context import make_context
+from routerd_bgp_ryu import link as link_module
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.link import SpeakerLink, _Connection
+from routerd_bgp_ryu.testing.processes import speakers
 from routerd_bgp_ryu.wire import encode
 
 
@@ -76,3 +80,21 @@ async def test_an_answer_that_comes_while_the_request_is_still_being_sent_is_not
     await link._read(connection)
     writer.end.set_result(None)
     assert await request == 7
+
+
+@pytest.mark.live
+async def test_a_process_that_does_not_end_is_killed(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "STOP_DEADLINE", 0.5)
+    monkeypatch.setattr(link_module, "KILL_DEADLINE", 120.0)
+    context = make_context(short_path)
+    link = SpeakerLink(context, BgpOptions(), lambda: None)
+    await link.start()
+    (process,) = speakers(context.run_dir)
+    os.kill(process, signal.SIGSTOP)
+    await link.stop()
+    assert not speakers(context.run_dir)
+    # The next process finds no remainder of this one.
+    assert not (context.run_dir / "speaker.sock").exists()
+    assert not await link.find()
