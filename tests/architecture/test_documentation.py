@@ -17,14 +17,15 @@ from routerd_lab.graph import draw
 from routerd_lab.topology import FULLMESH
 
 GUIDE = tree.ROOT / "docs" / "writing-a-plugin.md"
-TEXT = GUIDE.read_text()
+API = tree.ROOT / "docs" / "plugin-api.md"
+TEXT = API.read_text()
 README = (tree.ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^`([\w./-]+)`\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 HOOKS = [name for name in vars(hookspecs) if name.startswith("routerd_")]
 
 
 def test_every_file_of_the_guide_is_the_one_that_is_tested() -> None:
-    blocks = dict(BLOCK.findall(TEXT))
+    blocks = dict(BLOCK.findall(GUIDE.read_text()))
     tested = {
         str(path.relative_to(tree.EXAMPLE)): path.read_text()
         for path in tree.files()
@@ -58,7 +59,7 @@ def test_a_hook_is_used_or_its_reason_is_written_down() -> None:
 
 @pytest.mark.parametrize("name", spi.__all__)
 def test_a_public_name_is_documented(name: str) -> None:
-    assert re.search(rf"`{name}`", TEXT), f"{name} is missing in {GUIDE.name}"
+    assert re.search(rf"`{name}`", TEXT), f"{name} is missing in {API.name}"
 
 
 @pytest.mark.parametrize("name", [name for name in contracts.__all__ if name.endswith("Contract")])
