@@ -7,7 +7,7 @@ Added in 1.0.
 """
 
 from routerd.testing.contracts.bgp import BgpContract
-from routerd.testing.contracts.enrollment import EnrollmentContract
+from routerd.testing.contracts.enrollment import Ends, EnrollmentContract
 from routerd.testing.contracts.fabric import FabricContract
 from routerd.testing.contracts.fabric_site import (
     DiagnosisRules,
@@ -30,6 +30,7 @@ __all__ = [
     "BgpRoutingContract",
     "DiagnosisRules",
     "EncryptingTransportContract",
+    "Ends",
     "EnrollmentContract",
     "FabricContract",
     "Foreign",

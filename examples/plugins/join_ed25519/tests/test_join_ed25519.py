@@ -14,8 +14,7 @@ from routerd_join_ed25519.config import ClientKey, PolicyKeys
 from routerd.errors import EnrollmentRefused, PermanentError
 from routerd.model.claim import Claim
 from routerd.spi import JoinMethod, PluginContext, Proof
-from routerd.testing.contracts import EnrollmentContract, PluginContract, running
-from routerd.testing.contracts.enrollment import Ends
+from routerd.testing.contracts import Ends, EnrollmentContract, PluginContract, running
 
 
 def made(path: Path) -> str:
