@@ -14,7 +14,8 @@ from routerd.clouds import bindings, checkup
 from routerd.plugins import join_methods
 from routerd.plugins.scaffold import FAMILIES
 from routerd.process import log_budget, supervisor, watchdog
-from routerd.reconcile import bound_table, guard, lane, loop, order, retry
+from routerd.reconcile import bound_table, guard, loop, order, retry
+from routerd.reconcile import calls as lane_calls
 from routerd.report import live
 from routerd.runtime import control_routes, device_keys, single_runs, starter
 
@@ -66,7 +67,7 @@ SENTENCES = {
         f"equal {retry.STEADY} times in a row without lasting",
         f"above {watchdog.BLOCKED:g} s the log names the plugin",
         f"ignores its cancellation for another {guard.GRACE:g} s",
-        f"After {lane.PATIENCE:g} s the tables of the other plugins go on without it",
+        f"After {lane_calls.PATIENCE:g} s the tables of the other plugins go on without it",
         f"retried after 1, 2, 4 ... {starter.RETRY_CEILING:g} s; the status says why",
         f"retried after 1, 2, 4 ... {retry.CEILING:g} s. After",
         f"tries again every {retry.PERMANENT:g} s",

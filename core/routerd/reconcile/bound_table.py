@@ -154,16 +154,27 @@ class BoundTable:
 
     # --- look ----------------------------------------------------------------------------------------
 
-    async def look(self, desired: Desired) -> None:
-        """Observe the table if a look is due; `judge` then says what follows from it."""
+    @property
+    def looked(self) -> bool:
+        """Say whether there is a look that `judge` has not judged yet."""
+        return self._content is not None
+
+    def is_settled(self, desired: Desired) -> bool:
+        """Say whether the table was as desired when a pass last judged it, and is to stay so."""
+        want = desired.table(self.binding.name)
+        settled = self._report is not None and self._report.settled
+        return settled and self._wanted == (want.values, want.complete)
+
+    async def look(self, desired: Desired) -> bool:
+        """Observe the table if a look is due; return whether it could be read. `judge` says what follows."""
         binding = self.binding
         now = self._clock.monotonic()
-        if self._content is not None:
-            return  # an earlier look took longer than its pass
+        if self.looked:
+            return False  # an earlier look took longer than its pass
         want = desired.table(binding.name)
         changed = self._restless and self._wanted != (dict(want.values), want.complete)
         if not (changed or self._retries.due(_WHOLE_TABLE, now)) or self._is_quiet(want, now):
-            return
+            return False
 
         async def observe() -> Mapping[Hashable, object]:
             return content_of(await binding.table.observe())
@@ -172,6 +183,8 @@ class BoundTable:
             self._content = await self._ask("observe", observe)
         except ProviderError as error:
             self._unreadable(error)
+            return False
+        return True
 
     def judge(self, desired: Desired, *, dry_run: bool) -> list[AnyChange]:
         """Return the changes to make now by the last look; none in a dry run, or without a new look."""

@@ -62,8 +62,7 @@ class Loop:
             for lane in lanes:
                 await stack.enter_async_context(lane.passing)
                 for name in lane.tables.keys() & tables:
-                    await lane.end_calls(name)
-                    del lane.tables[name]
+                    await lane.drop(name)
             yield
 
     def bindings(self) -> tuple[Binding, ...]:

@@ -11,9 +11,9 @@ import pytest
 from tests.support.waiting import until_async
 
 from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.reconcile.calls import PATIENCE
 from routerd.reconcile.desired import Desired, DesiredTable
 from routerd.reconcile.guard import Failed, asked, left_behind, outcome_of
-from routerd.reconcile.lane import PATIENCE
 from routerd.reconcile.loop import Binding, Loop
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger
@@ -197,6 +197,140 @@ async def test_a_plugin_that_hangs_delays_the_tables_of_others_by_the_patience_o
     await scene.clock.advance(0.05)
     assert scene.odd.content == {"a": 1}
     assert scene.loop.reports()["odd"].settled
+    await ended(task)
+
+
+async def test_a_plugin_that_hangs_at_each_call_is_waited_for_once_until_it_answers_in_time() -> None:
+    scene = Scene()
+    scene.odd.before_observe = lambda: scene.clock.sleep(20)
+    task = await scene.run()
+    await scene.clock.advance(PATIENCE)
+    assert scene.routes.content == {"a": 1}
+    # What it answers late counts, without a pass that waits for it. A quick change does not make it quick.
+    await scene.clock.advance(19.2)
+    assert scene.odd.content == {"a": 1}
+    scene.wanted = {name: DesiredTable(values={"a": 2}) for name in scene.wanted}
+    scene.loop.wake()
+    await scene.clock.advance(0.1)
+    assert scene.routes.content == {"a": 2}
+    await scene.clock.advance(60)
+    assert scene.odd.content == {"a": 2}
+    for number in range(3):
+        asked_before = scene.odd.asked
+        scene.wanted["routes"] = DesiredTable(values={"a": 1, "b": number})
+        scene.loop.wake()
+        await scene.clock.advance(0.05)
+        assert scene.routes.content == {"a": 1, "b": number}
+        await scene.clock.advance(20.1)
+        assert scene.odd.asked == asked_before + 1, "its reading does not lead to another one"
+        assert scene.loop.reports()["odd"].settled
+    # One answer in time, and the passes wait for it again.
+    scene.odd.before_observe = lambda: scene.clock.sleep(PATIENCE / 2)
+    scene.loop.wake()
+    await scene.clock.advance(PATIENCE)
+    scene.wanted = {name: DesiredTable(values={"c": 1}) for name in scene.wanted}
+    scene.loop.wake()
+    await scene.clock.advance(0.05)
+    assert "c" not in scene.routes.content
+    await scene.clock.advance(PATIENCE / 2)
+    assert scene.odd.content == scene.routes.content == {"c": 1}
+    await ended(task)
+
+
+async def test_what_slow_plugins_answer_late_counts_without_the_core_beside_them() -> None:
+    scene = Scene()
+    async with scene.loop.without(["routes"]):
+        pass
+    for table in (scene.odd, scene.good):
+        table.before_observe = lambda: scene.clock.sleep(20)
+    task = await scene.run()
+    await scene.clock.advance(100)
+    for table in (scene.odd, scene.good):
+        assert table.content == {"a": 1}
+    assert scene.loop.passes()["host"][0] < 20
+    await ended(task)
+
+
+async def test_a_failure_in_time_gives_a_plugin_no_patience_back() -> None:
+    scene, release = Scene(), asyncio.Event()
+
+    async def fails() -> None:
+        await release.wait()
+        raise TransientError("no")
+
+    scene.odd.before_observe = fails
+    task = await scene.run()
+    await scene.clock.advance(PATIENCE)
+    release.set()
+    await scene.clock.advance(5)
+    assert scene.odd.asked > 2
+    scene.odd.before_observe = asyncio.Event().wait
+    scene.wanted["routes"] = DesiredTable(values={"b": 1})
+    scene.loop.retry_now()
+    await scene.clock.advance(0.05)
+    assert scene.routes.content == {"b": 1}
+    await ended(task)
+
+
+async def test_another_provider_of_a_plugin_has_its_patience() -> None:
+    scene = Scene()
+    scene.odd.before_observe = asyncio.Event().wait
+    task = await scene.run()
+    await scene.clock.advance(PATIENCE)
+    async with scene.loop.without(["odd"]):
+        scene.loop.bind(Binding(name="odd", role="tunnels", table=scene.odd, plugin="odd"))
+        scene.wanted = {name: DesiredTable(values={"b": 1}) for name in scene.wanted}
+        scene.odd.before_observe = lambda: scene.clock.sleep(PATIENCE / 2)
+    scene.loop.wake()
+    await scene.clock.advance(0.05)
+    assert "b" not in scene.routes.content
+    await scene.clock.advance(PATIENCE / 2)
+    assert scene.odd.content == scene.routes.content == {"b": 1}
+    await ended(task)
+
+
+async def test_news_do_not_wait_for_a_plugin_that_has_nothing_to_make() -> None:
+    scene, release = Scene(), asyncio.Event()
+    task = await scene.run()
+    scene.odd.before_observe = release.wait
+    scene.loop.wake()
+    await scene.clock.advance(0.05)
+    scene.wanted["routes"] = DesiredTable(values={"b": 1})
+    scene.loop.wake()
+    await scene.clock.advance(0.05)
+    assert scene.routes.content == {"b": 1}
+    # The plugin has its patience still, and what it answers counts.
+    scene.odd.content["alien"] = 1
+    release.set()
+    await scene.clock.advance(0.05)
+    assert scene.odd.content == {"a": 1}
+    await ended(task)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_tunnel_is_made_before_its_route_whatever_wakes_the_lane(late: bool) -> None:
+    """`late`: the wake-up that brings the tunnel finds its plugin at an answer that an earlier one left."""
+    scene, made = Scene(), []
+    task = await scene.run()
+    scene.odd.before_observe = lambda: scene.clock.sleep(PATIENCE / 2)
+    for name in ("odd", "routes"):
+
+        async def note(name: str = name) -> None:
+            made.append(name)
+
+        getattr(scene, name).before_apply = note
+    if late:
+        scene.loop.wake()
+        await scene.clock.advance(0.05)
+    for name in ("odd", "routes"):
+        scene.wanted[name] = DesiredTable(values={"b": 1})
+    for _ in range(5):
+        scene.loop.wake()
+        await scene.clock.advance(0.06)
+    assert made == []
+    await scene.clock.advance(PATIENCE)
+    # Creations, and then deletions in reverse order.
+    assert made == ["odd", "routes", "routes", "odd"]
     await ended(task)
 
 
