@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ from routerd.errors import EnrollmentRefused, PermanentError, ProofMismatch
 from routerd.model.claim import Claim, ClaimWireGuard
 from routerd.model.names import PublicKey
 from routerd.model.specs.claim_text import bound_text
-from routerd.spi import Capability, JoinMethod, Proof, Signing, Submission
+from routerd.spi import Capability, JoinEnd, JoinMethod, JoinTrial, Proof, Signing, Submission
 from routerd.testing.contracts import EnrollmentContract
 from routerd.testing.contracts.enrollment import CHANGES, CHANGES_BEYOND_SAM, Ends
 from routerd.testing.fakes.enrollment import FakeEnrollment, enrollment_provider
@@ -52,7 +53,7 @@ def rules() -> Mapping[str, Any]:
     return found
 
 
-async def broken(method: JoinMethod, provider: object) -> set[str]:
+async def broken(method: JoinMethod, provider: object, place: Path) -> set[str]:
     """Return the names of the rules that a join method breaks."""
     shared = method.shared_secret
     ends = Ends(
@@ -72,6 +73,7 @@ async def broken(method: JoinMethod, provider: object) -> set[str]:
         "stranger": stranger,
         "secret": SECRET,
         "private_texts": ("horse",),
+        "tmp_path": place,
     }
     found = set()
     for name, rule in rules().items():
@@ -251,6 +253,20 @@ class _Showing(FakeEnrollment):
         return b"text by " + str(signing.secret).encode() + signing.claim.join_nonce.encode()
 
 
+def _swapped(leaves: Sequence[str], directory: Path) -> JoinTrial:
+    """Give each leaf the key of another."""
+    assert KEYED.trial is not None
+    made = KEYED.trial(leaves, directory)
+    return attrs.evolve(made, clients=dict(zip(leaves, reversed(made.clients.values()), strict=True)))
+
+
+def _misspelt(leaves: Sequence[str], directory: Path) -> JoinTrial:
+    """Return options that the method's own class does not have."""
+    assert KEYED.trial is not None
+    made = KEYED.trial(leaves, directory)
+    return attrs.evolve(made, policy=JoinEnd(options={"key": made.policy.options["keys"]}))
+
+
 DIALECT, KEYED, CHALLENGED = (
     enrollment_provider(),
     key_enrollment_provider(),
@@ -293,6 +309,16 @@ MUTANTS: tuple[tuple[JoinMethod, object, str], ...] = (
         FakeKeyEnrollment("keys"),
         "the_method_is_described",
     ),
+    (
+        attrs.evolve(KEYED, trial=_swapped),
+        FakeKeyEnrollment("keys"),
+        "the_keys_of_a_trial_admit_their_leaf",
+    ),
+    (
+        attrs.evolve(KEYED, trial=_misspelt),
+        FakeKeyEnrollment("keys"),
+        "the_keys_of_a_trial_admit_their_leaf",
+    ),
 )
 
 
@@ -300,9 +326,9 @@ MUTANTS: tuple[tuple[JoinMethod, object, str], ...] = (
     ("method", "provider", "rule"), MUTANTS, ids=[f"{type(each[1]).__name__}-{each[2]}" for each in MUTANTS]
 )
 async def test_a_method_that_breaks_a_rule_is_caught_by_it(
-    method: JoinMethod, provider: object, rule: str
+    method: JoinMethod, provider: object, rule: str, tmp_path: Path
 ) -> None:
-    assert rule in await broken(method, provider)
+    assert rule in await broken(method, provider, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -313,14 +339,14 @@ async def test_a_method_that_breaks_a_rule_is_caught_by_it(
         (CHALLENGED, FakeKeyEnrollment("keys")),
     ],
 )
-async def test_a_proper_method_breaks_none(method: JoinMethod, provider: object) -> None:
-    assert await broken(method, provider) == set()
+async def test_a_proper_method_breaks_none(method: JoinMethod, provider: object, tmp_path: Path) -> None:
+    assert await broken(method, provider, tmp_path) == set()
 
 
 def test_every_rule_catches_somebody() -> None:
     assert {f"test_{rule}" for _, _, rule in MUTANTS} == set(rules())
 
 
-async def test_a_method_that_binds_no_claim_is_not_held_to_it() -> None:
+async def test_a_method_that_binds_no_claim_is_not_held_to_it(tmp_path: Path) -> None:
     method = attrs.evolve(KEYED, binds_claim=False)
-    assert await broken(method, _Unbound("keys")) == set()
+    assert await broken(method, _Unbound("keys"), tmp_path) == set()

@@ -31,7 +31,7 @@ from routerd_lab.clouds_run import CloudFiles
 from routerd_lab.namespaces import Machine
 from routerd_lab.patience import patient
 from routerd_lab.requirements import SBIN
-from routerd_lab.routers import Disks, routerd_command, start_daemon
+from routerd_lab.routers import Disks, from_examples, routerd_command, start_daemon
 from routerd_lab.topology import AWS, AZURE, Nic, Node, Topology
 from routerd_lab.world import read_controls
 
@@ -294,7 +294,7 @@ def main() -> int:
         files = CloudFiles(topology=TOPOLOGY, run_dir=run_dir)
         files.write()
         disks = Disks(run_dir=run_dir, hosts=files.hosts(), environment=files.environment)
-        disks.write(TOPOLOGY, files.pve_token)
+        disks.write(TOPOLOGY, files.pve_token, from_examples(TOPOLOGY))
         furniture = {
             node.name: disks.disk(node) if node.is_router else NodeFiles() for _, node in TOPOLOGY.nodes()
         }

@@ -5,8 +5,9 @@ and asks the method for every claim of a policy that names it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import Protocol, cast
 
 import attrs
@@ -123,6 +124,30 @@ class PayloadEnrollment(Enrollment, Protocol):
 
 
 @attrs.frozen(kw_only=True)
+class JoinEnd:
+    """What one end of a fabric needs for a join method: its `joinOptions`, as a file has them, and its files.
+
+    `files` are contents by name, without a directory.
+
+    Added in 1.0.
+    """
+
+    options: Mapping[str, JSONValue] = attrs.field(factory=dict)
+    files: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class JoinTrial:
+    """What a new fabric needs for a join method: its policy, and each client by its leaf ID.
+
+    Added in 1.0.
+    """
+
+    policy: JoinEnd
+    clients: Mapping[str, JoinEnd]
+
+
+@attrs.frozen(kw_only=True)
 class JoinMethod(Provider[Enrollment]):
     """A join method described; `kind` is its name in `joinMethod`.
 
@@ -135,6 +160,10 @@ class JoinMethod(Provider[Enrollment]):
     the same each time. `sign_again` are the reason codes after which a leaf gives its claim a new nonce
     and time.
 
+    `trial` returns what a fabric of these leaf IDs needs, with new keys; the caller writes the files into
+    the directory, which each end has by the same path, with mode 0600. It writes nothing itself. A method
+    that needs no more than `joinTokenFrom` has none.
+
     Added in 1.0.
     """
 
@@ -145,3 +174,4 @@ class JoinMethod(Provider[Enrollment]):
     challenges: bool = False
     sam_proof: bool = False
     sign_again: frozenset[str] = frozenset()
+    trial: Callable[[Sequence[str], Path], JoinTrial] | None = None

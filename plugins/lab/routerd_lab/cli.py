@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -13,8 +13,10 @@ from routerd.errors import RouterdError
 from routerd_lab import launch, patience, screen
 from routerd_lab.clouds_run import trust
 from routerd_lab.events import Event, Verdict
+from routerd_lab.exchange import exchanged
 from routerd_lab.graph import draw
 from routerd_lab.requirements import missing
+from routerd_lab.routers import RouterFiles, from_examples
 from routerd_lab.supervisor import Plan
 from routerd_lab.topology import TOPOLOGIES
 
@@ -39,6 +41,18 @@ _AS_ROOT = click.option(
     is_flag=True,
     help="Make no user namespace; only then the kernel itself can carry fou tunnels.",
 )
+_TRANSPORT = click.option(
+    "--transport",
+    default="",
+    metavar="MODE",
+    help="Tunnels of this mode inside of WireGuard, by the installed plugin that provides it.",
+)
+_JOIN = click.option(
+    "--join",
+    default="",
+    metavar="METHOD",
+    help="This join method of policy and clients, by the installed plugin that provides it.",
+)
 _TOPOLOGY = click.argument("topology", type=click.Choice(sorted(TOPOLOGIES)), default="fullmesh")
 
 
@@ -53,10 +67,23 @@ def lab() -> None:
 @click.option("--keep", is_flag=True, help="Leave the lab running after the verdict; end it with `lab down`.")
 @_PATIENCE
 @_AS_ROOT
+@_TRANSPORT
+@_JOIN
 @_JSON
-def run(topology: str, run_dir: Path | None, *, keep: bool, as_root: bool, as_json: bool) -> None:
+def run(
+    topology: str,
+    run_dir: Path | None,
+    *,
+    keep: bool,
+    as_root: bool,
+    transport: str,
+    join: str,
+    as_json: bool,
+) -> None:
     """Bring a fabric up, check every assertion, write the evidence, and take it down."""
-    _start(topology, run_dir or launch.default_run_dir(topology), hold=keep, as_root=as_root, as_json=as_json)
+    files = exchanged(from_examples(TOPOLOGIES[topology]), transport=transport, join=join)
+    place = run_dir or launch.default_run_dir(topology)
+    _start(topology, place, files, hold=keep, as_root=as_root, as_json=as_json)
 
 
 @lab.command()
@@ -64,14 +91,19 @@ def run(topology: str, run_dir: Path | None, *, keep: bool, as_root: bool, as_js
 @_RUN_DIR
 @_PATIENCE
 @_AS_ROOT
+@_TRANSPORT
+@_JOIN
 @_JSON
-def up(topology: str, run_dir: Path | None, *, as_root: bool, as_json: bool) -> None:
+def up(
+    topology: str, run_dir: Path | None, *, as_root: bool, transport: str, join: str, as_json: bool
+) -> None:
     """Bring a fabric up and leave it running in the background."""
+    files = exchanged(from_examples(TOPOLOGIES[topology]), transport=transport, join=join)
     place = run_dir or launch.standing_run_dir()
     if run_dir is None and place.exists():
         _refuse_running(place)
         shutil.rmtree(place)
-    _start(topology, place, hold=True, as_root=as_root, as_json=as_json)
+    _start(topology, place, files, hold=True, as_root=as_root, as_json=as_json)
 
 
 @lab.command()
@@ -132,7 +164,15 @@ def _refuse_running(place: Path) -> None:
     raise click.ClickException(f"{place}: a lab is running already; end it with `routerd lab down`")
 
 
-def _start(topology: str, run_dir: Path, *, hold: bool, as_root: bool, as_json: bool) -> None:
+def _start(
+    topology: str,
+    run_dir: Path,
+    files: Mapping[str, RouterFiles],
+    *,
+    hold: bool,
+    as_root: bool,
+    as_json: bool,
+) -> None:
     """Start a lab, show it, and exit with its verdict."""
     if as_root and os.geteuid():
         raise click.ClickException("--as-root: you are not root; run routerd as root or leave the option out")
@@ -142,7 +182,9 @@ def _start(topology: str, run_dir: Path, *, hold: bool, as_root: bool, as_json: 
         launch.prepare(run_dir)
     except RouterdError as exc:
         raise click.ClickException(str(exc)) from exc
-    plan = Plan(topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), hold=hold, as_root=as_root)
+    plan = Plan(
+        topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), files=files, hold=hold, as_root=as_root
+    )
     running = launch.Running(plan)
     try:
         code = _follow(running.events(), as_json=as_json, run_dir=run_dir)

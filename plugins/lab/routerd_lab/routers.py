@@ -53,6 +53,19 @@ def example(topology: Topology, node: Node) -> str:
 
 
 @attrs.frozen(kw_only=True)
+class RouterFiles:
+    """The text of a router's configuration, still without its public key, and its secrets by name."""
+
+    config: str
+    secrets: Mapping[str, bytes] = attrs.field(factory=dict, repr=False)
+
+
+def from_examples(topology: Topology) -> dict[str, RouterFiles]:
+    """Return the files of every router as the examples have them."""
+    return {node.name: RouterFiles(config=example(topology, node)) for node in topology.routers}
+
+
+@attrs.frozen(kw_only=True)
 class Disks:
     """The paths of the routers' files in the run directory; `hosts` is the /etc/hosts of every machine."""
 
@@ -76,8 +89,8 @@ class Disks:
             binds={ETC_DIR: own / "etc", STATE_DIR: own / "lib"},
         )
 
-    def write(self, topology: Topology, pve_token: str) -> None:
-        """Write every router's configuration and secrets."""
+    def write(self, topology: Topology, pve_token: str, files: Mapping[str, RouterFiles]) -> None:
+        """Write every router's configuration and secrets; `files` are by the router's name."""
         (self.run_dir / "configs").mkdir()
         token = secrets.token_hex(32)
         for site, node in topology.nodes():
@@ -88,20 +101,22 @@ class Disks:
             for part in ("etc", "lib"):
                 (own / part / "secrets").mkdir(parents=True)
                 (own / part / "secrets").chmod(0o700)
-            _secret(own / "lib/secrets/wg-sam.key", keys.private)
-            _secret(own / "etc/secrets/join-token", token)
+            _secret(own / "lib/secrets/wg-sam.key", f"{keys.private}\n".encode())
+            _secret(own / "etc/secrets/join-token", f"{token}\n".encode())
             if site.name == "pve":
-                _secret(own / "etc/secrets/pve-token", pve_token)
-            text = example(topology, node)
+                _secret(own / "etc/secrets/pve-token", f"{pve_token}\n".encode())
+            for name, content in files[node.name].secrets.items():
+                _secret(own / "etc/secrets" / name, content)
+            text = files[node.name].config
             if "WireGuardInterface" in text and PLACEHOLDER not in text:
                 raise LabError(f"{node.name}: its example has no place for a public key ({PLACEHOLDER})")
             self.config(node).write_text(text.replace(PLACEHOLDER, keys.public), encoding="utf-8")
 
 
-def _secret(path: Path, text: str) -> None:
+def _secret(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(text + "\n")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def routerd_command(*arguments: str) -> list[str]:

@@ -21,7 +21,7 @@ from routerd_lab.matrix import Pair, measure
 from routerd_lab.namespaces import LabError, Machine
 from routerd_lab.patience import patient
 from routerd_lab.requirements import SBIN
-from routerd_lab.routers import Disks, start_daemon
+from routerd_lab.routers import Disks, RouterFiles, start_daemon
 from routerd_lab.topology import Topology
 from routerd_lab.world import World, look
 
@@ -34,10 +34,14 @@ _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """The request: `hold` keeps the lab up afterwards, `as_root` makes no user namespace for it."""
+    """The request: `hold` keeps the lab up afterwards, `as_root` makes no user namespace for it.
+
+    `files` are what the routers get, by their name.
+    """
 
     topology: Topology
     run_dir: Path
+    files: Mapping[str, RouterFiles]
     hold: bool = False
     as_root: bool = False
     routers: bool = True
@@ -57,7 +61,7 @@ def run(plan: Plan, reporter: Reporter) -> int:
     with reporter.stage("configurations"):
         clouds.write()
         disks = Disks(run_dir=plan.run_dir, hosts=clouds.hosts(), environment=clouds.environment)
-        disks.write(plan.topology, clouds.pve_token)
+        disks.write(plan.topology, clouds.pve_token, plan.files)
         (plan.run_dir / "evidence").mkdir(exist_ok=True)
         boundary = evidence.check_boundary(plan.topology, disks)
     with reporter.stage("machines"):

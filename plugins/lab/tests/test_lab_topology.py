@@ -11,7 +11,7 @@ import yaml
 
 from routerd_lab.evidence import check_boundary
 from routerd_lab.graph import draw
-from routerd_lab.routers import PLACEHOLDER, Disks, example, make_keys
+from routerd_lab.routers import PLACEHOLDER, Disks, example, from_examples, make_keys
 from routerd_lab.topology import FULLMESH, MIXED, PUBLIC_RANGES, TOPOLOGIES, UPLINK, Topology
 from routerd_lab.underlay import internet_rules, node_commands, public_rules, wires
 
@@ -86,7 +86,7 @@ def test_examples_and_topology_agree_on_what_each_leaf_owns(topology: Topology) 
 def test_the_boundary_check_finds_a_leaf_in_the_reflectors_file(tmp_path: Path) -> None:
     (tmp_path / "evidence").mkdir()
     disks = Disks(run_dir=tmp_path, hosts="", environment={})
-    disks.write(FULLMESH, "token")
+    disks.write(FULLMESH, "token", from_examples(FULLMESH))
     assert check_boundary(FULLMESH, disks).passed
     path = disks.config(FULLMESH.routers[0])
     document = yaml.safe_load(path.read_text())
@@ -112,7 +112,7 @@ def test_routers_of_a_private_network_are_on_one_wire_with_their_own_addresses()
 
 def test_secrets_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     disks = Disks(run_dir=tmp_path, hosts="", environment={})
-    disks.write(FULLMESH, "token")
+    disks.write(FULLMESH, "token", from_examples(FULLMESH))
     found = [path for path in tmp_path.glob("nodes/*/*/secrets/*") if path.is_file()]
     assert len(found) == 11
     assert {path.stat().st_mode & 0o777 for path in found} == {0o600}

@@ -6,11 +6,14 @@ import asyncio
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, cast
 
 import attrs
 import pytest
+import yaml
 
+from routerd import config
 from routerd.errors import EnrollmentRefused, ProofMismatch, ProviderError
 from routerd.model.claim import Claim, ClaimWireGuard, Placement
 from routerd.model.names import PublicKey
@@ -19,7 +22,9 @@ from routerd.spi import (
     MAX_PROOF,
     Capability,
     Enrollment,
+    JoinEnd,
     JoinMethod,
+    JoinTrial,
     JSONValue,
     PayloadEnrollment,
     Proof,
@@ -327,6 +332,26 @@ class EnrollmentContract(EnrollmentFixtures):
             assert [isinstance(each, EnrollmentRefused) for each in answers] == [False, True] * 4
 
     @pytest.mark.asyncio
+    async def test_the_keys_of_a_trial_admit_their_leaf(
+        self, provider: JoinMethod, started: Enrollment, claim: Claim, secret: str, tmp_path: Path
+    ) -> None:
+        """`trial` returns options that the method's classes take, with which each leaf signs for itself."""
+        if provider.trial is None:
+            return
+        for leaf in ("leaf-a", "leaf-b"):
+            here = tmp_path / leaf
+            trial = provider.trial(["leaf-a", "leaf-b"], here)
+            assert isinstance(trial, JoinTrial)
+            assert set(trial.clients) == {"leaf-a", "leaf-b"}, "`trial` returns one client for each leaf"
+            shared = secret if provider.shared_secret else None
+            client = _written(trial.clients[leaf], provider.client, here)
+            policy = _written(trial.policy, provider.policy, here)
+            ends = Ends(secret=shared, policy=policy, client=client, method=provider)
+            own = attrs.evolve(claim, name=leaf, leaf_id=leaf)
+            async with asyncio.timeout(DEADLINE):
+                await started.verify(ends.submission(own, await started.sign(ends.signing(own))))
+
+    @pytest.mark.asyncio
     async def test_the_shown_payload_is_the_signed_one(
         self, provider: JoinMethod, started: Enrollment, claim: Claim, ends: Ends
     ) -> None:
@@ -371,6 +396,21 @@ class Ends:
             options=self.policy,
             challenge=CHALLENGE if self.method.challenges else "",
         )
+
+
+def _written(end: JoinEnd, options: type[object], directory: Path) -> object:
+    """Write the files of one end, and return its options as an instance of the method's class."""
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for name, content in end.files.items():
+        path = directory / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+    node = yaml.compose(yaml.safe_dump(dict(end.options)))
+    value, problems = config.structure_options(
+        node, options, file="trial", resource="trial", path="joinOptions"
+    )
+    assert not problems, "\n".join(map(str, problems))
+    return value
 
 
 async def _refused(started: Enrollment, submission: Submission) -> str:

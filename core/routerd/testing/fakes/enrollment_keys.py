@@ -3,7 +3,8 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from secrets import token_hex
 
 import attrs
@@ -13,7 +14,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from routerd.errors import EnrollmentRefused, PermanentError
 from routerd.model.claim import Claim
 from routerd.model.specs.claim_text import bound_text
-from routerd.spi import Enrollment, JoinMethod, NoOptions, PluginContext, Proof, Signing, Submission
+from routerd.spi import (
+    Enrollment,
+    JoinEnd,
+    JoinMethod,
+    JoinTrial,
+    JSONValue,
+    NoOptions,
+    PluginContext,
+    Proof,
+    Signing,
+    Submission,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,8 +116,20 @@ def key_enrollment_provider(kind: str = "keys", *, challenges: bool = False) -> 
         return FakeKeyEnrollment(kind)
 
     return JoinMethod(
-        kind=kind, create=create, binds_claim=True, policy=FakeKeys, client=FakeKey, challenges=challenges
+        kind=kind,
+        create=create,
+        binds_claim=True,
+        policy=FakeKeys,
+        client=FakeKey,
+        challenges=challenges,
+        trial=_trial,
     )
+
+
+def _trial(leaves: Sequence[str], _directory: Path) -> JoinTrial:
+    keys: dict[str, JSONValue] = {leaf: public_half(leaf) for leaf in leaves}
+    clients = {leaf: JoinEnd(options={"seed": leaf}) for leaf in leaves}
+    return JoinTrial(policy=JoinEnd(options={"keys": keys}), clients=clients)
 
 
 def _private(seed: str) -> Ed25519PrivateKey:

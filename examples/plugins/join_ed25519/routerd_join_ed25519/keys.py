@@ -55,13 +55,18 @@ def read(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+def pem(key: Ed25519PrivateKey) -> bytes:
+    """Return the content of a key's file, as `read` takes it."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 def make(path: Path) -> Ed25519PrivateKey:
     """Write a new key into a new file of mode 0600; `PermanentError` when the file exists."""
     key = Ed25519PrivateKey.generate()
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
-            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            file.write(pem(key))
     except OSError as error:
         raise PermanentError(f"key file {path}: not made; {error.strerror}") from error
     return key
