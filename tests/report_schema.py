@@ -9,17 +9,17 @@ import json
 import types
 from collections.abc import Mapping
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import attrs
 
 from routerd.control.wire import key_of
-from routerd.model.audit import AuditEntry
 from routerd.model.report import API_VERSION, NEVER, OPTIONAL, actions, checks, claims, explanation, plan
 from routerd.model.report import resources as resource_reports
 from routerd.model.report import status as statuses
+from routerd.model.report.claims import AuditEntry
 from routerd.model.specs import claim_codec
 
 FILE = Path(__file__).parents[1] / "docs" / "schema" / "report-v1.json"
@@ -56,6 +56,8 @@ _PLAIN: Mapping[object, dict[str, Any]] = {
     datetime: {"type": "string", "format": "date-time"},
     IPv4Address: {"type": "string", "format": "ipv4"},
     IPv4Network: {"type": "string", "pattern": r"^[0-9.]+/[0-9]+$"},
+    IPv6Address: {"type": "string", "format": "ipv6"},
+    IPv6Network: {"type": "string", "pattern": r"^[0-9a-f:.]+/[0-9]+$"},
     Any: {},
 }
 

@@ -29,6 +29,7 @@ PUBLIC = (
     "routerd.model.change",
     "routerd.model.names",
     "routerd.model.json_value",
+    "routerd.model.addresses",
     "routerd.model.tunnel",
     "routerd.model.route",
     "routerd.model.session",

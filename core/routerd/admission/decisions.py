@@ -14,9 +14,9 @@ from routerd.admission.holdings import Holdings
 from routerd.admission.memory import Memory
 from routerd.control.ports import Source
 from routerd.errors import EnrollmentRefused, StoreError
-from routerd.model.audit import AuditEntry, Decision
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
+from routerd.model.report.claims import AuditEntry, Decision
 from routerd.spi import Clock, Logger
 from routerd.store.admission import AdmissionBook
 from routerd.store.group_commit import GroupCommit

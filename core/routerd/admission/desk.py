@@ -25,11 +25,10 @@ from routerd.control.ports import (
 )
 from routerd.control.ports import Decision as Verb
 from routerd.errors import EnrollmentRefused
-from routerd.model.audit import AuditEntry
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.intent import Intent
 from routerd.model.names import Ref
-from routerd.model.report.claims import ClaimDecision, ClaimReport
+from routerd.model.report.claims import AuditEntry, ClaimDecision, ClaimReport
 from routerd.model.specs import SecretSource
 from routerd.model.specs.claim_codec import claim_from_document
 from routerd.model.specs.claim_text import digest as digest_of

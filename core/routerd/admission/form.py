@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
 from routerd.errors import EnrollmentRefused
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.claim import Claim, ClaimWireGuard, Placement, host, prefix
 from routerd.model.names import PublicKey, is_public_key
 from routerd.model.specs.claim_codec import places
@@ -199,7 +199,7 @@ def _check_prefix(claim: Claim, field: str, text: str, *, single: bool = False) 
         _refuse(claim, "owned-address-not-host", f"{field} {text} is not a /32")
 
 
-def _network(text: str) -> IPv4Network | None:
+def _network(text: str) -> IPNetwork | None:
     """Return the prefix, or none when it is not in its usual form."""
     try:
         network = prefix(text)
@@ -208,14 +208,14 @@ def _network(text: str) -> IPv4Network | None:
     return network if "/" not in text or text.endswith("/32") or text == str(network) else None
 
 
-def _address(text: str) -> IPv4Address | None:
+def _address(text: str) -> IPAddress | None:
     try:
         return host(text)
     except ValueError:
         return None
 
 
-def _usable(address: IPv4Address) -> bool:
+def _usable(address: IPAddress) -> bool:
     """Say whether a host may have the address; 240.0.0.0/4 but its last counts, because some sites use it."""
     number = int(address)
     first = number >> 24

@@ -7,12 +7,13 @@ that changes it writes the same to the store.
 from bisect import bisect_left, insort
 from collections.abc import Hashable, Iterable, Iterator
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 import attrs
 
 from routerd.admission.policies import Site, rules_of
+from routerd.model.addresses import IPAddress, IPNetwork, order
 from routerd.model.claim import AdmittedClaim, Claim, prefix
 from routerd.model.intent import Intent
 from routerd.model.names import LinkName
@@ -33,9 +34,9 @@ class Held:
     """
 
     items: tuple[Item, ...]
-    addresses: tuple[IPv4Address, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
     slots: tuple[Slot, ...] = ()
-    routed: tuple[tuple[LinkName, IPv4Network], ...] = ()
+    routed: tuple[tuple[LinkName, IPNetwork], ...] = ()
     site: Site | None = None
     shared: frozenset[Item] = frozenset()
 
@@ -144,7 +145,7 @@ class Holdings:
             if name != but and found.active(now):
                 yield found
 
-    def overlapping(self, held: Held, *, but: str, now: datetime) -> tuple[IPv4Network, AdmittedClaim] | None:
+    def overlapping(self, held: Held, *, but: str, now: datetime) -> tuple[IPNetwork, AdmittedClaim] | None:
         """Return an AllowedIPs that lies across another peer's of its device, and that claim."""
         for device, network in held.routed:
             first, last = _range(network)
@@ -180,7 +181,7 @@ class Holdings:
         found = (self._claims[name] for name in sorted(names - {claim.name}))
         return tuple(each for each in found if not each.active(now) and not each.claim.revoked)
 
-    def slot_holder(self, network: IPv4Network, *, but: str, now: datetime) -> str | None:
+    def slot_holder(self, network: IPNetwork, *, but: str, now: datetime) -> str | None:
         """Return which leaf, or node of the file, has a /31."""
         if (node := self.rules.slots.get(network)) is not None:
             return node
@@ -217,7 +218,9 @@ class Holdings:
         slots = resolved.slots(claim.leaf_id)
         items += [("slot", int(slot.network.network_address)) for slot in slots]
         device = resolved.device
-        networks = [(device, network) for network in sorted(claim.routed)] if device is not None else []
+        networks = (
+            [(device, network) for network in sorted(claim.routed, key=order)] if device is not None else []
+        )
         return Held(
             items=tuple(items),
             addresses=addresses,
@@ -249,5 +252,5 @@ def _leave(names: dict[K, list[str]], key: K, name: str) -> None:
         del names[key]
 
 
-def _range(network: IPv4Network) -> tuple[int, int]:
+def _range(network: IPNetwork) -> tuple[int, int]:
     return int(network.network_address), int(network.broadcast_address)

@@ -8,8 +8,7 @@ from routerd.admission.judge import Judge
 from routerd.control.ports import Decision as Verb
 from routerd.control.ports import Revoked, Source
 from routerd.errors import EnrollmentRefused
-from routerd.model.audit import AuditEntry
-from routerd.model.report.claims import ClaimDecision
+from routerd.model.report.claims import AuditEntry, ClaimDecision
 from routerd.spi import Clock, Logger
 from routerd.store import Revocation
 from routerd.store.records import Forget, PendingClaim

@@ -6,11 +6,11 @@ the references for each of them would cost more than judging it.
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
 from routerd.errors import EnrollmentRefused
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.claim import Claim
 from routerd.model.intent import Intent, Named
 from routerd.model.names import LinkName, Ref
@@ -44,7 +44,7 @@ class ResolvedPolicy:
 
     policy: Named[SAMEnrollmentPolicySpec]
     leaf_ids: re.Pattern[str] | None
-    pools: tuple[IPv4Network, ...]
+    pools: tuple[IPNetwork, ...]
     profile: str
     encrypted: str
     device: LinkName | None
@@ -68,10 +68,10 @@ class ReflectorRules:
 
     intent: Intent
     policies: Mapping[str, ResolvedPolicy]
-    router_ids: Mapping[IPv4Address, str]
-    addresses: Mapping[IPv4Address, str]
+    router_ids: Mapping[IPAddress, str]
+    addresses: Mapping[IPAddress, str]
     dynamic_peers: tuple[Named[BGPDynamicPeerSpec], ...]
-    slots: Mapping[IPv4Network, str]
+    slots: Mapping[IPNetwork, str]
 
     def find(self, claim: Claim) -> ResolvedPolicy | None:
         """Return the policy that a claim names, if this router has it."""

@@ -7,7 +7,6 @@ what could not have worked, or what would have harmed another leaf.
 
 from collections.abc import Hashable
 from datetime import datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 import attrs
 
@@ -15,6 +14,7 @@ from routerd.admission.form import parse_time
 from routerd.admission.holdings import Held, Holdings
 from routerd.admission.policies import ResolvedPolicy
 from routerd.errors import EnrollmentRefused
+from routerd.model.addresses import IPAddress, IPNetwork, host_prefix, inside, order
 from routerd.model.claim import AdmittedClaim, Claim, Placement
 from routerd.model.intent import Named
 from routerd.model.names import Ref
@@ -54,7 +54,7 @@ def admit(
     fingerprint: str,
     now: datetime,
     digest: str = "",
-    source: IPv4Address | IPv6Address | None = None,
+    source: IPAddress | None = None,
 ) -> AdmittedClaim:
     """Return the claim as admitted, or raise `EnrollmentRefused`.
 
@@ -205,18 +205,16 @@ class _Candidate:
         if endpoint is not None and prefixes:
             self._inside("wireguard-endpoint-outside", "wireGuard.endpoint", endpoint.address, prefixes)
         extra = limits.allowed_extra_ip_prefixes if limits else ()
-        for network in sorted(wireguard.allowed):
-            if network != IPv4Network(self.claim.tunnel_host) and not any(
-                network.subnet_of(prefix) for prefix in extra
+        for network in sorted(wireguard.allowed, key=order):
+            if network != host_prefix(self.claim.tunnel_host) and not any(
+                inside(network, prefix) for prefix in extra
             ):
                 self.refuse(
                     "wireguard-allowed-ips-outside",
                     f"wireGuard.allowedIPs {network} is outside of {_listed(extra)} of {self.policy.ref}",
                 )
 
-    def _inside(
-        self, reason: str, field: str, address: IPv4Address, prefixes: tuple[IPv4Network, ...]
-    ) -> None:
+    def _inside(self, reason: str, field: str, address: IPAddress, prefixes: tuple[IPNetwork, ...]) -> None:
         if not any(address in prefix for prefix in prefixes):
             self.refuse(reason, f"{field} {address} is outside of {_listed(prefixes)} of {self.policy.ref}")
 
@@ -468,5 +466,5 @@ class _Others:
         self.candidate.refuse(reason, f"{what} is held by {who} of {holder.policy_ref}")
 
 
-def _listed(prefixes: tuple[IPv4Network, ...]) -> str:
+def _listed(prefixes: tuple[IPNetwork, ...]) -> str:
     return ", ".join(str(prefix) for prefix in prefixes) or "no prefix"

@@ -12,11 +12,12 @@ What complicates this:
 """
 
 from collections.abc import Hashable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any, Literal
 
 import attrs
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.bgp.best_path import order_of
 from routerd.model.change import Change
 from routerd.model.condition import Condition
@@ -40,7 +41,7 @@ class Share:
     ref: str
     group: str
     priority: int
-    prefixes: frozenset[IPv4Network]
+    prefixes: frozenset[IPNetwork]
     router_id: IPv4Address
 
 

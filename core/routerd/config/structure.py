@@ -11,15 +11,24 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network, ip_interface
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_interface,
+)
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 import attrs
 import yaml
 
 from routerd.config.document import describe, is_null, line_of, plain, repeated_keys
 from routerd.errors import Problem
+from routerd.model.specs.families import readable
 from routerd.model.specs.keys import fields_of
 
 T = TypeVar("T")
@@ -67,6 +76,8 @@ class Structurer:
         if wanted in (object, Any):
             return self._plain(node, path)
         origin = typing.get_origin(wanted)
+        if origin is Annotated:
+            return self.structure(node, readable(wanted), path)
         if origin in (Union, types.UnionType):
             return self._union(node, wanted, path)
         if origin is Literal:
@@ -199,13 +210,16 @@ class Structurer:
         except ValueError as error:
             reason = str(error)
             hint = ""
+            if wanted in _IPV4 and _is_ipv6(node.value):
+                reason, hint = "", "IPv6 does not work here; write IPv4"
             if "host bits set" in reason:
                 reason, hint = "host bits set", f"did you mean {ip_interface(node.value.strip()).network}?"
             detail = f" ({reason})" if wanted in _EXPLAINED and reason else ""
             return self.report(node, path, f"expected {noun}, got {describe(node)}{detail}", hint)
 
 
-_EXPLAINED = (IPv4Network, IPv4Interface, IPv6Network)
+_IPV4 = (IPv4Address, IPv4Network, IPv4Interface)
+_EXPLAINED = (IPv4Network, IPv4Interface, IPv6Network, IPv6Interface)
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 
@@ -249,6 +263,13 @@ def _number(node: yaml.ScalarNode) -> float:
     return float(value)
 
 
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_interface(text.strip()).version == 6
+    except ValueError:
+        return False
+
+
 def _from_text(convert: Callable[[str], Any]) -> Callable[[yaml.ScalarNode], Any]:
     return lambda node: convert(str(node.value).strip())
 
@@ -265,6 +286,7 @@ _SCALARS: dict[type[Any], tuple[Callable[[yaml.ScalarNode], Any], str]] = {
     IPv4Interface: (_from_text(IPv4Interface), "an IPv4 address with a prefix length"),
     IPv6Address: (_from_text(IPv6Address), "an IPv6 address"),
     IPv6Network: (_from_text(IPv6Network), "an IPv6 prefix"),
+    IPv6Interface: (_from_text(IPv6Interface), "an IPv6 address with a prefix length"),
 }
 
 

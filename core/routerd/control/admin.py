@@ -5,7 +5,6 @@ The handlers only translate: `AdminView`, which the daemon implements, returns r
 """
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -33,6 +32,7 @@ from routerd.errors import (
     StoreError,
     words_of,
 )
+from routerd.model.addresses import IPNetwork
 from routerd.model.claim import prefix
 from routerd.model.report.claims import ClaimList, DecisionList
 from routerd.model.report.explanation import Explanation
@@ -66,7 +66,7 @@ class AdminView(Protocol):
     async def metrics(self) -> str:
         """Return the metrics in the text format of Prometheus."""
 
-    async def explain(self, target: IPv4Network) -> Explanation:
+    async def explain(self, target: IPNetwork) -> Explanation:
         """Return step by step where packets to an address go, and whether they get there."""
 
 

@@ -7,9 +7,8 @@ from typing import Literal, Protocol
 
 import attrs
 
-from routerd.model.audit import AuditEntry
 from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionUndo
-from routerd.model.report.claims import ClaimDecision, ClaimReport
+from routerd.model.report.claims import AuditEntry, ClaimDecision, ClaimReport
 from routerd.spi import JSONValue, Proof
 
 API_VERSION = "control.routerd.net/v1alpha1"

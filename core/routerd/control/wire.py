@@ -6,13 +6,14 @@ report is the name of its class, and a resource has its own.
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar, cast
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.json_value import JSONValue
 from routerd.model.moment import second_text
 from routerd.model.report import API_VERSION, NEVER, OPTIONAL
@@ -104,9 +105,14 @@ def _converter() -> cattrs.Converter:
     converter.register_unstructure_hook(ClaimReport, write_claim)
     converter.register_structure_hook(ClaimReport, read_claim)
     converter.register_structure_hook(ResourceStatus | Membership | ClaimStatus, read_status)
-    for text in (IPv4Address, IPv4Network):
+    for text in (IPv4Address, IPv4Network, IPv6Address, IPv6Network):
         converter.register_unstructure_hook(text, str)
         converter.register_structure_hook(text, lambda value, to: to(value))
+    converter.register_structure_hook(IPAddress, lambda value, _: ip_address(value))
+    converter.register_structure_hook(
+        IPAddress | None, lambda value, _: None if value is None else ip_address(value)
+    )
+    converter.register_structure_hook(IPNetwork, lambda value, _: ip_network(value))
     converter.register_unstructure_hook_func(lambda kind: kind == frozenset[str], sorted)
     converter.register_unstructure_hook(datetime, second_text)
     converter.register_structure_hook(datetime, lambda value, _: datetime.fromisoformat(value))

@@ -8,12 +8,13 @@ own unfinished work.
 
 import errno
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address
 from typing import Any
 
 from routerd.errors import PermanentError, ProviderError, TransientError, UnsupportedError
 from routerd.kernel.link_fields import TUNNEL_KINDS, misfit
 from routerd.kernel.netlink import ask, change_address, errno_of, read_links
+from routerd.model.addresses import IPAddress, IPInterface, ipv4, order
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.model.tunnel import UdpEncapsulation
 from routerd.spi.kernel import ALIAS_PREFIX, Link, LinkSpec
@@ -34,10 +35,12 @@ class NetlinkKernel:
     async def links(self) -> Mapping[LinkName, Link]:
         """Return all links, ours and foreign, by name."""
         links, addresses = await read_links()
-        by_index: dict[int, list[IPv4Interface]] = {}
+        by_index: dict[int, list[IPInterface]] = {}
         for message, address in addresses:
             by_index.setdefault(message["index"], []).append(address)
-        found = [_link(message, tuple(sorted(by_index.get(message["index"], ())))) for message in links]
+        found = [
+            _link(message, tuple(sorted(by_index.get(message["index"], ()), key=order))) for message in links
+        ]
         return {link.name: link for link in found}
 
     async def supports(self, kind: str) -> bool:
@@ -64,6 +67,7 @@ class NetlinkKernel:
         """Create and raise a device; one of ours with the same name must be deleted first."""
         if len(spec.name.encode()) > MAX_LINK_NAME:
             raise PermanentError(f"link {spec.name}: the name is longer than {MAX_LINK_NAME} bytes")
+        _check_ipv4(spec.name, *spec.addresses, spec.local, spec.remote)
         if why := misfit(spec) or _unknown_data(spec):
             raise PermanentError(f"link {spec.name}: {why}")
         present = (await self.links()).get(spec.name)
@@ -96,9 +100,10 @@ class NetlinkKernel:
         *,
         owner: str,
         mtu: int,
-        addresses: tuple[IPv4Interface, ...],
+        addresses: tuple[IPInterface, ...],
     ) -> None:
         """Raise a link of ours, and give it this owner, this MTU and exactly these addresses."""
+        _check_ipv4(name, *addresses)
         present = (await self.links()).get(name)
         if present is None:
             raise TransientError(f"link {name}: it does not exist")
@@ -125,9 +130,7 @@ class NetlinkKernel:
             raise present.foreign()
         await self._delete(present)
 
-    async def _configure(
-        self, link: Link, owner: str, mtu: int, addresses: tuple[IPv4Interface, ...]
-    ) -> None:
+    async def _configure(self, link: Link, owner: str, mtu: int, addresses: tuple[IPInterface, ...]) -> None:
         alias = ALIAS_PREFIX + owner
         settings: dict[str, Any] = {}
         if link.alias != alias:
@@ -139,7 +142,7 @@ class NetlinkKernel:
             await ask(what, lambda socket: socket.link("set", index=link.index, **settings))
         for address in set(link.addresses) - set(addresses):
             await change_address("del", link.name, link.index, address)
-        for address in sorted(set(addresses) - set(link.addresses)):
+        for address in sorted(set(addresses) - set(link.addresses), key=order):
             await change_address("add", link.name, link.index, address)
         if not link.up:
             await ask(
@@ -152,6 +155,13 @@ class NetlinkKernel:
         except ProviderError as exc:
             if errno_of(exc) != errno.ENODEV:
                 raise
+
+
+def _check_ipv4(name: LinkName, *addresses: IPAddress | IPInterface | None) -> None:
+    """Refuse IPv6 before anything is made: routerd reads and writes IPv4 only."""
+    for address in addresses:
+        if address is not None:
+            ipv4(address, f"link {name}")
 
 
 def _is_unfinished(link: Link, spec: LinkSpec) -> bool:
@@ -205,7 +215,7 @@ def _attributes(spec: LinkSpec) -> dict[str, Any]:
     return values
 
 
-def _link(message: Any, addresses: tuple[IPv4Interface, ...]) -> Link:  # noqa: ANN401 - pyroute2 messages are untyped
+def _link(message: Any, addresses: tuple[IPInterface, ...]) -> Link:  # noqa: ANN401 - pyroute2 messages are untyped
     info = message.get_attr("IFLA_LINKINFO")
     kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
     found = info.get_attr("IFLA_INFO_DATA") if info else None
@@ -257,6 +267,6 @@ def _key(field: Callable[[str], Any]) -> int | None:
     return ODD_KEY if flags else None
 
 
-def _address_or_none(text: str | None) -> IPv4Address | None:
+def _address_or_none(text: str | None) -> IPAddress | None:
     address = IPv4Address(text or 0)
     return None if address.is_unspecified else address

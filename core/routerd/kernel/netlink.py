@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from routerd.errors import PermanentError, ProviderError, TransientError, UnsupportedError
 from routerd.kernel.pyroute2_parts import AsyncIPRoute, NetlinkDumpInterrupted, NetlinkError
+from routerd.model.addresses import IPInterface, ipv4
 
 DEADLINE = 5.0
 """Seconds for one exchange; the kernel answers in microseconds unless the RTNL lock is stuck."""
@@ -71,8 +72,9 @@ _GONE = {"add": errno.EEXIST, "del": errno.EADDRNOTAVAIL}
 """The answers that say that an address is there, or gone, already."""
 
 
-async def change_address(verb: str, what: str, index: int, address: IPv4Interface, **fields: int) -> None:
+async def change_address(verb: str, what: str, index: int, address: IPInterface, **fields: int) -> None:
     """Add or delete an address of the link `index`; it is a success if that has happened already."""
+    address = ipv4(address, f"link {what}")
     try:
         await ask(
             f"{verb} address {address} on {what}",

@@ -9,11 +9,12 @@ White space around a text is not signed, and a claim does not hold it. Typed vie
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address
+from ipaddress import IPv4Address, IPv4Network
 from socket import AF_INET, inet_pton
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork, host_prefix
 from routerd.model.names import PublicKey, Ref
 from routerd.model.tunnel import Endpoint
 
@@ -21,21 +22,25 @@ from routerd.model.tunnel import Endpoint
 # Judging and derivation ask for a claim's addresses many times. Parsing the text each time took a
 # third of the time of a claim.
 @lru_cache(maxsize=8192)
-def host(text: str) -> IPv4Address:
-    """Return the address that `text` is, in its usual spelling; `ValueError` otherwise."""
+def _ipv4(text: str) -> IPv4Address:
     try:
         return IPv4Address(inet_pton(AF_INET, text))
     except OSError as error:
         raise ValueError(f"{text} is not an IPv4 address") from error
 
 
+def host(text: str) -> IPAddress:
+    """Return the address that `text` is, in its usual spelling; `ValueError` otherwise, also for IPv6."""
+    return _ipv4(text)
+
+
 @lru_cache(maxsize=8192)
-def prefix(text: str) -> IPv4Network:
-    """Return the prefix that `text` is; `ValueError` otherwise."""
+def prefix(text: str) -> IPNetwork:
+    """Return the prefix that `text` is; `ValueError` otherwise, also for IPv6."""
     address, slash, length = text.partition("/")
     if slash and length != "32":
         return IPv4Network(text)
-    return IPv4Network((int(host(address)), 32))
+    return host_prefix(host(address))
 
 
 def at(path: str) -> Mapping[str, str]:
@@ -69,7 +74,7 @@ class ClaimWireGuard:
         return Endpoint(address=host(address), port=int(port))
 
     @property
-    def allowed(self) -> frozenset[IPv4Network]:
+    def allowed(self) -> frozenset[IPNetwork]:
         """Return the allowed IPs as networks."""
         return frozenset(prefix(text.strip()) for text in self.allowed_ips)
 
@@ -126,34 +131,34 @@ class Claim:
         return self.wireguard.public_key if self.wireguard is not None else ""
 
     @property
-    def tunnel_host(self) -> IPv4Address:
+    def tunnel_host(self) -> IPAddress:
         """Return the tunnel address without its /32."""
         return host(self.tunnel_address.removesuffix("/32"))
 
     @property
-    def endpoint_host(self) -> IPv4Address:
+    def endpoint_host(self) -> IPAddress:
         """Return the outer address of the leaf's tunnel: the endpoint, else the tunnel address."""
         return host(self.endpoint.removesuffix("/32")) if self.endpoint else self.tunnel_host
 
     @property
     def router_host(self) -> IPv4Address | None:
         """Return the BGP router ID, or none when the leaf names none."""
-        return host(self.router_id.removesuffix("/32")) if self.router_id else None
+        return _ipv4(self.router_id.removesuffix("/32")) if self.router_id else None
 
     @property
-    def owned(self) -> frozenset[IPv4Network]:
+    def owned(self) -> frozenset[IPNetwork]:
         """Return the host prefixes that the leaf claims."""
         return frozenset(prefix(text.strip()) for text in self.owned_addresses)
 
     @property
-    def routed(self) -> frozenset[IPv4Network]:
+    def routed(self) -> frozenset[IPNetwork]:
         """Return the prefixes that WireGuard sends to the leaf: its tunnel address and AllowedIPs.
 
         WireGuard gives an address to the last peer that asks for it.
         """
         if self.wireguard is None:
             return frozenset()
-        return frozenset({IPv4Network(self.tunnel_host), *self.wireguard.allowed})
+        return frozenset({host_prefix(self.tunnel_host), *self.wireguard.allowed})
 
 
 @attrs.frozen(kw_only=True)
@@ -171,7 +176,7 @@ class AdmittedClaim:
     admitted_at: datetime
     expires_at: datetime | None
     digest: str = ""
-    source: IPv4Address | IPv6Address | None = None
+    source: IPAddress | None = None
     superseded: bool = False
     method: str = ""
 
@@ -190,7 +195,7 @@ class ReflectorWireGuard:
 
     public_key: PublicKey
     endpoint: Endpoint
-    allowed_ips: tuple[IPv4Network, ...]
+    allowed_ips: tuple[IPNetwork, ...]
     persistent_keepalive: int = 0
 
 
@@ -203,9 +208,9 @@ class Reflector:
     """
 
     node: str
-    transport_address: IPv4Address
-    endpoint: IPv4Address | None = None
-    tunnel_address: IPv4Address | None = None
+    transport_address: IPAddress
+    endpoint: IPAddress | None = None
+    tunnel_address: IPAddress | None = None
     wireguard: ReflectorWireGuard | None = None
     asn: int | None = None
     router_id: IPv4Address | None = None

@@ -1,9 +1,10 @@
 """A cloud as a router sees it: its own instance, the forwarding switch, the route tables."""
 
-from ipaddress import IPv4Address, IPv4Network
 from typing import Literal, NewType
 
 import attrs
+
+from routerd.model.addresses import IPAddress, IPNetwork, order
 
 NicRef = NewType("NicRef", str)
 """The cloud's own identifier of a network interface (ENI id, Azure resource ID, VNIC OCID)."""
@@ -17,7 +18,7 @@ class Nic:
     """A network interface of our instance."""
 
     ref: NicRef
-    address: IPv4Address
+    address: IPAddress
     subnet: str = ""
     primary: bool = False
 
@@ -36,7 +37,7 @@ class InstanceFacts:
     nics: tuple[Nic, ...]
     next_hop: str
     route_tables: tuple[RouteTableRef, ...] = ()
-    networks: tuple[IPv4Network, ...] = ()
+    networks: tuple[IPNetwork, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -55,7 +56,7 @@ class FabricRouteKey:
     """Key of a route in a cloud's route table."""
 
     table: RouteTableRef
-    prefix: IPv4Network
+    prefix: IPNetwork = attrs.field(order=order)
 
 
 @attrs.frozen(kw_only=True)

@@ -1,10 +1,10 @@
 """Openings in the host's packet filter, and the clamp of TCP's segment size."""
 
-from ipaddress import IPv4Network
 from typing import Literal
 
 import attrs
 
+from routerd.model.addresses import IPNetwork, order
 from routerd.model.names import LinkName
 
 
@@ -21,7 +21,7 @@ class Accept:
     port: int = 0
     in_link: LinkName | None = None
     out_link: LinkName | None = None
-    source: IPv4Network | None = None
+    source: IPNetwork | None = attrs.field(default=None, order=order)
 
 
 @attrs.frozen(kw_only=True, order=True)

@@ -8,10 +8,12 @@ import base64
 import binascii
 import hashlib
 import re
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NewType
 
 import attrs
+
+from routerd.model.addresses import IPAddress, IPInterface, IPNetwork
 
 NodeName = NewType("NodeName", str)
 """Name of a router in the fabric: `metadata.name` of its `Router`, or a leaf's `leafID`."""
@@ -89,14 +91,15 @@ def conservative_name(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def slot_capacity(inner_prefix: IPv4Network) -> int:
-    """Return how many /31 point-to-point networks `inner_prefix` holds."""
-    if inner_prefix.prefixlen > 31:
-        raise ValueError(f"inner prefix {inner_prefix} holds no /31")
-    return 1 << (31 - inner_prefix.prefixlen)
+def slot_capacity(inner_prefix: IPNetwork) -> int:
+    """Return how many point-to-point networks `inner_prefix` holds: /31 (RFC 3021), or /127 (RFC 6164)."""
+    length = _link_length(inner_prefix)
+    if inner_prefix.prefixlen > length:
+        raise ValueError(f"inner prefix {inner_prefix} holds no /{length}")
+    return 1 << (length - inner_prefix.prefixlen)
 
 
-def pair_slot(inner_prefix: IPv4Network, one: str, other: str) -> int:
+def pair_slot(inner_prefix: IPNetwork, one: str, other: str) -> int:
     """Return the /31 slot of an unordered pair of nodes in `pair-stable` addressing."""
     low, high = sorted((one.strip(), other.strip()), key=str.encode)
     seed = "\0".join((str(inner_prefix), low, high)).encode()
@@ -114,16 +117,26 @@ def edge_slot(nodes: tuple[str, ...], one: str, other: str) -> int:
     return low * count - low * (low + 1) // 2 + (high - low - 1)
 
 
-def slot_network(inner_prefix: IPv4Network, slot: int) -> IPv4Network:
+def slot_network(inner_prefix: IPNetwork, slot: int) -> IPNetwork:
     """Return the /31 of a slot; one beyond the last of `inner_prefix` is outside of it."""
-    return IPv4Network((int(inner_prefix.network_address) + 2 * slot, 31))
+    base, length = int(inner_prefix.network_address) + 2 * slot, _link_length(inner_prefix)
+    if isinstance(inner_prefix, IPv4Network):
+        return IPv4Network((base, length))
+    return IPv6Network((base, length))
+
+
+def _link_length(prefix: IPNetwork) -> int:
+    return prefix.max_prefixlen - 1
 
 
 def slot_addresses(
-    inner_prefix: IPv4Network, slot: int, self_node: str, peer_node: str
-) -> tuple[IPv4Interface, IPv4Address]:
+    inner_prefix: IPNetwork, slot: int, self_node: str, peer_node: str
+) -> tuple[IPInterface, IPAddress]:
     """Return our own /31 address and the peer's address; the bytewise lower name gets the even one."""
-    base = int(slot_network(inner_prefix, slot).network_address)
+    network = slot_network(inner_prefix, slot)
+    base = int(network.network_address)
     ours_is_low = self_node.strip().encode() < peer_node.strip().encode()
     ours, theirs = (base, base + 1) if ours_is_low else (base + 1, base)
-    return IPv4Interface((ours, 31)), IPv4Address(theirs)
+    if isinstance(network, IPv4Network):
+        return IPv4Interface((ours, network.prefixlen)), IPv4Address(theirs)
+    return IPv6Interface((ours, network.prefixlen)), IPv6Address(theirs)

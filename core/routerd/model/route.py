@@ -1,10 +1,11 @@
 """Kernel routes, addresses, and the routes that a routing provider learns."""
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address
 from typing import Literal
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPInterface, IPNetwork, order
 from routerd.model.names import LinkName
 
 ROUTE_PROTOCOL = 147
@@ -20,7 +21,7 @@ MAX_NEXT_HOPS = 16
 class NextHop:
     """One next hop: a gateway, a device, or both (`onlink` when the gateway has no route)."""
 
-    gateway: IPv4Address | None = None
+    gateway: IPAddress | None = attrs.field(default=None, order=order)
     link: LinkName | None = None
     onlink: bool = False
 
@@ -29,7 +30,7 @@ class NextHop:
 class RouteKey:
     """The identity of a route in the kernel; `table` 254 is `main`."""
 
-    prefix: IPv4Network
+    prefix: IPNetwork = attrs.field(order=order)
     metric: int = ROUTE_METRIC
     table: int = 254
 
@@ -40,7 +41,7 @@ class Route:
 
     next_hops: tuple[NextHop, ...]
     kind: Literal["unicast", "blackhole"] = "unicast"
-    source: IPv4Address | None = None
+    source: IPAddress | None = None
 
 
 @attrs.frozen(kw_only=True, order=True)
@@ -48,7 +49,7 @@ class AddressKey:
     """Key of an interface address."""
 
     link: LinkName
-    address: IPv4Interface
+    address: IPInterface = attrs.field(order=order)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,9 +73,9 @@ class LearnedRoute:
     AS. `routerd.model.bgp.best_path` has the comparison.
     """
 
-    prefix: IPv4Network
-    next_hop: IPv4Address
-    neighbour: IPv4Address
+    prefix: IPNetwork
+    next_hop: IPAddress
+    neighbour: IPAddress
     best: bool = True
     local_preference: int = 100
     as_path: tuple[int, ...] = ()
@@ -91,8 +92,8 @@ class LearnedRoute:
 class RejectedRoute:
     """A path that the import policy refused, with the reason code of the refusal."""
 
-    prefix: IPv4Network
-    neighbour: IPv4Address
+    prefix: IPNetwork
+    neighbour: IPAddress
     reason: str
     source: str = "bgp"
 
@@ -110,4 +111,4 @@ class RouteSet:
     routes: tuple[LearnedRoute, ...] = ()
     rejected: tuple[RejectedRoute, ...] = ()
     complete: bool = False
-    heard: frozenset[IPv4Address] = frozenset()
+    heard: frozenset[IPAddress] = frozenset()

@@ -1,10 +1,11 @@
 """BGP as configuration and as status: the speaker, its sessions, policies and advertisements."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Literal
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.bgp.community import canonical_set
 
 
@@ -36,7 +37,7 @@ class Speaker:
     router_id: IPv4Address
     owner: str
     port: int = 179
-    listen: IPv4Address | None = None
+    listen: IPAddress | None = None
     cluster_id: IPv4Address | None = None
 
 
@@ -57,7 +58,7 @@ class Session:
     peer_asn: int
     owner: str
     peer_router_id: IPv4Address | None = None
-    source: IPv4Address | None = None
+    source: IPAddress | None = None
     passive: bool = False
     route_reflector_client: bool = False
     next_hop_self: bool = False
@@ -73,13 +74,17 @@ class Session:
         return f"leaf {self.leaf} ({self.claim})" if self.claim else self.owner
 
 
+_BEHIND_IPV4 = 1 << 32
+
 Range = tuple[int, int]
-"""The first and the last address of a prefix, as numbers."""
+"""The first and the last address of a prefix, as numbers on one line: IPv6 lies behind all of IPv4."""
 
 
-def range_of(prefix: IPv4Network) -> Range:
+def range_of(prefix: IPNetwork) -> Range:
     """Return the range of a prefix; ten times as fast to compare as the prefix itself."""
     first = int(prefix.network_address)
+    if prefix.version == 6:
+        first += _BEHIND_IPV4
     return first, first + (1 << (prefix.max_prefixlen - prefix.prefixlen)) - 1
 
 
@@ -98,11 +103,11 @@ class ImportPolicy:
     replaces. A withdrawal needs no communities.
     """
 
-    hosts: frozenset[IPv4Network] = frozenset()
-    within: frozenset[IPv4Network] = frozenset()
+    hosts: frozenset[IPNetwork] = frozenset()
+    within: frozenset[IPNetwork] = frozenset()
     min_length: int = 32
     max_length: int = 32
-    forbidden: frozenset[IPv4Network] = frozenset()
+    forbidden: frozenset[IPNetwork] = frozenset()
     next_hop: Literal["peer-address", "unchanged"] = "peer-address"
     local_preference: int | None = None
     max_prefixes: int = 4096
@@ -131,7 +136,7 @@ class Advertisement:
     """
 
     owner: str
-    next_hop: IPv4Address | None = None
+    next_hop: IPAddress | None = None
     communities: frozenset[str] = attrs.field(default=frozenset(), converter=canonical_set)
     local_preference: int | None = None
     med: int | None = None
@@ -148,7 +153,7 @@ class SessionState:
     expected and what came.
     """
 
-    neighbour: IPv4Address
+    neighbour: IPAddress
     state: str
     since: float = 0.0
     remote_asn: int | None = None
@@ -165,5 +170,5 @@ class SessionState:
         return self.state == "established"
 
 
-Prefix = IPv4Network
+Prefix = IPNetwork
 """Key of the advertisements table."""

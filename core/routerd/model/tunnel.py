@@ -3,11 +3,11 @@
 One value serves every encapsulation, so the engine, the status and the dry run depend on none.
 """
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPInterface, IPNetwork, order
 from routerd.model.names import LinkName, PublicKey
 
 
@@ -58,9 +58,9 @@ class Tunnel:
     mode: str
     owner: str
     mtu: int
-    addresses: tuple[IPv4Interface, ...] = ()
-    local: IPv4Address | None = None
-    remote: IPv4Address | None = None
+    addresses: tuple[IPInterface, ...] = ()
+    local: IPAddress | None = None
+    remote: IPAddress | None = None
     ttl: int = 64
     key: int | None = None
     encapsulation: UdpEncapsulation | None = None
@@ -80,11 +80,11 @@ class PeerKey:
 class Endpoint:
     """A UDP endpoint."""
 
-    address: IPv4Address
+    address: IPAddress = attrs.field(order=order)
     port: int
 
     def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
 @attrs.frozen(kw_only=True)
@@ -97,7 +97,7 @@ class WireGuardPeer:
     observed peer has sent something lately.
     """
 
-    allowed_ips: frozenset[IPv4Network]
+    allowed_ips: frozenset[IPNetwork]
     endpoint: Endpoint | None = attrs.field(default=None, eq=False)
     keepalive: int = 0
     preshared_key_file: Path | None = attrs.field(default=None, eq=False)

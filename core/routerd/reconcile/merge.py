@@ -1,10 +1,10 @@
 """The routes of several routing protocols as one set. Pure."""
 
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network
 
 import attrs
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.route import LearnedRoute, RouteSet
 
 
@@ -32,7 +32,7 @@ def merged(sets: Mapping[str, RouteSet], preferences: Mapping[str, int]) -> Rout
 
 
 def _merged_routes(sets: Mapping[str, RouteSet], preferences: Mapping[str, int]) -> Iterator[LearnedRoute]:
-    taken: dict[IPv4Network, str] = {}
+    taken: dict[IPNetwork, str] = {}
     for name in sorted(sets, key=lambda each: (preferences.get(each, _LAST), each)):
         for route in sets[name].routes:
             if route.best and taken.setdefault(route.prefix, name) != name:

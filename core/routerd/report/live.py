@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from itertools import chain
 from typing import TypeVar
 
 import attrs
 
 from routerd.errors import ProviderError
+from routerd.model.addresses import IPAddress
 from routerd.model.session import SessionState
 from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.guard import asked, of_plugin, sequence_of
@@ -31,17 +31,17 @@ class Live:
     tunnels: tuple[TunnelState, ...] = ()
     peers: tuple[PeerState, ...] = ()
     errors: tuple[str, ...] = ()
-    _by_neighbour: Mapping[IPv4Address, SessionState] = attrs.field(init=False, eq=False, repr=False)
+    _by_neighbour: Mapping[IPAddress, SessionState] = attrs.field(init=False, eq=False, repr=False)
 
     @_by_neighbour.default
-    def _found(self) -> Mapping[IPv4Address, SessionState]:
+    def _found(self) -> Mapping[IPAddress, SessionState]:
         return {each.neighbour: each for each in self.sessions}
 
-    def session(self, neighbour: IPv4Address) -> SessionState | None:
+    def session(self, neighbour: IPAddress) -> SessionState | None:
         """Return the session with a neighbour, none while the speaker has none."""
         return self._by_neighbour.get(neighbour)
 
-    def up(self, neighbour: IPv4Address) -> bool:
+    def up(self, neighbour: IPAddress) -> bool:
         """Say whether the session with a neighbour carries routes."""
         state = self.session(neighbour)
         return state is not None and state.established

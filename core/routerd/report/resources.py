@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from ipaddress import IPv4Address
 from typing import Any
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from routerd import config
 from routerd.admission.documents import admitted_status
 from routerd.model import specs
+from routerd.model.addresses import IPAddress
 from routerd.model.report.claims import ClaimStatus
 from routerd.model.report.resources import (
     DiscoveredPeer,
@@ -110,7 +110,7 @@ def _troubles(name: str, keys: Sequence[object], report: TableReport | None) -> 
         yield from (f"{key_text(k)}: {report.pending[k].error}" for k in keys if k in report.pending)
 
 
-def _discovered(neighbour: IPv4Address, session: Session, live: Live) -> DiscoveredPeer:
+def _discovered(neighbour: IPAddress, session: Session, live: Live) -> DiscoveredPeer:
     state = live.session(neighbour)
     return DiscoveredPeer(
         remote_address=neighbour,

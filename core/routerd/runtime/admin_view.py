@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from routerd.admission.listener import ListenerKeeper
 from routerd.errors import ConfigError
 from routerd.leaf.memberships import Memberships
 from routerd.model import specs
+from routerd.model.addresses import IPNetwork
 from routerd.model.report.explanation import Explanation
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
@@ -108,7 +108,7 @@ class View:
         claims = await self._admission.desk.claims()
         return exposition(status, claims, now=self._assembly.clock.now())
 
-    async def explain(self, target: IPv4Network) -> Explanation:
+    async def explain(self, target: IPNetwork) -> Explanation:
         """Return step by step where packets to an address go, and whether they get there."""
         admits = self._router.prepared.intent.first(specs.SAMEnrollmentPolicySpec) is not None
         facts = await gather(

@@ -35,8 +35,8 @@ from routerd.spi.provider import (
 )
 from routerd.spi.routing import BgpRouting, Routing
 from routerd.spi.switch_table import Switches, SwitchTable
-from routerd.spi.table import AgreeingTable, ForeseeingTable, Table, apply_each
-from routerd.spi.transport import EncryptingTransport, Takes, Transport, TransportMode
+from routerd.spi.table import AgreeingTable, ForeseeingTable, Table, apply_each, only_ipv4
+from routerd.spi.transport import EncryptingTransport, Takes, Transport, TransportMode, check_ipv4
 
 __all__ = [
     "ALIAS_PREFIX",
@@ -82,4 +82,6 @@ __all__ = [
     "Transport",
     "TransportMode",
     "apply_each",
+    "check_ipv4",
+    "only_ipv4",
 ]

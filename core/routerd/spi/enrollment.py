@@ -6,12 +6,12 @@ and asks the method for every claim of a policy that names it.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Protocol, cast
 
 import attrs
 
+from routerd.model.addresses import IPAddress
 from routerd.model.claim import Claim
 from routerd.model.json_value import JSONValue
 from routerd.spi.provider import Lifecycle, NoOptions, Provider
@@ -81,7 +81,7 @@ class Submission:
 
     claim: Claim
     proof: Proof
-    source: IPv4Address | IPv6Address | None = None
+    source: IPAddress | None = None
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     options: object = None
     challenge: str = ""

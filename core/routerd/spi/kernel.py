@@ -5,12 +5,12 @@ sysctls and firewall rules belong to the core.
 """
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
 import attrs
 
 from routerd.errors import NotOwnedError
+from routerd.model.addresses import IPAddress, IPInterface
 from routerd.model.names import LinkName
 from routerd.model.tunnel import UdpEncapsulation
 
@@ -32,9 +32,9 @@ class _Device:
     name: LinkName
     kind: str
     mtu: int
-    addresses: tuple[IPv4Interface, ...] = ()
-    local: IPv4Address | None = None
-    remote: IPv4Address | None = None
+    addresses: tuple[IPInterface, ...] = ()
+    local: IPAddress | None = None
+    remote: IPAddress | None = None
     key: int | None = None
     encapsulation: UdpEncapsulation | None = None
     data: LinkData = attrs.field(default=(), converter=_pairs)
@@ -117,7 +117,7 @@ class Kernel(Protocol):
         *,
         owner: str,
         mtu: int,
-        addresses: tuple[IPv4Interface, ...],
+        addresses: tuple[IPInterface, ...],
     ) -> None:
         """Raise a link of ours, and give it this owner, this MTU and exactly these addresses.
 

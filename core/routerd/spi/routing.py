@@ -1,9 +1,9 @@
 """The routing family: what other routers can reach, and what they are told of ours."""
 
 from collections.abc import AsyncIterator, Sequence
-from ipaddress import IPv4Address
 from typing import Protocol
 
+from routerd.model.addresses import IPAddress
 from routerd.model.route import RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
 from routerd.spi.provider import Lifecycle
@@ -49,9 +49,9 @@ class BgpRouting(Routing, Protocol):
         """Return the local speaker, keyed by the name of its resource; at most one."""
 
     @property
-    def import_policies(self) -> Table[IPv4Address, ImportPolicy]:
+    def import_policies(self) -> Table[IPAddress, ImportPolicy]:
         """Return the import policies by neighbour; a neighbour without one imports nothing."""
 
     @property
-    def sessions(self) -> Table[IPv4Address, Session]:
+    def sessions(self) -> Table[IPAddress, Session]:
         """Return the configured sessions by neighbour."""

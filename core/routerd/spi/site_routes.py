@@ -24,6 +24,7 @@ A stranger (X) is every other next hop.
    superseded: the core tells that once, journals `superseded`, and no undo touches it. So no router
    ever creates a route that leads to another.
 4. Everything else is permanent: routerd never asks it.
+5. A route to an IPv6 prefix is unsupported: routerd writes none into a cloud yet.
 
 This module holds the judgement and its words. How a cloud writes stays with that cloud.
 
@@ -35,7 +36,14 @@ from datetime import timedelta
 
 import attrs
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, SupersededError, TransientError
+from routerd.errors import (
+    NotOwnedError,
+    PermanentError,
+    ProviderError,
+    SupersededError,
+    TransientError,
+    UnsupportedError,
+)
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 
@@ -98,6 +106,8 @@ def judge(before: str | None, after: str | None, present: str | None, routers: S
 
 def judge_change(change: RouteChange, present: str | None, routers: SiteRouters) -> Verdict:
     """Judge a change as the core asks for it."""
+    if change.key.prefix.version != 4:
+        return Refused(error=UnsupportedError, why="routerd does not write IPv6 into a cloud yet; use IPv4")
     before, after = (None if route is None else route.next_hop for route in (change.before, change.after))
     return judge(before, after, present, routers)
 

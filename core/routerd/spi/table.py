@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from routerd.errors import ProviderError
+from routerd.model.addresses import first_ipv6, no_ipv6
 from routerd.model.change import Change
 
 K = TypeVar("K")
@@ -54,6 +55,22 @@ async def apply_each(
         except ProviderError as error:
             failures[change.key] = error
     return failures
+
+
+def only_ipv4(
+    changes: Sequence[Change[K, V]], subject: Callable[[K], str]
+) -> tuple[Sequence[Change[K, V]], dict[K, ProviderError]]:
+    """Return the changes without IPv6, and an `UnsupportedError` by key for each of the others.
+
+    For a table that cannot take IPv6. `subject` names a key in the message.
+
+    Added in 1.0.
+    """
+    found = {change.key: first_ipv6((change.key, change.after)) for change in changes}
+    failures: dict[K, ProviderError] = {
+        key: no_ipv6(subject(key), value) for key, value in found.items() if value is not None
+    }
+    return [change for change in changes if change.key not in failures], failures
 
 
 class ForeseeingTable(Table[K, V], Protocol[K, V]):

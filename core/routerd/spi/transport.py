@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import attrs
 
+from routerd.model.addresses import first_ipv6, no_ipv6
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import Opening, PeerKey, PeerState, Tunnel, TunnelState, WireGuardPeer
 from routerd.spi.provider import Lifecycle, NoOptions, Provider
@@ -35,6 +36,18 @@ class Transport(Lifecycle, Protocol):
 
     async def states(self) -> Sequence[TunnelState]:
         """Return the state of each tunnel, with its backend."""
+
+
+def check_ipv4(tunnel: Tunnel) -> None:
+    """Raise `UnsupportedError` for a tunnel with an IPv6 address, for a transport that cannot make it.
+
+    The options do not count.
+
+    Added in 1.0.
+    """
+    found = first_ipv6((tunnel.local, tunnel.remote, tunnel.addresses))
+    if found is not None:
+        raise no_ipv6(f"tunnel {tunnel.link}", found)
 
 
 class EncryptingTransport(Transport, Protocol):

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import attrs
 
-from routerd.model.audit import AuditEntry
 from routerd.model.claim import AdmittedClaim
 from routerd.model.moment import exact_text
+from routerd.model.report.claims import AuditEntry
 from routerd.spi import JSONValue
 from routerd.store.access import Access, Execute
 from routerd.store.codec import loads, to_json

@@ -1,7 +1,7 @@
 """Values as JSON and back: addresses and times as text, sets sorted, `attrs` values as objects."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import Enum
 from ipaddress import (
@@ -12,12 +12,15 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
     ip_address,
+    ip_interface,
+    ip_network,
 )
 from pathlib import Path
-from typing import TypeVar, cast, get_origin
+from typing import Any, TypeVar, cast, get_origin
 
 import cattrs
 
+from routerd.model.addresses import IPAddress, IPInterface, IPNetwork
 from routerd.model.moment import exact_text
 from routerd.spi import JSONValue
 
@@ -69,14 +72,21 @@ def _sorted_list(items: Iterable[object]) -> list[JSONValue]:
     return sorted((to_json(item) for item in items), key=lambda item: json.dumps(item, sort_keys=True))
 
 
+def _register(converter: cattrs.Converter, either: Any, parse: Callable[[str], object]) -> None:  # noqa: ANN401 - Any: a union of types
+    """Write a value of either family as its text, and read it back; the text shows the family."""
+    converter.register_structure_hook(either, lambda text, _: parse(text))
+    converter.register_unstructure_hook(either, str)
+    converter.register_structure_hook(either | None, lambda text, _: parse(text) if text else None)
+    converter.register_unstructure_hook(either | None, lambda value: str(value) if value else None)
+
+
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(unstruct_strat=cattrs.UnstructureStrategy.AS_DICT)
     for kind in _TEXTS:
         converter.register_unstructure_hook(kind, str)
         converter.register_structure_hook(kind, lambda text, to: to(text))
-    for either in (IPv4Address | IPv6Address, IPv4Address | IPv6Address | None):
-        converter.register_structure_hook(either, lambda text, _: ip_address(text) if text else None)
-        converter.register_unstructure_hook(either, lambda address: str(address) if address else None)
+    for either, parse in ((IPAddress, ip_address), (IPNetwork, ip_network), (IPInterface, ip_interface)):
+        _register(converter, either, parse)
     converter.register_unstructure_hook(datetime, exact_text)
     converter.register_structure_hook(datetime, lambda text, _: datetime.fromisoformat(text))
     converter.register_unstructure_hook(timedelta, lambda span: span.total_seconds())

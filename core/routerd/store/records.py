@@ -1,13 +1,13 @@
 """The records of the store beside claims and topologies; plain values."""
 
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
 
 import attrs
 
-from routerd.model.audit import AuditEntry
+from routerd.model.addresses import IPAddress
 from routerd.model.change import Verb
 from routerd.model.claim import AdmittedClaim, Claim
+from routerd.model.report.claims import AuditEntry
 from routerd.spi import JSONValue
 
 
@@ -49,7 +49,7 @@ class PendingClaim:
 
     claim: Claim
     digest: str
-    source: IPv4Address | IPv6Address | None
+    source: IPAddress | None
     first_seen: datetime
     expires_at: datetime
 

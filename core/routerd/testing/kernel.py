@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from ipaddress import IPv4Interface
 
 import attrs
 
 from routerd.errors import PermanentError, TransientError, UnsupportedError
 from routerd.kernel.link_fields import misfit
+from routerd.model.addresses import IPInterface, order
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.spi import ALIAS_PREFIX, Link, LinkSpec
 from routerd.testing.faults import FaultPlan
@@ -88,7 +88,7 @@ class FakeKernel:
                 ttl=spec.ttl or 0,
                 key=spec.key,
                 encapsulation=spec.encapsulation,
-                addresses=tuple(sorted(spec.addresses)),
+                addresses=tuple(sorted(spec.addresses, key=order)),
                 data=spec.data,
             )
         )
@@ -99,7 +99,7 @@ class FakeKernel:
         *,
         owner: str,
         mtu: int,
-        addresses: tuple[IPv4Interface, ...],
+        addresses: tuple[IPInterface, ...],
     ) -> None:
         """Raise a link of ours, and give it this owner, this MTU and exactly these addresses."""
         self.faults.reach(f"set {name}")
@@ -109,7 +109,11 @@ class FakeKernel:
         if present.owner is None:
             raise present.foreign()
         changed = attrs.evolve(
-            present, alias=ALIAS_PREFIX + owner, up=True, mtu=mtu, addresses=tuple(sorted(addresses))
+            present,
+            alias=ALIAS_PREFIX + owner,
+            up=True,
+            mtu=mtu,
+            addresses=tuple(sorted(addresses, key=order)),
         )
         if changed != present:
             self.writes.append(f"set {name}")

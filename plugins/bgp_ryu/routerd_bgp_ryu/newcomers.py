@@ -7,14 +7,14 @@ not work yet, such as after a restart of a reflector's host.
 
 import time
 from collections.abc import Callable, Iterable
-from ipaddress import IPv4Address, IPv4Network
 
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.route import LearnedRoute
 
 HEAD_START = 1.0
 """Seconds that the neighbour's kernel has for the route."""
 
-PathKey = tuple[IPv4Network, IPv4Address]
+PathKey = tuple[IPNetwork, IPAddress]
 
 
 class Newcomers:

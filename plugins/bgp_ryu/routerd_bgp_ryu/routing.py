@@ -4,17 +4,18 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
 from routerd.errors import ProviderError, TransientError
+from routerd.model.addresses import IPAddress
 from routerd.model.bgp.best_path import decide
 from routerd.model.change import Change
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
-from routerd.spi import PluginContext, apply_each
+from routerd.spi import PluginContext, apply_each, only_ipv4
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.link import SpeakerLink
 from routerd_bgp_ryu.newcomers import Newcomers
@@ -43,10 +44,14 @@ class BgpRouting:
         self._context = context
         self._link = SpeakerLink(context, options, self._on_change)
         self.speakers = SpeakerTable(self._link)
-        self.import_policies = KeyedTable(self._link, "policy", "policies", IPv4Address, ImportPolicy)
-        self.sessions = KeyedTable(self._link, "session", "sessions", IPv4Address, Session)
+        self.import_policies: KeyedTable[IPAddress, ImportPolicy] = KeyedTable(
+            self._link, "policy", "policies", ip_address, ImportPolicy
+        )
+        self.sessions: KeyedTable[IPAddress, Session] = KeyedTable(
+            self._link, "session", "sessions", ip_address, Session
+        )
         self.advertisements: KeyedTable[Prefix, Advertisement] = KeyedTable(
-            self._link, "advertisement", "advertisements", IPv4Network, Advertisement
+            self._link, "advertisement", "advertisements", ip_network, Advertisement
         )
 
     async def start(self) -> None:
@@ -157,8 +162,10 @@ class SpeakerTable:
 
     async def apply(self, changes: Sequence[Change[str, Speaker]]) -> Mapping[str, ProviderError]:
         """Start, restart or stop the speaker."""
+        changes, failures = only_ipv4(changes, lambda name: f"bgp speaker {name}")
         # Deletions first: only one speaker can hold the port.
-        return await apply_each(sorted(changes, key=lambda each: each.after is not None), self._make)
+        in_order = sorted(changes, key=lambda each: each.after is not None)
+        return failures | await apply_each(in_order, self._make)
 
     async def _make(self, change: Change[str, Speaker]) -> None:
         present = (await self.observe()).get(change.key)
@@ -189,13 +196,13 @@ class KeyedTable(Generic[K, V]):
         return {self._key(key): from_document(value, self._value) for key, value in part.items()}
 
     async def apply(self, changes: Sequence[Change[K, V]]) -> Mapping[K, ProviderError]:
-        """Tell the speaker of each change."""
-        failures: dict[K, ProviderError] = {}
+        """Tell the speaker of each change; it speaks of IPv4 over IPv4 only."""
+        changes, failures = only_ipv4(changes, lambda key: f"bgp {self._op} {key}")
         try:
             if not changes or not (await self._link.find() or any(change.after for change in changes)):
-                return {}  # without a speaker there is nothing left to delete
+                return failures  # without a speaker there is nothing left to delete
         except ProviderError as error:
-            return {change.key: error for change in changes}
+            return failures | {change.key: error for change in changes}
         for start in range(0, len(changes), BATCH):
             batch = changes[start : start + BATCH]
             keys = {str(change.key): change.key for change in batch}

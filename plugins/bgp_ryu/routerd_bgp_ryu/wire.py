@@ -11,10 +11,12 @@ replaces a child of another version.
 """
 
 import json
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, TypeVar
 
 import cattrs
+
+from routerd.model.addresses import IPAddress, IPNetwork
 
 VERSION = 5
 MAX_LINE = 64 << 20
@@ -26,10 +28,16 @@ MAX_REQUEST = 8 << 20
 T = TypeVar("T")
 Document = dict[str, Any]  # Any: JSON
 
+
 _CONVERTER = cattrs.Converter()
-for _type in (IPv4Address, IPv4Network):
+for _type in (IPv4Address, IPv4Network, IPv6Address, IPv6Network):
     _CONVERTER.register_unstructure_hook(_type, str)
     _CONVERTER.register_structure_hook(_type, lambda value, kind: kind(value))
+_CONVERTER.register_structure_hook(IPNetwork, lambda value, _: ip_network(value))
+_CONVERTER.register_structure_hook(IPAddress, lambda value, _: ip_address(value))
+_CONVERTER.register_structure_hook(
+    IPAddress | None, lambda value, _: None if value is None else ip_address(value)
+)
 
 
 def _sorted_set(value: frozenset[object]) -> list[str]:

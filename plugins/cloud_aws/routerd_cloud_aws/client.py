@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from routerd.errors import PermanentError, TransientError
+from routerd.model.addresses import IPNetwork
 from routerd.spi import Pacer
 from routerd_cloud_aws import inventory
 from routerd_cloud_aws.faults import (
@@ -127,15 +128,15 @@ class Client:
             answers.append(await self._call("describe_route_tables", resource, NextToken=token, **asked))
         return inventory.tables(answers)
 
-    async def create_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
+    async def create_route(self, table: str, prefix: IPNetwork, interface: str) -> None:
         """CreateRoute; `ExistsError` when the prefix is taken."""
         await self._route("create_route", table, str(prefix), NetworkInterfaceId=interface)
 
-    async def replace_route(self, table: str, prefix: IPv4Network, interface: str) -> None:
+    async def replace_route(self, table: str, prefix: IPNetwork, interface: str) -> None:
         """ReplaceRoute, without a condition on what the route leads to now."""
         await self._route("replace_route", table, str(prefix), NetworkInterfaceId=interface)
 
-    async def delete_route(self, table: str, prefix: IPv4Network) -> None:
+    async def delete_route(self, table: str, prefix: IPNetwork) -> None:
         """DeleteRoute, without a condition on what it leads to; `MissingError` when there is no route."""
         await self._route("delete_route", table, str(prefix))
 

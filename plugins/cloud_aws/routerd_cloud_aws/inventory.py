@@ -6,6 +6,8 @@ from typing import Any
 
 import attrs
 
+from routerd.model.addresses import IPNetwork
+
 Answer = Mapping[str, Any]  # Any: the SDK's answers are made at run time
 
 _TARGETS = (
@@ -58,11 +60,11 @@ class RouteTable:
     used: int
 
     @property
-    def targets(self) -> dict[IPv4Network, str]:
+    def targets(self) -> dict[IPNetwork, str]:
         """Return what each prefix leads to."""
         return {route.prefix: route.target for route in self.routes}
 
-    def find(self, prefix: IPv4Network) -> Route | None:
+    def find(self, prefix: IPNetwork) -> Route | None:
         """Return the route to exactly `prefix`."""
         return next((route for route in self.routes if route.prefix == prefix), None)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from routerd.errors import ProviderError, TransientError, UnsupportedError
+from routerd.model.addresses import inside
 from routerd.model.fabric import FabricRouteKey, InstanceFacts
 from routerd.spi.site_routes import (
     READ_AGAIN,
@@ -50,7 +51,7 @@ def is_due(change: RouteChange, table: RouteTable | None, site: Site) -> bool:
         raise error
     due = isinstance(verdict, Write)
     if due and change.after is not None and change.after.next_hop == site.us:
-        for network in filter(key.prefix.subnet_of, site.facts.networks):
+        for network in (each for each in site.facts.networks if inside(key.prefix, each)):
             raise UnsupportedError(
                 f"{name}: lies within {network}, the VPC's own prefix, where AWS routes nothing smaller than "
                 "a subnet; use addresses outside of it"

@@ -6,10 +6,11 @@ subscription's bucket first, the ones that follow an asynchronous operation too.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
 from routerd.errors import PermanentError, ProviderError
+from routerd.model.addresses import IPNetwork
 from routerd.spi import Pacer
 from routerd_cloud_azure.faults import (
     ThrottledError,
@@ -206,7 +207,7 @@ class Client:
         )
 
     async def put_route(
-        self, table: str, name: str, prefix: IPv4Network, next_hop: IPv4Address, etag: str
+        self, table: str, name: str, prefix: IPNetwork, next_hop: IPv4Address, etag: str
     ) -> Route:
         """Make a route to a virtual appliance, or replace the one of an ETag; return what is there then.
 

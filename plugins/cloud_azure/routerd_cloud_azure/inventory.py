@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from routerd.errors import PermanentError
+from routerd.model.addresses import IPNetwork
 
 Json = Mapping[str, Any]  # Any: JSON of the API
 
@@ -134,7 +135,7 @@ class RouteTable:
             body=body,
         )
 
-    def at(self, prefix: IPv4Network) -> Route | None:
+    def at(self, prefix: IPNetwork) -> Route | None:
         """Return the route to a prefix; Azure allows one."""
         return next((route for route in self.routes if route.prefix == prefix), None)
 
@@ -155,7 +156,7 @@ class RouteTable:
         return {**body, "properties": {**body["properties"], "routes": routes}}
 
 
-def appliance(prefix: IPv4Network, next_hop: IPv4Address) -> dict[str, str]:
+def appliance(prefix: IPNetwork, next_hop: IPv4Address) -> dict[str, str]:
     """Return the properties of a route to a virtual appliance."""
     return {
         "addressPrefix": str(prefix),

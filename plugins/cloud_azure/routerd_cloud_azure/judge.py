@@ -4,12 +4,13 @@
 """
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any
 
 import attrs
 
 from routerd.errors import ProviderError
+from routerd.model.addresses import IPNetwork
 from routerd.model.fabric import FabricRouteKey
 from routerd.spi.site_routes import RouteChange, SiteRouters, Write, fault, judge_change
 from routerd_cloud_azure.faults import route_name
@@ -71,7 +72,7 @@ def edited(table: RouteTable, edits: Sequence[Edit]) -> dict[str, Any]:
     return table.written(gone, put)
 
 
-def name_for(prefix: IPv4Network) -> str:
+def name_for(prefix: IPNetwork) -> str:
     """Return the name under which routerd makes the route to a prefix, such as `routerd-10-81-10-20-32`."""
     return f"routerd-{str(prefix).replace('.', '-').replace('/', '-')}"
 
@@ -90,7 +91,7 @@ def _edit(change: RouteChange, table: RouteTable, routers: SiteRouters) -> Edit 
     )
 
 
-def _free_name(table: RouteTable, prefix: IPv4Network) -> str:
+def _free_name(table: RouteTable, prefix: IPNetwork) -> str:
     """Return a name for a new route: a write goes by name and would replace any route that has it."""
     name, number = name_for(prefix), 1
     while table.named(name) is not None:

@@ -1,10 +1,9 @@
 """OCI's additions to `spi.site_routes`: the VCN's own prefixes, the room in a table, blackholes. Pure."""
 
-from ipaddress import IPv4Network
-
 import attrs
 
 from routerd.errors import ProviderError, UnsupportedError
+from routerd.model.addresses import IPNetwork, inside
 from routerd.spi.site_routes import SiteRouters
 from routerd_cloud_oci.faults import FullError
 from routerd_cloud_oci.inventory import RouteTable
@@ -19,16 +18,16 @@ class Site:
     """
 
     routers: SiteRouters
-    networks: tuple[IPv4Network, ...] = ()
+    networks: tuple[IPNetwork, ...] = ()
     limit: int
     gone: frozenset[str] = frozenset()
 
 
-def refuse_new(table: RouteTable, prefix: IPv4Network, used: int, site: Site) -> ProviderError | None:
+def refuse_new(table: RouteTable, prefix: IPNetwork, used: int, site: Site) -> ProviderError | None:
     """Return why OCI would refuse a new rule; `used` rules are in the table already."""
     where = f"oci route table {table.ref}: {prefix}"
     for network in site.networks:
-        if prefix.subnet_of(network):
+        if inside(prefix, network):
             return UnsupportedError(
                 f"{where} lies inside the VCN's own {network}; OCI routes that locally; "
                 "give the remote host an address outside the VCN"

@@ -6,11 +6,11 @@ must not stop the others.
 """
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
 
 import attrs
 
 from routerd.errors import NotOwnedError, ProviderError
+from routerd.model.addresses import IPNetwork
 from routerd.model.fabric import FabricRouteKey
 from routerd.spi.site_routes import RouteChange, Write, fault, judge_change
 from routerd_cloud_oci.inventory import RouteTable, Rule, destination, target
@@ -59,18 +59,18 @@ class _Rules:
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.held: dict[int, Rule] = {}
-        self._places: dict[IPv4Network | None, list[int]] = {}
+        self._places: dict[IPNetwork | None, list[int]] = {}
         self._next = 0
         for rule in rules:
             self.add(destination(rule), rule)
 
-    def add(self, prefix: IPv4Network | None, rule: Rule) -> None:
+    def add(self, prefix: IPNetwork | None, rule: Rule) -> None:
         """Put a rule at the end."""
         self.held[self._next] = rule
         self._places.setdefault(prefix, []).append(self._next)
         self._next += 1
 
-    def place(self, prefix: IPv4Network, us: str, *, ours_first: bool) -> int | None:
+    def place(self, prefix: IPNetwork, us: str, *, ours_first: bool) -> int | None:
         """Return the place of a prefix's rule; of several, ours to delete or a foreign one to replace."""
         return min(
             self._places.get(prefix, ()),
@@ -78,13 +78,13 @@ class _Rules:
             default=None,
         )
 
-    def delete(self, prefix: IPv4Network, place: int) -> None:
+    def delete(self, prefix: IPNetwork, place: int) -> None:
         """Take out the rule at a place."""
         del self.held[place]
         self._places[prefix].remove(place)
 
 
-def _rule(prefix: IPv4Network, next_hop: str) -> Rule:
+def _rule(prefix: IPNetwork, next_hop: str) -> Rule:
     return {
         "destination": str(prefix),
         "destinationType": "CIDR_BLOCK",

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from ipaddress import IPv4Network
 from typing import TypeVar
 
 from routerd.errors import NotOwnedError, ProviderError, TransientError
+from routerd.model.addresses import IPNetwork
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd.spi.site_routes import RouteChange, Write, fault, judge_change
 from routerd_cloud_pve import script
@@ -16,7 +16,7 @@ from routerd_cloud_pve.inventory import Done, GuestRoute, parse, table_of
 from routerd_cloud_pve.script import Step
 
 Failures = dict[FabricRouteKey, ProviderError]
-Routes = dict[IPv4Network, GuestRoute]
+Routes = dict[IPNetwork, GuestRoute]
 T = TypeVar("T")
 
 _SIDE_BY_SIDE = 4
@@ -140,7 +140,7 @@ class RoutesTable:
         return failures
 
     async def _write(
-        self, member: Guest, portion: Sequence[Step], changes: Mapping[IPv4Network, RouteChange]
+        self, member: Guest, portion: Sequence[Step], changes: Mapping[IPNetwork, RouteChange]
     ) -> Failures:
         """Run one command in a guest, and judge each change again by the table that it prints at its end."""
         where = f"pve guest {member.vmid}"

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network
 from urllib.parse import quote_plus
 
 import attrs
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.route import ROUTE_PROTOCOL
 
 SHOW = ("ip", "-N", "-j", "-4", "route", "show")
@@ -33,12 +33,12 @@ class Step:
     route is the one that was read, and refuses `add` while another one is there.
     """
 
-    prefix: IPv4Network
+    prefix: IPNetwork
     lines: tuple[str, ...]
     to: str | None
 
 
-def step(prefix: IPv4Network, old: str | None, new: str | None, device: str | None) -> Step:
+def step(prefix: IPNetwork, old: str | None, new: str | None, device: str | None) -> Step:
     """Return the lines that turn a route from one gateway to another; none stands for no route."""
     on = f" dev {device}" if device else ""
     lines = [f"route del {prefix} via {old} proto {ROUTE_PROTOCOL}"] if old else []
@@ -72,10 +72,10 @@ def script(portion: Sequence[Step]) -> str:
     return "".join(f"{line}\n" for line in [*lines, _READ_BACK])
 
 
-def complaints(portion: Sequence[Step], said: str) -> dict[IPv4Network, str]:
+def complaints(portion: Sequence[Step], said: str) -> dict[IPNetwork, str]:
     """Return the words of `BATCH` about each prefix whose line failed."""
     about = [each.prefix for each in portion for _ in each.lines]
-    found: dict[IPv4Network, str] = {}
+    found: dict[IPNetwork, str] = {}
     words = ""
     for line in said.splitlines():
         failed = _FAILED.search(line)

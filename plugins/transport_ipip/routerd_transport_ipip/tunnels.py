@@ -8,7 +8,7 @@ from routerd.errors import PermanentError, ProviderError, UnsupportedError
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel
-from routerd.spi import Kernel, Link, LinkSpec
+from routerd.spi import Kernel, Link, LinkSpec, check_ipv4
 from routerd_transport_ipip.fou import FouListeners
 from routerd_transport_ipip.link import Relayed, RelayLink
 
@@ -234,6 +234,7 @@ def _refuse_foreign(link: Link, kind: str) -> None:
 
 
 def _check(tunnel: Tunnel) -> None:
+    check_ipv4(tunnel)
     if tunnel.local is None or tunnel.remote is None:
         raise PermanentError(f"tunnel {tunnel.link}: local and remote address are both needed; set both")
     if tunnel.mode == "fou" and tunnel.encapsulation is None:

@@ -6,6 +6,7 @@ import binascii
 from collections.abc import Mapping, Sequence
 
 from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.model.addresses import ipv4
 from routerd.model.change import Change
 from routerd.model.tunnel import PeerKey, WireGuardPeer
 from routerd.spi import PluginContext
@@ -75,8 +76,12 @@ class PeerTable:
                 )
             return
         _check(key)
+        who = f"wireguard peer {key.public_key}"
+        allowed = frozenset(ipv4(each, who) for each in change.after.allowed_ips)
+        if change.after.endpoint is not None:
+            ipv4(change.after.endpoint.address, who)
         if device is None:
-            raise TransientError(f"wireguard peer {key.public_key}: its device {key.link} does not exist yet")
+            raise TransientError(f"{who}: its device {key.link} does not exist yet")
         wanted = change.after
         file = wanted.preshared_key_file
         secret = await asyncio.to_thread(load_key, file) if file is not None else NO_PRESHARED_KEY
@@ -89,7 +94,7 @@ class PeerTable:
             key.link,
             PeerSetting(
                 public_key=key.public_key,
-                allowed_ips=wanted.allowed_ips,
+                allowed_ips=allowed,
                 endpoint=None if keeps_endpoint else wanted.endpoint,
                 keepalive=wanted.keepalive,
                 preshared_key=secret if secret != held else None,

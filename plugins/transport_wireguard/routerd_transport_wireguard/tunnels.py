@@ -9,7 +9,7 @@ from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, WireGuardDevice
-from routerd.spi import Link, PluginContext
+from routerd.spi import Link, PluginContext, check_ipv4
 from routerd_transport_wireguard.backend import Backends, Device
 from routerd_transport_wireguard.keys import load_key, public_key_of
 
@@ -74,6 +74,7 @@ class TunnelTable:
         # A link of ours with that name that is not a device belongs to another plugin.
 
     async def _make(self, tunnel: Tunnel) -> None:
+        check_ipv4(tunnel)
         private = await _private_key(tunnel)
         present = (await self._kernel.links()).get(tunnel.link)
         device = await self._standing(present) if present is not None else None

@@ -11,8 +11,8 @@ from tests.unit.admission.enrollment_world import Reflector
 
 from routerd.admission.desk import Desk
 from routerd.errors import EnrollmentRefused
-from routerd.model.audit import AuditEntry
 from routerd.model.claim import Claim
+from routerd.model.report.claims import AuditEntry
 from routerd.model.specs.claim_codec import claim_to_document
 from routerd.store import open_store
 

@@ -16,9 +16,8 @@ from routerd.control.admin import admin_app, serve_admin
 from routerd.control.ports import Decision
 from routerd.control.wire import Document, from_document
 from routerd.errors import ControlError, EnrollmentRefused
-from routerd.model.audit import AuditEntry
 from routerd.model.report import API_VERSION
-from routerd.model.report.claims import ClaimDecision, ClaimReport, DecisionList
+from routerd.model.report.claims import AuditEntry, ClaimDecision, ClaimReport, DecisionList
 from routerd.model.report.explanation import Explanation, Step
 from routerd.model.report.phases import ClaimPhase
 from routerd.model.report.plan import Plan

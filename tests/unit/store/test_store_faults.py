@@ -17,9 +17,9 @@ import attrs
 import pytest
 
 from routerd.errors import StoreError
-from routerd.model.audit import AuditEntry
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
+from routerd.model.report.claims import AuditEntry
 from routerd.store import Approval, Hold, Revocation, Store, UsedNonce, open_store
 from routerd.store.access import Connection, Rows
 from routerd.store.database import MIGRATIONS, explain, prepare

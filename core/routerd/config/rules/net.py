@@ -17,6 +17,7 @@ from routerd.config.rules.checker import (
     unused_policy,
 )
 from routerd.model import specs
+from routerd.model.addresses import inside
 from routerd.model.resource import Resource
 from routerd.model.specs.devices import wireguard_device
 
@@ -102,7 +103,7 @@ def bgp_router(c: Checker, r: Resource[specs.BGPRouterSpec]) -> None:
             for other in imported:
                 # A leaf imports a pool and announces one address of it: only an equal or wider
                 # prefix would announce the imported routes again.
-                if other.subnet_of(prefix):
+                if inside(other, prefix):
                     c.report(
                         r,
                         f"spec.redistribute.{part}.allowedPrefixes[{index}]",

@@ -4,7 +4,6 @@ The rules of each kind are in the modules beside; this one has the rules for the
 """
 
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +11,7 @@ from routerd.config.rules import host, leaf, mobility, net
 from routerd.config.rules.checker import AnyResource, Checker
 from routerd.errors import Problem
 from routerd.model import specs
+from routerd.model.addresses import IPNetwork
 
 
 def validate(
@@ -50,7 +50,7 @@ def _disjoint_pools(c: Checker) -> None:
 
 def _mobility_apart_from_tunnels(c: Checker) -> None:
     """Check that an address that moves between sites cannot be the address of a tunnel."""
-    mobile: list[tuple[AnyResource, str, IPv4Network]] = [
+    mobile: list[tuple[AnyResource, str, IPNetwork]] = [
         (pool, "spec.prefix", pool.spec.prefix) for pool in c.of(specs.MobilityPoolSpec)
     ]
     mobile += [

@@ -11,6 +11,7 @@ import attrs
 
 from routerd.errors import PermanentError
 from routerd.kernel.ownership import FIREWALL_COMMENT, is_our_comment
+from routerd.model.addresses import ipv4
 from routerd.model.firewall import Accept, FirewallKey, MssClamp
 from routerd.model.names import LinkName
 
@@ -36,13 +37,15 @@ _OPTIONS = {"-s": "source", "-i": "in_link", "-o": "out_link", "-p": "protocol",
 
 
 def check(key: FirewallKey) -> None:
-    """Raise `PermanentError` for a key that no packet filter can hold."""
+    """Raise `PermanentError` for a key that no packet filter can hold, `UnsupportedError` for IPv6."""
     links = (key.link,) if isinstance(key, MssClamp) else (key.in_link, key.out_link)
     for link in links:
         if link is not None and not _LINK.match(link):
             raise PermanentError(f"firewall rule {describe(key)}: {link} is not the name of a link")
     if isinstance(key, MssClamp):
         return
+    if key.source is not None:
+        ipv4(key.source, f"firewall rule {describe(key)}")
     if not _PROTOCOL.match(key.protocol) or (key.protocol.isdigit() and int(key.protocol) > 255):
         raise PermanentError(
             f"firewall rule {describe(key)}: {key.protocol} is neither tcp, udp nor a number"

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from routerd.errors import PermanentError, ProviderError, UnsupportedError
+from routerd.errors import ProviderError, UnsupportedError
 from routerd.kernel.firewall.iptables import IptablesPlace
 from routerd.kernel.firewall.nft import Ruleset
 from routerd.kernel.firewall.place import Failures, Place
@@ -68,7 +68,7 @@ class FirewallTable:
                 if change.after is not None:
                     check(change.key)
                     wanted.append(change.key)
-            except PermanentError as error:
+            except ProviderError as error:
                 failures[change.key] = error
         unwanted = [change.key for change in changes if change.after is None]
         places = await _places()

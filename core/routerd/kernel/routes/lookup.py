@@ -10,6 +10,7 @@ import attrs
 from routerd.errors import ProviderError
 from routerd.kernel.netlink import ask, collect, errno_of
 from routerd.kernel.pyroute2_parts import AsyncIPRoute
+from routerd.model.addresses import IPAddress, ipv4
 from routerd.model.names import LinkName
 from routerd.model.route import NextHop
 
@@ -42,8 +43,9 @@ class RouteAnswer:
     table: int = 0
 
 
-async def lookup(address: IPv4Address) -> RouteAnswer:
+async def lookup(address: IPAddress) -> RouteAnswer:
     """Ask the kernel where it sends packets to `address`; raises `ProviderError`."""
+    address = ipv4(address, "the kernel's routes")
 
     async def request(socket: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
         flags = _RTM_F_FIB_MATCH | _RTM_F_LOOKUP_TABLE

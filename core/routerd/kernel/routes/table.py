@@ -22,6 +22,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from ipaddress import IPv4Network
 from typing import TypeVar
 
 import attrs
@@ -42,6 +43,7 @@ from routerd.kernel.routes.refusals import (
     route_name,
 )
 from routerd.kernel.routes.socket import RouteChange
+from routerd.model.addresses import first_ipv6, no_ipv6
 from routerd.model.change import Verb
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
 
@@ -79,8 +81,9 @@ class RouteTable:
 
     async def apply(self, changes: Sequence[RouteChange]) -> Mapping[RouteKey, ProviderError]:
         """Delete, create, then replace."""
+        changes, unsupported = _only_ipv4(changes)
         self._written += changes
-        failures = await _in_thread(partial(_apply, changes))
+        failures = unsupported | await _in_thread(partial(_apply, changes))
         return failures | await _with_the_others(changes, failures)
 
     def _observe(self, _: Stopped) -> dict[RouteKey, Route]:
@@ -98,6 +101,21 @@ class RouteTable:
         self._keys = keys
         self._compared = {}
         return routes
+
+
+def _only_ipv4(
+    changes: Sequence[RouteChange],
+) -> tuple[Sequence[RouteChange], dict[RouteKey, ProviderError]]:
+    """Return the changes without IPv6, which our messages cannot carry, and the errors of the others."""
+    # As `spi.only_ipv4` does, but each of the few routes is searched once.
+    found = {id(change.after): first_ipv6(change.after) for change in changes}
+    failures: dict[RouteKey, ProviderError] = {}
+    for change in changes:
+        prefix = change.key.prefix
+        value = found[id(change.after)] if isinstance(prefix, IPv4Network) else prefix
+        if value is not None:
+            failures[change.key] = no_ipv6(route_name(change.key), value)
+    return [change for change in changes if change.key not in failures] if failures else changes, failures
 
 
 def _apply(changes: Sequence[RouteChange], stopped: Stopped) -> dict[RouteKey, ProviderError]:

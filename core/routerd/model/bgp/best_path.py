@@ -5,10 +5,11 @@ reflectors share the load, and a placement group for the leaf that a reflector w
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork, order
 from routerd.model.route import MAX_NEXT_HOPS, LearnedRoute
 
 Rank = tuple[int, bool, int, int, int, bool]
@@ -52,23 +53,23 @@ def lost_at(path: LearnedRoute, best: LearnedRoute) -> str | None:
 
 def decide(
     paths: Iterable[LearnedRoute],
-    own: frozenset[IPv4Network] = frozenset(),
-    waiting: frozenset[tuple[IPv4Network, IPv4Address]] = frozenset(),
+    own: frozenset[IPNetwork] = frozenset(),
+    waiting: frozenset[tuple[IPNetwork, IPAddress]] = frozenset(),
 ) -> tuple[LearnedRoute, ...]:
     """Return every path by prefix, those of the best rank marked best, to at most 16 next hops.
 
     No neighbour's path is best to a prefix that this router originates (`own`). Paths that are `waiting`, by
     prefix and neighbour, are passed over, because others serve.
     """
-    by_prefix: dict[IPv4Network, list[tuple[bool, Rank, IPv4Address, LearnedRoute]]] = {}
+    by_prefix: dict[IPNetwork, list[tuple[bool, Rank, tuple[int, ...], LearnedRoute]]] = {}
     for path in paths:
         waits = bool(waiting) and (path.prefix, path.neighbour) in waiting
-        entry = waits, rank_of(path), path.neighbour, path
+        entry = waits, rank_of(path), order(path.neighbour), path
         by_prefix.setdefault(path.prefix, []).append(entry)
     decided: list[LearnedRoute] = []
-    for prefix in sorted(by_prefix):
+    for prefix in sorted(by_prefix, key=order):
         entries = sorted(by_prefix[prefix], key=lambda each: each[:3])
-        best_rank, next_hops = entries[0][1], set[IPv4Address]()
+        best_rank, next_hops = entries[0][1], set[IPAddress]()
         for waits, its_rank, _, path in entries:
             best = not waits and prefix not in own and its_rank == best_rank
             if best and len(next_hops | {path.next_hop}) <= MAX_NEXT_HOPS:

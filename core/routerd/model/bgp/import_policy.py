@@ -4,8 +4,8 @@ The speaker asks before a path enters its table; `routerd explain` asks what wou
 """
 
 from collections.abc import Set as AbstractSet
-from ipaddress import IPv4Network
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.session import ImportPolicy, range_of
 
 NOT_A_HOST = "not-exact-host-prefix"
@@ -15,9 +15,11 @@ FORBIDDEN = "forbidden-prefix"
 TOO_MANY = "max-prefixes-exceeded"
 FORBIDDEN_COMMUNITY = "forbidden-community"
 MISSING_COMMUNITY = "missing-required-community"
+FAMILY = "address-family-unsupported"
+"""The reason of the core for a path with an IPv6 prefix or next hop, which it cannot install yet."""
 
 
-def refusal(prefix: IPv4Network, policy: ImportPolicy, communities: AbstractSet[str]) -> str | None:
+def refusal(prefix: IPNetwork, policy: ImportPolicy, communities: AbstractSet[str]) -> str | None:
     """Return the reason code for refusing a path, or none when it may enter.
 
     `communities` are those of the path (RFC 1997), in the form `64512:100`. The prefix counts first: the

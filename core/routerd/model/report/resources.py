@@ -1,11 +1,11 @@
 """Resources as configured, with their status."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
 import attrs
 
+from routerd.model.addresses import IPAddress
 from routerd.model.report import OPTIONAL
 from routerd.model.report.claims import ClaimStatus
 from routerd.model.report.phases import ResourcePhase
@@ -16,7 +16,7 @@ from routerd.model.report.status import Membership
 class DiscoveredPeer:
     """A leaf that a BGPDynamicPeer has a session with."""
 
-    remote_address: IPv4Address
+    remote_address: IPAddress
     leaf_id: str
     state: str
     accepted_routes: int = 0

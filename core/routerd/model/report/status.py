@@ -6,6 +6,7 @@ from ipaddress import IPv4Address
 
 import attrs
 
+from routerd.model.addresses import IPAddress
 from routerd.model.fabric import InstanceFacts
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.report.phases import ClaimPhase, MembershipPhase, RouterPhase
@@ -50,7 +51,7 @@ class LaneStatus:
 class SessionStatus:
     """A BGP session. `rejected` counts refused prefixes by reason code."""
 
-    neighbour: IPv4Address
+    neighbour: IPAddress
     state: str
     leaf: str = ""
     passive: bool = False

@@ -1,10 +1,12 @@
 """Values that several kinds of resource share."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Literal
 
 import attrs
+
+from routerd.model.specs.families import NetworkField
 
 TimerProfile = Literal["fast", "default", "slow"]
 NextHopRewrite = Literal["peer-address", "unchanged"]
@@ -32,7 +34,7 @@ class StatusValueSource:
 class PolicySpec:
     """An import or export policy: prefixes, and the allowed lengths inside them."""
 
-    allowed_prefixes: tuple[IPv4Network, ...] = ()
+    allowed_prefixes: tuple[NetworkField, ...] = ()
     allowed_prefix_length_min: int | None = None
     allowed_prefix_length_max: int | None = None
     required_communities: tuple[str, ...] = ()

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
 from routerd.model.specs.common import SecretSource
+from routerd.model.specs.families import NetworkField
 from routerd.model.specs.mobility import PlacementSpec
 
 DEFAULT_JOIN_METHOD = "token"
@@ -30,8 +30,8 @@ class PolicyWireGuardSpec:
     """The limits of a policy for the WireGuard part of a claim."""
 
     interface: str
-    endpoint_prefixes: tuple[IPv4Network, ...] = ()
-    allowed_extra_ip_prefixes: tuple[IPv4Network, ...] = attrs.field(
+    endpoint_prefixes: tuple[NetworkField, ...] = ()
+    allowed_extra_ip_prefixes: tuple[NetworkField, ...] = attrs.field(
         default=(), metadata={"key": "allowedExtraIPPrefixes"}
     )
     persistent_keepalive: int = 0
@@ -64,7 +64,7 @@ class SAMEnrollmentPolicySpec:
     """
 
     transport_profile_ref: str
-    tunnel_address_prefixes: tuple[IPv4Network, ...]
+    tunnel_address_prefixes: tuple[NetworkField, ...]
     rr_set_ref: str | None = None
     rr_node_set_ref: str | None = None
     join_token_from: SecretSource | None = None
@@ -72,11 +72,11 @@ class SAMEnrollmentPolicySpec:
     allowed_leaf_ids: AllowedLeafIDsSpec | None = attrs.field(
         default=None, metadata={"key": "allowedLeafIDs"}
     )
-    endpoint_prefixes: tuple[IPv4Network, ...] = ()
+    endpoint_prefixes: tuple[NetworkField, ...] = ()
     wire_guard: PolicyWireGuardSpec | None = None
     direct_mesh: DirectMeshSpec | None = None
     mobility_pool_refs: tuple[str, ...] = ()
-    mobility_prefixes: tuple[IPv4Network, ...] = ()
+    mobility_prefixes: tuple[NetworkField, ...] = ()
     ttl: timedelta | None = None
     revoke_after_inactive: timedelta | None = None
     join_tokens_from: tuple[SecretSource, ...] = ()

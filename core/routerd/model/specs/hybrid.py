@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Literal
 
 import attrs
 
 from routerd.model.specs.common import StatusValueSource
+from routerd.model.specs.families import AddressField, InterfaceField, NetworkField
 
 
 @attrs.frozen(kw_only=True)
@@ -25,12 +25,12 @@ class TunnelInterfaceSpec:
     """
 
     mode: str
-    local: IPv4Address | None = None
+    local: AddressField | None = None
     local_from: StatusValueSource | None = None
-    remote: IPv4Address | None = None
+    remote: AddressField | None = None
     remote_from: StatusValueSource | None = None
-    address: IPv4Interface | None = None
-    peer_address: IPv4Address | None = None
+    address: InterfaceField | None = None
+    peer_address: AddressField | None = None
     underlay_interface: str | None = None
     mtu: int | None = None
     ttl: int = 64
@@ -86,7 +86,7 @@ class ProviderActionPolicySpec:
     allowed_providers: tuple[str, ...] = ()
     allowed_provider_refs: tuple[str, ...] = ()
     allowed_actions: tuple[str, ...] = ()
-    allowed_cidrs: tuple[IPv4Network, ...] = attrs.field(default=(), metadata={"key": "allowedCIDRs"})
+    allowed_cidrs: tuple[NetworkField, ...] = attrs.field(default=(), metadata={"key": "allowedCIDRs"})
     max_actions_per_run: int = 0
     allow_undo: bool = False
     execution_window: str = ""

@@ -9,8 +9,11 @@ import attrs
 
 @cache
 def fields_of(cls: type[Any]) -> dict[str, tuple["attrs.Attribute[Any]", Any]]:
-    """Return the fields of an `attrs` class by their key in the file, each with its resolved type."""
-    hints = typing.get_type_hints(cls)
+    """Return the fields of an `attrs` class by their key in the file, each with its resolved type.
+
+    The type keeps the marks of `Annotated`.
+    """
+    hints = typing.get_type_hints(cls, include_extras=True)
     return {
         field.metadata.get("key", camel_case(field.name)): (field, hints[field.name])
         for field in attrs.fields(cls)

@@ -5,11 +5,11 @@ same answer. What the policy itself demands of a claim is in `admission`.
 """
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.claim import AdmittedClaim, Claim, Reflector
 from routerd.model.intent import Intent, Named
 from routerd.model.names import Ref
@@ -64,14 +64,14 @@ def joins(claim: Claim, policy: str) -> bool:
     return ref.name == policy and ref.may_be("SAMEnrollmentPolicy")
 
 
-def pools(intent: Intent, policy: SAMEnrollmentPolicySpec) -> tuple[IPv4Network, ...]:
+def pools(intent: Intent, policy: SAMEnrollmentPolicySpec) -> tuple[IPNetwork, ...]:
     """Return the prefixes in which a policy lets leaves own addresses."""
     named = (intent.get(ref, MobilityPoolSpec) for ref in policy.mobility_pool_refs)
     return (*policy.mobility_prefixes, *(pool.spec.prefix for pool in named if pool is not None))
 
 
 def acceptor(
-    peers: Iterable[Named[BGPDynamicPeerSpec]], addresses: Iterable[IPv4Address]
+    peers: Iterable[Named[BGPDynamicPeerSpec]], addresses: Iterable[IPAddress]
 ) -> Named[BGPDynamicPeerSpec] | None:
     """Return the first dynamic peer that takes a session from one of some addresses."""
     candidates = tuple(addresses)

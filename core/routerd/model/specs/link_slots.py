@@ -5,10 +5,10 @@ before it reaches a tunnel.
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
 
 import attrs
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.claim import Reflector
 from routerd.model.intent import Intent, Named
 from routerd.model.names import Ref, pair_slot, slot_network
@@ -25,7 +25,7 @@ class Slot:
 
     profile: str
     own: str
-    network: IPv4Network
+    network: IPNetwork
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class SlotSpace:
 
     profile: str
     own: str
-    prefix: IPv4Network
+    prefix: IPNetwork
 
     def slot(self, node: str) -> Slot:
         """Return the slot of a node."""
@@ -48,9 +48,9 @@ def slot_spaces(intent: Intent, policy: Named[SAMEnrollmentPolicySpec]) -> Itera
         yield _space(intent, profile)
 
 
-def static_slots(intent: Intent) -> dict[IPv4Network, str]:
+def static_slots(intent: Intent) -> dict[IPNetwork, str]:
     """Return the slots of routers that the file names, and which router has each."""
-    holders: dict[IPv4Network, str] = {}
+    holders: dict[IPNetwork, str] = {}
     known = _File(intent)
     for profile in _pair_stable(intent):
         space = _space(intent, profile)

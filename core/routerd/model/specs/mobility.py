@@ -1,7 +1,7 @@
 """Kinds of the group `mobility`: transport profiles, sets of nodes, pools."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Literal
 
 import attrs
@@ -14,6 +14,7 @@ from routerd.model.specs.common import (
     StatusValueSource,
     TimerProfile,
 )
+from routerd.model.specs.families import AddressField, NetworkField
 
 NO_ENCRYPTION = ("", "none")
 """The values of `encryption` for tunnels in clear text."""
@@ -55,12 +56,12 @@ class SAMTransportProfileSpec:
     """
 
     mode: str
-    inner_prefix: IPv4Network
+    inner_prefix: NetworkField
     self_node_ref: str | None = None
     encryption: str = "none"
     addressing_mode: Literal["", "edge-index", "pair-stable"] = "edge-index"
     underlay_interface: str | None = None
-    local_endpoint: IPv4Address | None = None
+    local_endpoint: AddressField | None = None
     local_endpoint_from: StatusValueSource | None = None
     key: int | None = None
     encap_sport: int | None = None
@@ -83,8 +84,8 @@ class NodeWireGuardSpec:
 
     public_key: PublicKey
     endpoint: str | None = None
-    transport_endpoint: IPv4Address | None = None
-    allowed_ips: tuple[IPv4Network, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
+    transport_endpoint: AddressField | None = None
+    allowed_ips: tuple[NetworkField, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
     persistent_keepalive: int = 0
 
 
@@ -138,7 +139,7 @@ class MemberWireGuardSpec:
 
     public_key: PublicKey
     endpoint: str
-    allowed_ips: tuple[IPv4Network, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
+    allowed_ips: tuple[NetworkField, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
     persistent_keepalive: int = 0
 
 
@@ -155,8 +156,8 @@ class MemberSpec:
     """A route reflector (seed dialect)."""
 
     node_ref: str
-    endpoint: IPv4Address
-    tunnel_address: IPv4Network
+    endpoint: AddressField
+    tunnel_address: NetworkField
     wire_guard: MemberWireGuardSpec | None = None
     bgp: MemberBGPSpec | None = None
 
@@ -179,7 +180,7 @@ class SAMPeerGroupSpec:
     enrollment_policy_ref: str = ""
     transport_fingerprint: str = ""
     nodes: tuple[NodeSpec, ...] = ()
-    owned_prefixes_by_node: Mapping[str, tuple[IPv4Network, ...]] = attrs.field(factory=dict)
+    owned_prefixes_by_node: Mapping[str, tuple[NetworkField, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -190,7 +191,7 @@ class MobilityPoolSpec:
     files load; they configure capture, which routerd does not do.
     """
 
-    prefix: IPv4Network
+    prefix: NetworkField
     group_ref: str | None = None
     mode: Literal["selective-address"] | None = None
     values: Mapping[str, object] = attrs.field(factory=dict)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +18,7 @@ from routerd.model.specs.common import (
     StatusValueSource,
     TimersSpec,
 )
+from routerd.model.specs.families import AddressField, InterfaceField, NetworkField
 
 DEFAULT_ENCRYPTION = "wireguard"
 """The transport of a `WireGuardInterface` that names none: the one of the SAM dialect."""
@@ -39,7 +40,7 @@ class IPv4StaticAddressSpec:
     """An address on an interface; `interface` is the name of an `Interface` resource."""
 
     interface: str
-    address: IPv4Interface
+    address: InterfaceField
     exclusive: bool = False
     allow_overlap: bool = False
     allow_overlap_reason: str = ""
@@ -49,8 +50,8 @@ class IPv4StaticAddressSpec:
 class IPv4StaticRouteSpec:
     """A static route via a gateway, an interface, or both."""
 
-    destination: IPv4Network
-    via: IPv4Address | None = None
+    destination: NetworkField
+    via: AddressField | None = None
     interface: str | None = None
     metric: int | None = None
 
@@ -59,13 +60,13 @@ class IPv4StaticRouteSpec:
 class IPv4RouteSpec:
     """A static route to a device or a blackhole."""
 
-    destination: IPv4Network
+    destination: NetworkField
     type: Literal["unicast", "blackhole"] = "unicast"
     device: str | None = None
     device_from: StatusValueSource | None = None
-    gateway: IPv4Address | None = None
+    gateway: AddressField | None = None
     gateway_from: StatusValueSource | None = None
-    preferred_source: IPv4Address | None = None
+    preferred_source: AddressField | None = None
     metric: int | None = None
     depends_on: tuple[str, ...] = ()
 
@@ -97,7 +98,7 @@ class WireGuardPeerSpec:
 
     interface: str
     public_key: PublicKey
-    allowed_ips: tuple[IPv4Network, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
+    allowed_ips: tuple[NetworkField, ...] = attrs.field(default=(), metadata={"key": "allowedIPs"})
     endpoint: str | None = None
     persistent_keepalive: int = 0
     preshared_key: str | None = attrs.field(default=None, repr=False)
@@ -108,7 +109,7 @@ class WireGuardPeerSpec:
 class BGPListenSpec:
     """The address and port on which the speaker accepts sessions."""
 
-    address: IPv4Address | None = None
+    address: AddressField | None = None
     port: int = 179
 
 
@@ -116,7 +117,7 @@ class BGPListenSpec:
 class AllowedPrefixesSpec:
     """A list of prefixes, each exact or wider than the allowed ones."""
 
-    allowed_prefixes: tuple[IPv4Network, ...] = ()
+    allowed_prefixes: tuple[NetworkField, ...] = ()
 
 
 @attrs.frozen(kw_only=True)
@@ -167,7 +168,7 @@ class BGPRouterSpec:
 class BGPPeerSpec(SessionsSpec):
     """Sessions with fixed neighbours."""
 
-    peers: tuple[IPv4Address, ...]
+    peers: tuple[AddressField, ...]
     passive_mode: bool = False
     password: str | None = attrs.field(default=None, repr=False)
     password_from: SecretSource | None = None
@@ -179,7 +180,7 @@ class BGPPeerSpec(SessionsSpec):
 class DynamicListenSpec:
     """The source prefixes from which the speaker accepts sessions."""
 
-    source_prefixes: tuple[IPv4Network, ...]
+    source_prefixes: tuple[NetworkField, ...]
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.claim import Reflector, ReflectorWireGuard
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey, Ref
@@ -146,9 +147,7 @@ def _from_node(node: Mapping[str, Any]) -> Reflector:  # Any: JSON
     )
 
 
-def _wireguard(
-    fields: Mapping[str, Any], allowed: tuple[IPv4Network, ...]
-) -> ReflectorWireGuard:  # Any: JSON
+def _wireguard(fields: Mapping[str, Any], allowed: tuple[IPNetwork, ...]) -> ReflectorWireGuard:  # Any: JSON
     host, _, port = str(fields["endpoint"]).rpartition(":")
     return ReflectorWireGuard(
         public_key=PublicKey(str(fields["publicKey"])),

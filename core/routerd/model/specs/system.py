@@ -1,12 +1,13 @@
 """Kinds of the group `system`: kernel settings and the enrollment listener."""
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.specs.common import SecretSource
 
 
@@ -40,7 +41,7 @@ class ControlTLSSpec:
     client_ca_file: Path | None = attrs.field(default=None, metadata={"key": "clientCAFile"})
 
 
-LOOPBACK: tuple[IPv4Network | IPv6Network, ...] = (IPv4Network("127.0.0.1/32"), IPv6Network("::1/128"))
+LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.1/32"), IPv6Network("::1/128"))
 
 
 @attrs.frozen(kw_only=True)
@@ -48,10 +49,8 @@ class ControlAPISpec:
     """The enrollment listener of a route reflector, on its own TCP port."""
 
     enabled: bool = True
-    listen_address: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    listen_address: IPAddress = IPv4Address("127.0.0.1")
     port: int = 65432
-    allow_cidrs: tuple[IPv4Network | IPv6Network, ...] = attrs.field(
-        default=LOOPBACK, metadata={"key": "allowCIDRs"}
-    )
+    allow_cidrs: tuple[IPNetwork, ...] = attrs.field(default=LOOPBACK, metadata={"key": "allowCIDRs"})
     token_from: SecretSource | None = None
     tls: ControlTLSSpec | None = None

@@ -1,9 +1,10 @@
 """Learned routes in the kernel and in the cloud's route tables."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
-from routerd.model.bgp.import_policy import OUTSIDE, refusal
+from routerd.model.addresses import IPAddress, IPNetwork, order
+from routerd.model.bgp.import_policy import FAMILY, OUTSIDE, refusal
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.route import LearnedRoute, NextHop, RejectedRoute, Route, RouteKey
 from routerd.model.specs import BGPRouterSpec, CloudProviderProfileSpec
@@ -17,8 +18,8 @@ from routerd.reconcile.desired import DesiredTable
 def refused(inputs: Inputs, policies: DesiredTable) -> tuple[RejectedRoute, ...]:
     """Return the best paths that the core's own import policy refuses, whatever a routing plugin lets in.
 
-    `policies` are those of the BGP neighbours, and who has none brings in nothing; other protocols are held
-    to the general policy.
+    The core installs no IPv6 yet, whatever a policy says. `policies` are those of the BGP neighbours, and who
+    has none brings in nothing; other protocols are held to the general policy.
     """
     general = general_policy(inputs) if inputs.routings else None
     found = []
@@ -26,7 +27,10 @@ def refused(inputs: Inputs, policies: DesiredTable) -> tuple[RejectedRoute, ...]
         if not path.best:
             continue
         policy = policies.values.get(path.neighbour) if path.source == "bgp" else general
-        if policy is not None:
+        reason: str | None
+        if not (isinstance(path.prefix, IPv4Network) and isinstance(path.next_hop, IPv4Address)):
+            reason = FAMILY
+        elif policy is not None:
             reason = refusal(path.prefix, policy, path.communities)
         else:
             # While claims are still to come, their neighbours' policies are too.
@@ -56,7 +60,7 @@ def tables(
     if barred:
         allowed = (each for each in allowed if (each.prefix, each.neighbour, each.source) not in barred)
     best = sorted(allowed, key=_position)
-    remote: dict[IPv4Network, set[IPv4Address]] = {}
+    remote: dict[IPNetwork, set[IPAddress]] = {}
     for path in best:
         remote.setdefault(path.prefix, set()).add(path.next_hop)
     speaks = inputs.intent.first(BGPRouterSpec) is not None
@@ -88,23 +92,26 @@ def tables(
     return result
 
 
-def aggregated(prefixes: Iterable[IPv4Network]) -> Iterable[IPv4Network]:
+def aggregated(prefixes: Iterable[IPNetwork]) -> Iterable[IPNetwork]:
     """Return the smallest set of prefixes that covers exactly the same addresses."""
-    return collapse_addresses(prefixes)
+    known = list(prefixes)
+    four = (each for each in known if isinstance(each, IPv4Network))
+    six = (each for each in known if isinstance(each, IPv6Network))
+    return [*collapse_addresses(four), *collapse_addresses(six)]
 
 
-def _position(route: LearnedRoute) -> tuple[int, int]:
+def _position(route: LearnedRoute) -> tuple[int, int, int]:
     """Return a sort key of numbers; it sorts five times as fast as the prefixes themselves."""
-    return int(route.prefix.network_address), route.prefix.prefixlen
+    return route.prefix.version, int(route.prefix.network_address), route.prefix.prefixlen
 
 
-def _kernel_routes(links: Adjacencies, remote: dict[IPv4Network, set[IPv4Address]]) -> dict[RouteKey, Route]:
+def _kernel_routes(links: Adjacencies, remote: dict[IPNetwork, set[IPAddress]]) -> dict[RouteKey, Route]:
     devices = {adjacency.neighbour: adjacency.tunnel.link for adjacency in links}
     # Many prefixes share few next hops; a shared route object is compared and packed once.
-    shared: dict[tuple[IPv4Address, ...], Route] = {}
+    shared: dict[tuple[IPAddress, ...], Route] = {}
     routes: dict[RouteKey, Route] = {}
     for prefix, next_hops in remote.items():
-        gateways = tuple(sorted(next_hops))
+        gateways = tuple(sorted(next_hops, key=order))
         route = shared.get(gateways)
         if route is None:
             hops = tuple(NextHop(gateway=gateway, link=devices.get(gateway)) for gateway in gateways)

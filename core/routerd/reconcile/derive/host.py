@@ -1,8 +1,9 @@
 """The needs of the host itself: kernel settings and openings in its packet filter."""
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
+from routerd.model.addresses import IPAddress, host_prefix
 from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
 from routerd.model.names import LinkName
 from routerd.model.specs import BGPRouterSpec, ControlAPISpec, SysctlProfileSpec, SysctlSpec
@@ -85,7 +86,7 @@ def _rules(inputs: Inputs, links: Adjacencies, devices: Devices) -> dict[Firewal
     return rules
 
 
-def _underlay(opening: Opening, remote: IPv4Address | None) -> Accept:
+def _underlay(opening: Opening, remote: IPAddress | None) -> Accept:
     """Return the rule for a tunnel's own packets, from its far end if it has a fixed one."""
-    source = IPv4Network(remote) if remote is not None else None
+    source = host_prefix(remote) if remote is not None else None
     return Accept(chain="input", protocol=opening.protocol, port=opening.port, source=source)

@@ -1,10 +1,10 @@
 """The identity of a session's neighbour: its AS and router ID by the file and the claims."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address
 
 import attrs
 
+from routerd.model.addresses import IPAddress
 from routerd.model.claim import Claim
 from routerd.model.condition import Condition
 from routerd.model.intent import Named
@@ -31,15 +31,15 @@ def accepting(inputs: Inputs, adjacency: Adjacency) -> Named[BGPDynamicPeerSpec]
 
 
 def leaves_among(
-    inputs: Inputs, links: Adjacencies, neighbours: Iterable[IPv4Address]
-) -> dict[IPv4Address, Claim]:
+    inputs: Inputs, links: Adjacencies, neighbours: Iterable[IPAddress]
+) -> dict[IPAddress, Claim]:
     """Return the static neighbours that are the speaker of an admitted leaf, with its claim.
 
     A router that a claim places behind the leaf is another speaker than the leaf's.
     """
     inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
     claims = [admitted.claim for admitted in inputs.active]
-    found: dict[IPv4Address, Claim] = {}
+    found: dict[IPAddress, Claim] = {}
     for neighbour in neighbours:
         claim = inner.get(neighbour) or next((each for each in claims if is_own(each, neighbour)), None)
         if claim is not None:
@@ -47,7 +47,7 @@ def leaves_among(
     return found
 
 
-def is_own(claim: Claim, address: IPv4Address) -> bool:
+def is_own(claim: Claim, address: IPAddress) -> bool:
     """Say whether an address is one of the leaf's own."""
     return address in (claim.tunnel_host, claim.endpoint_host)
 
@@ -56,10 +56,10 @@ def conditions(inputs: Inputs, links: Adjacencies) -> dict[str, tuple[Condition,
     """Return a note for each admitted leaf without a session, by the resource that denies it."""
     if inputs.intent.first(BGPRouterSpec) is None:
         return {}
-    given: set[IPv4Address] = set()
-    denied: dict[IPv4Address, tuple[str, Condition]] = {}
+    given: set[IPAddress] = set()
+    denied: dict[IPAddress, tuple[str, Condition]] = {}
 
-    def judge(neighbour: IPv4Address, claim: Claim, ref: str, asn: int) -> None:
+    def judge(neighbour: IPAddress, claim: Claim, ref: str, asn: int) -> None:
         if claim.asn in (0, asn):
             given.add(neighbour)
             return

@@ -1,11 +1,11 @@
 """The overlay: one tunnel for each pair of this router and a peer."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import attrs
 
 from routerd.errors import PluginError
+from routerd.model.addresses import IPAddress, IPInterface, IPNetwork, inside
 from routerd.model.claim import Claim, Reflector
 from routerd.model.condition import Condition
 from routerd.model.intent import Named
@@ -42,8 +42,8 @@ class Adjacency:
     peer: str
     tunnel: Tunnel
     openings: tuple[Opening, ...]
-    local: IPv4Address
-    neighbour: IPv4Address
+    local: IPAddress
+    neighbour: IPAddress
     claim: Claim | None = None
     reflector: Reflector | None = None
 
@@ -80,7 +80,7 @@ def adjacencies(inputs: Inputs) -> Adjacencies:
     complete = True
     conditions: dict[str, tuple[Condition, ...]] = {}
     failed: set[str] = set()
-    taken: dict[IPv4Network, str] = {}
+    taken: dict[IPNetwork, str] = {}
     for profile in inputs.intent.of(SAMTransportProfileSpec):
         notes: list[Condition] = []
         local = _local_endpoint(inputs, profile)
@@ -145,12 +145,12 @@ def without_peers(sources: Iterable[PeerSource]) -> Iterator[Condition]:
             )
 
 
-def _slot_fault(adjacency: Adjacency, taken: dict[IPv4Network, str]) -> Condition | None:
+def _slot_fault(adjacency: Adjacency, taken: dict[IPNetwork, str]) -> Condition | None:
     """Take the /31 of an adjacency; return a note when it is taken or outside the prefix."""
     # By the /31, not by our address in it: the peer's name decides which of the two is ours.
     slot = adjacency.tunnel.addresses[0].network
     inner = adjacency.profile.spec.inner_prefix
-    if not slot.subnet_of(inner):
+    if not inside(slot, inner):
         return Condition(
             type="Ready",
             status="False",
@@ -189,7 +189,7 @@ def _pending(reason: str, message: str) -> Condition:
     return Condition(type="Ready", status="False", reason=reason, message=message)
 
 
-def _local_endpoint(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> IPv4Address | None:
+def _local_endpoint(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> IPAddress | None:
     if profile.spec.local_endpoint is not None:
         return profile.spec.local_endpoint
     source = profile.spec.local_endpoint_from
@@ -203,7 +203,7 @@ def _adjacency(
     inputs: Inputs,
     profile: Named[SAMTransportProfileSpec],
     peer: Peer,
-    local: IPv4Address | None,
+    local: IPAddress | None,
     peers: Sequence[Peer],
 ) -> Adjacency:
     spec = profile.spec
@@ -248,7 +248,7 @@ def _explicit(inputs: Inputs, found: Named[TunnelInterfaceSpec]) -> Iterator[Exp
     spec = found.spec
     if spec.local is None or spec.remote is None:
         return
-    addresses: tuple[IPv4Interface, ...] = (spec.address,) if spec.address else ()
+    addresses: tuple[IPInterface, ...] = (spec.address,) if spec.address else ()
     tunnel = Tunnel(
         link=LinkName(found.name),
         mode=spec.mode,

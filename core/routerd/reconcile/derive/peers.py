@@ -4,6 +4,7 @@ from ipaddress import IPv4Address
 
 import attrs
 
+from routerd.model.addresses import IPAddress
 from routerd.model.intent import Named
 from routerd.model.specs import SAMTransportProfileSpec
 from routerd.model.specs.leaves import Member, members, self_node
@@ -15,7 +16,7 @@ class Peer:
     """A member of a source, with the outer address of the tunnel to it."""
 
     member: Member
-    endpoint: IPv4Address
+    endpoint: IPAddress
 
     @property
     def node(self) -> str:
@@ -41,7 +42,7 @@ def peers_of(inputs: Inputs, profile: Named[SAMTransportProfileSpec]) -> tuple[l
     return list(found.values()), missing
 
 
-def _endpoint(member: Member, *, encrypted: bool) -> IPv4Address | None:
+def _endpoint(member: Member, *, encrypted: bool) -> IPAddress | None:
     """Return the outer address of the tunnel to a router; inside of WireGuard it is the inner one."""
     if member.claim is not None:
         return member.claim.endpoint_host

@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork, host_prefix, inside
 from routerd.model.claim import Claim
 from routerd.model.intent import Named
 from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
@@ -33,8 +34,8 @@ def tables(inputs: Inputs, links: Adjacencies) -> dict[str, DesiredTable]:
     others = _others(inputs, router)
     if router is None:
         return others
-    sessions: dict[IPv4Address, Session] = {}
-    import_policies: dict[IPv4Address, ImportPolicy] = {}
+    sessions: dict[IPAddress, Session] = {}
+    import_policies: dict[IPAddress, ImportPolicy] = {}
     for found in inputs.intent.of(BGPPeerSpec):
         for neighbour in found.spec.peers:
             sessions[neighbour] = _static_session(router, found)
@@ -121,8 +122,8 @@ def _add_leaf(
     inputs: Inputs,
     router: Named[BGPRouterSpec],
     adjacency: Adjacency,
-    sessions: dict[IPv4Address, Session],
-    import_policies: dict[IPv4Address, ImportPolicy],
+    sessions: dict[IPAddress, Session],
+    import_policies: dict[IPAddress, ImportPolicy],
 ) -> None:
     """Add the passive session of an admitted leaf, which may announce only its claim's /32s."""
     claim = adjacency.claim
@@ -149,14 +150,14 @@ def _add_leaf(
 
 def _claimed(
     inputs: Inputs, router: Named[BGPRouterSpec], links: Adjacencies
-) -> dict[IPv4Address, ImportPolicy]:
+) -> dict[IPAddress, ImportPolicy]:
     """Return the filters of static peers that are admitted leaves: a claim's /32s before any pool.
 
     A leaf must not announce an address of another leaf, whatever the file says of the session.
     """
     inner = {adjacency.neighbour: adjacency.claim for adjacency in links}
     claims = [admitted.claim for admitted in inputs.active]
-    result: dict[IPv4Address, ImportPolicy] = {}
+    result: dict[IPAddress, ImportPolicy] = {}
     for found in inputs.intent.of(BGPPeerSpec):
         bounds = found.spec.import_policy or router.spec.import_policy
         for neighbour in found.spec.peers:
@@ -166,7 +167,7 @@ def _claimed(
     return result
 
 
-def _holds(claim: Claim, address: IPv4Address) -> bool:
+def _holds(claim: Claim, address: IPAddress) -> bool:
     """Say whether packets to an address go to the leaf of a claim, or to a host behind it."""
     return is_own(claim, address) or any(address in prefix for prefix in claim.routed)
 
@@ -193,8 +194,8 @@ def _add_reflector(
     inputs: Inputs,
     router: Named[BGPRouterSpec],
     adjacency: Adjacency,
-    sessions: dict[IPv4Address, Session],
-    import_policies: dict[IPv4Address, ImportPolicy],
+    sessions: dict[IPAddress, Session],
+    import_policies: dict[IPAddress, ImportPolicy],
 ) -> None:
     """Add the session of a leaf with a route reflector; the leaf always dials."""
     profile = adjacency.profile
@@ -241,36 +242,36 @@ def _within(inputs: Inputs, policy: PolicySpec | None) -> ImportPolicy:
     )
 
 
-def _inside(prefix: IPv4Network, bounds: tuple[IPv4Network, ...] | frozenset[IPv4Network]) -> bool:
-    return any(prefix.subnet_of(bound) for bound in bounds)
+def _inside(prefix: IPNetwork, bounds: tuple[IPNetwork, ...] | frozenset[IPNetwork]) -> bool:
+    return any(inside(prefix, bound) for bound in bounds)
 
 
-def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPv4Network]:
+def _forbidden(inputs: Inputs, *, links_own: bool) -> frozenset[IPNetwork]:
     """Return the prefixes that are never imported: tunnel addresses, our own /32s, our router ID."""
     forbidden = {profile.spec.inner_prefix for profile in inputs.intent.of(SAMTransportProfileSpec)}
     router = inputs.intent.first(BGPRouterSpec)
     if router is not None:
         forbidden.add(IPv4Network(router.spec.router_id))
-    forbidden |= {IPv4Network(address.spec.address.ip) for address in inputs.intent.of(IPv4StaticAddressSpec)}
+    forbidden |= {host_prefix(address.spec.address.ip) for address in inputs.intent.of(IPv4StaticAddressSpec)}
     if links_own:
         forbidden |= own_prefixes(inputs) - shared_prefixes(inputs)
     return frozenset(forbidden)
 
 
-def own_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
+def own_prefixes(inputs: Inputs) -> frozenset[IPNetwork]:
     """Return the host prefixes that this leaf claims."""
     return frozenset(prefix for claim in inputs.own_claim_list() for prefix in claim.owned)
 
 
-def shared_prefixes(inputs: Inputs) -> frozenset[IPv4Network]:
+def shared_prefixes(inputs: Inputs) -> frozenset[IPNetwork]:
     """Return the host prefixes that other leaves of this site may announce too."""
     claims = (claim for claim in inputs.own_claim_list() if claim.placement is not None)
     return frozenset(prefix for claim in claims for prefix in claim.owned)
 
 
-def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec] | None) -> dict[IPv4Network, Advertisement]:
+def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec] | None) -> dict[IPNetwork, Advertisement]:
     communities = frozenset(router.spec.communities.set.outbound) if router is not None else frozenset[str]()
-    result: dict[IPv4Network, Advertisement] = {}
+    result: dict[IPNetwork, Advertisement] = {}
     for prefix, owner in _candidates(inputs, router) if router is not None else ():
         result.setdefault(prefix, Advertisement(owner=owner, communities=communities))
     for claim in inputs.own_claim_list():
@@ -280,11 +281,11 @@ def _advertisements(inputs: Inputs, router: Named[BGPRouterSpec] | None) -> dict
     return result
 
 
-def _candidates(inputs: Inputs, router: Named[BGPRouterSpec]) -> Iterator[tuple[IPv4Network, str]]:
+def _candidates(inputs: Inputs, router: Named[BGPRouterSpec]) -> Iterator[tuple[IPNetwork, str]]:
     """Yield the connected and static prefixes of the file that are redistributed."""
     connected = router.spec.redistribute.connected.allowed_prefixes
     for address in inputs.intent.of(IPv4StaticAddressSpec):
-        for prefix in (address.spec.address.network, IPv4Network(address.spec.address.ip)):
+        for prefix in (address.spec.address.network, host_prefix(address.spec.address.ip)):
             if _inside(prefix, connected):
                 yield prefix, address.ref
                 break

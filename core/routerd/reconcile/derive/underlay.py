@@ -1,10 +1,11 @@
 """The underlay: WireGuard devices and peers, addresses, static routes."""
 
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address
 
 import attrs
 
 from routerd.errors import PluginError
+from routerd.model.addresses import IPInterface, IPNetwork, host_prefix, order
 from routerd.model.claim import Claim, Reflector
 from routerd.model.condition import Condition
 from routerd.model.intent import Named
@@ -146,9 +147,10 @@ def _device(inputs: Inputs, link: LinkName, found: Named[WireGuardInterfaceSpec]
     )
 
 
-def _addresses_on(inputs: Inputs, link: LinkName) -> tuple[IPv4Interface, ...]:
+def _addresses_on(inputs: Inputs, link: LinkName) -> tuple[IPInterface, ...]:
     found = inputs.intent.of(IPv4StaticAddressSpec)
-    return tuple(sorted(each.spec.address for each in found if inputs.device(each.spec.interface) == link))
+    own = (each.spec.address for each in found if inputs.device(each.spec.interface) == link)
+    return tuple(sorted(own, key=order))
 
 
 def _peers(inputs: Inputs) -> tuple[dict[PeerKey, WireGuardPeer], bool]:
@@ -230,7 +232,7 @@ def _node_peer(node: NodeSpec) -> tuple[PublicKey, WireGuardPeer] | None:
         return None
     inner = wireguard.transport_endpoint
     return wireguard.public_key, WireGuardPeer(
-        allowed_ips=frozenset(wireguard.allowed_ips) | ({IPv4Network(inner)} if inner else set()),
+        allowed_ips=frozenset(wireguard.allowed_ips) | ({host_prefix(inner)} if inner else set()),
         endpoint=parse_endpoint(wireguard.endpoint) if wireguard.endpoint else None,
         keepalive=wireguard.persistent_keepalive,
     )
@@ -275,10 +277,10 @@ def static_routes(inputs: Inputs, links: Adjacencies) -> dict[RouteKey, Route]:
         underlay = adjacency.profile.spec.underlay_interface
         link = inputs.device(underlay) if underlay else None
         if link in devices and adjacency.tunnel.remote is not None:
-            remote = IPv4Network(adjacency.tunnel.remote)
+            remote = host_prefix(adjacency.tunnel.remote)
             result[_key(remote, None)] = Route(next_hops=(NextHop(link=link),))
     return result
 
 
-def _key(prefix: IPv4Network, metric: int | None) -> RouteKey:
+def _key(prefix: IPNetwork, metric: int | None) -> RouteKey:
     return RouteKey(prefix=prefix, metric=ROUTE_METRIC if metric is None else metric)

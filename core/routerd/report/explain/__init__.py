@@ -7,6 +7,7 @@ network engineer takes by hand: `announced` has claims and BGP, `forwarded` the 
 from collections.abc import Sequence
 
 from routerd.kernel.routes.lookup import RouteAnswer
+from routerd.model.addresses import inside, order
 from routerd.model.report.explanation import Explanation, Step
 from routerd.model.route import ROUTE_PROTOCOL, RouteKey
 from routerd.report.explain.announced import (
@@ -79,13 +80,13 @@ def _on_this_site(facts: Facts) -> Explanation:
         raise ValueError(f"no claim of this leaf has {facts.target}")
     steps = [Step("ours", "ok", f"{claim.ref} of this leaf has it")]
     steps += [Step("enrollment", "bad", each, each) for each in facts.memberships]
-    prefix = next(each for each in claim.owned if facts.target.subnet_of(each))
+    prefix = next(each for each in claim.owned if inside(facts.target, each))
     if prefix in facts.desired.table("bgp/advertisements").values:
         state, how = facts.entry("bgp/advertisements", prefix)
         steps.append(Step("bgp", state, f"announced: {how}", f"its announcement is {how}"))
     else:
         steps.append(Step("bgp", "bad", "this leaf does not announce it", "this leaf does not announce it"))
-    steps += session_steps(facts, sorted(facts.sessions))
+    steps += session_steps(facts, sorted(facts.sessions, key=order))
     steps.append(_site_route(facts))
     steps += cloud_steps(facts, routes=False)
     place = f"is on this site, by {_link(facts)}" if facts.answer is not None else "is on this site"

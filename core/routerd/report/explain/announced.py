@@ -1,9 +1,9 @@
 """The claim that has an address, the neighbours that announce it, and the best path. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
-from ipaddress import IPv4Address, IPv4Network
 
+from routerd.model.addresses import IPAddress, IPNetwork, inside, order
 from routerd.model.bgp import import_policy
 from routerd.model.bgp.best_path import lost_at
 from routerd.model.moment import second_text
@@ -31,10 +31,10 @@ def in_fabric(facts: Facts) -> bool:
     """Say whether the fabric carries the address: a leaf claims it, or a policy accepts it."""
     if facts.owners or facts.rejected() or _policies(facts):
         return True
-    return any(facts.target.subnet_of(each) for each in _pools(facts))
+    return any(inside(facts.target, each) for each in _pools(facts))
 
 
-def _pools(facts: Facts) -> Iterator[IPv4Network]:
+def _pools(facts: Facts) -> Iterator[IPNetwork]:
     """Yield the prefixes that the file or an import policy names as the fabric's."""
     intent = facts.inputs.intent
     for policy in facts.desired.table("bgp/import_policies").values.values():
@@ -114,7 +114,7 @@ def _policies(facts: Facts) -> list[str]:
     return [
         policy.ref
         for policy in facts.inputs.intent.of(SAMEnrollmentPolicySpec)
-        if any(facts.target.subnet_of(each) for each in pools(facts.inputs.intent, policy.spec))
+        if any(inside(facts.target, each) for each in pools(facts.inputs.intent, policy.spec))
     ]
 
 
@@ -141,10 +141,10 @@ def bgp_steps(facts: Facts) -> Iterator[Step]:
     yield from _refusals(facts)
     if not facts.paths and not facts.rejected():
         yield _silence(facts)
-    inside = {each.prefix for each in facts.inputs.learned.routes if each.prefix.subnet_of(facts.target)}
-    inside.discard(facts.target)
-    if inside:
-        some = ", ".join(map(str, sorted(inside)[:_SHOWN])) + (" and more" if len(inside) > _SHOWN else "")
+    parts = {each.prefix for each in facts.inputs.learned.routes if inside(each.prefix, facts.target)}
+    parts.discard(facts.target)
+    if parts:
+        some = _some(parts)
         yield Step("bgp", "note", f"parts of it are announced: {some}")
 
 
@@ -158,7 +158,7 @@ def _refusals(facts: Facts) -> Iterator[Step]:
         yield Step(refused.source, "note" if facts.paths else "bad", text, "" if facts.paths else text)
 
 
-def _expected(facts: Facts) -> list[IPv4Address]:
+def _expected(facts: Facts) -> list[IPAddress]:
     """Return the neighbours whose sessions matter: who announces it, and who should."""
     owner = owner_of(facts)
     wanted = {path.neighbour for path in facts.paths if path.source == "bgp"}
@@ -167,10 +167,10 @@ def _expected(facts: Facts) -> list[IPv4Address]:
         of_owner = bool(session.claim) and owner is not None and session.leaf.strip() == owner.leaf
         if of_owner or not facts.admits:
             wanted.add(neighbour)
-    return sorted(wanted)
+    return sorted(wanted, key=order)
 
 
-def session_steps(facts: Facts, neighbours: list[IPv4Address]) -> Iterator[Step]:
+def session_steps(facts: Facts, neighbours: list[IPAddress]) -> Iterator[Step]:
     """Yield the state of the sessions with some neighbours."""
     live = facts.live
     some_up = any(map(live.up, neighbours))
@@ -275,27 +275,33 @@ def _silence(facts: Facts) -> Step:
     )
 
 
-def _words(prefix: IPv4Network, policy: ImportPolicy, reason: str = "") -> str:
+def _words(prefix: IPNetwork, policy: ImportPolicy, reason: str = "") -> str:
     """Return why a policy refuses a prefix, or nothing when it accepts it.
 
     `reason` is the code of the speaker's refusal; without it the prefix is judged here again.
     """
+    if reason == import_policy.FAMILY:
+        return "routerd does not support IPv6 routes yet"
     if reason in (import_policy.MISSING_COMMUNITY, import_policy.FORBIDDEN_COMMUNITY):
         return communities(policy)
     match import_policy.refusal(prefix, policy, policy.required_communities):
         case import_policy.FORBIDDEN:
-            forbidden = min(each for each in policy.forbidden if prefix.overlaps(each))
+            forbidden = min((each for each in policy.forbidden if prefix.overlaps(each)), key=order)
             return f"prefixes in {forbidden} are always refused"
-        case import_policy.OUTSIDE if any(prefix.subnet_of(each) for each in policy.within):
+        case import_policy.OUTSIDE if any(inside(prefix, each) for each in policy.within):
             low, high = policy.min_length, policy.max_length
             return f"only prefixes of length {low}{f' to {high}' if high != low else ''} are accepted"
         case import_policy.OUTSIDE:
-            return f"it is outside {', '.join(map(str, sorted(policy.within)))}"
+            return f"it is outside {', '.join(map(str, sorted(policy.within, key=order)))}"
         case import_policy.NOT_OWNED | import_policy.NOT_A_HOST:
-            more = " and more" if len(policy.hosts) > _SHOWN else ""
-            hosts = ", ".join(map(str, sorted(policy.hosts)[:_SHOWN])) + more
-            return f"the policy accepts only {hosts}" if policy.hosts else "the policy accepts no prefix"
+            return f"the policy accepts {f'only {_some(policy.hosts)}' if policy.hosts else 'no prefix'}"
     return ""
+
+
+def _some(prefixes: Collection[IPNetwork]) -> str:
+    """Return the first prefixes of a collection in words."""
+    more = " and more" if len(prefixes) > _SHOWN else ""
+    return ", ".join(map(str, sorted(prefixes, key=order)[:_SHOWN])) + more
 
 
 def communities(policy: ImportPolicy) -> str:
@@ -312,7 +318,7 @@ def communities(policy: ImportPolicy) -> str:
 def decision_step(facts: Facts) -> Step:
     """Return which paths are used; only for a learned address."""
     prefix = facts.paths[0].prefix
-    hops = sorted({path.next_hop for path in facts.paths if path.best})
+    hops = sorted({path.next_hop for path in facts.paths if path.best}, key=order)
     if hops:
         more = f", {len(hops)} equal paths" if len(hops) > 1 else ""
         return Step("decision", "ok", f"{prefix} goes to {' and '.join(map(facts.who, hops))}{more}")

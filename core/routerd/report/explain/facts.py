@@ -1,13 +1,13 @@
 """The facts that an explanation is made of: values, without I/O."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
 
 import attrs
 
 from routerd.clouds.gate import Gate
 from routerd.clouds.words import outlook_of
 from routerd.kernel.routes.lookup import RouteAnswer
+from routerd.model.addresses import IPAddress, IPNetwork, inside, order
 from routerd.model.claim import Claim
 from routerd.model.report.explanation import StepState
 from routerd.model.report.phases import ClaimPhase
@@ -45,7 +45,7 @@ class Facts:
     addresses are not known; `memberships` are reasons why reflectors do not hold this leaf's claim.
     """
 
-    target: IPv4Network
+    target: IPNetwork
     inputs: Inputs
     desired: Desired
     live: Live
@@ -68,10 +68,10 @@ class Facts:
     def _paths(self) -> tuple[LearnedRoute, ...]:
         """Return the paths of the longest learned prefix that holds the target."""
         learned = self.inputs.learned
-        found = [each for each in (learned.routes if learned else ()) if self.target.subnet_of(each.prefix)]
+        found = [each for each in (learned.routes if learned else ()) if inside(self.target, each.prefix)]
         longest = max((each.prefix.prefixlen for each in found), default=0)
         paths = [each for each in found if each.prefix.prefixlen == longest]
-        return tuple(sorted(paths, key=lambda each: (not each.best, each.neighbour)))
+        return tuple(sorted(paths, key=lambda each: (not each.best, order(each.neighbour))))
 
     @property
     def name(self) -> str:
@@ -88,12 +88,12 @@ class Facts:
     def own_claim(self) -> Claim | None:
         """Return the claim of this leaf that has the target, if one has."""
         for claim in self.inputs.own_claim_list():
-            if any(self.target.subnet_of(each) for each in claim.owned):
+            if any(inside(self.target, each) for each in claim.owned):
                 return claim
         return None
 
     @property
-    def sessions(self) -> Mapping[IPv4Address, Session]:
+    def sessions(self) -> Mapping[IPAddress, Session]:
         """Return the sessions that are wanted, by neighbour."""
         return self.desired.table("bgp/sessions").values
 
@@ -101,10 +101,10 @@ class Facts:
         """Return the announced prefixes of the target that the policy refused."""
         learned = self.inputs.learned
         refused = (*(learned.rejected if learned else ()), *self.desired.rejected)
-        found = (each for each in refused if self.target.subnet_of(each.prefix))
-        return tuple(sorted(found, key=lambda each: (each.neighbour, each.prefix)))
+        found = (each for each in refused if inside(self.target, each.prefix))
+        return tuple(sorted(found, key=lambda each: (order(each.neighbour), order(each.prefix))))
 
-    def who(self, neighbour: IPv4Address) -> str:
+    def who(self, neighbour: IPAddress) -> str:
         """Return a neighbour with the name of its leaf or reflector: `10.0.0.1 (leaf-a)`."""
         session = self.sessions.get(neighbour)
         peer = next((each.peer for each in self.adjacencies if each.neighbour == neighbour), "")

@@ -1,10 +1,10 @@
 """The way of the packets: the kernel's route, the tunnel below it, WireGuard, the cloud. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network
 
 from routerd.clouds.takeover import is_waiting
 from routerd.kernel.routes.lookup import RouteAnswer
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.fabric import FabricRouteKey, RouteTableRef
 from routerd.model.report.explanation import Step
 from routerd.model.route import ROUTE_PROTOCOL, NextHop, Route, RouteKey
@@ -130,7 +130,7 @@ def _tunnel(facts: Facts, adjacency: Adjacency) -> Step:
     return Step("tunnel", "bad", f"{name}: {text}", f"the tunnel {tunnel.link} to {adjacency.peer} is {text}")
 
 
-def _peer(facts: Facts, mode: str, address: IPv4Address) -> Step:
+def _peer(facts: Facts, mode: str, address: IPAddress) -> Step:
     """Return the state of the peer of an encrypting transport that an address is behind."""
     peers = facts.desired.table(f"peers/{mode}").values
     key = next(
@@ -160,14 +160,14 @@ def _peer(facts: Facts, mode: str, address: IPv4Address) -> Step:
 
 
 def _covering(
-    wanted: Collection[FabricRouteKey], table: RouteTableRef, prefix: IPv4Network
+    wanted: Collection[FabricRouteKey], table: RouteTableRef, prefix: IPNetwork
 ) -> FabricRouteKey | None:
     """Return the key of a table's wanted route to a prefix: its own, or that of an aggregate."""
     candidates = (FabricRouteKey(table=table, prefix=each) for each in _supernets(prefix))
     return next((key for key in candidates if key in wanted), None)
 
 
-def _supernets(prefix: IPv4Network) -> Iterator[IPv4Network]:
+def _supernets(prefix: IPNetwork) -> Iterator[IPNetwork]:
     yield prefix
     for length in range(prefix.prefixlen - 1, 0, -1):
         yield prefix.supernet(new_prefix=length)

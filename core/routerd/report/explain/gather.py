@@ -1,11 +1,11 @@
 """Collects the facts of an explanation from a running router, and from the kernel."""
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network
 
 from routerd.control.ports import ClaimDesk
 from routerd.errors import ProviderError
 from routerd.kernel.routes.lookup import RouteAnswer, lookup
+from routerd.model.addresses import IPNetwork, inside
 from routerd.model.moment import second_text
 from routerd.model.report.claims import ClaimReport
 from routerd.report.explain.facts import Facts, OwnerFacts
@@ -18,7 +18,7 @@ _AUDITED = 50
 
 async def gather(
     subject: Subject,
-    target: IPv4Network,
+    target: IPNetwork,
     live: Live,
     *,
     claims: ClaimDesk | None,
@@ -49,13 +49,13 @@ async def gather(
     )
 
 
-async def owners_of(target: IPv4Network, claims: ClaimDesk) -> tuple[tuple[OwnerFacts, ...], tuple[str, ...]]:
+async def owners_of(target: IPNetwork, claims: ClaimDesk) -> tuple[tuple[OwnerFacts, ...], tuple[str, ...]]:
     """Return the claims that have an address, and the names of quarantined claims."""
     reports = await claims.claims()
     owners = [
         await _owner(each, claims)
         for each in reports
-        if each.claim is not None and any(map(target.subnet_of, each.claim.owned))
+        if each.claim is not None and any(inside(target, owned) for owned in each.claim.owned)
     ]
     aside = [each.name for each in reports if each.status.phase == "Quarantined"]
     return tuple(owners), tuple(aside)

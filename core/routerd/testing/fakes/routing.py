@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from ipaddress import IPv4Address
 
 import attrs
 
+from routerd.model.addresses import IPAddress
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Prefix, Session, SessionState, Speaker
 from routerd.spi import BgpRouting, Capability, Provider
@@ -47,12 +47,12 @@ class FakeRouting:
         return self._world.speakers
 
     @property
-    def import_policies(self) -> FakeTable[IPv4Address, ImportPolicy]:
+    def import_policies(self) -> FakeTable[IPAddress, ImportPolicy]:
         """Return the import policies."""
         return self._world.import_policies
 
     @property
-    def sessions(self) -> FakeTable[IPv4Address, Session]:
+    def sessions(self) -> FakeTable[IPAddress, Session]:
         """Return the sessions."""
         return self._world.sessions
 
@@ -79,7 +79,7 @@ class FakeRouting:
         """Return a state for each session: idle, unless the expected speaker is there."""
         return [self._state(address, session) for address, session in self._world.sessions.content.items()]
 
-    def _state(self, address: IPv4Address, session: Session) -> SessionState:
+    def _state(self, address: IPAddress, session: Session) -> SessionState:
         speaker = self._world.speaking.get(address)
         if speaker is None:
             return SessionState(neighbour=address, state="idle")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 import attrs
 
+from routerd.model.addresses import IPAddress, IPNetwork
 from routerd.model.fabric import Forwarding, InstanceFacts
 from routerd.model.names import LinkName
 from routerd.model.route import RouteSet
@@ -25,7 +26,7 @@ class FakeNeighbour:
 
     asn: int
     router_id: IPv4Address
-    prefixes: frozenset[IPv4Network] = frozenset()
+    prefixes: frozenset[IPNetwork] = frozenset()
 
     def fault(self, session: Session) -> str:
         """Return in words why this speaker may not have the session; empty when it may."""
@@ -51,16 +52,16 @@ class FakeWorld:
         self.options: dict[LinkName, object] = {}
         self.peers: FakeTable[PeerKey, WireGuardPeer] = FakeTable()
         self.speakers: FakeTable[str, Speaker] = FakeTable()
-        self.import_policies: FakeTable[IPv4Address, ImportPolicy] = FakeTable()
-        self.sessions: FakeTable[IPv4Address, Session] = FakeTable()
+        self.import_policies: FakeTable[IPAddress, ImportPolicy] = FakeTable()
+        self.sessions: FakeTable[IPAddress, Session] = FakeTable()
         self.advertisements: FakeTable[Prefix, Advertisement] = FakeTable()
         self.forwarding = ForwardingTable({nic.ref: Forwarding(enabled=False) for nic in facts.nics})
         self.routes = FabricRoutesTable(facts.next_hop, facts.route_tables)
         self.learned = RouteSet(complete=True)
-        self.speaking: dict[IPv4Address, FakeNeighbour] = {}
+        self.speaking: dict[IPAddress, FakeNeighbour] = {}
         self.listeners: set[asyncio.Event] = set()
 
-    def speak(self, address: IPv4Address, neighbour: FakeNeighbour | None) -> None:
+    def speak(self, address: IPAddress, neighbour: FakeNeighbour | None) -> None:
         """Put a speaker at an address, or none."""
         if neighbour is None:
             self.speaking.pop(address, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from routerd.errors import ProviderError, TransientError
@@ -24,7 +24,7 @@ class Announced:
         """Return what stands in the file; nothing before it was first written."""
         try:
             stored = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
-            return {IPv4Network(prefix): _advertisement(facts) for prefix, facts in stored.items()}
+            return {ip_network(prefix): _advertisement(facts) for prefix, facts in stored.items()}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TransientError(f"{self._file}: cannot be read: {error}; remove it") from error
 
@@ -61,7 +61,7 @@ def _advertisement(facts: Mapping[str, object]) -> Advertisement:
     preference, med = facts["localPreference"], facts["med"]
     return Advertisement(
         owner=str(facts["owner"]),
-        next_hop=IPv4Address(str(hop)) if hop is not None else None,
+        next_hop=ip_address(str(hop)) if hop is not None else None,
         communities=frozenset(map(str, communities)) if isinstance(communities, list) else frozenset(),
         local_preference=preference if isinstance(preference, int) else None,
         med=med if isinstance(med, int) else None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 
+from routerd.model.addresses import IPNetwork
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.model.session import SessionState
 from routerd.spi import PluginContext
@@ -67,7 +68,7 @@ class StaticRouting:
 
 
 def _routes(text: str) -> Iterator[LearnedRoute]:
-    seen: set[IPv4Network] = set()
+    seen: set[IPNetwork] = set()
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if not words:
@@ -75,7 +76,7 @@ def _routes(text: str) -> Iterator[LearnedRoute]:
         if len(words) != 3 or words[1] != "via":
             raise ValueError(f"line {number}: write PREFIX via NEXTHOP, found {line.strip()!r}")
         try:
-            prefix, hop = IPv4Network(words[0]), IPv4Address(words[2])
+            prefix, hop = ip_network(words[0]), ip_address(words[2])
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
         if prefix in seen:

@@ -1,9 +1,8 @@
 """What a tunnel writes into `spec.options`, there in camel case."""
 
-from ipaddress import IPv4Interface
-
 import attrs
 
+from routerd.model.addresses import IPInterface
 from routerd.model.tunnel import Tunnel
 
 LARGEST_VNI = (1 << 24) - 1
@@ -39,6 +38,6 @@ def resolved(tunnel: Tunnel) -> VxlanTunnel:
     return attrs.evolve(options, vni=_of_slot(tunnel.addresses[0]))
 
 
-def _of_slot(address: IPv4Interface) -> int:
+def _of_slot(address: IPInterface) -> int:
     """Return the number of the address's /31, which is the same at both ends."""
     return (int(address.ip) >> 1) & LARGEST_VNI or LARGEST_VNI

@@ -1,15 +1,16 @@
 """The table of tunnels: each is a VXLAN device of the kernel with one far end."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 
 import attrs
 
 from routerd.errors import PermanentError, ProviderError, TransientError, UnsupportedError
+from routerd.model.addresses import IPAddress
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel
-from routerd.spi import Link, LinkSpec, PluginContext, apply_each
+from routerd.spi import Link, LinkSpec, PluginContext, apply_each, check_ipv4
 from routerd_transport_vxlan.config import VxlanTunnel, resolved
 
 KIND = "vxlan"
@@ -70,6 +71,7 @@ class TunnelTable:
 
 
 def _spec(tunnel: Tunnel) -> LinkSpec:
+    check_ipv4(tunnel)
     if tunnel.local is None or tunnel.remote is None:
         raise PermanentError(f"tunnel {tunnel.link}: it has no local and remote address; set both")
     try:
@@ -109,5 +111,5 @@ def _tunnel(link: Link) -> Tunnel:
     )
 
 
-def _address(text: int | str | None) -> IPv4Address | None:
-    return IPv4Address(str(text)) if text is not None else None
+def _address(text: int | str | None) -> IPAddress | None:
+    return ip_address(str(text)) if text is not None else None

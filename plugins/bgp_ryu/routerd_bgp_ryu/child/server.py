@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import eventlet
 from eventlet import event, semaphore
 
+from routerd.model.addresses import IPAddress
 from routerd.model.session import Advertisement, ImportPolicy, Session, Speaker
 from routerd_bgp_ryu.child.quiet import Quiet
 from routerd_bgp_ryu.child.speaker import BgpSpeaker
@@ -242,7 +242,7 @@ class Server:
         return refused
 
 
-def _check_listen(address: IPv4Address | None, port: int) -> None:
+def _check_listen(address: IPAddress | None, port: int) -> None:
     """Raise `OSError` if the port is in use: the library would only log it, in a green thread."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TypedDict
 
@@ -112,7 +112,7 @@ class RouteTable:
         """Return our routes; a route to anything else is foreign and not shown."""
         content = await asyncio.to_thread(self._file.read)
         return {
-            FabricRouteKey(table=RouteTableRef(table), prefix=IPv4Network(prefix)): FabricRoute(next_hop=hop)
+            FabricRouteKey(table=RouteTableRef(table), prefix=ip_network(prefix)): FabricRoute(next_hop=hop)
             for table, routes in content["tables"].items()
             for prefix, hop in routes.items()
             if hop == self._next_hop
@@ -175,7 +175,7 @@ class StaticFabric:
         nics = [
             Nic(
                 ref=NicRef(name),
-                address=IPv4Address(entry["address"]),
+                address=ip_address(entry["address"]),
                 primary=name == self._options.next_hop,
             )
             for name, entry in content["nics"].items()

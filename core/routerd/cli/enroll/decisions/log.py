@@ -14,9 +14,8 @@ from routerd.cli.share.settings import Settings, with_settings
 from routerd.control.ports import AUDIT_LIMIT, AUDIT_MOST
 from routerd.control.wire import to_document
 from routerd.errors import ControlError
-from routerd.model.audit import AuditEntry
 from routerd.model.names import Ref
-from routerd.model.report.claims import DecisionList
+from routerd.model.report.claims import AuditEntry, DecisionList
 
 FOLLOW_SECONDS = 1.0
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 import attrs
 import pytest
 
+from routerd.model.addresses import ipv4
 from routerd.model.change import Change
 from routerd.model.route import RouteSet
 from routerd.model.session import Advertisement, ImportPolicy, Session, SessionState, Speaker, Timers
@@ -57,7 +58,7 @@ class World:
     def address(self) -> IPv4Address:
         """Return the speaker's own address."""
         assert self.speaker.listen is not None, "the speaker of the fixture `place` must name an address"
-        return self.speaker.listen
+        return ipv4(self.speaker.listen, "the speaker of the fixture `place`")
 
     @property
     def cluster_id(self) -> IPv4Address:
@@ -210,7 +211,8 @@ class World:
 
 def learned_from(routes: RouteSet, peer: IPv4Address) -> set[IPv4Network]:
     """Return the prefixes that are learned from a peer and are not stale."""
-    return {route.prefix for route in routes.routes if route.neighbour == peer and not route.stale}
+    paths = [each for each in routes.routes if each.neighbour == peer and not each.stale]
+    return {ipv4(each.prefix, "a learned route") for each in paths}
 
 
 class OpenWorld(Protocol):
