@@ -26,8 +26,16 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from routerd.model.resource import ResourceKind
-    from routerd.spi import ControlRoute, Fabric, JoinMethod, PluginInfo, Provider, Routing, TransportMode
+    from routerd.spi import (
+        ControlRoute,
+        Fabric,
+        JoinMethod,
+        PluginInfo,
+        Provider,
+        Routing,
+        SubsystemType,
+        TransportMode,
+    )
 
 PROJECT = "routerd"
 
@@ -86,16 +94,16 @@ def routerd_fabrics() -> Sequence[Provider[Fabric]]:
     _described()
 
 
-# --- what it adds to the configuration, the API and the command line ---------------------------------
-
-
 @hookspec
-def routerd_resource_kinds() -> Sequence[ResourceKind]:
-    """Return kinds of resource that the configuration may then hold.
+def routerd_subsystems() -> Sequence[SubsystemType]:
+    """Return everything else: kinds of resource that a file may then hold, and the tables that follow.
 
-    Each has a schema (an `attrs` class) and a sentence on what its removal tears down.
+    A packet filter, a name server, VRRP: whatever can be read whole and changed by key.
     """
     _described()
+
+
+# --- what it adds to the API and the command line ------------------------------------------------------
 
 
 @hookspec

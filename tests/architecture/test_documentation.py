@@ -42,7 +42,7 @@ def test_a_hook_is_documented(hook: str) -> None:
 
 # Hooks that only plugins outside of this repository need so far, each with the reason to keep it.
 FOR_OTHERS = {
-    "routerd_resource_kinds": "a plugin that has resources of its own cannot be written without it",
+    "routerd_subsystems": "a plugin of no other family cannot be written without it",
     "routerd_control_routes": "a plugin that can be asked something cannot be written without it",
 }
 

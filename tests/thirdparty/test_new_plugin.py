@@ -18,6 +18,7 @@ SUITES = {
     "routing": "RoutingContract",
     "enrollment": "EnrollmentContract",
     "fabric": "FabricContract",
+    "subsystem": "SubsystemContract",
 }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import attrs
 
 from routerd.clouds.takeover import Election, share
-from routerd.model.condition import Condition
 from routerd.model.intent import Intent
+from routerd.model.resource import Condition
 from routerd.model.specs import CloudProviderProfileSpec
 from routerd.process.log import Log
 from routerd.reconcile.derive import Inputs

@@ -20,8 +20,8 @@ import attrs
 from routerd.model.addresses import IPNetwork
 from routerd.model.bgp.best_path import order_of
 from routerd.model.change import Change
-from routerd.model.condition import Condition
 from routerd.model.fabric import FabricRoute
+from routerd.model.resource import Condition
 from routerd.model.route import LearnedRoute, RouteSet
 from routerd.model.specs import BGPRouterSpec
 from routerd.reconcile.derive.inputs import Inputs

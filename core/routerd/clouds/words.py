@@ -14,11 +14,11 @@ from routerd.reconcile.wording import key_text, value_text
 from routerd.spi import JSONValue
 from routerd.store.codec import from_json
 
-_KINDS: Mapping[str, tuple[type[Any], type[Any]]] = {
+_KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "forwarding": (str, Forwarding),
     "routes": (FabricRouteKey, FabricRoute),
 }
-"""The classes of key and value of each journaled table."""
+"""The classes of key and value of each journaled table; a subsystem's have a slash in their name."""
 
 _STANDING: Mapping[ActionState, str] = {
     "planned": "planned and not made (mode plan)",
@@ -28,6 +28,16 @@ _STANDING: Mapping[ActionState, str] = {
     "auto": "due at the next pass (mode auto)",
 }
 """The state of a change, as words that may follow `is`."""
+
+
+def learn(table: str, key: type[Any], value: type[Any]) -> None:  # Any: of any table
+    """Let the journal's entries of a subsystem's table be read from now on."""
+    _KINDS[table] = key, value
+
+
+def name_in_loop(table: str, scope: str) -> str:
+    """Return the name in the loop of a table by its names in the journal."""
+    return table if "/" in table else f"{table}/{scope}"
 
 
 @attrs.frozen(kw_only=True)

@@ -39,6 +39,7 @@ from routerd.model.report.explanation import Explanation
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
 from routerd.model.report.status import Status
+from routerd.model.subsystem import Flow
 from routerd.spi import ControlRoute, JSONValue
 
 CLAIM_UNKNOWN = "claim-unknown"
@@ -66,8 +67,11 @@ class AdminView(Protocol):
     async def metrics(self) -> str:
         """Return the metrics in the text format of Prometheus."""
 
-    async def explain(self, target: IPNetwork) -> Explanation:
-        """Return step by step where packets to an address go, and whether they get there."""
+    async def explain(self, target: IPNetwork, flow: Flow | None = None) -> Explanation:
+        """Return step by step where packets to an address go, and whether they get there.
+
+        `flow` says where they come from, and what they are.
+        """
 
 
 def admin_app(
@@ -113,7 +117,7 @@ def admin_app(
             target = prefix(request.query.get("address", "").strip())
         except ValueError as error:
             raise ConfigError.single("request", f"address: {error}") from error
-        return _answer(await view.explain(target))
+        return _answer(await view.explain(target, _flow(request, target)))
 
     app.router.add_get("/v1/status", status)
     app.router.add_get("/v1/resources", resources)
@@ -195,6 +199,20 @@ def add_action_routes(app: web.Application, desk: ActionDesk) -> None:
     app.router.add_get("/v1/actions/{action}", show)
     app.router.add_post("/v1/actions/approve", approve)
     app.router.add_post("/v1/actions/undo", undo)
+
+
+def _flow(request: web.Request, target: IPNetwork) -> Flow | None:
+    """Return the flow that a question is about, none when it names no source."""
+    asked = {name: request.query.get(name, "").strip() for name in ("from", "protocol", "port")}
+    if not asked["from"]:
+        return None
+    try:
+        source = prefix(asked["from"])
+    except ValueError as error:
+        raise ConfigError.single("request", f"from: {error}") from error
+    if asked["port"] and not (asked["port"].isdecimal() and int(asked["port"]) < 1 << 16):
+        raise ConfigError.single("request", "port must be a number up to 65535")
+    return Flow(source=source, destination=target, protocol=asked["protocol"], port=int(asked["port"] or "0"))
 
 
 def _limit(request: web.Request, usual: int, most: int) -> int:

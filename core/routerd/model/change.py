@@ -1,6 +1,7 @@
-"""One difference between the observed and the desired state."""
+"""The desired content of a table, and one difference of the observed content from it."""
 
-from typing import Generic, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, TypeVar
 
 import attrs
 
@@ -38,3 +39,16 @@ class Change(Generic[K, V]):
         if self.after is None:
             raise ValueError(f"the change deletes {self.key}")
         return self.after
+
+
+@attrs.frozen(kw_only=True)
+class DesiredTable:
+    """The desired content of one table.
+
+    With `complete` false a source has not answered yet; the table then serves to create and replace,
+    never to delete. `owners` names the resource behind each key, as `Kind/name`.
+    """
+
+    values: Mapping[Any, Any] = attrs.field(factory=dict)  # Any: keys and values differ by table
+    complete: bool = True
+    owners: Mapping[Any, str] = attrs.field(factory=dict)  # Any: as above

@@ -1,7 +1,7 @@
-"""A resource of the configuration: its identity, its place in the file, and its typed spec."""
+"""A resource of the configuration: its identity, its place in the file, its typed spec, its conditions."""
 
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import attrs
 
@@ -94,3 +94,20 @@ class ResourceKind:
     spec: type[object]
     teardown: str
     runtime_only: bool = False
+
+
+Status = Literal["True", "False", "Unknown"]
+
+
+@attrs.frozen(kw_only=True)
+class Condition:
+    """One statement about a resource; `reason` is a stable CamelCase code, `message` is for people.
+
+    A condition whose status is not `True` makes the router not ready. A condition of the type `Note`
+    asks for no action.
+    """
+
+    type: str
+    status: Status
+    reason: str = ""
+    message: str = ""

@@ -9,7 +9,7 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
-from routerd.plugins import join_checks, tunnel_checks
+from routerd.plugins import join_checks, subsystem_checks, tunnel_checks
 from routerd.plugins.conflicts import PluginFault
 from routerd.plugins.host import PluginHost
 from routerd.spi import Capability
@@ -76,6 +76,9 @@ def _prepare(
         problems += _sharing(configuration, host)
         problems += join_checks.problems(configuration, host)
         problems += tunnel_checks.problems(configuration, host)
+        if all(problem.severity != "error" for problem in problems):
+            # A subsystem may rely on it that everything else is right.
+            problems += subsystem_checks.problems(configuration, host)
         problems += [_of_plugins(configuration, text, severity="warning") for text in host.warnings]
     problems.sort(key=lambda problem: problem.line)
     if errors := [problem for problem in problems if problem.severity == "error"]:

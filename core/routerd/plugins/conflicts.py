@@ -21,6 +21,7 @@ _FAMILIES = {
     "routings": ("routing protocol", "provide"),
     "enrollments": ("join method", "provide"),
     "fabrics": ("cloud", "provide"),
+    "subsystems": ("subsystem", "provide"),
     # By the bare kind, because resources refer to each other by `Kind/name`.
     "resource_kinds": ("resource kind", "define"),
     "commands": ("command", "add"),

@@ -13,7 +13,7 @@ from routerd.model.resource import ResourceKind
 from routerd.plugins.conflicts import PluginFault, conflicts
 from routerd.plugins.installed import find, installation
 from routerd.plugins.loading import LoadedPlugin, load
-from routerd.spi import Capability, Fabric, JoinMethod, Provider, Routing, TransportMode
+from routerd.spi import Capability, Fabric, JoinMethod, Provider, Routing, SubsystemType, TransportMode
 
 
 class PluginHost:
@@ -74,8 +74,12 @@ class PluginHost:
         """Return the fabric providers by cloud."""
         return {provider.kind: (plugin, provider) for plugin, provider in self._described("fabrics")}
 
+    def subsystems(self) -> dict[str, tuple[LoadedPlugin, SubsystemType]]:
+        """Return the subsystems by kind."""
+        return {provider.kind: (plugin, provider) for plugin, provider in self._described("subsystems")}
+
     def resource_kinds(self) -> tuple[ResourceKind, ...]:
-        """Return the kinds of resource that plugins add."""
+        """Return the kinds of resource that subsystems add."""
         return tuple(kind for _, kind in self._described("resource_kinds"))
 
 

@@ -4,6 +4,7 @@ Nothing is compared with other plugins here; `conflicts` does that.
 """
 
 import inspect
+import keyword
 from collections.abc import Sequence
 from typing import TypeVar, cast, get_args
 
@@ -12,7 +13,7 @@ import click
 import pluggy
 
 from routerd import hookspecs
-from routerd.config.kinds import BUILTIN
+from routerd.config.kinds import BUILTIN, RETIRED
 from routerd.errors import PluginError, words_of
 from routerd.model.resource import ResourceKind
 from routerd.model.specs.enrollment import NO_JOIN_METHOD
@@ -26,7 +27,9 @@ from routerd.spi import (
     NoOptions,
     PluginInfo,
     Provider,
+    Rank,
     Routing,
+    SubsystemType,
     Takes,
     TransportMode,
 )
@@ -50,9 +53,14 @@ class LoadedPlugin:
     routings: tuple[Provider[Routing], ...] = ()
     enrollments: tuple[JoinMethod, ...] = ()
     fabrics: tuple[Provider[Fabric], ...] = ()
-    resource_kinds: tuple[ResourceKind, ...] = ()
+    subsystems: tuple[SubsystemType, ...] = ()
     control_routes: tuple[ControlRoute, ...] = ()
     commands: tuple[click.Command, ...] = ()
+
+    @property
+    def resource_kinds(self) -> tuple[ResourceKind, ...]:
+        """Return the kinds of resource of all its subsystems."""
+        return tuple(kind for each in self.subsystems for kind in each.kinds)
 
 
 def load(installed: InstalledPlugin) -> LoadedPlugin:
@@ -90,7 +98,7 @@ def load(installed: InstalledPlugin) -> LoadedPlugin:
         routings=_listed(manager, info, "routerd_routings", Provider),
         enrollments=_listed(manager, info, "routerd_enrollments", JoinMethod),
         fabrics=_listed(manager, info, "routerd_fabrics", Provider),
-        resource_kinds=_listed(manager, info, "routerd_resource_kinds", ResourceKind),
+        subsystems=_listed(manager, info, "routerd_subsystems", SubsystemType),
         control_routes=_listed(manager, info, "routerd_control_routes", ControlRoute),
         commands=_listed(manager, info, "routerd_commands", click.Command),
     )
@@ -133,8 +141,8 @@ def _listed(manager: pluggy.PluginManager, info: PluginInfo, hook: str, kind: ty
                 _check_method(info, item)
             if isinstance(item, TransportMode):
                 _check_mode(info, item)
-            if isinstance(item, ResourceKind):
-                _check_kind(info, item)
+            if isinstance(item, SubsystemType):
+                _check_subsystem(info, item)
             if isinstance(item, click.Command) and item.name in BUILTIN_COMMANDS:
                 raise PluginError(
                     f"plugin {info.name}: command {item.name} belongs to routerd; choose another name"
@@ -149,13 +157,22 @@ def _sequence(info: PluginInfo, hook: str, result: object) -> Sequence[object]:
     return result
 
 
-def _check_kind(info: PluginInfo, kind: ResourceKind) -> None:
-    if not kind.teardown.strip():
-        raise PluginError(f"plugin {info.name}: kind {kind.kind} declares no teardown")
-    if not attrs.has(kind.spec):
-        raise PluginError(f"plugin {info.name}: the spec of kind {kind.kind} is not an attrs class")
-    if any(kind.kind == builtin.kind for builtin in BUILTIN):
-        raise PluginError(f"plugin {info.name}: kind {kind.kind} belongs to routerd; choose another name")
+def _check_subsystem(info: PluginInfo, subsystem: SubsystemType) -> None:
+    who = f"plugin {info.name}"
+    for kind in subsystem.kinds:
+        if not kind.teardown.strip():
+            raise PluginError(f"{who}: kind {kind.kind} declares no teardown")
+        if not attrs.has(kind.spec):
+            raise PluginError(f"{who}: the spec of kind {kind.kind} is not an attrs class")
+        if kind.kind in RETIRED or any(kind.kind == builtin.kind for builtin in BUILTIN):
+            raise PluginError(f"{who}: kind {kind.kind} belongs to routerd; choose another name")
+    names = [table.name for table in subsystem.tables]
+    for table in subsystem.tables:
+        what = f"{who}: table {table.name} of subsystem {subsystem.kind}"
+        if not table.name.isidentifier() or keyword.iskeyword(table.name) or names.count(table.name) > 1:
+            raise PluginError(f"{what}: the name must be that of one attribute of the provider")
+        if table.after not in get_args(Rank):
+            raise PluginError(f"{what}: after is {table.after!r}; write one of {', '.join(get_args(Rank))}")
 
 
 def _check_method(info: PluginInfo, method: JoinMethod) -> None:

@@ -15,6 +15,7 @@ from routerd.plugins.check import Prepared
 from routerd.plugins.join_methods import JoinMethods, MadeMethod
 from routerd.plugins.loading import LoadedPlugin
 from routerd.plugins.pacing import Buckets
+from routerd.plugins.subsystems import MadeSubsystem
 from routerd.plugins.tunnel_modes import TunnelMode
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
@@ -32,6 +33,8 @@ from routerd.spi import (
     Provider,
     Routing,
     SharedFabric,
+    Subsystem,
+    SubsystemType,
     Transport,
 )
 
@@ -54,6 +57,7 @@ class Providers:
     routings: dict[str, Routing]
     enrollments: JoinMethods
     fabrics: dict[str, Fabric]
+    subsystems: dict[str, MadeSubsystem] = attrs.field(factory=dict)
     plugins: Mapping[str, str] = attrs.field(factory=dict)
     bgp: str = ""
     """The kind of the routing that speaks BGP, or nothing."""
@@ -64,6 +68,18 @@ class Providers:
         """Return the transports with peers and keys."""
         found = {kind: each for kind, each in self.transports.items() if self.modes[kind].encrypts}
         return cast("dict[str, EncryptingTransport]", found)
+
+
+@attrs.frozen(kw_only=True)
+class Anew:
+    """Providers of one plugin that were made again, by kind."""
+
+    modes: Mapping[str, TunnelMode]
+    methods: Mapping[str, MadeMethod]
+    subsystems: Mapping[str, MadeSubsystem]
+
+    def __len__(self) -> int:
+        return len(self.modes) + len(self.methods) + len(self.subsystems)
 
 
 @attrs.frozen(kw_only=True)
@@ -95,14 +111,18 @@ class ProviderFactory:
             routings=dict(self._routings()),
             enrollments=self._join_methods(),
             fabrics=dict(self._fabrics()),
+            subsystems={
+                kind: self._subsystem(plugin, described, provider)
+                for kind, plugin, described, provider in self._usable(host.subsystems())
+            },
             plugins=self._owners(),
             bgp=next(iter(host.speaking_bgp()), ""),
             logs=self._logs,
             faults=self._faults,
         )
 
-    def make_anew(self, plugin: str) -> tuple[dict[str, TunnelMode], dict[str, MadeMethod]]:
-        """Make the transports and join methods of a plugin again; `PluginError` when that fails."""
+    def make_anew(self, plugin: str) -> Anew:
+        """Make the providers of a plugin again that allow it; `PluginError` when that fails."""
         host = self.prepared.host
         modes = {
             kind: TunnelMode(plugin=plugin, described=described, transport=self._shared(owner, described))
@@ -114,7 +134,17 @@ class ProviderFactory:
             for kind, (owner, described) in host.enrollments().items()
             if owner.info.name == plugin
         }
-        return modes, methods
+        subsystems = {
+            kind: self._subsystem(owner, described, self._shared(owner, described))
+            for kind, (owner, described) in host.subsystems().items()
+            if owner.info.name == plugin
+        }
+        return Anew(modes=modes, methods=methods, subsystems=subsystems)
+
+    def _subsystem(self, plugin: LoadedPlugin, described: SubsystemType, made: Subsystem) -> MadeSubsystem:
+        return MadeSubsystem(
+            plugin=plugin.info.name, described=described, provider=made, log=self._log_of(plugin)
+        )
 
     def _routings(self) -> Iterator[tuple[str, Routing]]:
         for kind, plugin, _, routing in self._usable(self.prepared.host.routings()):
@@ -163,6 +193,7 @@ class ProviderFactory:
             "transport": {kind: plugin for kind, (plugin, _) in host.transports().items()},
             "routing": {kind: plugin for kind, (plugin, _) in host.routings().items()},
             "enrollment": {kind: plugin for kind, (plugin, _) in host.enrollments().items()},
+            "subsystem": {kind: plugin for kind, (plugin, _) in host.subsystems().items()},
             "fabric": {
                 profile.name: host.fabrics()[profile.spec.provider][0]
                 for profile in self.prepared.intent.of(specs.CloudProviderProfileSpec)

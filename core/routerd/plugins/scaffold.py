@@ -9,13 +9,14 @@ from typing import Literal, get_args
 
 from routerd.errors import PluginError
 
-Family = Literal["transport", "routing", "enrollment", "fabric"]
+Family = Literal["transport", "routing", "enrollment", "fabric", "subsystem"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 PREFIX: dict[Family, str] = {
     "transport": "transport",
     "routing": "routing",
     "enrollment": "join",
     "fabric": "cloud",
+    "subsystem": "subsystem",
 }
 """How the name of a plugin of the family begins."""
 
@@ -24,6 +25,7 @@ _ABOUT: dict[Family, str] = {
     "routing": "It takes its routes from a file, and writes what it would announce into another.",
     "enrollment": "Leaf and reflector have one secret, which signs each claim and the reflector's challenge.",
     "fabric": "The NICs and route tables of its site are in a JSON file.",
+    "subsystem": "It writes the leaves of the fabric by name into a file of hosts, for a name server.",
 }
 _NAME = re.compile(r"[a-z][a-z0-9]*")
 _SUFFIX = ".txt"

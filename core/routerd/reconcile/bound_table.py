@@ -14,10 +14,11 @@ from typing import TypeVar
 import attrs
 
 from routerd.errors import ProviderError, TransientError
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.model.change import DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.diff import diff
 from routerd.reconcile.guard import Call, asked, contained, content_of, failures_of
-from routerd.reconcile.order import AnyChange, Step
+from routerd.reconcile.order import OF_SUBSYSTEM, AnyChange, Step
 from routerd.reconcile.policy import AnyTable, Policy, TablePolicy, Verdict
 from routerd.reconcile.retry import STEADY, Pending, Retries, backoff
 from routerd.reconcile.wording import key_text, noun
@@ -337,16 +338,19 @@ class BoundTable:
         self, changes: Sequence[AnyChange], outcome: Mapping[Hashable, ProviderError | None]
     ) -> None:
         word = noun(self.binding.role)
+        where = {"table": self.binding.name} if self.binding.role.endswith(OF_SUBSYSTEM) else {}
         made = [change for change in changes if outcome[change.key] is None]
         if len(made) > _LISTED:
             self._log.info("table.changed", table=self.binding.name, changes=len(made))
         else:
             for change in made:
-                self._log.info(f"{word}.{_PAST[change.verb]}", key=key_text(change.key))
+                self._log.info(f"{word}.{_PAST[change.verb]}", key=key_text(change.key), **where)
         for change in changes:
             error = outcome[change.key]
             if error is None:
                 continue
             before = self._retries.pending.get(change.key)
             if before is None or str(before.error) != str(error):
-                self._log.warning(f"{word}.{change.verb}.failed", key=key_text(change.key), error=str(error))
+                self._log.warning(
+                    f"{word}.{change.verb}.failed", key=key_text(change.key), error=str(error), **where
+                )

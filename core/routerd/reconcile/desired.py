@@ -1,25 +1,12 @@
 """The desired state as tables: the result of `derive` and the input of the loop."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
-from routerd.model.condition import Condition
+from routerd.model.change import DesiredTable
+from routerd.model.resource import Condition
 from routerd.model.route import RejectedRoute
-
-
-@attrs.frozen(kw_only=True)
-class DesiredTable:
-    """The desired content of one table.
-
-    With `complete` false a source has not answered yet; the table then serves to create and replace,
-    never to delete. `owners` names the resource behind each key, as `Kind/name`.
-    """
-
-    values: Mapping[Any, Any] = attrs.field(factory=dict)  # Any: keys and values differ by table
-    complete: bool = True
-    owners: Mapping[Any, str] = attrs.field(factory=dict)  # Any: as above
 
 
 @attrs.frozen(kw_only=True)

@@ -31,6 +31,15 @@ RANKS = (
 )
 """Roles of tables, the lowest first."""
 
+OF_SUBSYSTEM = "+"
+"""The end of the role of a subsystem's table, whose beginning is the role that it comes after."""
+
+
+def rank(role: str) -> tuple[int, str]:
+    """Return the place of a role in the order of creations."""
+    core = role.removesuffix(OF_SUBSYSTEM)
+    return RANKS.index(core), role
+
 
 @attrs.frozen(kw_only=True)
 class Step:
@@ -49,7 +58,7 @@ def ordered(
 
     `late` are keys whose creation needs the room of their table's deletions.
     """
-    upwards = sorted(changes, key=lambda name: (RANKS.index(roles[name]), name))
+    upwards = sorted(changes, key=lambda name: (rank(roles[name]), name))
     steps: list[Step] = []
     for phase, names in ((_EARLY, upwards), (_DELETION, upwards[::-1]), (_LATE, upwards)):
         for name in names:

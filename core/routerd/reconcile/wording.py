@@ -24,7 +24,7 @@ _NOUNS: Mapping[str, str] = {
 
 def noun(role: str) -> str:
     """Return the noun for an entry of a table with that role, as log events use it."""
-    return _NOUNS[role]
+    return _NOUNS.get(role, "subsystem.entry")
 
 
 def key_text(key: object) -> str:

@@ -1,4 +1,4 @@
-"""The answers of the providers at this moment: sessions, tunnels, WireGuard peers."""
+"""The answers of the providers at this moment: sessions, tunnels, WireGuard peers, subsystems."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ import attrs
 from routerd.errors import ProviderError
 from routerd.model.addresses import IPAddress
 from routerd.model.session import SessionState
+from routerd.model.subsystem import SubsystemState
 from routerd.model.tunnel import PeerState, TunnelState
 from routerd.reconcile.guard import asked, of_plugin, sequence_of
 from routerd.report.subject import Subject
@@ -30,6 +31,7 @@ class Live:
     sessions: tuple[SessionState, ...] = ()
     tunnels: tuple[TunnelState, ...] = ()
     peers: tuple[PeerState, ...] = ()
+    subsystems: Mapping[str, tuple[SubsystemState, ...]] = attrs.field(factory=dict)
     errors: tuple[str, ...] = ()
     _by_neighbour: Mapping[IPAddress, SessionState] = attrs.field(init=False, eq=False, repr=False)
 
@@ -86,14 +88,17 @@ async def ask_live(subject: Subject) -> Live:
     routings = {f"routing/{kind}": routing for kind, routing in made.routings.items()}
     transports = {f"transport/{kind}": transport for kind, transport in made.transports.items()}
     encrypting = {f"transport/{kind}": transport for kind, transport in made.encrypting().items()}
-    sessions, tunnels, peers = await asyncio.gather(
+    parts = {kind: each.provider for kind, each in made.subsystems.items()}
+    sessions, tunnels, peers, states = await asyncio.gather(
         asyncio.gather(*(ask(name, each, "states", SessionState) for name, each in routings.items())),
         asyncio.gather(*(ask(name, each, "states", TunnelState) for name, each in transports.items())),
         asyncio.gather(*(ask(name, each, "peer_states", PeerState) for name, each in encrypting.items())),
+        asyncio.gather(*(ask(f"subsystem/{kind}", parts[kind], "states", SubsystemState) for kind in parts)),
     )
     return Live(
         sessions=tuple(chain(*sessions)),
         tunnels=tuple(chain(*tunnels)),
         peers=tuple(chain(*peers)),
+        subsystems={kind: tuple(found) for kind, found in zip(parts, states, strict=True) if found},
         errors=tuple(sorted(errors)),
     )

@@ -63,6 +63,7 @@ class _Measured:
         yield from self._of_tables()
         yield from self._of_tunnels()
         yield from self._of_peers()
+        yield from self._of_subsystems()
 
     def _of_process(self) -> Iterator[Metric]:
         loop = self.status.loop
@@ -197,6 +198,20 @@ class _Measured:
             "Seconds since the last handshake of an encrypted peer; above 180 it is dead.",
             labels,
             ages,
+        )
+
+    def _of_subsystems(self) -> Iterator[Metric]:
+        samples = [
+            ((each.subsystem, each.name, counter), float(count))
+            for each in self.status.subsystems
+            for counter, count in each.counters.items()
+        ]
+        yield _family(
+            "CounterMetricFamily",
+            "routerd_subsystem",
+            "Counters of subsystems.",
+            ("subsystem", "name", "counter"),
+            samples,
         )
 
     def _left(self, end: datetime | None) -> float:

@@ -59,7 +59,8 @@ def planned_change(
 
 
 def _state(gate: Gate, change: AnyChange, intent: Intent | None) -> ActionState:
-    profile = intent.get(gate.scope, CloudProviderProfileSpec) if intent is not None else None
+    of_cloud = intent is not None and gate.table in ("forwarding", "routes")
+    profile = intent.get(gate.scope, CloudProviderProfileSpec) if intent is not None and of_cloud else None
     return gate.state(change, profile.spec.mode if profile else None)
 
 

@@ -25,6 +25,7 @@ from routerd.model.report.status import (
     RouteStatus,
     SessionStatus,
     Status,
+    SubsystemStatus,
     TableStatus,
     WireGuardStatus,
 )
@@ -97,6 +98,15 @@ def status_of(
         plugin_states=tuple(
             _plugin(subject, plugin.info.name, (*why, *noted), restarts or {})
             for plugin in subject.prepared.host.plugins
+        ),
+        subsystems=tuple(
+            SubsystemStatus(
+                subsystem=kind,
+                plugin=subject.made.subsystems[kind].plugin,
+                **attrs.asdict(each, recurse=False),
+            )
+            for kind, states in live.subsystems.items()
+            for each in states
         ),
     )
 

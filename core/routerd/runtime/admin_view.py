@@ -13,6 +13,7 @@ from routerd.model.report.explanation import Explanation
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
 from routerd.model.report.status import ListenerStatus, LoopStatus, Status
+from routerd.model.subsystem import Flow
 from routerd.plugins.check import Prepared, prepare
 from routerd.process.watchdog import Watchdog
 from routerd.reconcile.guard import left_behind
@@ -108,8 +109,11 @@ class View:
         claims = await self._admission.desk.claims()
         return exposition(status, claims, now=self._assembly.clock.now())
 
-    async def explain(self, target: IPNetwork) -> Explanation:
-        """Return step by step where packets to an address go, and whether they get there."""
+    async def explain(self, target: IPNetwork, flow: Flow | None = None) -> Explanation:
+        """Return step by step where packets to an address go, and whether they get there.
+
+        `flow` says where they come from, and what they are.
+        """
         admits = self._router.prepared.intent.first(specs.SAMEnrollmentPolicySpec) is not None
         facts = await gather(
             self._router,
@@ -117,6 +121,7 @@ class View:
             await ask_live(self._router),
             claims=self._admission.desk if admits else None,
             memberships=self._memberships.reasons(),
+            flow=flow,
         )
         return explain(facts)
 

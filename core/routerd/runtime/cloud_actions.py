@@ -24,7 +24,7 @@ from routerd.clouds.action_list import (
 from routerd.clouds.gate import AnyChange, Gate, id_of
 from routerd.clouds.journal import JournaledTable
 from routerd.clouds.undo import undoing
-from routerd.clouds.words import deed_of, key_of
+from routerd.clouds.words import deed_of, key_of, name_in_loop
 from routerd.errors import ActionRefused, ProviderError
 from routerd.model.change import Change
 from routerd.model.report.actions import ActionApproval, ActionDetails, ActionList, ActionText, ActionUndo
@@ -106,7 +106,7 @@ class Actions:
         entry = await asyncio.to_thread(self._journal.entry, number)
         if entry is None:
             raise ActionRefused(f"entry {number}: not in the journal; see `routerd actions list`")
-        name = f"{entry.table}/{entry.scope}"
+        name = name_in_loop(entry.table, entry.scope)
         if name not in self._router.gates():
             why = self._router.knowledge.waiting.get(f"fabric/{entry.scope}", "the file has no such profile")
             raise ActionRefused(f"profile {entry.scope}: not available; {why}; nothing was done")
@@ -186,7 +186,7 @@ class Actions:
 
     async def _wake(self, places: set[tuple[str, str]]) -> None:
         for scope, table in places:
-            name = f"{table}/{scope}"
+            name = name_in_loop(table, scope)
             gate = self._router.gates().get(name)
             if gate is not None:
                 await asyncio.to_thread(gate.read)

@@ -21,6 +21,7 @@ from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
 from routerd.runtime.control_routes import contained_routes
 from routerd.runtime.invocation import Command
+from routerd.runtime.subsystem_tables import judge
 
 THREAD_SECONDS = 3.0
 """Seconds that the threads of plugins have to end after everything else."""
@@ -106,7 +107,9 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        routes = contained_routes(self._router.prepared.host.plugins, log=self._log)
+        routes = contained_routes(
+            self._router.prepared.host.plugins, self._assembly.made.subsystems, log=self._log
+        )
         actions = Actions(
             self._router, self._assembly.store.journal, clock=self._assembly.clock, log=self._log
         )
@@ -157,6 +160,7 @@ class _Daemon:
                 prepared = await asyncio.to_thread(self._command.prepare)
                 if why := restart_reason(self._router.prepared, prepared):
                     raise needs_restart(prepared, why)
+                judge(prepared, self._router.inputs(prepared))
                 await self._router.remaker.remake(attrs.evolve(self._assembly.factory, prepared=prepared))
                 self._assembly.made.enrollments.use(prepared.join_options)
                 self._router.replace(prepared)

@@ -6,6 +6,7 @@ from functools import partial
 import attrs
 
 from routerd.plugins.providers import ProviderFactory, Providers
+from routerd.plugins.subsystems import MadeSubsystem
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
 from routerd.reconcile.guard import disown
@@ -24,11 +25,17 @@ class Remaker:
     supervisor: Supervisor
     log: Log
     bind: Callable[[str, Transport], Awaitable[None]]
+    bind_subsystem: Callable[[MadeSubsystem], Awaitable[None]]
     options: dict[str, object]
 
     def start_transport(self, mode: str, transport: Transport) -> None:
         """Start a transport and bind its tables."""
         self.starter.start(f"transport/{mode}", transport, partial(self.bind, mode, transport))
+
+    def start_subsystem(self, kind: str, subsystem: MadeSubsystem) -> None:
+        """Start a subsystem and bind its tables."""
+        bind = partial(self.bind_subsystem, subsystem)
+        self.starter.start(f"subsystem/{kind}", subsystem.provider, bind)
 
     async def remake(self, factory: ProviderFactory) -> None:
         """Make the providers whose options have changed again, with the configuration of `factory`.
@@ -39,20 +46,27 @@ class Remaker:
         options = factory.prepared.options
         changed = [name for name in options if options[name] != self.options.get(name)]
         made = {name: factory.make_anew(name) for name in changed if not _must_restart(factory, name)}
-        for plugin, (modes, methods) in made.items():
+        for plugin, anew in made.items():
             self.options[plugin] = options[plugin]
-            for kind, mode in modes.items():
+            for kind, mode in anew.modes.items():
                 async with self.loop.without([f"tunnels/{kind}", f"peers/{kind}"]):
                     await self._stop(plugin, "transport", kind)
                     disown(f"tunnels/{kind}", f"peers/{kind}", f"transport/{kind}")
                     self.made.transports[kind], self.made.modes[kind] = mode.transport, mode
                 self.start_transport(kind, mode.transport)
-            for kind, method in methods.items():
+            for kind, method in anew.methods.items():
                 await self._stop(plugin, "enrollment", kind)
                 self.made.enrollments.put(kind, method)
                 contained = self.made.enrollments.lifecycles()[kind]
                 self.starter.start(f"enrollment/{kind}", contained, _nothing)
-            self.log.info("plugin.options", plugin=plugin, made=len(modes) + len(methods))
+            for kind, subsystem in anew.subsystems.items():
+                tables = list(subsystem.tables)
+                async with self.loop.without(tables):
+                    await self._stop(plugin, "subsystem", kind)
+                    disown(*tables, f"subsystem/{kind}")
+                    self.made.subsystems[kind] = subsystem
+                self.start_subsystem(kind, subsystem)
+            self.log.info("plugin.options", plugin=plugin, made=len(anew))
 
     async def _stop(self, plugin: str, family: str, kind: str) -> None:
         await self.starter.stop(f"{family}/{kind}")

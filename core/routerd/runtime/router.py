@@ -33,6 +33,7 @@ from routerd.runtime.device_keys import DeviceKeys
 from routerd.runtime.learning import learned
 from routerd.runtime.remaking import Remaker
 from routerd.runtime.starter import Starter
+from routerd.runtime.subsystem_tables import SubsystemBinder, judge
 from routerd.spi import Clock, Fabric, Routing, Table, Transport
 from routerd.store import Store
 
@@ -91,6 +92,9 @@ class Router:
             supervisor=supervisor,
             log=log,
             bind=self._bind_transport,
+            bind_subsystem=SubsystemBinder(
+                loop=self.loop, journal=store.journal, clock=clock, log=log, run_lane=self._run_lane
+            ),
             options=dict(prepared.options),
         )
         self._keys = DeviceKeys(
@@ -123,6 +127,8 @@ class Router:
             self.remaker.start_transport(name, transport)
         for name, routing in made.routings.items():
             starter.start(f"routing/{name}", routing, partial(self._bind_routing, name, routing))
+        for kind, subsystem in made.subsystems.items():
+            self.remaker.start_subsystem(kind, subsystem)
         for name, fabric in made.fabrics.items():
             starter.start(f"fabric/{name}", fabric, partial(self._bind_fabric, name, fabric))
         if lanes:
@@ -173,6 +179,7 @@ class Router:
         It compares with the desired state of `prepared`, if given.
         """
         intended = prepared or self.prepared
+        judge(intended, self.inputs(intended))
         dry = Loop(
             self.loop.bindings(),
             derive=lambda: self.derive(intended),
@@ -233,6 +240,7 @@ class Router:
             public_keys=dict(known.public_keys),
             modes=self.made.modes,
             tunnel_options=(prepared or self.prepared).tunnel_options,
+            subsystems=self.made.subsystems,
         )
 
     # --- tables ---------------------------------------------------------------------------------------

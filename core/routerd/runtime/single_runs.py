@@ -17,7 +17,7 @@ from routerd.plugins.check import Prepared
 from routerd.process.log import Log
 from routerd.reconcile.guard import asked, contained, content_of, failures_of
 from routerd.reconcile.loop import Binding
-from routerd.reconcile.order import RANKS
+from routerd.reconcile.order import rank
 from routerd.reconcile.wording import key_text
 from routerd.report.live import ask_live
 from routerd.report.plan import plan_of
@@ -106,7 +106,7 @@ async def remove_ours(router: Router, store: Store) -> Removed:
     done: list[str] = []
     failed = [f"{text}; its objects stay" for text in (*router.prepared.faults, *router.made.faults)]
     failed += [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
-    bindings = sorted(router.loop.bindings(), key=lambda each: RANKS.index(each.role))
+    bindings = sorted(router.loop.bindings(), key=lambda each: rank(each.role))
     for binding in reversed(bindings):
         await _empty(router, store, binding, done, failed)
     return Removed(done=tuple(done), failed=tuple(failed))
@@ -156,9 +156,9 @@ def _undoing(
     gate = router.gates().get(binding.name)
     if gate is None:
         return [Change(key=key, before=value, after=None) for key, value in observed.items()]
-    ours = router.knowledge.instances[gate.scope].next_hop
+    facts = router.knowledge.instances.get(gate.scope)
     owned = store.journal.owned(gate.scope, gate.table)
-    return list(_restored(binding, ours, owned, observed, failed))
+    return list(_restored(binding, facts.next_hop if facts else "", owned, observed, failed))
 
 
 def _restored(

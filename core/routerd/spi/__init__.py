@@ -8,6 +8,7 @@ Added in 1.0.
 
 from routerd.model.json_value import JSONValue
 from routerd.spi.clock import Clock
+from routerd.spi.cloud.switch_table import Switches, SwitchTable
 from routerd.spi.context import Logger, PluginContext, Spawn
 from routerd.spi.control import ControlRoute
 from routerd.spi.enrollment import (
@@ -34,7 +35,7 @@ from routerd.spi.provider import (
     Provider,
 )
 from routerd.spi.routing import BgpRouting, Routing
-from routerd.spi.switch_table import Switches, SwitchTable
+from routerd.spi.subsystem import Rank, Resources, Subsystem, SubsystemTable, SubsystemType
 from routerd.spi.table import AgreeingTable, ForeseeingTable, Table, apply_each, only_ipv4
 from routerd.spi.transport import EncryptingTransport, Takes, Transport, TransportMode, check_ipv4
 
@@ -70,11 +71,16 @@ __all__ = [
     "PluginInfo",
     "Proof",
     "Provider",
+    "Rank",
+    "Resources",
     "Routing",
     "SharedFabric",
     "Signing",
     "Spawn",
     "Submission",
+    "Subsystem",
+    "SubsystemTable",
+    "SubsystemType",
     "SwitchTable",
     "Switches",
     "Table",

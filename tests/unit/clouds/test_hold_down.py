@@ -9,8 +9,8 @@ import pytest
 from routerd.clouds.hold_down import HoldDown
 from routerd.clouds.policy import CloudPolicy
 from routerd.errors import PermanentError
-from routerd.model.change import Change
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.model.change import Change, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import RESYNC, Binding, Loop
 from routerd.report.reasons import held
 from routerd.testing.clock import FakeClock

@@ -16,8 +16,8 @@ from routerd.errors import (
     TransientError,
     UnsupportedError,
 )
-from routerd.model.change import Change
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.model.change import Change, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

@@ -144,7 +144,7 @@ class MemoryView:
         found = [each for each in self.entries if claim in (None, each["claim"])]
         return [audit_entry(each) for each in found[-limit:]]
 
-    async def explain(self, target: IPv4Network) -> Explanation:
+    async def explain(self, target: IPv4Network, flow: object = None) -> Explanation:
         self.explained.append(target)
         return Explanation(
             address=str(target),

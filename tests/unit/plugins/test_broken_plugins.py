@@ -73,7 +73,7 @@ def contained(handler: Callable[[Any], Awaitable[Any]]) -> ControlRoute:
     route = ControlRoute(method="GET", path="/x", handler=handler)
     info: Any = type("Info", (), {"name": "p"})
     plugin = LoadedPlugin(info=info, installed=info, control_routes=(route,))
-    (found,) = contained_routes([plugin], log=RecordingLogger(), deadline=0.05)["p"]
+    (found,) = contained_routes([plugin], {}, log=RecordingLogger(), deadline=0.05)["p"]
     return found
 
 

@@ -13,7 +13,9 @@ from routerd.plugins.installed import installation
 HEAD = """
 import attrs, click, routerd
 from routerd.model.resource import ResourceKind
-from routerd.spi import ControlRoute, JoinMethod, NoOptions, PluginInfo, Provider, TransportMode
+from routerd.spi import (
+    ControlRoute, JoinMethod, NoOptions, PluginInfo, Provider, SubsystemTable, SubsystemType, TransportMode
+)
 @attrs.frozen
 class Spec:
     size: int = 0
@@ -42,6 +44,8 @@ def described(family: str, name: str) -> str:
         return f"[JoinMethod(kind={name!r}, create=made, binds_claim=True)]"
     if family == "transports":
         return f"[TransportMode(kind={name!r}, create=made)]"
+    if family == "subsystems":
+        return f"[SubsystemType(kind={name!r}, create=made, derive=made)]"
     return f"[Provider(kind={name!r}, create=made)]"
 
 
@@ -52,6 +56,17 @@ def kind(name: str, *, api: str = "x.example/v1", teardown: str = "the thing", s
     )
 
 
+SUBSYSTEM = "SubsystemType(kind='s', create=made, derive=made"
+
+
+def with_kinds(*kinds: str) -> str:
+    return hook("subsystems", f"[{SUBSYSTEM}, kinds=({', '.join(kinds)},))]")
+
+
+def with_tables(*tables: str) -> str:
+    return hook("subsystems", f"[{SUBSYSTEM}, tables=({', '.join(tables)},))]")
+
+
 def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: World) -> None:
     families = ("transports", "routings", "enrollments", "fabrics")
     install(
@@ -59,7 +74,7 @@ def test_everything_that_a_plugin_describes_is_found_by_its_kind(install: World)
         plugin(
             "all",
             *(hook(family, described(family, family)) for family in families),
-            hook("resource_kinds", f"[{kind('Thing')}]"),
+            with_kinds(kind("Thing")),
             hook("control_routes", "(ControlRoute(method='GET', path='x', handler=made),)"),
             hook("commands", "[click.Command('do')]"),
         ),
@@ -91,6 +106,7 @@ def test_plugins_stand_in_the_order_of_the_allow_list(install: World) -> None:
 
 
 PROVIDER = "Provider(kind='k', create=made)"
+TABLE = "SubsystemTable(name='{}', after='{}')"
 MODE = "TransportMode(kind='k', create=made)"
 NONE = "TransportMode(kind='none', create=made)"
 
@@ -122,10 +138,15 @@ NONE = "TransportMode(kind='none', create=made)"
         (plugin("p", info=", api=(2, 0)"), "needs plugin API 2.0; this routerd has 1.0"),
         (plugin("p", info=", api=(0, 9)"), "needs plugin API 0.9; this routerd has 1.0"),
         (plugin("p").replace("def routerd_plugin_info", "async def routerd_plugin_info"), "synchronous"),
-        (plugin("p", hook("resource_kinds", f"[{kind('T', teardown=' ')}]")), "declares no teardown"),
-        (plugin("p", hook("resource_kinds", f"[{kind('T', spec='int')}]")), "is not an attrs class"),
-        (plugin("p", hook("resource_kinds", f"[{kind('T')}, {kind('T')}]")), "kind T twice"),
-        (plugin("p", hook("resource_kinds", f"[{kind('BGPRouter')}]")), "kind BGPRouter belongs to routerd"),
+        (plugin("p", with_kinds(kind("T", teardown=" "))), "declares no teardown"),
+        (plugin("p", with_kinds(kind("T", spec="int"))), "is not an attrs class"),
+        (plugin("p", with_kinds(kind("T"), kind("T"))), "kind T twice"),
+        (plugin("p", with_kinds(kind("BGPRouter"))), "kind BGPRouter belongs to routerd"),
+        (plugin("p", with_kinds(kind("FirewallRule"))), "kind FirewallRule belongs to routerd"),
+        (plugin("p", with_tables(TABLE.format("a b", "routes"))), "that of one attribute of the provider"),
+        (plugin("p", with_tables(TABLE.format("class", "routes"))), "that of one attribute of the provider"),
+        (plugin("p", with_tables(*2 * [TABLE.format("a", "routes")])), "table a of subsystem s: the name"),
+        (plugin("p", with_tables(TABLE.format("a", "weather"))), "after is 'weather'; write one of"),
     ],
 )  # fmt: skip
 def test_a_breach_of_the_contract_names_the_plugin_and_the_breach(
@@ -147,14 +168,19 @@ def test_one_bad_plugin_does_not_keep_the_faults_of_another_secret(install: Worl
 
 @pytest.mark.parametrize("other", ["x.example/v1", "y.example/v1"])
 def test_two_plugins_for_one_kind_of_resource_are_refused(install: World, other: str) -> None:
-    install("a", plugin("a", hook("resource_kinds", f"[{kind('Thing')}]")))
-    install("b", plugin("b", hook("resource_kinds", f"[{kind('Thing', api=other)}]")))
+    install("a", plugin("a", with_kinds(kind("Thing"))))
+    install("b", plugin("b", with_kinds(kind("Thing", api=other)).replace("kind='s'", "kind='t'")))
     assert refused("a", "b") == "resource kind Thing: both a and b define it; enable one of them"
 
 
 @pytest.mark.parametrize(
     ("family", "noun"),
-    [("routings", "routing protocol"), ("enrollments", "join method"), ("fabrics", "cloud")],
+    [
+        ("routings", "routing protocol"),
+        ("enrollments", "join method"),
+        ("fabrics", "cloud"),
+        ("subsystems", "subsystem"),
+    ],
 )
 def test_two_providers_of_one_name_are_refused_in_every_family(
     install: World, family: str, noun: str

@@ -11,8 +11,9 @@ import pytest
 from tests.support.waiting import until_async
 
 from routerd.errors import PermanentError, ProviderError, TransientError
+from routerd.model.change import DesiredTable
 from routerd.reconcile.calls import PATIENCE
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.guard import Failed, asked, left_behind, outcome_of
 from routerd.reconcile.loop import Binding, Loop
 from routerd.testing.clock import FakeClock

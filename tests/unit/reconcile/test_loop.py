@@ -10,8 +10,8 @@ import pytest
 
 from routerd.clouds.policy import CloudPolicy
 from routerd.errors import PermanentError, ProviderError, TransientError
-from routerd.model.change import Change
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.model.change import Change, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

@@ -12,7 +12,8 @@ import pytest
 
 from routerd.clouds.policy import CloudPolicy
 from routerd.errors import PermanentError, ProviderError, StoreError, TransientError, UnsupportedError
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.model.change import DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
 from routerd.testing.clock import FakeClock
 from routerd.testing.context import RecordingLogger

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from routerd.errors import PermanentError, ProviderError
-from routerd.model.change import Change
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.model.change import Change, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.loop import Binding, Loop
 from routerd.reconcile.order import RANKS
 from routerd.testing.clock import FakeClock

@@ -30,14 +30,13 @@ from routerd.clouds.gate import Gate, Mode
 from routerd.control.wire import to_document
 from routerd.errors import NotOwnedError, TransientError
 from routerd.kernel.routes.lookup import RouteAnswer
-from routerd.model.change import Change
-from routerd.model.condition import Condition
+from routerd.model.change import Change, DesiredTable
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.names import LinkName
 from routerd.model.report.explanation import Explanation, Step
+from routerd.model.resource import Condition
 from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
-from routerd.reconcile.desired import DesiredTable
 from routerd.reconcile.retry import Pending
 from routerd.report.explain import Facts, explain
 from routerd.store import open_store

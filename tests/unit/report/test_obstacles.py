@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from routerd.errors import TransientError
+from routerd.model.change import DesiredTable
 from routerd.model.names import LinkName
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.report.obstacles import Obstacle, Obstacles
 from routerd.spi import Link
 from routerd.testing.faults import FaultPlan

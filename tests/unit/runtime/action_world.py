@@ -13,10 +13,11 @@ import attrs
 from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate, Mode
 from routerd.clouds.takeover import Election, RoutePermission
+from routerd.model.change import DesiredTable
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding, NicRef
 from routerd.model.report.actions import ActionApproval, OpenAction
 from routerd.model.specs import CloudProviderProfileSpec
-from routerd.reconcile.desired import Desired, DesiredTable
+from routerd.reconcile.desired import Desired
 from routerd.reconcile.knowledge import Knowledge
 from routerd.reconcile.loop import Loop
 from routerd.runtime.cloud_actions import Actions

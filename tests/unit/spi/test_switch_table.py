@@ -12,7 +12,7 @@ from routerd.errors import NotOwnedError, PermanentError, StaleError, TransientE
 from routerd.model.change import Change
 from routerd.model.fabric import Forwarding, NicRef
 from routerd.spi import SwitchTable, apply_each
-from routerd.spi.switch_table import ATTEMPTS
+from routerd.spi.cloud.switch_table import ATTEMPTS
 from routerd.testing.context import RecordingLogger, make_context
 
 NIC, OTHER = NicRef("nic-1"), NicRef("nic-2")

@@ -21,7 +21,7 @@ def render(status: Status) -> RenderableType:
     ]  # fmt: skip
     parts += [Text(f"  {reason}", style="yellow") for reason in status.reasons]
     parts += [Text(f"  note: {note}") for note in status.notes]
-    for part in (_sessions, _enrollment, _claims, _tunnels, _tables, _fabrics, _plugins):
+    for part in (_sessions, _enrollment, _claims, _tunnels, _tables, _fabrics, _subsystems, _plugins):
         title, columns, rows = part(status)
         if rows or part is _tables:
             parts += [Text(""), table(title, columns, rows)]
@@ -91,6 +91,14 @@ def _fabrics(status: Status) -> Part:
         for each in status.fabrics
     ]
     return "Clouds", ("PROFILE", "CLOUD", "INSTANCE", "NEXT HOP", "ROUTE TABLES"), rows
+
+
+def _subsystems(status: Status) -> Part:
+    rows = [
+        (each.subsystem, each.name, each.text, ", ".join(f"{n} {name}" for name, n in each.counters.items()))
+        for each in status.subsystems
+    ]
+    return "Subsystems", ("SUBSYSTEM", "NAME", "STATE", "COUNTERS"), rows
 
 
 def _plugins(status: Status) -> Part:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import attrs
 
-from routerd.model.report import NEVER
+from routerd.model.report import NEVER, OPTIONAL
 
 StepState = Literal["ok", "bad", "note"]
 
@@ -25,9 +25,13 @@ class Step:
 
 @attrs.frozen(kw_only=True)
 class Explanation:
-    """Steps from claim to cloud route, and the verdict; `reachable` as far as this router knows."""
+    """Steps from claim to cloud route, and the verdict; `reachable` as far as this router knows.
+
+    `source` is where the packets come from, if the question named it.
+    """
 
     address: str
+    source: str = attrs.field(default="", metadata=OPTIONAL)
     reachable: bool
     verdict: str
     steps: tuple[Step, ...] = ()

@@ -12,6 +12,7 @@ from routerd.model.names import LinkName, PublicKey
 from routerd.model.report.phases import ClaimPhase, MembershipPhase, RouterPhase
 from routerd.model.report.plan import PlannedChange
 from routerd.model.route import LearnedRoute, RejectedRoute
+from routerd.model.subsystem import SubsystemState
 from routerd.model.tunnel import TunnelState
 
 
@@ -176,6 +177,14 @@ class PluginStatus:
 
 
 @attrs.frozen(kw_only=True)
+class SubsystemStatus(SubsystemState):
+    """One line of a subsystem, of the plugin that provides it."""
+
+    subsystem: str
+    plugin: str
+
+
+@attrs.frozen(kw_only=True)
 class Status:
     """The whole status: `reasons` keep the router from being ready, `notes` do not."""
 
@@ -200,6 +209,7 @@ class Status:
     listener: ListenerStatus = ListenerStatus()
     loop: LoopStatus = LoopStatus()
     plugin_states: tuple[PluginStatus, ...] = ()
+    subsystems: tuple[SubsystemStatus, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

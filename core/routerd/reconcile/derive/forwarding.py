@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, collapse_addresses
 
 from routerd.model.addresses import IPAddress, IPNetwork, order
 from routerd.model.bgp.import_policy import FAMILY, OUTSIDE, refusal
+from routerd.model.change import DesiredTable
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Forwarding
 from routerd.model.route import LearnedRoute, NextHop, RejectedRoute, Route, RouteKey
 from routerd.model.specs import BGPRouterSpec, CloudProviderProfileSpec
@@ -12,7 +13,6 @@ from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies
 from routerd.reconcile.derive.routing import general_policy, own_prefixes
 from routerd.reconcile.derive.underlay import static_routes
-from routerd.reconcile.desired import DesiredTable
 
 
 def refused(inputs: Inputs, policies: DesiredTable) -> tuple[RejectedRoute, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from routerd.model.addresses import IPAddress, host_prefix
+from routerd.model.change import DesiredTable
 from routerd.model.firewall import Accept, FirewallKey, FirewallRule, MssClamp
 from routerd.model.names import LinkName
 from routerd.model.specs import BGPRouterSpec, ControlAPISpec, SysctlProfileSpec, SysctlSpec
@@ -11,7 +12,6 @@ from routerd.model.tunnel import Opening
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies
 from routerd.reconcile.derive.underlay import Devices
-from routerd.reconcile.desired import DesiredTable
 
 _ROUTER_LINUX = {"net.ipv4.ip_forward": "1"}
 

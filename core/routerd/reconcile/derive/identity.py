@@ -6,8 +6,8 @@ import attrs
 
 from routerd.model.addresses import IPAddress
 from routerd.model.claim import Claim
-from routerd.model.condition import Condition
 from routerd.model.intent import Named
+from routerd.model.resource import Condition
 from routerd.model.session import Session
 from routerd.model.specs import BGPDynamicPeerSpec, BGPPeerSpec, BGPRouterSpec
 from routerd.model.specs.leaves import acceptor

@@ -1,6 +1,6 @@
 """The inputs of derivation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from routerd.model.specs import (
     WireGuardInterfaceSpec,
 )
 from routerd.model.specs.devices import wireguard_device
+from routerd.model.subsystem import Derivation, FabricFacts
 from routerd.model.tunnel import Opening, Tunnel
 
 
@@ -36,6 +37,21 @@ class Mode(Protocol):
         """Return what the packet filter must let in."""
 
 
+class Part(Protocol):
+    """A subsystem as derivation asks it."""
+
+    @property
+    def plugin(self) -> str:
+        """Return the name of its plugin."""
+
+    @property
+    def tables(self) -> Collection[str]:
+        """Return the names of its tables in the loop."""
+
+    def derive(self, facts: FabricFacts) -> Derivation:
+        """Return what these tables should hold; may raise `ProviderError`."""
+
+
 @attrs.frozen(kw_only=True)
 class Inputs:
     """The intent and the facts of the moment.
@@ -46,7 +62,8 @@ class Inputs:
     `learned` is none until a routing has spoken once. `routings` are the enabled routing protocols beside
     BGP. `instances` are the clouds that have answered, by the name of their profile; `public_keys` the
     keys of our own WireGuard devices by resource name. `modes` are the transports of the enabled plugins,
-    `tunnel_options` the options of the tunnels of a resource by its reference.
+    `tunnel_options` the options of the tunnels of a resource by its reference. `subsystems` are those of the
+    enabled plugins.
     """
 
     intent: Intent
@@ -61,6 +78,7 @@ class Inputs:
     public_keys: Mapping[str, PublicKey] = attrs.field(factory=dict)
     modes: Mapping[str, Mode] = attrs.field(factory=dict)
     tunnel_options: Mapping[str, object] = attrs.field(factory=dict)
+    subsystems: Mapping[str, Part] = attrs.field(factory=dict)
     active: tuple[AdmittedClaim, ...] = attrs.field(init=False, eq=False, repr=False)
 
     @active.default

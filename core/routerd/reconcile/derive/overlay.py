@@ -6,8 +6,8 @@ import attrs
 
 from routerd.errors import PluginError
 from routerd.model.addresses import IPAddress, IPInterface, IPNetwork, inside
+from routerd.model.change import DesiredTable
 from routerd.model.claim import Claim, Reflector
-from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.names import (
     LinkName,
@@ -18,6 +18,7 @@ from routerd.model.names import (
     slot_addresses,
     tunnel_link_name,
 )
+from routerd.model.resource import Condition
 from routerd.model.specs import (
     PeerSource,
     SAMTransportProfileSpec,
@@ -27,7 +28,6 @@ from routerd.model.specs.leaves import self_node
 from routerd.model.tunnel import Opening, Tunnel, UdpEncapsulation
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.peers import Peer, peers_of
-from routerd.reconcile.desired import DesiredTable
 
 
 @attrs.frozen(kw_only=True)

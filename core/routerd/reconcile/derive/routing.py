@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 import attrs
 
 from routerd.model.addresses import IPAddress, IPNetwork, host_prefix, inside
+from routerd.model.change import DesiredTable
 from routerd.model.claim import Claim
 from routerd.model.intent import Named
 from routerd.model.session import TIMER_PROFILES, Advertisement, ImportPolicy, Session, Speaker, Timers
@@ -23,7 +24,6 @@ from routerd.model.specs.leaves import pools
 from routerd.reconcile.derive.identity import accepting, held_to, is_own, leaves_among
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, Adjacency
-from routerd.reconcile.desired import DesiredTable
 
 REFLECTOR_PREFERENCE = 100
 

@@ -6,10 +6,11 @@ import attrs
 
 from routerd.errors import PluginError
 from routerd.model.addresses import IPInterface, IPNetwork, host_prefix, order
+from routerd.model.change import DesiredTable
 from routerd.model.claim import Claim, Reflector
-from routerd.model.condition import Condition
 from routerd.model.intent import Named
 from routerd.model.names import LinkName, PublicKey
+from routerd.model.resource import Condition
 from routerd.model.route import ROUTE_METRIC, Address, AddressKey, NextHop, Route, RouteKey
 from routerd.model.specs import (
     IPv4RouteSpec,
@@ -25,7 +26,6 @@ from routerd.model.specs.leaves import members
 from routerd.model.tunnel import Endpoint, Opening, PeerKey, Tunnel, WireGuardDevice, WireGuardPeer
 from routerd.reconcile.derive.inputs import Inputs
 from routerd.reconcile.derive.overlay import Adjacencies, transport_failed, without_peers
-from routerd.reconcile.desired import DesiredTable
 
 
 @attrs.frozen(kw_only=True)

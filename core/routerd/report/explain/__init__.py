@@ -6,6 +6,8 @@ network engineer takes by hand: `announced` has claims and BGP, `forwarded` the 
 
 from collections.abc import Sequence
 
+import attrs
+
 from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.addresses import inside, order
 from routerd.model.report.explanation import Explanation, Step
@@ -27,7 +29,24 @@ _WELL = "everything is in place"
 
 
 def explain(facts: Facts) -> Explanation:
-    """Return the steps from claim to cloud route, and the verdict."""
+    """Return the steps from claim to cloud route, those of subsystems about a flow, and the verdict."""
+    found = _path(facts)
+    if facts.flow is None:
+        return found
+    blame = _caveat(facts.flow_steps)
+    verdict, reachable = found.verdict, found.reachable
+    if blame and reachable:
+        verdict, reachable = f"{facts.flow} does not get through: {blame}", False
+    return attrs.evolve(
+        found,
+        source=str(facts.flow.source).removesuffix("/32"),
+        steps=(*found.steps, *facts.flow_steps),
+        verdict=verdict,
+        reachable=reachable,
+    )
+
+
+def _path(facts: Facts) -> Explanation:
     answer = facts.answer
     if facts.own_claim is not None:
         return _on_this_site(facts)

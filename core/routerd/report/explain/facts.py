@@ -9,11 +9,12 @@ from routerd.clouds.words import outlook_of
 from routerd.kernel.routes.lookup import RouteAnswer
 from routerd.model.addresses import IPAddress, IPNetwork, inside, order
 from routerd.model.claim import Claim
-from routerd.model.report.explanation import StepState
+from routerd.model.report.explanation import Step, StepState
 from routerd.model.report.phases import ClaimPhase
 from routerd.model.route import LearnedRoute, NextHop, RejectedRoute
 from routerd.model.session import Session
 from routerd.model.specs import SAMEnrollmentPolicySpec
+from routerd.model.subsystem import Flow
 from routerd.reconcile.derive import Inputs, overlay
 from routerd.reconcile.derive.overlay import Adjacency
 from routerd.reconcile.desired import Desired
@@ -43,6 +44,7 @@ class Facts:
 
     `owners` are the claims that have the address, `set_aside` the names of quarantined claims, whose
     addresses are not known; `memberships` are reasons why reflectors do not hold this leaf's claim.
+    `flow_steps` are what subsystems say of the `flow` to the target, where the question names its source.
     """
 
     target: IPNetwork
@@ -57,6 +59,8 @@ class Facts:
     memberships: tuple[str, ...] = ()
     answer: RouteAnswer | None = None
     answer_error: str = ""
+    flow: Flow | None = None
+    flow_steps: tuple[Step, ...] = ()
     adjacencies: tuple[Adjacency, ...] = attrs.field(init=False)
     paths: tuple[LearnedRoute, ...] = attrs.field(init=False)
 

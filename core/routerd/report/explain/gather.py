@@ -8,6 +8,9 @@ from routerd.kernel.routes.lookup import RouteAnswer, lookup
 from routerd.model.addresses import IPNetwork, inside
 from routerd.model.moment import second_text
 from routerd.model.report.claims import ClaimReport
+from routerd.model.report.explanation import Step
+from routerd.model.subsystem import Flow
+from routerd.reconcile.derive import fabric_facts
 from routerd.report.explain.facts import Facts, OwnerFacts
 from routerd.report.live import Live
 from routerd.report.subject import Subject
@@ -23,8 +26,12 @@ async def gather(
     *,
     claims: ClaimDesk | None,
     memberships: Sequence[str],
+    flow: Flow | None = None,
 ) -> Facts:
-    """Return the facts about an address; `claims` is none on a router that does not admit leaves."""
+    """Return the facts about an address, and about a flow to it, if one is given.
+
+    `claims` is none on a router that does not admit leaves.
+    """
     owners, set_aside = await owners_of(target, claims) if claims is not None else ((), ())
     answer: RouteAnswer | None = None
     error = ""
@@ -33,6 +40,11 @@ async def gather(
     except ProviderError as caught:
         error = str(caught)
     inputs = subject.inputs()
+    steps: list[Step] = []
+    if flow is not None:
+        known = fabric_facts(inputs)
+        for each in subject.made.subsystems.values():
+            steps += each.explain(flow, known)
     return Facts(
         target=target,
         inputs=inputs,
@@ -46,6 +58,8 @@ async def gather(
         memberships=tuple(memberships),
         answer=answer,
         answer_error=error,
+        flow=flow,
+        flow_steps=tuple(steps),
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from routerd.errors import TransientError
 from routerd.model.fabric import FabricRoute, FabricRouteKey, Finding, Forwarding, InstanceFacts, NicRef
+from routerd.spi.cloud.switch_table import Switches, SwitchTable
 from routerd.spi.context import PluginContext
 from routerd.spi.site_routes import SiteRouters
-from routerd.spi.switch_table import Switches, SwitchTable
 from routerd.spi.table import ForeseeingTable, Table
 
 

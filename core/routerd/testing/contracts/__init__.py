@@ -21,7 +21,8 @@ from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
 from routerd.testing.contracts.routing import BgpRoutingContract, RoutingContract
 from routerd.testing.contracts.samples import BgpPlace, Foreign, Neighbour, Samples, TableRules
-from routerd.testing.contracts.table import TableContract, assert_holds
+from routerd.testing.contracts.subsystem import SubsystemContract
+from routerd.testing.contracts.table import TableContract, assert_holds, fill
 from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
 
 __all__ = [
@@ -45,9 +46,11 @@ __all__ = [
     "Samples",
     "SharedFabricContract",
     "SiteWorld",
+    "SubsystemContract",
     "TableContract",
     "TableRules",
     "TransportContract",
     "assert_holds",
+    "fill",
     "running",
 ]

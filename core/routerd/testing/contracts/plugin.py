@@ -23,7 +23,7 @@ _LISTS = (
     "routerd_routings",
     "routerd_enrollments",
     "routerd_fabrics",
-    "routerd_resource_kinds",
+    "routerd_subsystems",
     "routerd_control_routes",
     "routerd_commands",
 )

@@ -56,7 +56,10 @@ async def apply(table: AnyTable, wanted: Sequence[Change[Any, Any]]) -> Mapping[
 
 
 async def fill(table: AnyTable, desired: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Apply `desired` and return the observed content."""
+    """Apply `desired` and return the observed content.
+
+    Added in 1.0.
+    """
     failures = await apply(table, changes(desired, await observe(table)))
     assert failures == {}, f"failed: {failures}"
     return await observe(table)

@@ -1,0 +1,1 @@
+"""The leaves of a fabric by name, in a file of hosts."""
