@@ -12,6 +12,7 @@ from tests.unit.cli.command_line import Done, routerd
 from tests.unit.control.admin_world import MemoryView, request, serving_admin
 
 from routerd.errors import ConfigError
+from routerd.model.subsystem import Flow
 
 
 async def ask(view: MemoryView, tmp_path: Path, *words: object) -> Done:
@@ -65,4 +66,43 @@ async def test_the_socket_refuses_what_is_no_address(tmp_path: Path, query: str)
     async with serving_admin(view, tmp_path) as socket:
         with pytest.raises(ConfigError, match="address"):
             await request(socket, "GET", f"/v1/explain{query}")
+    assert view.explained == []
+
+
+async def test_two_addresses_are_a_flow_of_what_is_named(tmp_path: Path) -> None:
+    view = MemoryView()
+    await ask(view, tmp_path, "10.81.10.20", "10.83.10.20", "--by", "tcp/22")
+    await ask(view, tmp_path, "10.81.0.0/16", "10.83.10.20")
+    one, two = (IPv4Network(text) for text in ("10.81.10.20/32", "10.83.10.20/32"))
+    assert view.explained == [two, two]
+    assert view.flows == [
+        Flow(source=one, destination=two, protocol="tcp", port=22),
+        Flow(source=IPv4Network("10.81.0.0/16"), destination=two),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("10.0.0.1", "nonsense"), "Invalid value for ADDRESS"),
+        (("nonsense", "10.0.0.1"), "Invalid value for SOURCE"),
+        (("10.0.0.1", "10.0.0.2", "10.0.0.3"), "one address, or two; got 3"),
+        (("10.0.0.1", "--by", "tcp"), "--by needs SOURCE and ADDRESS"),
+        (("10.0.0.1", "10.0.0.2", "--by", "tcp/ssh"), "ssh is not a port"),
+    ],
+)
+def test_what_is_no_flow_is_exit_status_2_without_a_daemon(
+    tmp_path: Path, words: tuple[str, ...], text: str
+) -> None:
+    done = routerd("explain", *words, "--run-dir", tmp_path)
+    assert done.status == 2
+    assert text in done.err
+
+
+@pytest.mark.parametrize("query", ["from=nonsense", "from=10.0.0.1&port=ssh", "from=10.0.0.1&port=65536"])
+async def test_the_socket_refuses_what_is_no_flow(tmp_path: Path, query: str) -> None:
+    view = MemoryView()
+    async with serving_admin(view, tmp_path) as socket:
+        with pytest.raises(ConfigError, match=r"from|port"):
+            await request(socket, "GET", f"/v1/explain?address=10.0.0.1&{query}")
     assert view.explained == []

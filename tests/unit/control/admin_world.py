@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from routerd.control.admin import admin_app, serve_admin
 from routerd.control.ports import Decision
 from routerd.control.wire import Document, from_document
 from routerd.errors import ControlError, EnrollmentRefused
+from routerd.model.addresses import IPNetwork
 from routerd.model.report import API_VERSION
 from routerd.model.report.claims import AuditEntry, ClaimDecision, ClaimReport, DecisionList
 from routerd.model.report.explanation import Explanation, Step
@@ -23,6 +23,7 @@ from routerd.model.report.phases import ClaimPhase
 from routerd.model.report.plan import Plan
 from routerd.model.report.resources import ResourceList
 from routerd.model.report.status import Status
+from routerd.model.subsystem import Flow
 from routerd.spi import JSONValue
 
 
@@ -105,7 +106,8 @@ class MemoryView:
     admits: bool = True
     words: str = ""
     reachable: bool = True
-    explained: list[IPv4Network] = attrs.field(factory=list)
+    explained: list[IPNetwork] = attrs.field(factory=list)
+    flows: list[Flow | None] = attrs.field(factory=list)
 
     async def status(self) -> Status:
         return Status(phase="Ready")
@@ -144,8 +146,9 @@ class MemoryView:
         found = [each for each in self.entries if claim in (None, each["claim"])]
         return [audit_entry(each) for each in found[-limit:]]
 
-    async def explain(self, target: IPv4Network, flow: object = None) -> Explanation:
+    async def explain(self, target: IPNetwork, flow: Flow | None = None) -> Explanation:
         self.explained.append(target)
+        self.flows.append(flow)
         return Explanation(
             address=str(target),
             reachable=self.reachable,

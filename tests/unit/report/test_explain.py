@@ -37,6 +37,7 @@ from routerd.model.report.explanation import Explanation, Step
 from routerd.model.resource import Condition
 from routerd.model.route import NextHop, RouteKey
 from routerd.model.session import SessionState
+from routerd.model.subsystem import Flow
 from routerd.reconcile.retry import Pending
 from routerd.report.explain import Facts, explain
 from routerd.store import open_store
@@ -542,3 +543,22 @@ def test_the_document_has_what_the_command_prints() -> None:
         "state": "note",
         "text": "not an address of this router, its site or the fabric",
     }
+
+
+# --- flows --------------------------------------------------------------------------------------------
+
+
+def test_a_flow_that_a_subsystem_drops_does_not_get_through() -> None:
+    flow = Flow(source=IPv4Network("10.81.10.20/32"), destination=IPv4Network(f"{REMOTE}/32"), protocol="tcp")
+    good = attrs.evolve(on_leaf(paths=[path(RR)]), flow=flow, flow_steps=(Step("policy", "ok", "rule 1"),))
+    found = explain(good)
+    assert found.reachable
+    assert found.source == "10.81.10.20"
+    assert found.steps[-1].text == "rule 1"
+    dropped = attrs.evolve(good, flow_steps=(Step("policy", "bad", "rule 2", "rule 2 of office drops it"),))
+    found = explain(dropped)
+    assert not found.reachable
+    assert found.verdict == f"10.81.10.20 to {REMOTE} by tcp does not get through: rule 2 of office drops it"
+    # The path comes first: what is not reachable at all is not the policy's fault.
+    nowhere = attrs.evolve(on_leaf(), flow=flow, flow_steps=dropped.flow_steps)
+    assert "rule 2" not in explain(nowhere).verdict
