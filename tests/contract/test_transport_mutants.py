@@ -13,6 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
+from routerd.errors import ProviderError, TransientError
+from routerd.model.change import Change
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.tunnel import (
     Opening,
@@ -24,7 +26,7 @@ from routerd.model.tunnel import (
     WireGuardDevice,
     WireGuardPeer,
 )
-from routerd.spi import Capability, PluginContext, TransportMode
+from routerd.spi import Capability, PluginContext, TransportMode, only_ipv4
 from routerd.testing.context import make_context
 from routerd.testing.contracts import EncryptingTransportContract, Samples, TransportContract, running
 from routerd.testing.contracts.table import fill
@@ -225,6 +227,41 @@ class _Forgetful(_Plain):
         self._tunnels = Table("odd", context.kernel, world)
 
 
+class _BehindOne(_Plain):
+    """Fails every tunnel behind one with IPv6."""
+
+    def __init__(self, world: FakeWorld, context: PluginContext) -> None:
+        super().__init__(world, context)
+
+        class Table(TunnelTable):
+            async def apply(
+                self, changes: Sequence[Change[LinkName, Tunnel]]
+            ) -> Mapping[LinkName, ProviderError]:
+                changed = only_ipv4(changes, str)
+                if changed[1]:
+                    error = next(iter(changed[1].values()))
+                    return {change.key: error for change in changes}
+                return await super().apply(changes)
+
+        self._tunnels = Table("odd", context.kernel, world)
+
+
+class _Refusing(_Plain):
+    """Says that a retry helps a tunnel with IPv6."""
+
+    def __init__(self, world: FakeWorld, context: PluginContext) -> None:
+        super().__init__(world, context)
+
+        class Table(TunnelTable):
+            async def apply(
+                self, changes: Sequence[Change[LinkName, Tunnel]]
+            ) -> Mapping[LinkName, ProviderError]:
+                good, failures = only_ipv4(changes, str)
+                return dict.fromkeys(failures, TransientError("later")) | await super().apply(good)
+
+        self._tunnels = Table("odd", context.kernel, world)
+
+
 class _Silent(_Plain):
     async def states(self) -> Sequence[TunnelState]:
         return (await super().states())[:1]
@@ -309,6 +346,8 @@ MUTANTS: tuple[tuple[TransportMode, Maker, Mapping[str, Any], str], ...] = (
     (ENCRYPTING, _OpenAnyway, _NOTHING, "the_openings_follow_the_port"),
     (PLAIN, _Forgetful, _NOTHING, "options_are_those_of_the_device"),
     (PLAIN, proper(PLAIN), {"replacement": "none"}, "options_are_those_of_the_device"),
+    (PLAIN, _BehindOne, _NOTHING, "an_ipv6_tunnel_costs_no_other"),
+    (PLAIN, _Refusing, _NOTHING, "an_ipv6_tunnel_costs_no_other"),
     (PLAIN, _Silent, _NOTHING, "the_states_name_every_tunnel_and_its_backend"),
     (PLAIN, _Nameless, _NOTHING, "the_states_name_every_tunnel_and_its_backend"),
     (ENCRYPTING, _NoPeers, _NOTHING, "peer_states_name_every_peer"),

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import ClassVar
 
+import attrs
 import pytest
 
 from routerd.errors import NotOwnedError, PermanentError, TransientError, UnsupportedError
@@ -140,6 +141,44 @@ async def test_one_failing_route_in_a_batch_is_named_and_the_others_hold() -> No
     }
     assert isinstance(failures[bad], TransientError)
     assert await table.observe() == routes
+
+
+async def test_ipv6_in_a_route_fails_by_its_key_and_the_other_routes_hold() -> None:
+    table, six = RouteTable(), IPv6Address("2001:db8::1")
+    prefix = RouteKey(prefix=IPv6Network("2001:db8:7::/64"))
+    gateway = Route(next_hops=(NextHop(gateway=six, link=V0),))
+    bad = {prefix: VIA, host(8): gateway, host(9): attrs.evolve(VIA, source=six)}
+    failures = await table.apply(creations({host(1): VIA, **bad, host(2): VIA}))
+    ending = "is IPv6; routerd does not support IPv6 here yet; use IPv4"
+    assert {key: str(error) for key, error in failures.items()} == {
+        prefix: f"route 2001:db8:7::/64: 2001:db8:7::/64 {ending}",
+        host(8): f"route 10.77.0.8/32: 2001:db8::1 {ending}",
+        host(9): f"route 10.77.0.9/32: 2001:db8::1 {ending}",
+    }
+    assert all(isinstance(error, UnsupportedError) for error in failures.values())
+    assert await table.observe() == {host(1): VIA, host(2): VIA}
+
+
+async def test_ipv6_as_an_address_fails_by_its_key_and_the_other_addresses_hold() -> None:
+    good = AddressKey(link=V0, address=IPv4Interface("10.1.0.1/24"))
+    bad = AddressKey(link=V0, address=IPv6Interface("2001:db8::1/64"))
+    table = AddressTable()
+    failures = await table.apply([Change(key=key, before=None, after=Address()) for key in (bad, good)])
+    assert failures.keys() == {bad}
+    assert isinstance(failures[bad], UnsupportedError)
+    assert "link v0: 2001:db8::1/64 is IPv6" in str(failures[bad])
+    assert await table.observe() == {good: Address()}
+
+
+async def test_an_opening_for_ipv6_fails_by_its_key_and_the_other_openings_hold() -> None:
+    good, bad = (Accept(chain="input", protocol="udp", port=51820, source=source)
+                 for source in (IPv4Network("192.0.2.0/24"), IPv6Network("2001:db8::/64")))  # fmt: skip
+    table = FirewallTable()
+    failures = await table.apply(opened((bad, good)))
+    assert failures.keys() == {bad}
+    assert isinstance(failures[bad], UnsupportedError)
+    assert str(failures[bad]).startswith("firewall rule accept input source=2001:db8::/64")
+    assert await table.observe() == {good: HERE}
 
 
 async def test_a_batch_of_failures_reports_each() -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.netns
 _PREAMBLE = """
 import asyncio, subprocess
 import attrs
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Interface, IPv6Interface
 from routerd.errors import NotOwnedError, PermanentError, UnsupportedError
 from routerd.kernel.links import NetlinkKernel
 from routerd.spi import LinkSpec
@@ -191,4 +191,26 @@ before = run(kernel.links())
 assert run(kernel.supports("veth"))
 assert not run(kernel.supports("nonsense"))
 assert run(kernel.links()) == before
+""")
+
+
+def test_a_link_with_an_ipv6_address_is_refused_before_anything_is_made() -> None:
+    _in_namespace("""
+six = IPv6Interface("2001:db8::1/64")
+try:
+    run(kernel.add_link(attrs.evolve(bridge("10.1.0.1/30"), addresses=(IPv4Interface("10.1.0.1/30"), six))))
+except UnsupportedError as error:
+    assert str(error).startswith("link rd0: 2001:db8::1/64 is IPv6; "), error
+else:
+    raise AssertionError("it was made")
+assert "rd0" not in run(kernel.links())
+run(kernel.add_link(bridge("10.1.0.1/30")))
+try:
+    run(kernel.set_link("rd0", owner="Tunnel/a", mtu=1300, addresses=(six,)))
+except UnsupportedError as error:
+    assert str(error).startswith("link rd0: 2001:db8::1/64 is IPv6; "), error
+else:
+    raise AssertionError("it was set")
+link = run(kernel.links())["rd0"]
+assert (link.mtu, link.addresses) == (1400, (IPv4Interface("10.1.0.1/30"),)), link
 """)

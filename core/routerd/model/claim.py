@@ -9,7 +9,7 @@ White space around a text is not signed, and a claim does not hold it. Typed vie
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from socket import AF_INET, inet_pton
 
 import attrs
@@ -39,7 +39,10 @@ def prefix(text: str) -> IPNetwork:
     """Return the prefix that `text` is; `ValueError` otherwise, also for IPv6."""
     address, slash, length = text.partition("/")
     if slash and length != "32":
-        return IPv4Network(text)
+        try:
+            return IPv4Network(text)
+        except AddressValueError as error:
+            raise ValueError(f"{text} is not an IPv4 prefix") from error
     return host_prefix(host(address))
 
 

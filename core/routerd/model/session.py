@@ -94,8 +94,9 @@ class ImportPolicy:
 
     `hosts` are exact prefixes that may enter (the claim's /32s on a route reflector); `within`
     are prefixes inside which every prefix of length `min_length` to `max_length` may enter (a leaf's
-    view of a pool). Nothing else enters. `next_hop` is `peer-address` to replace the next hop by
-    the neighbour's address, or `unchanged`. `forbidden` prefixes never enter.
+    view of a pool). The lengths are those of IPv4; an IPv6 prefix counts as one with as many host bits, so
+    32 means a host in both families. Nothing else enters. `next_hop` is `peer-address` to replace the next
+    hop by the neighbour's address, or `unchanged`. `forbidden` prefixes never enter.
 
     A path must also have all of `required_communities` and none of `forbidden_communities` (RFC 1997;
     in the form `64512:100`, names such as `no-export` are valid too). An announcement that changes

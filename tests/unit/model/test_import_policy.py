@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 import pytest
 from hypothesis import given
@@ -43,6 +43,44 @@ def test_a_claim_admits_its_hosts_exactly(prefix: str, reason: str | None) -> No
 def test_a_pool_admits_hosts_inside_it(prefix: str, reason: str | None) -> None:
     policy = ImportPolicy(within=frozenset({IPv4Network("10.88.0.0/16")}))
     assert refusal(IPv4Network(prefix), policy, frozenset()) == reason
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"),
+    [
+        ("2001:db8::1/128", None),
+        ("2001:db8::/127", OUTSIDE),
+        ("2001:db9::1/128", OUTSIDE),
+        ("::a58:101/128", OUTSIDE),
+        ("::a63:3/128", OUTSIDE),
+        ("10.88.1.1/32", None),
+        ("2001:db8:1::1/128", FORBIDDEN),
+    ],
+    ids=[
+        "host",
+        "two hosts",
+        "elsewhere",
+        "number of a host",
+        "number of a forbidden host",
+        "IPv4",
+        "forbidden",
+    ],
+)
+def test_a_policy_of_both_families_judges_each_by_its_own_prefixes(prefix: str, reason: str | None) -> None:
+    policy = ImportPolicy(
+        within=frozenset({IPv4Network("10.88.0.0/16"), IPv6Network("2001:db8::/32")}),
+        forbidden=frozenset({IPv4Network("10.99.0.0/24"), IPv6Network("2001:db8:1::/48")}),
+    )
+    assert refusal(ip_network(prefix), policy, frozenset()) == reason
+
+
+@pytest.mark.parametrize(
+    ("prefix", "reason"), [("2001:db8::/120", None), ("2001:db8::/119", OUTSIDE), ("10.88.0.0/24", None)]
+)
+def test_a_length_counts_host_bits_in_both_families(prefix: str, reason: str | None) -> None:
+    everything = frozenset({IPv4Network("0.0.0.0/0"), IPv6Network("::/0")})
+    policy = ImportPolicy(within=everything, min_length=24)
+    assert refusal(ip_network(prefix), policy, frozenset()) == reason
 
 
 @pytest.mark.parametrize("policy", [{"hosts": {PREFIX}}, {"within": {IPv4Network("10.88.0.0/16")}}])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
-from routerd.errors import NotOwnedError, PermanentError, ProviderError, SupersededError, TransientError
+from routerd.errors import (
+    NotOwnedError,
+    PermanentError,
+    ProviderError,
+    SupersededError,
+    TransientError,
+    UnsupportedError,
+)
 from routerd.model.change import Change
 from routerd.model.fabric import FabricRoute, FabricRouteKey, RouteTableRef
 from routerd.spi.site_routes import (
@@ -114,3 +121,12 @@ def test_a_fault_says_what_is_there(
 @pytest.mark.parametrize("cell", [(None, "us", None), (None, "us", "us"), ("us", None, None)])
 def test_a_write_and_a_settled_change_are_no_fault(cell: tuple[str | None, str | None, str | None]) -> None:
     assert fault(judge(*cell, ROUTERS), "t p") is None
+
+
+@pytest.mark.parametrize("present", [None, "us", "A", "X"])
+def test_a_route_to_an_ipv6_prefix_is_unsupported_whatever_is_there(present: str | None) -> None:
+    key = FabricRouteKey(table=RouteTableRef("t"), prefix=IPv6Network("2001:db8::/64"))
+    change = Change(key=key, before=None, after=FabricRoute(next_hop="us"))
+    error = fault(judge_change(change, present, ROUTERS), "route 2001:db8::/64")
+    assert isinstance(error, UnsupportedError)
+    assert str(error) == "route 2001:db8::/64: routerd does not write IPv6 into a cloud yet; use IPv4"

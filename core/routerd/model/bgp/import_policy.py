@@ -28,8 +28,9 @@ def refusal(prefix: IPNetwork, policy: ImportPolicy, communities: AbstractSet[st
     first, last = range_of(prefix)
     if any(first <= end and begin <= last for begin, end in policy.ranges_forbidden):
         return FORBIDDEN
+    length = prefix.prefixlen - (prefix.max_prefixlen - 32)
     fits = prefix in policy.hosts or (
-        policy.min_length <= prefix.prefixlen <= policy.max_length
+        policy.min_length <= length <= policy.max_length
         and any(begin <= first and last <= end for begin, end in policy.ranges_within)
     )
     if not fits and policy.within:

@@ -5,11 +5,11 @@ A leaf makes the same `Reflector` from either.
 """
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any
 
 from routerd.model.addresses import IPNetwork
-from routerd.model.claim import Reflector, ReflectorWireGuard
+from routerd.model.claim import Reflector, ReflectorWireGuard, host, prefix
 from routerd.model.intent import Intent
 from routerd.model.names import PublicKey, Ref
 from routerd.model.specs.enrollment import SAMEnrollmentPolicySpec
@@ -113,10 +113,10 @@ def _node(node: NodeSpec) -> Document:
 
 
 def _from_member(member: Mapping[str, Any]) -> Reflector:  # Any: JSON
-    endpoint = IPv4Address(member["endpoint"])
-    tunnel = IPv4Network(member["tunnelAddress"])
+    endpoint = host(str(member["endpoint"]))
+    tunnel = prefix(str(member["tunnelAddress"]))
     wireguard = member.get("wireGuard")
-    allowed = tuple(IPv4Network(text) for text in (wireguard or {}).get("allowedIPs") or ())
+    allowed = tuple(prefix(str(text)) for text in (wireguard or {}).get("allowedIPs") or ())
     bgp = member.get("bgp") or {}
     return Reflector(
         node=str(member["nodeRef"]),
@@ -133,12 +133,12 @@ def _from_member(member: Mapping[str, Any]) -> Reflector:  # Any: JSON
 def _from_node(node: Mapping[str, Any]) -> Reflector:  # Any: JSON
     wireguard = node.get("wireGuard")
     text = str(node.get("samEndpoint") or "").partition("/")[0]
-    endpoint = IPv4Address(text) if text else None
+    endpoint = host(text) if text else None
     inner = (wireguard or {}).get("transportEndpoint")
-    transport = IPv4Address(inner) if inner else endpoint
+    transport = host(str(inner)) if inner else endpoint
     if transport is None:
         raise ValueError(f"route reflector {node.get('nodeRef')} has no endpoint")
-    allowed = tuple(IPv4Network(text) for text in (wireguard or {}).get("allowedIPs") or ())
+    allowed = tuple(prefix(str(text)) for text in (wireguard or {}).get("allowedIPs") or ())
     return Reflector(
         node=str(node["nodeRef"]),
         transport_address=transport,
@@ -148,10 +148,10 @@ def _from_node(node: Mapping[str, Any]) -> Reflector:  # Any: JSON
 
 
 def _wireguard(fields: Mapping[str, Any], allowed: tuple[IPNetwork, ...]) -> ReflectorWireGuard:  # Any: JSON
-    host, _, port = str(fields["endpoint"]).rpartition(":")
+    address, _, port = str(fields["endpoint"]).rpartition(":")
     return ReflectorWireGuard(
         public_key=PublicKey(str(fields["publicKey"])),
-        endpoint=Endpoint(address=IPv4Address(host), port=int(port)),
+        endpoint=Endpoint(address=host(address), port=int(port)),
         allowed_ips=allowed,
         persistent_keepalive=int(fields.get("persistentKeepalive") or 0),
     )

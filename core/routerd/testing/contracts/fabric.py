@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from ipaddress import IPv6Network
 from typing import ClassVar
 
+import attrs
 import pytest
 
 from routerd.spi import Fabric, Provider
@@ -18,6 +20,7 @@ from routerd.testing.contracts.table import (
     ForeignRules,
     RefusalRules,
     ReplacementRules,
+    assert_ipv6_costs_no_other,
     observe,
 )
 
@@ -52,6 +55,16 @@ class FabricContract(ProviderTablesContract, ReplacementRules, DeletionRules, Re
         async with asyncio.timeout(DEADLINE):
             facts = await started.instance()
             assert set(await observe(started.forwarding)) == {nic.ref for nic in facts.nics}
+
+    @pytest.mark.asyncio
+    async def test_an_ipv6_route_costs_no_other(
+        self, started: Fabric, samples: Mapping[str, AnySamples]
+    ) -> None:
+        """A route to an IPv6 prefix is made, or is an `UnsupportedError` of its key; the others are made."""
+        four = samples["routes"].values
+        key, route = next(iter(four.items()))
+        six = {attrs.evolve(key, prefix=IPv6Network("2001:db8:7::20/128")): route}
+        await assert_ipv6_costs_no_other(started.routes, four, six)
 
     @pytest.mark.asyncio
     async def test_sample_routes_lie_in_our_tables_and_lead_to_us(

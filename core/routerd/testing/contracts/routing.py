@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import ClassVar, cast
 
 import attrs
@@ -16,7 +16,14 @@ from routerd.model.session import ImportPolicy, Session, SessionState
 from routerd.spi import BgpRouting, Capability, PluginContext, Provider, Routing
 from routerd.testing.contracts.provider import ProviderTablesContract, running
 from routerd.testing.contracts.samples import Neighbour, TableRules
-from routerd.testing.contracts.table import DEADLINE, AnySamples, DeletionRules, ReplacementRules, fill
+from routerd.testing.contracts.table import (
+    DEADLINE,
+    AnySamples,
+    DeletionRules,
+    ReplacementRules,
+    assert_ipv6_costs_no_other,
+    fill,
+)
 
 PAUSE = 0.02
 """Seconds between two readings of another process's state."""
@@ -63,7 +70,20 @@ class RoutingContract(ProviderTablesContract, ReplacementRules, DeletionRules):
             assert {route.prefix for route in learned.routes} == {
                 route.prefix for route in learned.routes if route.best
             }
-            assert all(isinstance(route.next_hop, IPv4Address) for route in learned.routes)
+            addresses = (IPv4Address, IPv6Address)
+            assert all(isinstance(route.next_hop, addresses) for route in learned.routes)
+
+    @pytest.mark.asyncio
+    async def test_an_ipv6_announcement_costs_no_other(
+        self, started: Routing, samples: Mapping[str, AnySamples]
+    ) -> None:
+        """An IPv6 prefix is announced, or is an `UnsupportedError` of its key; the others are announced."""
+        table = samples["advertisements"]
+        await table.prepare(started)
+        six = {
+            IPv6Network("2001:db8:7::20/128"): attrs.evolve(next(iter(table.values.values())), next_hop=None)
+        }
+        await assert_ipv6_costs_no_other(started.advertisements, table.values, six)
 
     @pytest.mark.asyncio
     async def test_the_states_are_those_of_sessions(
@@ -188,6 +208,20 @@ class BgpRoutingContract(RoutingContract):
             await _until_learned(made, neighbour)
 
     @pytest.mark.asyncio
+    async def test_an_ipv6_neighbour_costs_no_other(
+        self, started: BgpRouting, samples: Mapping[str, AnySamples]
+    ) -> None:
+        """Its policy and its session are held, or are each an `UnsupportedError`; the others are held."""
+        address = IPv6Address("2001:db8:7::20")
+        for name, table in (("import_policies", started.import_policies), ("sessions", started.sessions)):
+            four = samples[name].values
+            await samples[name].prepare(started)
+            six = {address: next(iter(four.values()))}
+            if name == "sessions":
+                six = {address: attrs.evolve(six[address], source=None)}
+            await assert_ipv6_costs_no_other(table, four, six)
+
+    @pytest.mark.asyncio
     async def test_the_states_name_every_session(
         self,
         provider: Provider[BgpRouting],
@@ -202,7 +236,8 @@ class BgpRoutingContract(RoutingContract):
             observed = await fill(made.sessions, samples["sessions"].values)
             async with asyncio.timeout(DEADLINE):
                 states = await made.states()
-            assert sorted(state.neighbour for state in states) == sorted(observed)
+            assert {state.neighbour for state in states} == set(observed)
+            assert len(states) == len(observed)
             assert {state.state for state in states} <= words
 
 

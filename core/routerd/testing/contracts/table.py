@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import attrs
 import pytest
 
-from routerd.errors import NotOwnedError, ProviderError
+from routerd.errors import NotOwnedError, ProviderError, UnsupportedError
 from routerd.model.change import Change
 from routerd.spi import Table
 from routerd.testing.contracts.samples import Samples, TableRules
@@ -63,6 +63,24 @@ async def fill(table: AnyTable, desired: Mapping[Any, Any]) -> Mapping[Any, Any]
     failures = await apply(table, changes(desired, await observe(table)))
     assert failures == {}, f"failed: {failures}"
     return await observe(table)
+
+
+async def assert_ipv6_costs_no_other(
+    table: AnyTable, four: Mapping[Any, Any], six: Mapping[Any, Any]
+) -> None:
+    """Check that a table takes IPv6 or refuses it by key as unsupported, and holds IPv4 all the same."""
+    wanted = changes({**six, **four}, await observe(table))
+    if hasattr(table, "foresee"):
+        foreseen = table.foresee(wanted)
+        assert set(foreseen) <= set(six), "an IPv6 key makes `foresee` refuse another one"
+    failures = await apply(table, wanted)
+    observed = await observe(table)
+    assert set(failures) <= set(six), f"an IPv6 key makes another one fail: {failures}"
+    for key, error in failures.items():
+        assert isinstance(error, UnsupportedError), f"IPv6 is not refused as unsupported: {error!r}"
+        assert key not in observed, f"{key} was refused and made"
+    made = {key: value for key, value in {**four, **six}.items() if key not in failures}
+    assert_holds(table, made, observed)
 
 
 def is_frozen(value: object) -> bool:

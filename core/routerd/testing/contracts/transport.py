@@ -7,6 +7,7 @@ import base64
 import operator
 import stat
 from collections.abc import Mapping
+from ipaddress import IPv6Address, IPv6Interface
 from typing import ClassVar, cast, get_args
 
 import attrs
@@ -36,6 +37,7 @@ from routerd.testing.contracts.table import (
     RefusalRules,
     ReplacementRules,
     assert_holds,
+    assert_ipv6_costs_no_other,
     fill,
 )
 
@@ -173,6 +175,20 @@ class TransportContract(ProviderTablesContract, ReplacementRules, DeletionRules,
         agrees = getattr(started.tunnels, "agrees", operator.eq)
         for link in changed:
             assert not agrees(table.values[link], observed[link]), "the old options count as the new ones"
+
+    @pytest.mark.asyncio
+    async def test_an_ipv6_tunnel_costs_no_other(
+        self, started: Transport, samples: Mapping[str, AnySamples]
+    ) -> None:
+        """A tunnel with IPv6 addresses is made, or is an `UnsupportedError` of its key; the other is made."""
+        table = samples["tunnels"]
+        await table.prepare(started)
+        (link, tunnel), (other, ipv6), *_ = table.values.items()
+        for name, value in (("local", "2001:db8::1"), ("remote", "2001:db8::2")):
+            if getattr(ipv6, name) is not None:
+                ipv6 = attrs.evolve(ipv6, **{name: IPv6Address(value)})
+        ipv6 = attrs.evolve(ipv6, addresses=(IPv6Interface("2001:db8:1::/127"),))
+        await assert_ipv6_costs_no_other(started.tunnels, {link: tunnel}, {other: ipv6})
 
     @pytest.mark.asyncio
     async def test_the_states_name_every_tunnel_and_its_backend(

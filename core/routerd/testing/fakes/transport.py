@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def _ends(link: Link) -> dict[str, Any]:  # Any: the fields of a tunnel
     given = dict(link.data)
     if not given:
         return {"ttl": 0}
-    ends = {name: IPv4Address(str(given[name])) for name in ("local", "remote")}
+    ends = {name: ip_address(str(given[name])) for name in ("local", "remote")}
     return {**ends, "ttl": int(given["ttl"])}
 
 
