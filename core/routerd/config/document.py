@@ -1,6 +1,7 @@
 """YAML as nodes with line numbers. Knows nothing of resources."""
 
 from collections.abc import Iterator
+from ipaddress import ip_interface
 from pathlib import Path
 
 import attrs
@@ -164,6 +165,15 @@ def plain(node: yaml.Node) -> object:
 def is_null(node: yaml.Node) -> bool:
     """Say whether a node is `null`, or nothing."""
     return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def ipv6_hint(text: str) -> str:
+    """Return the remedy where a file has IPv6, with or without a port, in place of IPv4; else nothing."""
+    try:
+        six = ip_interface(text.strip().partition("]")[0].lstrip("[")).version == 6
+    except ValueError:
+        six = False
+    return "IPv6 does not work here; write IPv4" if six else ""
 
 
 def describe(node: yaml.Node) -> str:

@@ -26,7 +26,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 import attrs
 import yaml
 
-from routerd.config.document import describe, is_null, line_of, plain, repeated_keys
+from routerd.config.document import describe, ipv6_hint, is_null, line_of, plain, repeated_keys
 from routerd.errors import Problem
 from routerd.model.specs.families import readable
 from routerd.model.specs.keys import fields_of
@@ -210,8 +210,8 @@ class Structurer:
         except ValueError as error:
             reason = str(error)
             hint = ""
-            if wanted in _IPV4 and _is_ipv6(node.value):
-                reason, hint = "", "IPv6 does not work here; write IPv4"
+            if wanted in _IPV4 and (hint := ipv6_hint(node.value)):
+                reason = ""
             if "host bits set" in reason:
                 reason, hint = "host bits set", f"did you mean {ip_interface(node.value.strip()).network}?"
             detail = f" ({reason})" if wanted in _EXPLAINED and reason else ""
@@ -261,13 +261,6 @@ def _number(node: yaml.ScalarNode) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(node.value)  # noqa: TRY004 - the caller reports a ValueError with its line
     return float(value)
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return ip_interface(text.strip()).version == 6
-    except ValueError:
-        return False
 
 
 def _from_text(convert: Callable[[str], Any]) -> Callable[[yaml.ScalarNode], Any]:

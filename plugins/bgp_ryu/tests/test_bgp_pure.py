@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -32,6 +32,10 @@ class TestPlugin(PluginContract):
         ImportPolicy(required_communities={"no-export", "1:2"}, forbidden_communities={"64512:100"}),
         Advertisement(owner="x/y", communities=frozenset({"64512:100"}), local_preference=200),
         Advertisement(owner="x/y", communities=frozenset({"no-advertise"})),
+        Speaker(asn=1, router_id=IPv4Address("10.99.0.1"), owner="x/y", listen=IPv6Address("::1")),
+        Session(peer_asn=1, owner="x/y", source=IPv6Address("2001:db8::1")),
+        ImportPolicy(hosts=frozenset({PREFIX, IPv6Network("2001:db8::1/128")})),
+        Advertisement(owner="x/y", next_hop=IPv6Address("2001:db8::1")),
     ],
 )
 def test_every_value_survives_the_wire(value: object) -> None:

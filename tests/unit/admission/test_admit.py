@@ -297,6 +297,41 @@ def test_what_is_wrong_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"tunnel_address": "2001:db8::1"}, "tunnelAddress 2001:db8::1 is not an IPv4 host address"),
+        ({"tunnel_address": "2001:db8::1/128"}, "tunnelAddress 2001:db8::1/128 is not an IPv4 host address"),
+        ({"endpoint": "2001:db8::1"}, "endpoint 2001:db8::1 is not an IPv4 host address"),
+        ({"endpoint": "::ffff:192.0.2.1"}, "endpoint ::ffff:192.0.2.1 is not an IPv4 host address"),
+        ({"router_id": "2001:db8::1"}, "bgp.routerID 2001:db8::1 is not an IPv4 host address"),
+        (
+            {"owned_addresses": ("10.77.60.31/32", "2001:db8::1/128")},
+            "mobility.ownedAddresses 2001:db8::1/128 is not an IPv4 prefix in its usual form",
+        ),
+        (
+            {"owned_addresses": ("2001:db8::/32",)},
+            "mobility.ownedAddresses 2001:db8::/32 is not an IPv4 prefix in its usual form",
+        ),
+        (
+            {"wireguard": wireguard(endpoint="[2001:db8::1]:51820")},
+            "wireGuard.endpoint [2001:db8::1] is not an IPv4 host address",
+        ),
+        (
+            {"wireguard": wireguard(allowed_ips=("2001:db8::/64",))},
+            "wireGuard.allowedIPs 2001:db8::/64 is not an IPv4 prefix in its usual form",
+        ),
+    ],
+)
+def test_ipv6_in_a_claim_is_refused_by_its_field_and_the_next_claim_is_admitted(
+    changed: dict[str, object], words: str
+) -> None:
+    error = refusal(claim(**changed))
+    assert error.reason == "address-invalid"
+    assert str(error) == f"claim leaf-a: {words}"
+    assert judge(claim()).claim == claim()
+
+
+@pytest.mark.parametrize(
     "changed",
     [
         {"leaf_id": " leaf-x "},

@@ -36,12 +36,19 @@ def test_the_published_schema_is_that_of_the_values() -> None:
     assert report_schema.FILE.read_text() == report_schema.text(), "run python -m tests.report_schema"
 
 
+@pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("kind", REPORTS)
-def test_a_report_with_every_field_fits_the_schema_and_is_read_back(kind: type[Any]) -> None:
-    report = filled(kind)
+def test_a_report_with_every_field_fits_the_schema_and_is_read_back(kind: type[Any], family: int) -> None:
+    report = filled(kind, family=family)
     document = json.loads(json.dumps(to_document(report)))
     validated(document)
     assert from_document(document, kind) == report
+
+
+def test_a_report_may_hold_ipv6() -> None:
+    text = json.dumps(to_document(filled(Status, family=6)))
+    assert '"2001:db8::1"' in text
+    assert '"2001:db8::/64"' in text
 
 
 @pytest.mark.parametrize("kind", REPORTS)

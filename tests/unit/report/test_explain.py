@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import attrs
@@ -117,6 +117,31 @@ def test_of_a_path_that_is_not_best_it_is_said_why(worse: dict[str, object], why
     other = path(IPv4Address("10.255.3.1"), best=False, **worse)
     found = explain(on_leaf(paths=[path(RR), other]))
     assert any(step.state == "note" and step.text.endswith(f"not best, {why}") for step in found.steps)
+
+
+def test_ipv6_that_others_announce_is_no_obstacle() -> None:
+    six, net = IPv6Address("2001:db8::1"), IPv6Network("2001:db8:7::/64")
+    strangers = [path(RR), attrs.evolve(path(RR), prefix=net), attrs.evolve(path(six), prefix=net)]
+    lost = [attrs.evolve(refused(RR, "x"), prefix=net), attrs.evolve(refused(six, "x"), prefix=net)]
+    assert explain(on_leaf(paths=strangers, rejected=lost)) == explain(on_leaf(paths=[path(RR)]))
+
+
+def test_a_path_with_an_ipv6_next_hop_is_named_with_its_reason() -> None:
+    six = IPv6Address("2001:db8::1")
+    found = explain(on_leaf(paths=[path(RR, next_hop=six)]))
+    assert not found.reachable
+    assert "address-family-unsupported (routerd does not support IPv6 routes yet)" in " ".join(
+        step.text for step in found.steps
+    )
+
+
+def test_neighbours_of_both_families_are_sorted_in_words() -> None:
+    six, other = IPv6Address("2001:db8::1"), IPv4Address("10.255.3.1")
+    found = explain(on_leaf(paths=[path(six), path(RR), path(other)]))
+    (decision,) = [step.text for step in found.steps if step.title == "decision"]
+    assert decision.endswith(
+        "10.255.3.1 and 10.255.10.157 (routerd-fullmesh-rr) and 2001:db8::1, 3 equal paths"
+    )
 
 
 def test_a_path_that_is_not_used_is_not_reachable() -> None:

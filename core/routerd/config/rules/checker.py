@@ -4,11 +4,12 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypeVar
 
 import attrs
 
+from routerd.config.document import ipv6_hint
 from routerd.errors import Problem
 from routerd.model import specs
 from routerd.model.bgp.community import canonical
@@ -120,7 +121,8 @@ def endpoint(c: Checker, r: AnyResource, path: str, text: str) -> None:
     except ValueError:
         valid = False
     if not valid:
-        c.report(r, path, f'expected an IPv4 address and a port such as 192.0.2.1:51820, got "{text}"')
+        message = f'expected an IPv4 address and a port such as 192.0.2.1:51820, got "{text}"'
+        c.report(r, path, message, ipv6_hint(text))
 
 
 def asn(c: Checker, r: AnyResource, path: str, number: int) -> None:
@@ -251,17 +253,17 @@ def host(c: Checker, r: AnyResource, path: str, text: str) -> None:
     try:
         IPv4Address(text.strip().removesuffix("/32"))
     except ValueError:
-        c.report(r, path, f'expected an IPv4 address, got "{text}"')
+        c.report(r, path, f'expected an IPv4 address, got "{text}"', ipv6_hint(text))
 
 
 def host_prefix(c: Checker, r: AnyResource, path: str, text: str) -> None:
     """Check a prefix of one address."""
     try:
-        valid = ip_network(text.strip()).prefixlen == 32
+        valid = IPv4Network(text.strip()).prefixlen == 32
     except ValueError:
         valid = False
     if not valid:
-        c.report(r, path, f'expected a host prefix such as 10.0.0.1/32, got "{text}"')
+        c.report(r, path, f'expected a host prefix such as 10.0.0.1/32, got "{text}"', ipv6_hint(text))
 
 
 def time(c: Checker, r: AnyResource, path: str, text: str) -> None:

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from ipaddress import IPv4Network
 
+from routerd.config.document import ipv6_hint
 from routerd.config.rules.checker import (
     NAME,
     AnyResource,
@@ -109,7 +110,8 @@ def _claim_wireguard(c: Checker, r: AnyResource, wireguard: ClaimWireGuardSpec) 
         try:
             IPv4Network(text.strip())
         except ValueError:
-            c.report(r, f"spec.wireGuard.allowedIPs[{index}]", f'expected an IPv4 prefix, got "{text}"')
+            path = f"spec.wireGuard.allowedIPs[{index}]"
+            c.report(r, path, f'expected an IPv4 prefix, got "{text}"', ipv6_hint(text))
 
 
 def client(c: Checker, r: Resource[specs.SAMEnrollmentClientSpec]) -> None:

@@ -4,6 +4,7 @@ import re
 from datetime import timedelta
 from ipaddress import ip_interface
 
+from routerd.config.document import ipv6_hint
 from routerd.config.rules.checker import (
     NAME,
     AnyResource,
@@ -124,7 +125,8 @@ def _node(c: Checker, r: AnyResource, path: str, node: NodeSpec) -> None:
         except ValueError:
             valid = False
         if not valid:
-            c.report(r, f"{path}.samEndpoint", f'expected an IPv4 address, got "{node.sam_endpoint}"')
+            message = f'expected an IPv4 address, got "{node.sam_endpoint}"'
+            c.report(r, f"{path}.samEndpoint", message, ipv6_hint(node.sam_endpoint))
     if node.wire_guard is None:
         return
     if node.wire_guard.endpoint:
