@@ -22,13 +22,13 @@ from routerd_lab.namespaces import LabError, Machine
 from routerd_lab.patience import patient
 from routerd_lab.requirements import SBIN
 from routerd_lab.routers import Disks, RouterFiles, start_daemon
-from routerd_lab.topology import Topology
+from routerd_lab.topology import Site, Topology
 from routerd_lab.world import World, look
 
 MACHINES_FILE = "machines.json"
 SOCKET = "lab.sock"
 _CONVERGE_SECONDS = 9.0
-_LOOK_EVERY = 0.5
+_LOOK_EVERY = 0.2
 _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 
 
@@ -145,16 +145,21 @@ class Lab:
         with self.reporter.stage("underlay"):
             await lay_underlay(self.plan.topology, self.machines)
         with self.reporter.stage("clouds, clients, routers"):
-            # The daemons start at once with the clouds: Python's start-up is most of the time, and a
-            # router that finds no cloud tries again, as it would on a real host.
             async with asyncio.TaskGroup() as group:
-                for site in self.plan.topology.sites:
-                    group.create_task(self._keep(site.fabric, start_cloud(site, self.machines, self.clouds)))
-                if self.plan.routers:
-                    for node in self.plan.topology.routers:
-                        started = start_daemon(self.machines[node.name], node, self.disks)
-                        group.create_task(self._keep(node.name, started))
+                for site in sorted(self.plan.topology.sites, key=_reflects, reverse=True):
+                    group.create_task(self._start_site(site))
                 group.create_task(self._start_clients())
+
+    async def _start_site(self, site: Site) -> None:
+        """Start a site's cloud, then its routers: as on a real host, the cloud is there before its machine.
+
+        A router that finds no metadata service at its start would ask again only after a pause.
+        """
+        await self._keep(site.fabric, start_cloud(site, self.machines, self.clouds))
+        if self.plan.routers:
+            for node in site.nodes:
+                if node.is_router:
+                    await self._keep(node.name, start_daemon(self.machines[node.name], node, self.disks))
 
     async def _start_clients(self) -> None:
         await self.ssh.make()
@@ -234,6 +239,11 @@ class Lab:
             async with asyncio.timeout(patient(3)):
                 await asyncio.gather(*(process.wait() for process in self._processes.values()))
         (self.plan.run_dir / SOCKET).unlink(missing_ok=True)
+
+
+def _reflects(site: Site) -> bool:
+    """Say whether a site has a route reflector: every leaf waits for that."""
+    return any(node.role == "rr" for node in site.nodes)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -1,7 +1,6 @@
 """An emulated region of AWS: one VPC of moto's EC2, and what its fabric enforces."""
 
 import datetime as dt
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -10,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from routerd_lab.clouds.aws_api import ACCOUNT, AwsApi
+from routerd_lab.clouds.aws_start import ec2_models
 from routerd_lab.clouds.metadata_aws import Credentials, metadata_app
 from routerd_lab.clouds.state import Machine
 from routerd_lab.clouds.trouble import Troubles
@@ -29,10 +29,7 @@ class AwsRegion:
         region: str = "ap-northeast-1",
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        # Loading hundreds of unused machine images would take moto most of a second.
-        os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-        from moto.ec2.models import ec2_backends  # noqa: PLC0415 - reads the variable set above
-
+        ec2_backends = ec2_models(region).ec2_backends
         self.region = region
         self.network = network
         self.ec2 = ec2_backends[ACCOUNT][region]
