@@ -44,7 +44,7 @@ _HELD_SECONDS = 15.0
 _OPERATION_SECONDS = 120.0
 """Seconds that an asynchronous operation may take; most take a few."""
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 """Seconds between two polls of an asynchronous operation, if the answer has no `Retry-After`."""
 
 _ROUTES_PER_TABLE = "RoutesPerRouteTable"

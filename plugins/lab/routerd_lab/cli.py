@@ -183,7 +183,12 @@ def _start(
     except RouterdError as exc:
         raise click.ClickException(str(exc)) from exc
     plan = Plan(
-        topology=TOPOLOGIES[topology], run_dir=run_dir.resolve(), files=files, hold=hold, as_root=as_root
+        topology=TOPOLOGIES[topology],
+        run_dir=run_dir.resolve(),
+        files=files,
+        begun=launch.own_start(),
+        hold=hold,
+        as_root=as_root,
     )
     running = launch.Running(plan)
     try:

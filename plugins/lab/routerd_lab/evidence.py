@@ -188,7 +188,7 @@ async def _status(machine: Machine, node: Node) -> str:
                 writer.write(b"GET /v1/status HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 answer = (await reader.read()).decode(errors="replace")
     except OSError as exc:
-        return f"== {node.name}\nno answer: {exc or type(exc).__name__}"
+        return f"== {node.name}\nno answer: {str(exc) or type(exc).__name__}"
     document = answer.partition("\r\n\r\n")[2]
     with contextlib.suppress(ValueError):
         document = json.dumps(json.loads(document), indent=2)

@@ -61,6 +61,12 @@ def _start_time(pid: int) -> int:
     return 0 if fields[0] == "Z" else int(fields[19])
 
 
+def own_start() -> float:
+    """Return the monotonic time at which this process started; its imports count as part of a run."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - _start_time(os.getpid()) / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - age
+
+
 def find(run_dir: Path) -> Keeper:
     """Return the lab that runs in `run_dir`; raises `LabError` if there is none."""
     path = run_dir / KEEPER_FILE

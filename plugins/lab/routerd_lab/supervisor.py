@@ -36,12 +36,14 @@ _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 class Plan:
     """The request: `hold` keeps the lab up afterwards, `as_root` makes no user namespace for it.
 
-    `files` are what the routers get, by their name.
+    `files` are what the routers get, by their name. `begun` is the monotonic time at which the command
+    started.
     """
 
     topology: Topology
     run_dir: Path
     files: Mapping[str, RouterFiles]
+    begun: float
     hold: bool = False
     as_root: bool = False
     routers: bool = True
@@ -49,7 +51,6 @@ class Plan:
 
 def run(plan: Plan, reporter: Reporter) -> int:
     """Act as the sandbox's main process; return the exit status."""
-    begun = time.monotonic()
     os.umask(0o077)
     # Programs for administrators are not on every user's path.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{SBIN}"
@@ -73,7 +74,7 @@ def run(plan: Plan, reporter: Reporter) -> int:
         pids = {name: machine.pid for name, machine in machines.items()}
         (plan.run_dir / MACHINES_FILE).write_text(json.dumps(pids), encoding="ascii")
     lab = Lab(plan=plan, reporter=reporter, machines=machines, disks=disks, clouds=clouds, ssh=ssh)
-    return asyncio.run(lab.main(begun, boundary))
+    return asyncio.run(lab.main(plan.begun, boundary))
 
 
 @attrs.frozen(kw_only=True)

@@ -19,6 +19,19 @@ class Neighbour(Outgoing):
     source: str | None = None
     failed: Callable[[str], None]
     ended: Callable[[str], None]
+    _rests_to_skip = 2
+
+    def pause(self, seconds: float = 0) -> None:
+        """Rest, but not before the first attempt to dial, nor between the first and the second.
+
+        The library waits a second before each attempt, because a neighbour may dislike to be dialed as soon
+        as a connection has closed. At the first none has. If that fails, the second comes when the library
+        would have made its first.
+        """
+        if seconds and self._rests_to_skip:
+            self._rests_to_skip -= 1
+            seconds = 0
+        super().pause(seconds)
 
     def _connect_tcp(
         self,

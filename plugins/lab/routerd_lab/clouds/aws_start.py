@@ -1,4 +1,4 @@
-"""Imports moto in half its time: it reads some hundred files of JSON at its start, and most of them for nobody."""
+"""Imports moto in half its time: at its start it reads a hundred files of JSON, most of them for nobody."""
 
 import functools
 import importlib
@@ -15,7 +15,8 @@ def ec2_models(region: str) -> Any:  # noqa: ANN401 - Any: moto's models have no
     from botocore.loaders import JSONFileLoader  # noqa: PLC0415 - slow
     from moto.utilities import utils  # noqa: PLC0415 - as above
 
-    load_file, load_resource = JSONFileLoader.load_file, utils.load_resource
+    loader: Any = JSONFileLoader  # Any: its method is replaced for the time of the import
+    load_file, load_resource = loader.load_file, utils.load_resource
 
     def of_region(resource: str) -> Any:  # noqa: ANN401 - Any: whatever the file holds
         if _OFFERINGS in resource and f"/{region}." not in resource:
@@ -23,10 +24,10 @@ def ec2_models(region: str) -> Any:  # noqa: ANN401 - Any: moto's models have no
         return load_resource(resource)
 
     # Four sessions of boto3 read the same list of endpoints, each by a loader of its own.
-    once = functools.cache(functools.partial(load_file, JSONFileLoader()))
-    JSONFileLoader.load_file = lambda _, path: once(path)
+    once = functools.cache(functools.partial(load_file, loader()))
+    loader.load_file = lambda _, path: once(path)
     utils.load_resource = of_region
     try:
         return importlib.import_module("moto.ec2.models")
     finally:
-        JSONFileLoader.load_file, utils.load_resource = load_file, load_resource
+        loader.load_file, utils.load_resource = load_file, load_resource
