@@ -27,7 +27,8 @@ from routerd_lab.world import World, look
 
 MACHINES_FILE = "machines.json"
 SOCKET = "lab.sock"
-_CONVERGE_SECONDS = 9.0
+_CONVERGE_SECONDS = 15.0
+"""From the start of the last daemon: some 6 to start, and 9 to converge."""
 _LOOK_EVERY = 0.2
 _DIRECTORIES = ("logs", "nodes", "sites", "evidence")
 
