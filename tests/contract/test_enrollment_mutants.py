@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from routerd.errors import EnrollmentRefused, PermanentError, ProofMismatch
+from routerd.errors import EnrollmentRefused, PermanentError, ProofMismatch, TransientError
 from routerd.model.claim import Claim, ClaimWireGuard
 from routerd.model.names import PublicKey
 from routerd.model.specs.claim_text import bound_text
@@ -267,6 +267,50 @@ def _misspelt(leaves: Sequence[str], directory: Path) -> JoinTrial:
     return attrs.evolve(made, policy=JoinEnd(options={"key": made.policy.options["keys"]}))
 
 
+class _Busy(FakeEnrollment):
+    """A cancelled call leaves it busy."""
+
+    _busy = False
+
+    async def verify(self, submission: Submission) -> None:
+        if self._busy:
+            raise TransientError("busy; will retry")
+        self._busy = True
+        await asyncio.sleep(0)
+        self._busy = False
+        await super().verify(submission)
+
+
+class _Reading(FakeEnrollment):
+    """Each check reads a file; the mutants below say what follows when that fails."""
+
+    async def verify(self, submission: Submission) -> None:
+        try:
+            await asyncio.to_thread(Path("/dev/null").read_bytes)
+        except OSError as error:
+            self.failed(error)
+        else:
+            await super().verify(submission)
+
+    def failed(self, error: OSError) -> None:
+        raise TransientError("the list of keys cannot be read; will retry") from error
+
+
+class _Shy(_Reading):
+    def failed(self, error: OSError) -> None:
+        raise EnrollmentRefused("fake-list-unreadable", "the list of keys cannot be read") from error
+
+
+class _Generous(_Reading):
+    def failed(self, error: OSError) -> None:
+        return
+
+
+class _Untranslated(_Reading):
+    def failed(self, error: OSError) -> None:
+        raise error
+
+
 DIALECT, KEYED, CHALLENGED = (
     enrollment_provider(),
     key_enrollment_provider(),
@@ -292,6 +336,10 @@ MUTANTS: tuple[tuple[JoinMethod, object, str], ...] = (
         _Showing(),
         "the_shown_payload_is_the_signed_one",
     ),
+    (DIALECT, _Busy(), "a_call_that_is_cancelled_at_any_await_changes_no_later_answer"),
+    (DIALECT, _Shy(), "any_call_outside_may_fail_while_a_claim_is_signed_and_checked"),
+    (DIALECT, _Generous(), "any_call_outside_may_fail_while_a_claim_is_signed_and_checked"),
+    (DIALECT, _Untranslated(), "any_call_outside_may_fail_while_a_claim_is_signed_and_checked"),
     (KEYED, _Stateful("keys"), "calls_at_the_same_time_do_not_mix"),
     (KEYED, _Once(), "a_signed_claim_is_authentic"),
     (KEYED, _AnyKey("keys"), "a_stranger_is_refused_with_a_code"),
@@ -335,6 +383,7 @@ async def test_a_method_that_breaks_a_rule_is_caught_by_it(
     ("method", "provider"),
     [
         (DIALECT, FakeEnrollment()),
+        (DIALECT, _Reading()),
         (KEYED, FakeKeyEnrollment("keys")),
         (CHALLENGED, FakeKeyEnrollment("keys")),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping
 
 import attrs
@@ -11,6 +12,7 @@ from routerd.kernel.link_fields import misfit
 from routerd.model.addresses import IPInterface, order
 from routerd.model.names import MAX_LINK_NAME, LinkName
 from routerd.spi import ALIAS_PREFIX, Link, LinkSpec
+from routerd.testing import outside
 from routerd.testing.faults import FaultPlan
 
 _DEFAULT_KINDS = ("ipip", "gre", "wireguard", "tun")
@@ -50,19 +52,25 @@ class FakeKernel:
         """Return the links as text, one line each in the order of their names."""
         return "\n".join(_line(self._links[name]) for name in sorted(self._links))
 
+    async def _call(self, name: str) -> None:
+        """Count a call and let other tasks run, as a kernel's answer does."""
+        self.faults.reach(name)
+        outside.reach(f"kernel {name}")
+        await asyncio.sleep(0)
+
     async def links(self) -> Mapping[LinkName, Link]:
         """Return all links, ours and foreign, by name."""
-        self.faults.reach("links")
+        await self._call("links")
         return dict(self._links)
 
     async def supports(self, kind: str) -> bool:
         """Say whether `kind` is among the kinds of this kernel."""
-        self.faults.reach(f"supports {kind}")
+        await self._call(f"supports {kind}")
         return kind in self.kinds
 
     async def add_link(self, spec: LinkSpec) -> None:
         """Create and raise a device; one of ours with the same name must be deleted first."""
-        self.faults.reach(f"add {spec.name}")
+        await self._call(f"add {spec.name}")
         if len(spec.name.encode()) > MAX_LINK_NAME:
             raise PermanentError(f"link {spec.name}: the name is longer than {MAX_LINK_NAME} bytes")
         if spec.kind not in self.kinds:
@@ -92,6 +100,7 @@ class FakeKernel:
                 data=spec.data,
             )
         )
+        await asyncio.sleep(0)
 
     async def set_link(
         self,
@@ -102,7 +111,7 @@ class FakeKernel:
         addresses: tuple[IPInterface, ...],
     ) -> None:
         """Raise a link of ours, and give it this owner, this MTU and exactly these addresses."""
-        self.faults.reach(f"set {name}")
+        await self._call(f"set {name}")
         present = self._links.get(name)
         if present is None:
             raise TransientError(f"link {name}: it does not exist")
@@ -118,10 +127,11 @@ class FakeKernel:
         if changed != present:
             self.writes.append(f"set {name}")
             self.place(changed)
+            await asyncio.sleep(0)
 
     async def mark_link(self, name: LinkName, *, index: int, owner: str) -> None:
         """Give our alias to a link that the caller itself has just made."""
-        self.faults.reach(f"mark {name}")
+        await self._call(f"mark {name}")
         present = self._links.get(name)
         if present is None:
             raise TransientError(f"link {name}: it does not exist")
@@ -129,10 +139,11 @@ class FakeKernel:
             raise present.foreign()
         self.writes.append(f"mark {name}")
         self.place(attrs.evolve(present, alias=ALIAS_PREFIX + owner))
+        await asyncio.sleep(0)
 
     async def delete_link(self, name: LinkName) -> None:
         """Delete a link of ours; a link that is gone is a success, a foreign one an error."""
-        self.faults.reach(f"delete {name}")
+        await self._call(f"delete {name}")
         present = self._links.get(name)
         if present is None:
             return
@@ -140,6 +151,7 @@ class FakeKernel:
             raise present.foreign()
         self.writes.append(f"delete {name}")
         self.remove(name)
+        await asyncio.sleep(0)
 
 
 def _line(link: Link) -> str:

@@ -20,8 +20,9 @@ pytest.register_assert_rewrite("routerd.testing.contracts")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker that limits a rule of a contract suite to some tables."""
+    """Register the markers of the rules in the contract suites."""
     config.addinivalue_line("markers", "needs(rule): the rule holds only for tables whose family says so")
+    config.addinivalue_line("markers", "proves(group): `routerd plugins check` counts the rule in this group")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from routerd.errors import NotOwnedError, ProviderError
 from routerd.model.change import Change
 from routerd.spi import apply_each
+from routerd.testing import outside
 from routerd.testing.faults import FaultPlan
 
 K = TypeVar("K")
@@ -43,6 +44,7 @@ class FakeTable(Generic[K, V]):
         """Return a copy of our entries."""
         self.observations += 1
         self.faults.reach("observe")
+        outside.reach("observe")
         await asyncio.sleep(0)
         return dict(self.content)
 
@@ -53,9 +55,11 @@ class FakeTable(Generic[K, V]):
     async def _make_in_turn(self, change: Change[K, V]) -> None:
         await asyncio.sleep(0)
         self._make(change)
+        await asyncio.sleep(0)
 
     def _make(self, change: Change[K, V]) -> None:
         self.faults.reach(f"{change.verb} {change.key}")
+        outside.reach(f"{change.verb} {change.key}")
         if change.key in self.refusals:
             raise self.refusals[change.key]
         if change.key in self.foreign:

@@ -79,7 +79,10 @@ class FouListeners:
                 f" remove it with `ip fou del port {port}` or choose another port"
             )
         # The mark comes first: a crash after it leaves a mark without a listener, which does no harm.
-        self._mark(port).write_text(_this_life())
+        try:
+            self._mark(port).write_text(_this_life())
+        except OSError as error:
+            raise _unmarked(port, error) from error
         await self._port.add(port)
 
     async def keep_only(self, ports: Iterable[int]) -> None:
@@ -89,9 +92,12 @@ class FouListeners:
             port = int(mark.name.removeprefix("listener-"))
             if port in wanted:
                 continue
-            if mark.read_text() == _this_life():
-                await self._port.remove(port)
-            mark.unlink(missing_ok=True)
+            try:
+                if mark.read_text() == _this_life():
+                    await self._port.remove(port)
+                mark.unlink(missing_ok=True)
+            except OSError as error:
+                raise _unmarked(port, error) from error
 
     def _mark(self, port: int) -> Path:
         return self._directory / f"listener-{port}"
@@ -220,6 +226,13 @@ async def _load_module() -> None:
                     await process.wait()
     except (OSError, TimeoutError):
         return
+
+
+def _unmarked(port: int, error: OSError) -> TransientError:
+    return TransientError(
+        f"fou listener on UDP port {port}: its mark in the state directory is not readable or writable: "
+        f"{error.strerror}; check that directory and its disk"
+    )
 
 
 def _errno_of(error: Exception) -> int:

@@ -7,7 +7,8 @@ Added in 1.0.
 """
 
 from routerd.testing.contracts.bgp import BgpContract
-from routerd.testing.contracts.enrollment import Ends, EnrollmentContract
+from routerd.testing.contracts.enrollment import EnrollmentContract
+from routerd.testing.contracts.enrollment_ends import Ends
 from routerd.testing.contracts.fabric import FabricContract
 from routerd.testing.contracts.fabric_site import (
     DiagnosisRules,
@@ -21,8 +22,9 @@ from routerd.testing.contracts.plugin import PluginContract
 from routerd.testing.contracts.provider import ProviderContract, ProviderTablesContract, running
 from routerd.testing.contracts.routing import BgpRoutingContract, RoutingContract
 from routerd.testing.contracts.samples import BgpPlace, Foreign, Neighbour, Samples, TableRules
+from routerd.testing.contracts.single import TableContract
 from routerd.testing.contracts.subsystem import SubsystemContract
-from routerd.testing.contracts.table import TableContract, assert_holds, fill
+from routerd.testing.contracts.table import assert_holds, fill
 from routerd.testing.contracts.transport import EncryptingTransportContract, TransportContract
 
 __all__ = [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,14 +28,15 @@ from routerd.spi import (
     JSONValue,
     PayloadEnrollment,
     Proof,
-    Signing,
     Submission,
 )
-from routerd.testing.contracts.provider import ProviderContract
+from routerd.testing.awaits import MOST, cancelled_at
+from routerd.testing.contracts.enrollment_ends import CHALLENGE, Ends, EnrollmentFixtures
 from routerd.testing.contracts.table import DEADLINE
+from routerd.testing.faults import FaultPlan
+from routerd.testing.outside import failing
 
 CODE = re.compile(r"[a-z][a-z0-9-]{0,63}")
-CHALLENGE = "bm9uY2Ugb2YgdGhlIHJlZmxlY3Rvcg"
 
 CHANGES: Mapping[str, object] = {
     "policy_ref": "SAMEnrollmentPolicy/other",
@@ -68,71 +69,6 @@ JUNK: tuple[Mapping[str, JSONValue], ...] = (
     {"a": [[[[1, 2, {"b": 1.5}]]]]},
 )
 """Documents that prove nothing, whatever the method."""
-
-
-class EnrollmentFixtures(ProviderContract):
-    """What the suite of a join method gives both ends."""
-
-    @pytest.fixture
-    def claim(self) -> Claim:
-        """Return a claim without proof, with every field of a leaf filled in."""
-        return Claim(
-            name="leaf-a",
-            policy_ref="SAMEnrollmentPolicy/site",
-            rr_set_ref="SAMRRSet/rrs",
-            leaf_id="leaf-a",
-            tunnel_address="10.255.0.2/32",
-            join_audience="fabric",
-            join_nonce="3f1c9a52d7e84b60",
-            join_timestamp="2026-01-01T00:00:00Z",
-            endpoint="198.51.100.2",
-            owned_addresses=("10.77.60.11/32",),
-            asn=64512,
-            router_id="10.255.0.2",
-            wireguard=ClaimWireGuard(public_key=PublicKey("YSBrZXkgb2YgV2lyZUd1YXJkIG9mIDMyIGJ5dGVzISE=")),
-        )
-
-    @pytest.fixture
-    def secret(self) -> str:
-        """Return the secret of both ends."""
-        return "correct horse battery staple"
-
-    @pytest.fixture
-    def policy_options(self) -> object:
-        """Return the `joinOptions` of a policy that admits the leaf of `claim`."""
-        return None
-
-    @pytest.fixture
-    def client_options(self) -> object:
-        """Return the `joinOptions` of the client of that leaf."""
-        return None
-
-    @pytest.fixture
-    def stranger_options(self) -> object:
-        """Return the `joinOptions` of a client whose key the policy does not admit for that leaf."""
-        return None
-
-    @pytest.fixture
-    def private_texts(self) -> tuple[str, ...]:
-        """Return texts that no proof, message or signer may show; `secret` is one of them anyway."""
-        return ()
-
-    @pytest.fixture
-    def ends(self, provider: JoinMethod, secret: str, policy_options: object, client_options: object) -> Ends:
-        """Return what both ends have."""
-        if provider.shared_secret:
-            return Ends(secret=secret, policy=policy_options, client=client_options, method=provider)
-        assert isinstance(policy_options, provider.policy), "override the fixture `policy_options`"
-        assert isinstance(client_options, provider.client), "override the fixture `client_options`"
-        return Ends(secret=None, policy=policy_options, client=client_options, method=provider)
-
-    @pytest.fixture
-    def stranger(self, provider: JoinMethod, ends: Ends, secret: str, stranger_options: object) -> Ends:
-        """Return what a leaf has that may not join."""
-        if provider.shared_secret:
-            return attrs.evolve(ends, secret=secret + "x")
-        assert isinstance(stranger_options, provider.client), "override the fixture `stranger_options`"
-        return attrs.evolve(ends, client=stranger_options)
 
 
 class EnrollmentContract(EnrollmentFixtures):
@@ -331,6 +267,52 @@ class EnrollmentContract(EnrollmentFixtures):
             )
             assert [isinstance(each, EnrollmentRefused) for each in answers] == [False, True] * 4
 
+    @pytest.mark.proves("cancellation")
+    @pytest.mark.asyncio
+    async def test_a_call_that_is_cancelled_at_any_await_changes_no_later_answer(
+        self, started: Enrollment, claim: Claim, ends: Ends, stranger: Ends
+    ) -> None:
+        """The core cancels a call at its deadline; the next claim is checked as if nothing had been."""
+        for number in range(1, MOST + 1):
+            signing = ends.signing(claim)
+            cancelled = [await cancelled_at(started.sign(signing), number, deadline=DEADLINE)]
+            cancelled.append(await cancelled_at(started.signer(signing), number, deadline=DEADLINE))
+            async with asyncio.timeout(DEADLINE):
+                submission = ends.submission(claim, await started.sign(signing))
+                foreign = ends.submission(claim, await started.sign(stranger.signing(claim)))
+            cancelled.append(await cancelled_at(started.verify(submission), number, deadline=DEADLINE))
+            async with asyncio.timeout(DEADLINE):
+                await started.verify(submission)
+                await _refused(started, foreign)
+            if not any(cancelled):
+                break
+
+    @pytest.mark.proves("faults")
+    @pytest.mark.asyncio
+    async def test_any_call_outside_may_fail_while_a_claim_is_signed_and_checked(
+        self, started: Enrollment, claim: Claim, ends: Ends, stranger: Ends
+    ) -> None:
+        """A fault is a `ProviderError`: it neither refuses a leaf of the fabric nor admits a stranger."""
+        async with asyncio.timeout(DEADLINE):
+            good = await started.sign(ends.signing(claim))
+            foreign = ends.submission(claim, await started.sign(stranger.signing(claim)))
+            for number in range(1, MOST + 1):
+                plans = [FaultPlan(number) for _ in range(4)]
+                with failing(plans[0]), contextlib.suppress(ProviderError):
+                    await started.verify(ends.submission(claim, good))
+                admitted = False
+                with failing(plans[1]), contextlib.suppress(ProviderError, EnrollmentRefused):
+                    await started.verify(foreign)
+                    admitted = True
+                assert not admitted, "a fault admits a stranger"
+                with failing(plans[2]), contextlib.suppress(ProviderError):
+                    good = await started.sign(ends.signing(claim))
+                with failing(plans[3]), contextlib.suppress(ProviderError):
+                    await started.signer(ends.signing(claim))
+                await started.verify(ends.submission(claim, good))
+                if not any(plan.fired for plan in plans):
+                    break
+
     @pytest.mark.asyncio
     async def test_the_keys_of_a_trial_admit_their_leaf(
         self, provider: JoinMethod, started: Enrollment, claim: Claim, secret: str, tmp_path: Path
@@ -367,35 +349,6 @@ class EnrollmentContract(EnrollmentFixtures):
             assert payload != shown.payload(ends.signing(attrs.evolve(claim, join_nonce="another")))
             if ends.secret is not None:
                 assert ends.secret.encode() not in payload
-
-
-@attrs.frozen(kw_only=True)
-class Ends:
-    """What a leaf has to sign with, and what a policy has to check with.
-
-    Added in 1.0.
-    """
-
-    secret: str | None
-    policy: object
-    client: object
-    method: JoinMethod
-
-    def signing(self, claim: Claim) -> Signing:
-        """Return the question that the leaf's core asks the method."""
-        challenge = CHALLENGE if self.method.challenges else ""
-        return Signing(claim=claim, secret=self.secret, options=self.client, challenge=challenge)
-
-    def submission(self, claim: Claim, proof: Proof) -> Submission:
-        """Return the question that the reflector's core asks the method."""
-        return Submission(
-            claim=attrs.evolve(claim, join_hmac=proof.join_hmac),
-            proof=proof,
-            source=IPv4Address("198.51.100.2"),
-            secrets=(self.secret,) if self.secret is not None else (),
-            options=self.policy,
-            challenge=CHALLENGE if self.method.challenges else "",
-        )
 
 
 def _written(end: JoinEnd, options: type[object], directory: Path) -> object:

@@ -69,6 +69,7 @@ class PluginContract:
         assert found, f"no entry point {self.name} in {ENTRY_POINT_GROUP}; is the plugin installed?"
         return found[0]
 
+    @pytest.mark.proves("import")
     def test_import_and_hooks_do_no_io(self, entry_point: metadata.EntryPoint) -> None:
         """Neither an import of the plugin nor a hook opens a socket, starts a process or writes."""
         done = subprocess.run(

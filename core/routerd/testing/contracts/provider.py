@@ -12,8 +12,9 @@ import attrs
 import pytest
 import pytest_asyncio
 
-from routerd.errors import RouterdError
+from routerd.errors import ProviderError, RouterdError
 from routerd.spi import Capability, Lifecycle, NoOptions, PluginContext, Provider
+from routerd.testing.awaits import cancelled_at
 from routerd.testing.context import TaskSpawn, make_context
 from routerd.testing.contracts.samples import TableRules
 from routerd.testing.contracts.table import (
@@ -21,11 +22,16 @@ from routerd.testing.contracts.table import (
     AnySamples,
     AnyTable,
     OpenTable,
-    TableRulesContract,
     observe,
 )
+from routerd.testing.contracts.trouble import Kill, TroubleRules
+from routerd.testing.faults import FaultPlan
+from routerd.testing.outside import failing
 
 P = TypeVar("P", bound=Lifecycle)
+MOST_STARTS = 6
+"""Maximum number of awaits, or calls outside, of one start at which a rule troubles it."""
+
 AnyProvider = Provider[Any]  # Any: the family's suite narrows it
 
 
@@ -123,6 +129,39 @@ class ProviderContract:
         async with asyncio.timeout(DEADLINE):
             await made.aclose()
 
+    @pytest.mark.proves("cancellation")
+    @pytest.mark.asyncio
+    async def test_a_start_that_is_cancelled_at_any_await_leaves_nothing_behind(
+        self, provider: AnyProvider, context: PluginContext, options: object
+    ) -> None:
+        """The core cancels a start at its deadline and starts again."""
+        for number in range(1, MOST_STARTS + 1):
+            made = provider.make(context, options)
+            cancelled = await cancelled_at(made.start(), number, deadline=DEADLINE)
+            async with asyncio.timeout(DEADLINE):
+                await made.aclose()
+            async with running(provider, context, options):
+                pass
+            if not cancelled:
+                break
+
+    @pytest.mark.proves("faults")
+    @pytest.mark.asyncio
+    async def test_any_call_outside_may_fail_during_the_start(
+        self, provider: AnyProvider, context: PluginContext, options: object
+    ) -> None:
+        """The core tries again after a `ProviderError`; any other exception is a defect of the plugin."""
+        for number in range(1, MOST_STARTS + 1):
+            made, plan = provider.make(context, options), FaultPlan(number)
+            async with asyncio.timeout(DEADLINE):
+                with failing(plan), contextlib.suppress(ProviderError):
+                    await made.start()
+                await made.aclose()
+            async with running(provider, context, options):
+                pass
+            if not plan.fired:
+                break
+
     @pytest.mark.asyncio
     async def test_start_changes_no_link(
         self, provider: AnyProvider, context: PluginContext, options: object
@@ -136,7 +175,7 @@ class ProviderContract:
         }
 
 
-class ProviderTablesContract(ProviderContract, TableRulesContract):
+class ProviderTablesContract(ProviderContract, TroubleRules):
     """The common part of the families with tables; the author also overrides the fixture `samples`.
 
     Added in 1.0.
@@ -152,6 +191,16 @@ class ProviderTablesContract(ProviderContract, TableRulesContract):
         """Return the samples of the table under test."""
         assert rules.attribute in samples, f"the fixture `samples` lacks the table {rules.attribute}"
         return samples[rules.attribute]
+
+    @pytest.fixture
+    def kill(self, context: PluginContext) -> Kill:
+        """Return what ends the tasks of a process that is killed."""
+
+        async def end() -> None:
+            if isinstance(context.spawn, TaskSpawn):
+                await context.spawn.aclose()
+
+        return end
 
     @pytest.fixture
     def open_table(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import operator
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar, Protocol
 
@@ -38,6 +37,11 @@ def changes(desired: Mapping[Any, Any], observed: Mapping[Any, Any]) -> list[Cha
         for key, value in desired.items()
         if observed.get(key) != value
     ]
+
+
+def deletions(keys: Iterable[Any], observed: Mapping[Any, Any]) -> list[Change[Any, Any]]:
+    """Return the deletions of `keys`."""
+    return [Change(key=key, before=observed[key], after=None) for key in keys]
 
 
 async def observe(table: AnyTable) -> Mapping[Any, Any]:
@@ -134,6 +138,7 @@ class TableRulesContract:
             observed = await fill(table, table_samples.values)
             assert_holds(table, table_samples.values, observed)
 
+    @pytest.mark.proves("second-pass")
     @pytest.mark.asyncio
     async def test_an_apply_without_changes_changes_nothing(
         self, open_table: OpenTable, table_samples: AnySamples
@@ -155,6 +160,7 @@ class TableRulesContract:
                 assert is_frozen(key), f"key {key!r} can be changed"
                 assert is_frozen(value), f"value {value!r} can be changed"
 
+    @pytest.mark.proves("second-pass")
     @pytest.mark.asyncio
     async def test_a_second_creation_is_a_success_and_changes_nothing(
         self, open_table: OpenTable, table_samples: AnySamples
@@ -174,6 +180,7 @@ class TableRulesContract:
             assert await apply(table, []) == {}
             assert await observe(table) == before
 
+    @pytest.mark.proves("adoption")
     @pytest.mark.asyncio
     async def test_a_restarted_process_observes_the_same(
         self, open_table: OpenTable, table_samples: AnySamples
@@ -183,24 +190,6 @@ class TableRulesContract:
             before = await fill(table, table_samples.values)
         async with open_table(prepared=False) as table:
             assert await observe(table) == before
-
-    @pytest.mark.asyncio
-    async def test_cancellation_leaves_nothing_that_observe_cannot_see(
-        self, open_table: OpenTable, table_samples: AnySamples
-    ) -> None:
-        """After a cancelled apply the usual pass still reaches the desired state."""
-        for turns in (0, 1, 3, 10):
-            async with open_table() as table:
-                before = await observe(table)
-                task = asyncio.ensure_future(table.apply(changes(table_samples.values, before)))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
-                observed = await fill(table, table_samples.values)
-                assert_holds(table, table_samples.values, observed)
-                await _restore(table, before)
 
 
 class ReplacementRules(TableRulesContract):
@@ -296,44 +285,6 @@ class ForeignRules(TableRulesContract):
             assert await foreign.read() == before
 
 
-class TableContract(ReplacementRules, DeletionRules, RefusalRules, ForeignRules):
-    """The suite for one table by itself. Give it `table` (or `new_table`) and `samples`.
-
-    Set `tables = (TableRules(attribute="...", ...),)` when not every rule can hold.
-
-    Added in 1.0.
-    """
-
-    tables: ClassVar[tuple[TableRules, ...]] = (TableRules(attribute="table"),)
-
-    @pytest.fixture
-    def table(self) -> AnyTable:
-        """Return the table under test."""
-        raise NotImplementedError("override the fixture `table`")
-
-    @pytest.fixture
-    def samples(self) -> AnySamples:
-        """Return the values to put through the table."""
-        raise NotImplementedError("override the fixture `samples`")
-
-    @pytest.fixture
-    def table_samples(self, samples: AnySamples) -> AnySamples:
-        """Return the samples under the name that the rules use."""
-        return samples
-
-    @pytest.fixture
-    def open_table(self, table: AnyTable, samples: AnySamples) -> OpenTable:
-        """Open the table; a table without a process of its own is the same at each opening."""
-
-        @contextlib.asynccontextmanager
-        async def opened(*, prepared: bool = True) -> AsyncIterator[AnyTable]:
-            if prepared:
-                await samples.prepare(table)
-            yield table
-
-        return opened
-
-
 def assert_holds(table: AnyTable, wanted: Mapping[Any, Any], observed: Mapping[Any, Any]) -> None:
     """Assert that the table shows the wanted values, by its own `agrees` if it has one."""
     agrees = getattr(table, "agrees", operator.eq)
@@ -343,7 +294,7 @@ def assert_holds(table: AnyTable, wanted: Mapping[Any, Any], observed: Mapping[A
     assert not other, f"asked for and observed: {other}"
 
 
-async def _restore(table: AnyTable, before: Mapping[Any, Any]) -> None:
+async def restore(table: AnyTable, before: Mapping[Any, Any]) -> None:
     """Return the table to its content `before`."""
     observed = await observe(table)
     gone = [Change(key=key, before=observed[key], after=None) for key in observed if key not in before]

@@ -56,14 +56,17 @@ class RouteFile:
             raise TransientError(f"route file {self._path}: not the expected JSON: {exc!r}") from exc
 
     def change(self, edit: Callable[[Content], None]) -> None:
-        """Read, edit and replace the file, with a lock against other writers."""
-        with self._locked():
-            content = self.read()
-            edit(content)
-            draft = self._path.with_name(self._path.name + ".new")
-            draft.write_text(json.dumps(content, indent=2) + "\n")
-            # A rename is atomic: a reader sees the old file or the new one.
-            draft.replace(self._path)
+        """Read, edit and replace the file, with a lock; raises `TransientError` if that fails."""
+        try:
+            with self._locked():
+                content = self.read()
+                edit(content)
+                draft = self._path.with_name(self._path.name + ".new")
+                draft.write_text(json.dumps(content, indent=2) + "\n")
+                # A rename is atomic: a reader sees the old file or the new one.
+                draft.replace(self._path)
+        except OSError as exc:
+            raise TransientError(f"route file {self._path}: {exc.strerror}; check its folder") from exc
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
