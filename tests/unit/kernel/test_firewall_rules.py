@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routerd.errors import PermanentError
+from routerd.errors import PermanentError, TransientError
+from routerd.kernel.firewall import table
 from routerd.kernel.firewall.rules import (
     check,
     describe,
@@ -132,3 +134,16 @@ def test_an_opening_without_a_port_names_its_protocol() -> None:
         'oifname "t1" meta l4proto 47 accept comment "routerd accept forward out_link=t1 protocol=47"'
     )
     assert iptables_rule(key) == "-o t1 -p 47 -m comment --comment routerd -j ACCEPT"
+
+
+def test_a_failed_look_at_the_legacy_tables_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, content in ((tmp_path / "none", []), (tmp_path / "names", ["filter", "nat"])):
+        if content:
+            place.write_text("\n".join(content) + "\n")
+        monkeypatch.setattr(table, "_LEGACY_TABLES", place)
+        assert table._legacy_tables() == content
+    monkeypatch.setattr(table, "_LEGACY_TABLES", tmp_path)
+    with pytest.raises(TransientError, match="it cannot be read"):
+        table._legacy_tables()

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from routerd.errors import ProviderError, UnsupportedError
+from routerd.errors import ProviderError, TransientError, UnsupportedError
 from routerd.kernel.firewall.iptables import IptablesPlace
 from routerd.kernel.firewall.nft import Ruleset
 from routerd.kernel.firewall.place import Failures, Place
@@ -116,5 +116,8 @@ async def _iptables_variants(ruleset: Ruleset, *, has_nft: bool) -> list[str]:
 def _legacy_tables() -> list[str]:
     try:
         return _LEGACY_TABLES.read_text().split()
-    except OSError:
-        return []
+    except (FileNotFoundError, PermissionError):
+        return []  # the module is not loaded, or this user may not use it
+    except OSError as error:
+        # A guess would leave out rules that are in force.
+        raise TransientError(f"{_LEGACY_TABLES}: it cannot be read: {error.strerror}") from error
