@@ -42,6 +42,7 @@ KINDS: tuple[type[Any], ...] = (
     actions.ActionApproval,
     actions.ActionUndo,
     checks.PluginList,
+    checks.PluginCheck,
     checks.CloudCheckup,
     checks.Validation,
 )

@@ -29,7 +29,7 @@ def test_every_file_of_the_guide_is_the_one_that_is_tested() -> None:
     tested = {
         str(path.relative_to(tree.EXAMPLE)): path.read_text()
         for path in tree.files()
-        if path.is_relative_to(tree.EXAMPLE) and path.suffix in {".py", ".toml"}
+        if path.is_relative_to(tree.EXAMPLE) and path.suffix in {".py", ".toml", ".md"}
     }
     assert blocks == tested
 

@@ -12,6 +12,7 @@ from tests.architecture import tree
 
 from routerd.clouds import bindings, checkup
 from routerd.plugins import join_methods
+from routerd.plugins.measure import grades
 from routerd.plugins.scaffold import FAMILIES
 from routerd.process import log_budget, supervisor, watchdog
 from routerd.reconcile import bound_table, guard, loop, order, retry
@@ -19,6 +20,8 @@ from routerd.reconcile import calls as lane_calls
 from routerd.report import live
 from routerd.runtime import control_routes, device_keys, single_runs, starter
 from routerd.spi import SubsystemTable
+from routerd.testing import awaits
+from routerd.testing.contracts import provider
 
 PLACE = tree.ROOT / "docs" / "plugins"
 GENERAL = PLACE / "README.md"
@@ -123,6 +126,20 @@ def test_each_deadline_is_that_of_the_code(name: str) -> None:
 def test_each_figure_in_a_sentence_is_that_of_the_code(name: str) -> None:
     text = " ".join((PLACE / name).read_text().split())
     assert [sentence for sentence in SENTENCES[name] if sentence not in text] == []
+
+
+def test_the_grades_are_those_of_the_command() -> None:
+    part = GENERAL.read_text().partition("\n## Grades\n")[2]
+    found: dict[str, list[str]] = {}
+    grade = ""
+    for line in part.splitlines():
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        if line.startswith("|") and len(cells) == 3 and cells[0] != "Grade" and "---" not in cells[0]:
+            grade = cells[0] or grade
+            found.setdefault(grade, []).append(cells[1])
+    assert found == {grade: list(groups) for grade, groups in grades.GRADES.items()}
+    assert f"by default `{grades.DEFAULT}`" in part
+    assert f"call at {awaits.MOST} places at most, a start at {provider.MOST_STARTS}." in part
 
 
 @pytest.mark.parametrize("family", FAMILIES)

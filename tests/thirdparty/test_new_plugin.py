@@ -48,6 +48,9 @@ def test_the_tests_of_a_new_plugin_pass_at_once(family: Family, venv: CleanVenv,
     assert int(done.stdout.rsplit(" passed", 1)[0].split()[-1]) >= 20
     assert time.monotonic() - began < MOST_SECONDS
 
+    done = venv.run("routerd", "plugins", "check", str(project), "--grade", "hardened", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
     done = venv.run("routerd", "--plugins", plugin, "plugins", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert plugin in done.stdout

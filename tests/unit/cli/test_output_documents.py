@@ -136,6 +136,7 @@ SHOWN: dict[str, tuple[str, int]] = {
 
 ELSEWHERE = {
     "doctor cloud": "tests/unit/clouds/test_checkup.py",
+    "plugins check": "tests/unit/cli/test_plugins_check_command.py",
     "enroll sign": "tests/unit/cli/test_enroll_submit.py",
     "enroll submit": "tests/unit/cli/test_enroll_submit.py",
 }

@@ -92,4 +92,4 @@ def test_new_writes_a_project_and_says_what_is_next(tmp_path: Path) -> None:
 
 def test_new_needs_a_family() -> None:
     assert "--family" in routerd("plugins", "new", "vxlan").err
-    assert list(plugins.COMMANDS) == ["new"]
+    assert list(plugins.COMMANDS) == ["new", "check"]

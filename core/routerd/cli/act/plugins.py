@@ -22,6 +22,7 @@ from routerd.spi import API_VERSION, NoOptions
 
 COMMANDS: Commands = {
     "new": ("plugins_new", "Write a project for a plugin: its package, its README, and tests that pass."),
+    "check": ("plugins_check", "Measure an installed plugin: its grade, and what it lacks for each one."),
 }
 
 

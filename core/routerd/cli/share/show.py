@@ -23,6 +23,7 @@ _STYLES = {
     "Error": "red", "Expired": "red", "Revoked": "red", "idle": "red",
     "Approved": "green", "Rejected": "red", "Quarantined": "red",
     "active": "yellow", "connect": "yellow",
+    "passed": "green", "failed": "red", "missing": "yellow",
 }  # fmt: skip
 
 

@@ -43,6 +43,40 @@ class PluginList:
 
 
 @attrs.frozen(kw_only=True)
+class MeasuredGroup:
+    """One group of rules for a plugin or one of its providers, and the grade that needs it.
+
+    `state` is `passed`, `failed`, `missing`, or `none` where the group does not apply; `words` says why.
+    `rules` counts the rules that were tried.
+    """
+
+    group: str
+    grade: str
+    of: str
+    state: str
+    rules: int = 0
+    words: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class PluginCheck:
+    """The measure of a distribution: the `grade` that it reaches, empty for none, and whether `asked` holds.
+
+    `tests` is the folder with its tests; `fault` says why they could not be run, or not all of them.
+    """
+
+    distribution: str
+    version: str
+    grade: str
+    asked: str
+    holds: bool
+    plugins: tuple[str, ...] = ()
+    tests: str = ""
+    groups: tuple[MeasuredGroup, ...] = ()
+    fault: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class CheckedNic(Nic):
     """A network interface of this instance; `forwarding` is none where it is not known."""
 
