@@ -9,6 +9,7 @@ from tests.netns.daemon_world import sh
 from tests.thirdparty.join_world import LEAF, REFLECTOR, Host, prepare
 
 PREFIX, OTHER, TUNNEL = "10.88.1.20/32", "10.88.1.21/32", "10.89.0.1/32"
+NET_6, OF_6, HOP_6 = "2001:db8:7::/64", "10.88.1.22/32", "2001:db8::1"
 BY_HAND = "203.0.113.99"
 FILE = Path("/run/routes.txt")
 
@@ -71,7 +72,8 @@ def main() -> None:
     place = Path(sys.argv[1])
     rr, leaf = (Host(name=name, node=name, bin=place) for name in ("rr", "leaf"))
     plugins = ["bgp_ryu", "routing_static"]
-    write(f"{PREFIX} via {BY_HAND}", f"{OTHER} via {BY_HAND}", f"{TUNNEL} via {BY_HAND}")
+    six = f"{NET_6} via {BY_HAND}", f"{OF_6} via {HOP_6}"
+    write(*six, f"{PREFIX} via {BY_HAND}", f"{OTHER} via {BY_HAND}", f"{TUNNEL} via {BY_HAND}")
     rr.write(bgp(REFLECTOR, LEAF, passive=True), plugins=plugins)
     options = f"plugins: {{bgp_ryu: {{}}, routing_static: {{file: {FILE}}}}}"
     text = rr.config.read_text()
@@ -86,8 +88,18 @@ def main() -> None:
         assert BY_HAND in installed(rr, OTHER)
         # The core's policy: outside of what the file of the router permits.
         assert installed(rr, TUNNEL) == ""
-        refused = [(each["prefix"], each["source"]) for each in rr.json("routes", "--rejected")["items"]]
-        assert (TUNNEL, "static") in refused, refused
+        rejected = rr.json("routes", "--rejected")["items"]
+        refused = {each["prefix"]: each["reason"] for each in rejected if each["source"] == "static"}
+        assert refused == {
+            TUNNEL: "prefix-outside-import-policy",
+            NET_6: "address-family-unsupported",
+            OF_6: "address-family-unsupported",
+        }, refused
+        assert NET_6 in rr.ask("routes", "--rejected").stdout
+        assert sh(f"ip -n {rr.name} -6 route show proto 147") == ""
+        assert installed(rr, OF_6) == ""
+        assert rr.json("status")["phase"] == "Ready", rr.json("status")["reasons"]
+        assert "Traceback" not in rr.log
         said = rr.ask("explain", PREFIX.removesuffix("/32")).stdout
         assert "static" in said, said
         assert "because static is preferred" in said, said
