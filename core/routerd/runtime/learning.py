@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import NoneType
 
 from routerd.errors import ProviderError, TransientError
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
@@ -50,12 +51,19 @@ def checked(found: object) -> RouteSet:
     if not isinstance(found, RouteSet):
         raise TypeError(f"it yielded a {type(found).__name__}, not a RouteSet")
     for route in sequence_of(LearnedRoute, found.routes):
-        if not isinstance(route.prefix, (IPv4Network, IPv6Network)):
-            raise TypeError(f"it yielded a route with prefix {route.prefix!r}, not a network")
-        for name, address in (("next hop", route.next_hop), ("neighbour", route.neighbour)):
-            if not isinstance(address, (IPv4Address, IPv6Address)):
-                raise TypeError(f"it yielded a route with {name} {address!r}, not an address")
-    sequence_of(RejectedRoute, found.rejected)
+        _check(route.prefix, ("next hop", route.next_hop), ("neighbour", route.neighbour))
+        if not isinstance(route.originator, (IPv4Address, NoneType)):
+            raise TypeError(f"it yielded a route with originator {route.originator!r}, not a router ID")
+    for rejected in sequence_of(RejectedRoute, found.rejected):
+        _check(rejected.prefix, ("neighbour", rejected.neighbour))
     if not isinstance(found.heard, frozenset):
         raise TypeError(f"it yielded heard as a {type(found.heard).__name__}, not a frozenset")
     return found
+
+
+def _check(prefix: object, *addresses: tuple[str, object]) -> None:
+    if not isinstance(prefix, (IPv4Network, IPv6Network)):
+        raise TypeError(f"it yielded a route with prefix {prefix!r}, not a network")
+    for name, address in addresses:
+        if not isinstance(address, (IPv4Address, IPv6Address)):
+            raise TypeError(f"it yielded a route with {name} {address!r}, not an address")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.support.waiting import until_async
 
 from routerd.errors import TransientError
 from routerd.model.names import LinkName
-from routerd.model.route import LearnedRoute, RouteSet
+from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
 from routerd.model.session import SessionState
 from routerd.model.tunnel import TunnelState
 from routerd.plugins.join_methods import JoinMethods
@@ -212,6 +212,10 @@ async def test_a_table_that_no_desired_state_knows_counts_when_it_cannot_be_read
 # --- learned -----------------------------------------------------------------------------------------
 
 
+SIX = IPv6Address("2001:db8::1")
+LOST = RejectedRoute(prefix=ROUTE.prefix, neighbour=ROUTE.neighbour, reason="x")
+
+
 async def yields(*values: Any) -> AsyncIterator[Any]:
     for value in values:
         yield value
@@ -230,6 +234,14 @@ async def exits(good: RouteSet) -> AsyncIterator[Any]:
         (
             lambda good: yields(good, RouteSet(routes=(attrs.evolve(ROUTE, prefix="10.0.0.0/8"),))),
             "it yielded a route with prefix '10.0.0.0/8', not a network",
+        ),
+        (
+            lambda good: yields(good, RouteSet(rejected=(attrs.evolve(LOST, neighbour="10.0.0.1"),))),
+            "it yielded a route with neighbour '10.0.0.1', not an address",
+        ),
+        (
+            lambda good: yields(good, RouteSet(routes=(attrs.evolve(ROUTE, originator=SIX),))),
+            "it yielded a route with originator IPv6Address('2001:db8::1'), not a router ID",
         ),
         (lambda good: yields(good, RouteSet(heard=None)), "it yielded heard as a NoneType"),  # type: ignore[arg-type]
         (exits, r"SystemExit(5)"),
