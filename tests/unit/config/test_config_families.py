@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import types
+import inspect
 import typing
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
@@ -36,7 +36,7 @@ def addresses(kind: Any) -> Iterator[type]:
 
 def fields(cls: type[Any], where: str) -> Iterator[tuple[str, Any, type]]:
     """Yield each field of a spec that holds addresses, with its type and that of the address."""
-    for key, (_, kind) in fields_of(cls).items():
+    for key, (_, kind) in fields_of(cls).items():  # type: ignore[arg-type]  # a class is hashable
         path = f"{where}.{key}"
         for each in addresses(kind):
             yield path, kind, each
@@ -45,7 +45,7 @@ def fields(cls: type[Any], where: str) -> Iterator[tuple[str, Any, type]]:
 
 
 def _parts(kind: Any) -> Iterator[type[Any]]:
-    if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) and attrs.has(kind):
+    if inspect.isclass(kind) and attrs.has(kind):
         yield kind
     for part in typing.get_args(kind):
         yield from _parts(part)
@@ -59,7 +59,9 @@ def structured(kind: Any, text: str) -> tuple[Any, Structurer]:
     written = f"\n{text}" if not _is_list(kind) else f"\n- {text}"
     if typing.get_origin(kind) is not None and "Mapping" in str(typing.get_origin(kind)):
         written = f"\nnode: [{text}]"
-    return structurer.structure(yaml.compose(written), kind, "spec.field"), structurer
+    node = yaml.compose(written)
+    assert node is not None
+    return structurer.structure(node, kind, "spec.field"), structurer
 
 
 def _is_list(kind: Any) -> bool:
