@@ -1,3 +1,3 @@
 """The tests of plugins from outside run in their own environment, not in ours."""
 
-collect_ignore = ["example_plugin", "misbehaving", "misbehaving_join"]
+collect_ignore = ["encrypting", "example_plugin", "misbehaving", "misbehaving_join"]
