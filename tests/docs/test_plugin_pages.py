@@ -14,7 +14,7 @@ from routerd.clouds import bindings, checkup
 from routerd.plugins import join_methods
 from routerd.plugins.measure import grades
 from routerd.plugins.scaffold import FAMILIES
-from routerd.process import log_budget, supervisor, watchdog
+from routerd.process import log_budget, single_run, supervisor, watchdog
 from routerd.reconcile import bound_table, guard, loop, order, retry
 from routerd.reconcile import calls as lane_calls
 from routerd.report import live
@@ -61,7 +61,7 @@ SECONDS: Mapping[str, Mapping[str, float]] = {
         "`forwarding.observe`, `forwarding.apply`": bindings.FABRIC_DEADLINE,
         "`routes.observe`, `routes.apply`": bindings.FABRIC_DEADLINE,
         "`diagnose()`": checkup._DIAGNOSIS_SECONDS,
-        "`start`, `instance`, `observe`, `aclose` of `routerd doctor cloud`": checkup.SECONDS,
+        "`start`, `instance`, `observe` of `routerd doctor cloud`": checkup.SECONDS,
     },
     "subsystem.md": {
         "`start()`": starter.START_SECONDS,
@@ -81,6 +81,7 @@ SENTENCES = {
         f"retried after 1, 2, 4 ... {retry.CEILING:g} s. After",
         f"tries again every {retry.PERMANENT:g} s",
         f"the process has {watchdog.END_SECONDS:g} s",
+        f"A plugin that blocks for {single_run.LIMIT_SECONDS:g} s, in a hook too, ends the command",
         f"wait at most {single_runs.START_SECONDS:g} s for all providers to start",
         f"may log {log_budget.BURST} lines at once and {log_budget.RATE:g} a second",
         f"cuts a fact after {log_budget.LONGEST} characters",

@@ -12,11 +12,13 @@ from pathlib import Path
 from tests.netns.daemon_world import sh
 from tests.thirdparty.join_world import Host, prepare
 from tests.thirdparty.misbehaving_world import (
+    CLOUD,
     asked,
     behave,
     has,
     refused,
     texts,
+    together,
     write,
 )
 
@@ -157,22 +159,81 @@ def early(rr: Host) -> None:
         assert done.returncode == 2, (place, done)
         assert said in done.stderr, (place, done.stderr)
         assert not has(1)
-    done = refused(rr, "plugins", MISBEHAVE="hook")
-    assert done.returncode == 0, done
-    assert "transport ipip" in done.stdout
-    assert "SystemExit" in done.stdout
+    for place in ("import", "info", "hook"):
+        done = refused(rr, "plugins", MISBEHAVE=place)
+        assert done.returncode == 0, done
+        assert "transport ipip" in done.stdout
+        assert "SystemExit" in done.stdout
     # The status of a running daemon, and its removal, have no need of the plugin.
     with rr.daemon():
         rr.until(lambda: has(1), "makes its route")
         rr.until(lambda: rr.ask("status").returncode == 0, "is ready")
         assert refused(rr, "status", MISBEHAVE="import").returncode == 0
     assert has(1)
-    for place in ("hook", "create"):
+    for place in ("import", "info", "hook", "create"):
         done = refused(rr, "down", MISBEHAVE=place)
         assert done.returncode == 1, done
-        assert "not removed: plugin misbehaving: " in done.stderr, done.stderr
+        assert "not removed: plugin misbehaving" in done.stderr, done.stderr
         assert not has(1)
         assert "t1" not in sh("ip -n rr link"), "the tunnels of the healthy plugin are gone"
+
+
+def commands(rr: Host) -> None:
+    """Commands that run plugins by themselves end, name the plugin, and do what does not need it."""
+    write(rr, 1, more=CLOUD)
+    silent = json.dumps({"start": "hangs", "aclose": "hangs"})
+    deaf = {"observe": "deaf", "aclose": "deaf", "own": "deaf", "task": "deaf", "log": "floods"}
+    worst = json.dumps({**deaf, "thread": "sleeps"})
+    planned, waited, examined, applied = together(
+        rr,
+        [
+            ("plan", {"MISBEHAVE_CALLS": worst}),
+            ("plan", {"MISBEHAVE_CALLS": silent}),
+            ("doctor cloud", {"MISBEHAVE_CALLS": json.dumps({"cloud": "deaf", "aclose": "deaf"})}),
+            ("apply --once --timeout 20", {"MISBEHAVE_CALLS": worst}),
+        ],
+    )
+    unread = "tunnels/odd (plugin misbehaving): no answer"
+    assert unread in planned.stdout, planned
+    assert planned.returncode == 2, planned
+    assert "10.50.1.0/24" in planned.stdout
+    assert "transport/odd: start (plugin misbehaving): no answer within 30 s" in waited.stdout, waited
+    assert waited.returncode == 2, waited
+    assert "plugin misbehaving: no answer within 60 s" in examined.stdout, examined
+    assert examined.returncode == 1, examined
+    assert unread in applied.stderr, applied
+    assert applied.returncode == 1, applied
+    assert has(1), "apply has made the core's route"
+    for done in (planned, applied, examined):
+        assert "task.left" in done.stderr, done
+        assert "(plugin misbehaving)" in done.stderr.partition("task.left")[2], done
+    for done in (planned, applied):
+        assert "odd thread at" in done.stderr.partition("process.left")[2], done
+        assert done.stderr.count(" flood ") < 2_000
+    (removed,) = together(rr, [("down", {"MISBEHAVE_CALLS": worst})])
+    assert "not removed: tunnels/odd (plugin misbehaving): no answer within 30 s" in removed.stderr, removed
+    assert removed.returncode == 1, removed
+    assert not has(1)
+    assert "t1" not in sh("ip -n rr link"), "the tunnels of the healthy plugin are gone"
+    # A hook does not await anything, and so has no deadline but the command's.
+    words = ("validate", "plugins", "plan", "doctor cloud", "apply --once", "down")
+    for place, ended in (
+        ("hangs-import", together(rr, [(each, {"MISBEHAVE": "hangs-import"}) for each in words])),
+        ("hangs-hook", together(rr, [(each, {"MISBEHAVE": "hangs-hook"}) for each in ("validate", "down")])),
+    ):
+        for done in ended:
+            assert done.returncode == 1, (place, done)
+            assert "process.blocked" in done.stderr, (place, done)
+            assert "plugin=misbehaving" in done.stderr, (place, done)
+            assert "plugin.py" in done.stderr, (place, done)
+    assert not has(1)
+    # A thread that the plugin begins while it is imported.
+    checked, listed = together(rr, [(each, {"MISBEHAVE": "thread"}) for each in ("validate", "plugins")])
+    assert "valid: router rr" in checked.stdout, checked
+    assert "transport odd" in listed.stdout, listed
+    for done in (checked, listed):
+        assert done.returncode == 0, done
+        assert "early thread at" in done.stderr.partition("process.left")[2], done
 
 
 def options(rr: Host) -> None:
@@ -239,9 +300,8 @@ def main() -> None:
     sh("ip -n leaf address show")
     behave()
     rr = Host(name="rr", node="rr", bin=Path(place))
-    {"calls": calls, "deaf": deaf, "ends": ends, "blocks": blocks, "early": early, "options": options}[
-        scenario
-    ](rr)
+    scenarios = {each.__name__: each for each in (calls, deaf, ends, blocks, early, commands, options)}
+    scenarios[scenario](rr)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,10 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import attrs
 from tests.netns.daemon_world import sh
 from tests.thirdparty.join_world import Host
 
@@ -32,6 +34,15 @@ TUNNEL = """\
 """
 
 
+@attrs.frozen(kw_only=True)
+class Ended:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 def behave(**words: str) -> None:
     """Say what each call of the plugin does from now on; the other calls are well."""
     spare = FILE.with_suffix(".new")
@@ -49,9 +60,17 @@ def route(number: int) -> str:
 """
 
 
-def write(host: Host, *routes: int, word: str = "") -> None:
+CLOUD = """\
+    - apiVersion: hybrid.routerd.net/v1alpha1
+      kind: CloudProviderProfile
+      metadata: {name: odd}
+      spec: {provider: odd}
+"""
+
+
+def write(host: Host, *routes: int, word: str = "", more: str = "") -> None:
     """Write a file with the healthy tunnel and routes, and the plugin's option if it has one."""
-    host.write(TUNNEL, *(route(number) for number in routes), plugins=PLUGINS)
+    host.write(TUNNEL, *(route(number) for number in routes), more, plugins=PLUGINS)
     if word:
         listed = f"plugins: [{', '.join(PLUGINS)}]"
         text = host.config.read_text()
@@ -92,3 +111,26 @@ def refused(host: Host, *words: str, **environment: str) -> subprocess.Completed
         timeout=300,
         env={**os.environ, **environment},
     )
+
+
+def together(host: Host, commands: Sequence[tuple[str, Mapping[str, str]]]) -> list[Ended]:
+    """Run commands at once, each with its variables of the environment, to the end of all."""
+    running = [
+        subprocess.Popen(
+            host.words(*words.split()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        for words, environment in commands
+    ]
+    try:
+        said = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()
+    return [
+        Ended(returncode=process.returncode, stdout=out, stderr=err)
+        for process, (out, err) in zip(running, said, strict=True)
+    ]

@@ -30,7 +30,7 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> CleanVenv:
     return made
 
 
-@pytest.mark.parametrize("scenario", ["calls", "deaf", "ends", "blocks", "early", "options"])
+@pytest.mark.parametrize("scenario", ["calls", "deaf", "ends", "blocks", "early", "commands", "options"])
 def test_what_it_takes_with_it(venv: CleanVenv, scenario: str) -> None:
     done = subprocess.run(
         [

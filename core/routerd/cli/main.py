@@ -101,8 +101,9 @@ def main() -> None:
     Status 2 is for a mistake of the operator in a file or an option, 1 for everything else
     (and `plan` uses 1 for both, because its 2 means that something would change).
     """
+    settings = Settings()
     try:
-        status = routerd.main(prog_name="routerd", standalone_mode=False, obj=Settings())
+        status = routerd.main(prog_name="routerd", standalone_mode=False, obj=settings)
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.Abort:
@@ -119,7 +120,22 @@ def main() -> None:
         # The reader of our output has gone (`| head`); Python must not complain about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
-    sys.exit(status if isinstance(status, int) else 0)
+    except SystemExit as error:
+        status = _status_of(error)
+    except Exception as error:  # noqa: BLE001 - a defect, which Python would show; the process ends all the same
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
+    status = status if isinstance(status, int) else 0
+    settings.leave(status)
+    sys.exit(status)
+
+
+def _status_of(error: SystemExit) -> int:
+    """Return the status of a `sys.exit`, which prints a text as Python does."""
+    if error.code is None or isinstance(error.code, int):
+        return error.code or 0
+    click.echo(str(error.code), err=True)
+    return 1
 
 
 def _show_problems(error: ConfigError | PluginError) -> int:

@@ -52,6 +52,15 @@ def installation() -> Installation:
     return Installation(plugins=found, warnings=tuple(warnings))
 
 
+def owners() -> dict[str, str]:
+    """Return the plugin of each top-level package, also of one that has not been loaded."""
+    return {
+        each.entry_point.module.partition(".")[0]: name
+        for name, candidates in installation().plugins.items()
+        for each in candidates
+    }
+
+
 def _offered(distribution: metadata.Distribution) -> list[InstalledPlugin]:
     entries = dict.fromkeys(entry for entry in distribution.entry_points if entry.group == ENTRY_POINT_GROUP)
     return [

@@ -10,14 +10,13 @@ What complicates this:
 import asyncio
 import os
 import selectors
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
+from collections.abc import Callable, Mapping
 
 import attrs
 
+from routerd.process import stacks
 from routerd.spi import Logger
 
 INTERVAL = 0.25
@@ -28,6 +27,9 @@ BLOCKED = 1.0
 
 END_SECONDS = 25.0
 """Maximum seconds from a signal to the end of the process; below `TimeoutStopSec` of the unit."""
+
+THREAD_SECONDS = 3.0
+"""Seconds that the threads of plugins have to end after everything else."""
 
 
 @attrs.define(kw_only=True)
@@ -40,7 +42,10 @@ class Lag:
 
 
 class Watchdog:
-    """Watches one event loop. `plugins` has the name of the plugin by its top-level package."""
+    """Watches one event loop. `plugins` has the name of the plugin by its top-level package.
+
+    With `limit`, a plugin that blocks the loop for so many seconds ends the process with status 1.
+    """
 
     def __init__(
         self,
@@ -48,6 +53,7 @@ class Watchdog:
         *,
         interval: float = INTERVAL,
         blocked: float = BLOCKED,
+        limit: float | None = None,
         leave: Callable[[int], object] = os._exit,
     ) -> None:
         self.plugins: Mapping[str, str] = {}
@@ -56,6 +62,7 @@ class Watchdog:
         self._log = log
         self._interval = interval
         self._blocked = blocked
+        self._limit = limit
         self._leave = leave
         self._over = threading.Event()
         self._ends_at: float | None = None
@@ -84,7 +91,7 @@ class Watchdog:
 
     def note_exit(self, error: SystemExit) -> None:
         """Note that a task or callback, which nothing contains, called sys.exit."""
-        plugin, where = self._owner(reversed(list(_frames_of(error))))
+        plugin, where = stacks.owner(stacks.raised_by(error), self.plugins)
         text = f"called sys.exit({error.code!r}) in a task of its own, at {where}; routerd goes on"
         self._note(plugin, text)
         self._log.error("task.exit", plugin=plugin, code=error.code, frame=where)
@@ -104,13 +111,15 @@ class Watchdog:
 
     def _await(self, loop: asyncio.AbstractEventLoop, answered: threading.Event, began: float) -> None:
         blamed: tuple[str, str] | None = None
-        wait = self._blocked
-        while not answered.wait(wait):
-            wait = self._interval
+        while not answered.wait(self._interval):
             self._end_if_late()
             if self._over.is_set() or loop.is_closed():
                 return
             seconds = time.monotonic() - began
+            if self._limit is not None and seconds >= self._limit:
+                self._end_blocked(seconds)
+            if seconds < self._blocked:
+                continue
             self.lag.last = seconds
             self.lag.longest = max(self.lag.longest, seconds)
             if blamed is None and (blamed := self._culprit()) is not None:
@@ -128,55 +137,29 @@ class Watchdog:
 
     def _culprit(self) -> tuple[str, str] | None:
         """Return the plugin and the frame that the loop runs; none when it waits for events."""
-        frame = sys._current_frames().get(self._thread_of_loop)  # noqa: SLF001 - documented, and the only way
+        frame = stacks.of_thread(self._thread_of_loop)
         if frame is None or frame.f_code.co_filename == selectors.__file__:
             return None
-        return self._owner(_outwards(frame))
-
-    def _owner(self, frames: Iterator[FrameType]) -> tuple[str, str]:
-        """Return the plugin of the innermost frame of one, and the place; the core's own code has none."""
-        first = ""
-        for frame in frames:
-            first = first or _place(frame)
-            root = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-            if root in self.plugins:
-                return self.plugins[root], _place(frame)
-        return "", first
+        return stacks.owner(stacks.outwards(frame), self.plugins)
 
     def _note(self, plugin: str, text: str) -> None:
         self._notes[plugin] = f"plugin {plugin}: {text}" if plugin else f"routerd: {text}"
+
+    def _end_blocked(self, seconds: float) -> None:
+        plugin, where = self._culprit() or ("", "")
+        if plugin:
+            self._log.error("process.blocked", plugin=plugin, seconds=round(seconds), frame=where)
+            self._over.set()
+            self._leave(1)
 
     def _end_if_late(self) -> None:
         if self._ends_at is None or time.monotonic() < self._ends_at:
             return
         tasks = asyncio.all_tasks(self._loop) if self._loop is not None else set()
-        stacks = sys._current_frames()  # noqa: SLF001 - as above
-        threads = []
-        for thread in threading.enumerate():
-            if not thread.daemon and thread.ident in stacks:
-                plugin, where = self._owner(_outwards(stacks[thread.ident]))
-                threads.append(f"{thread.name}{f' (plugin {plugin})' if plugin else ''} at {where}")
         self._log.error(
             "process.left",
             tasks=", ".join(sorted(task.get_name() for task in tasks if not task.done())),
-            threads=", ".join(threads),
+            threads=stacks.described(threading.enumerate(), self.plugins),
         )
         self._over.set()
         self._leave(0)
-
-
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _frames_of(error: BaseException) -> Iterator[FrameType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame
-        trace = trace.tb_next
-
-
-def _place(frame: FrameType) -> str:
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

@@ -33,6 +33,14 @@ _LEFT: set[asyncio.Task[Any]] = set()
 """The calls that were left behind, of every loop; Python collects a waiting task without a reference."""
 
 
+class Broken(TransientError):
+    """A provider did not answer, or raised or returned what its contract does not know."""
+
+
+class Unanswered(Broken):
+    """A provider did not answer within its deadline, or has not answered an earlier call."""
+
+
 @attrs.frozen
 class Failed:
     """A call without an answer: what it raised, or none when it did not end within its deadline."""
@@ -136,7 +144,7 @@ async def asked(
     """
     name = of_plugin(f"{table}: {what or call}", plugin)
     if name in left_behind():
-        raise TransientError(f"an earlier call of {what or call} does not end; restart routerd to end it")
+        raise Unanswered(f"an earlier call of {what or call} does not end; restart routerd to end it")
     found = await outcome_of(begin, name=name, deadline=deadline)
     if not isinstance(found, Failed):
         return found
@@ -144,7 +152,7 @@ async def asked(
     if found.error is None:
         if name in left_behind():
             log.error("call.left", table=table, call=what or call, **facts)
-        raise TransientError(f"no answer within {deadline or 0:g} s")
+        raise Unanswered(f"no answer within {deadline or 0:g} s")
     raise _failure(found.error, log, call, table, facts) from found.error
 
 
@@ -168,7 +176,7 @@ def _failure(
         # The disk is at fault, not the table; a retry succeeds once the disk has room.
         return TransientError(str(error))
     log.error(_DEFECTS[call], table=table, error=_repr(error), trace=error, **facts)
-    return TransientError(f"unexpected {_repr(error)}")
+    return Broken(f"unexpected {_repr(error)}")
 
 
 def _is_sound(error: ProviderError) -> bool:

@@ -6,6 +6,7 @@ from routerd.model.change import Change
 from routerd.model.intent import Intent
 from routerd.model.report.plan import ActionState, Plan, PlannedChange, RefusedChange
 from routerd.model.specs import CloudProviderProfileSpec
+from routerd.reconcile.guard import of_plugin
 from routerd.reconcile.loop import Loop
 from routerd.reconcile.wording import key_text, value_text
 from routerd.report.subject import Subject
@@ -37,7 +38,11 @@ def plan_of(subject: Subject, dry: Loop, intent: Intent | None = None) -> Plan:
             for change, error in report.refused
         ),
         unreadable=(
-            *(f"{report.name}: {report.error}" for report in reports if not report.readable),
+            *(
+                f"{of_plugin(report.name, report.plugin)}: {report.error}"
+                for report in reports
+                if not report.readable
+            ),
             *(f"{name}: {text}" for name, text in sorted(subject.knowledge.waiting.items())),
         ),
         incomplete=tuple(report.name for report in reports if not report.complete),

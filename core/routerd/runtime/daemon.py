@@ -15,16 +15,13 @@ from routerd.plugins.host import packages
 from routerd.process.ending import end_tasks, run_to_end
 from routerd.process.log import Log
 from routerd.process.systemd import notify
-from routerd.process.watchdog import Watchdog
+from routerd.process.watchdog import THREAD_SECONDS, Watchdog
 from routerd.runtime.admin_view import View, needs_restart, restart_reason
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
 from routerd.runtime.control_routes import contained_routes
 from routerd.runtime.invocation import Command
 from routerd.runtime.subsystem_tables import judge
-
-THREAD_SECONDS = 3.0
-"""Seconds that the threads of plugins have to end after everything else."""
 
 WATCH_SECONDS = 2.0
 """Minimum seconds between two readiness checks."""

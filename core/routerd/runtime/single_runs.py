@@ -15,7 +15,7 @@ from routerd.model.fabric import FabricRoute
 from routerd.model.report.plan import Plan
 from routerd.plugins.check import Prepared
 from routerd.process.log import Log
-from routerd.reconcile.guard import asked, contained, content_of, failures_of
+from routerd.reconcile.guard import Unanswered, asked, contained, content_of, failures_of, of_plugin
 from routerd.reconcile.loop import Binding
 from routerd.reconcile.order import rank
 from routerd.reconcile.wording import key_text
@@ -84,8 +84,18 @@ async def _settled(
             pass
         passed.clear()
         router = assembly.router
+        if assembly.clock.monotonic() >= end:
+            _note_silent(router, deadline)
         why = reasons(router, router.derive(), await ask_live(router), more=memberships.reasons())
     return why
+
+
+def _note_silent(router: Router, seconds: float) -> None:
+    """Name the plugin of each provider that is still starting."""
+    waiting = router.knowledge.waiting
+    for name in [name for name, text in waiting.items() if text == "starting"]:
+        start = of_plugin("start", router.made.plugins.get(name, ""))
+        waiting[name] = f"{start}: no answer within {seconds:g} s"
 
 
 async def tear_down(command: Command, log: Log) -> Removed:
@@ -107,8 +117,18 @@ async def remove_ours(router: Router, store: Store) -> Removed:
     failed = [f"{text}; its objects stay" for text in (*router.prepared.faults, *router.made.faults)]
     failed += [f"{name}: {text}" for name, text in router.knowledge.waiting.items()]
     bindings = sorted(router.loop.bindings(), key=lambda each: rank(each.role))
+    silent: set[tuple[str, str]] = set()
     for binding in reversed(bindings):
-        await _empty(router, store, binding, done, failed)
+        name, provider = of_plugin(binding.name, binding.plugin), (binding.plugin, binding.lane)
+        if binding.plugin and provider in silent:
+            failed.append(f"{name}: not tried; the plugin has not answered for another table")
+            continue
+        try:
+            await _empty(router, store, binding, done, failed)
+        except Unanswered as error:
+            # The plugin's other tables would take their whole deadlines too, one after the other.
+            silent.add(provider)
+            failed.append(f"{name}: {error}")
     return Removed(done=tuple(done), failed=tuple(failed))
 
 
@@ -137,9 +157,11 @@ async def _emptied(
             changes = _undoing(router, store, binding, content_of(observed), failed)
         # Also without a change: a provider may own objects that no key names any longer.
         failures = await ask(make, call="apply")
+    except Unanswered:
+        raise
     except (ProviderError, StoreError) as error:
-        failed.append(f"{binding.name}: {error}")
-        return False  # it may have taken its whole deadline
+        failed.append(f"{of_plugin(binding.name, binding.plugin)}: {error}")
+        return False
     for change in changes:
         failure = failures.get(change.key)
         text = f"{binding.name} {key_text(change.key)}"
@@ -200,7 +222,7 @@ async def _brought_up(
                 while any(text == "starting" for text in router.knowledge.waiting.values()):
                     await assembly.clock.sleep(0.05)
         except TimeoutError:
-            pass
+            _note_silent(router, START_SECONDS)
         # The routing yields its first set of routes, and keys are read, a moment after the start.
         await assembly.clock.sleep(SETTLE_SECONDS)
         yield assembly

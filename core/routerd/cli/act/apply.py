@@ -1,6 +1,5 @@
 """`routerd apply --once`: apply the file, then end."""
 
-import asyncio
 import sys
 
 import click
@@ -21,7 +20,7 @@ from routerd.runtime.single_runs import apply_once
 @with_settings
 def command(settings: Settings, *, once: bool, timeout: float) -> None:
     """Apply the configuration once, without a daemon. Exit status 0: everything is as the file says."""
-    why = asyncio.run(apply_once(settings.command, settings.log, deadline=timeout))
+    why = settings.run(apply_once(settings.command, settings.log, deadline=timeout))
     for reason in why:
         click.echo(f"not ready: {reason}", err=True)
     if why:

@@ -1,6 +1,5 @@
 """`routerd doctor`: what is missing outside of this host, before routerd changes anything."""
 
-import asyncio
 import sys
 from collections.abc import Iterator
 
@@ -32,11 +31,11 @@ def cloud(settings: Settings, *, profile: str | None, output: Output) -> None:
 
     Exit status 0: nothing is missing, 1: something is missing, 2: the file is not valid.
     """
-    prepared = settings.command.prepare()
+    prepared = settings.call(settings.command.prepare)
     terminal, log = console(), settings.quiet_log()
     checkups: list[CheckedProfile] = []
     for each in chosen(prepared, profile):
-        checkup = asyncio.run(examine(prepared, each, log))
+        checkup = settings.run(examine(prepared, each, log))
         if not output.is_document:
             if checkups:
                 terminal.print()

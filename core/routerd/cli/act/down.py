@@ -1,6 +1,5 @@
 """`routerd down`: remove routerd's objects from this host and from the cloud."""
 
-import asyncio
 import sys
 
 import click
@@ -16,7 +15,7 @@ def command(settings: Settings) -> None:
 
     Stop the daemon first. Admitted claims and the journal stay in the state directory.
     """
-    removed = asyncio.run(tear_down(settings.command, settings.quiet_log()))
+    removed = settings.run(tear_down(settings.command, settings.quiet_log()))
     for text in removed.done:
         click.echo(f"removed {text}")
     for text in removed.failed:

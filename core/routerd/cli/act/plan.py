@@ -47,12 +47,10 @@ def _plan(settings: Settings) -> Plan:
     if is_there(settings.directories.admin_socket):
         path = f"/v1/plan?file={quote(str(Path(settings.config).resolve()))}"
         return ask(settings, path, Plan)
-    import asyncio  # noqa: PLC0415 - not for a daemon's answer
+    from routerd.runtime.single_runs import plan_offline  # noqa: PLC0415 - not for a daemon's answer
 
-    from routerd.runtime.single_runs import plan_offline  # noqa: PLC0415 - as above
-
-    prepared = settings.command.prepare()
-    return asyncio.run(plan_offline(prepared, settings.command, settings.quiet_log()))
+    prepared = settings.call(settings.command.prepare)
+    return settings.run(plan_offline(prepared, settings.command, settings.quiet_log()))
 
 
 def _show(plan: Plan, terminal: Console) -> None:

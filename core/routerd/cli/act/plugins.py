@@ -2,7 +2,8 @@
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import attrs
 import click
@@ -44,22 +45,26 @@ def command(settings: Settings, *, output: Output, load_all: bool) -> None:
     """
     if click.get_current_context().invoked_subcommand is not None:
         return
-    host, faults = PluginHost.attempt(_enabled(settings))
+    plugins, warnings = settings.call(partial(_reports, _enabled(settings), load=load_all))
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if not output.wrote(PluginList(api=_dotted(API_VERSION), plugins=tuple(plugins))):
+        _show(plugins)
+
+
+def _reports(enabled: Sequence[str], *, load: bool) -> tuple[list[PluginReport], list[str]]:
+    """Return a row for each installed plugin, and what is wrong without one."""
+    host, faults = PluginHost.attempt(enabled)
     loaded = {plugin.info.name: plugin for plugin in host.plugins}
     broken = {fault.plugin: fault.text for fault in faults if fault.plugin}
     found = installation()
-    for fault in faults:
-        if fault.plugin not in found.plugins:
-            click.echo(f"warning: {fault.text}", err=True)
-    for warning in found.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    warnings = [fault.text for fault in faults if fault.plugin not in found.plugins]
     plugins = [
-        _report(name, installed, loaded.get(name), load=load_all, fault=broken.get(name, ""))
+        _report(name, installed, loaded.get(name), load=load, fault=broken.get(name, ""))
         for name, candidates in sorted(found.plugins.items())
         for installed in candidates
     ]
-    if not output.wrote(PluginList(api=_dotted(API_VERSION), plugins=tuple(plugins))):
-        _show(plugins)
+    return plugins, [*warnings, *found.warnings]
 
 
 def _show(plugins: list[PluginReport]) -> None:

@@ -19,7 +19,7 @@ def command(settings: Settings, *, output: Output) -> None:
     Exit status 0: the file is valid, 2: it is not.
     """
     try:
-        prepared = settings.command.prepare()
+        prepared = settings.call(settings.command.prepare)
     except ConfigError as error:
         problems = tuple(map(str, error.problems))
         if not output.wrote(Validation(file=str(settings.config), valid=False, problems=problems)):

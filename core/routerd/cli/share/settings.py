@@ -1,7 +1,10 @@
 """Options that every command understands, before or after its name."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import attrs
 import click
@@ -10,6 +13,11 @@ from routerd.cli.share.options import Given, gathered
 from routerd.process.directories import RUN, STATE, Directories
 from routerd.process.log import Level, Log
 from routerd.runtime.invocation import Command
+
+if TYPE_CHECKING:
+    from routerd.process.single_run import SingleRun
+
+T = TypeVar("T")
 
 DEFAULT_CONFIG = Path("/etc/routerd/router.yaml")
 
@@ -25,6 +33,7 @@ class Settings:
     lenient: bool = False
     log_format: Literal["human", "json"] = "human"
     log_level: Level = "info"
+    _single_run: SingleRun | None = attrs.field(default=None, init=False)
 
     @property
     def directories(self) -> Directories:
@@ -46,6 +55,29 @@ class Settings:
     def quiet_log(self) -> Log:
         """Return a log for commands that print a result: warnings and errors only."""
         return Log(format=self.log_format, level="warning" if self.log_level == "info" else self.log_level)
+
+    # --- work that may call plugins --------------------------------------------------------------------
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:  # Any: unused by a task
+        """Return the result of `work` in an event loop; no plugin keeps the command from its end."""
+        return self._protected().run(work)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Return the result of a function that loads plugins, under the same protection."""
+        return self._protected().call(work)
+
+    def _protected(self) -> SingleRun:
+        if self._single_run is None:
+            from routerd.plugins.installed import owners  # noqa: PLC0415 - most commands run no plugin
+            from routerd.process.single_run import SingleRun  # noqa: PLC0415 - as above
+
+            self._single_run = SingleRun(self.quiet_log(), owners())
+        return self._single_run
+
+    def leave(self, status: int) -> None:
+        """End the process with `status` if what a plugin has left would keep it; else return."""
+        if self._single_run is not None:
+            self._single_run.leave(status)
 
 
 def _split(_: click.Context, parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:

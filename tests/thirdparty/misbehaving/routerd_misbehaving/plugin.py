@@ -1,7 +1,8 @@
 """A transport and a route that do at each call what a file says, so that a test may change it.
 
-The file `/run/misbehave.json` has a word for each call: `{"observe": "hangs"}`. Other calls are well.
-Importing and describing misbehave by the environment, because they come before everything else.
+The file `/run/misbehave.json` has a word for each call: `{"observe": "hangs"}`. Other calls are well. The
+variable `MISBEHAVE_CALLS` has the same for one process. Importing and describing misbehave by the
+environment, because they come before everything else.
 """
 
 from __future__ import annotations
@@ -27,20 +28,30 @@ from routerd.model.route import RouteSet
 from routerd.model.session import SessionState
 from routerd.model.tunnel import Opening, Tunnel, TunnelState
 from routerd.spi import ControlRoute, JSONValue, PluginContext, PluginInfo, Provider, TransportMode
+from routerd.testing.fakes import FakeFabric, FakeWorld
 
 FILE = Path("/run/misbehave.json")
 
 EARLY = os.environ.get("MISBEHAVE", "")
-"""`import`, `info`, `hook` or `create`: where to leave the process; or `routing`, to speak a protocol."""
+"""`import`, `info`, `hook` or `create`: where to leave the process; or `routing`, to speak a protocol.
+
+With `hangs-import` or `hangs-hook` the plugin does not return from there; with `thread` it begins one that
+does not end.
+"""
 
 if EARLY == "import":
     sys.exit(0)
+if EARLY == "hangs-import":
+    time.sleep(1e6)
+if EARLY == "thread":
+    threading.Thread(target=time.sleep, args=[1e6], name="early thread").start()
 
 
 def word(call: str) -> str:
     """Return what a call is to do."""
     try:
-        return str(json.loads(FILE.read_text()).get(call, ""))
+        said = os.environ.get("MISBEHAVE_CALLS") or FILE.read_text()
+        return str(json.loads(said).get(call, ""))
     except FileNotFoundError:
         return ""
 
@@ -188,7 +199,27 @@ def routerd_transports() -> Sequence[TransportMode]:
     """Describe the transport."""
     if EARLY == "hook":
         sys.exit(0)
+    if EARLY == "hangs-hook":
+        time.sleep(1e6)
     return [TransportMode(kind="odd", create=create, options=Options)]
+
+
+class Cloud(FakeFabric):
+    """A cloud of the kit that starts, answers and closes as the file says."""
+
+    async def start(self) -> None:
+        """Start, or do what the file says."""
+        await misbehave("cloud")
+
+    async def aclose(self) -> None:
+        """Close, or do what the file says."""
+        await misbehave("aclose")
+
+
+@routerd.hookimpl
+def routerd_fabrics() -> Sequence[Provider[Any]]:
+    """Describe the cloud."""
+    return [Provider(kind="odd", create=lambda context, options: Cloud(FakeWorld()))]
 
 
 class Speaker:

@@ -1,7 +1,5 @@
 """`routerd enroll sign`: the proof of a claim, and what it proves."""
 
-import asyncio
-
 import click
 
 from routerd.cli.enroll.leaf.secret import Secret, with_secret
@@ -26,7 +24,7 @@ def command(
     Without an option that names it, the token is joinTokenFrom of the SAMEnrollmentClient. The
     claim is signed as it stands in the file; every later change of it needs a new signature.
     """
-    prepared = settings.command.prepare()
+    prepared = settings.call(settings.command.prepare)
     filed = claims.filed_claim(prepared, name)
     if secret is None:
         source = filed.client.spec.join_token_from if filed.client is not None else None
@@ -37,7 +35,7 @@ def command(
                 hint="name the token with --secret-file or --secret-env",
             )
         secret = Secret(source=source)
-    signature = asyncio.run(claims.sign(prepared, filed, secret.resolve(), settings.quiet_log()))
+    signature = settings.run(claims.sign(prepared, filed, secret.resolve(), settings.quiet_log()))
     for field, value in (
         ("joinNonce", filed.claim.join_nonce),
         ("joinTimestamp", filed.claim.join_timestamp),

@@ -38,7 +38,7 @@ def command(settings: Settings, *, name: str | None, listener: Listener, output:
     joinHMAC is proven by the client's joinMethod. A leaf's daemon does all this by itself; this is for
     trying, and for claims signed elsewhere. Exit status 0: accepted by all.
     """
-    prepared = settings.command.prepare()
+    prepared = settings.call(settings.command.prepare)
     filed = claims.filed_claim(prepared, name)
     client = filed.client.spec if filed.client is not None else None
     targets = listener.targets(client)
@@ -48,7 +48,7 @@ def command(settings: Settings, *, name: str | None, listener: Listener, output:
             f"no SAMEnrollmentClient submits {filed.claim.ref}",
             hint="name the route reflector with --rr-url or --socket",
         )
-    answers = asyncio.run(_submit_all(settings, prepared, filed, listener.connect(targets, client), targets))
+    answers = settings.run(_submit_all(settings, prepared, filed, listener.connect(targets, client), targets))
     if not output.wrote(SubmissionList(claim=filed.claim.ref, items=tuple(answers))):
         for each in answers:
             click.echo(f"{each.target}: {each.text}", err=not each.accepted)
