@@ -115,22 +115,25 @@ def refused(host: Host, *words: str, **environment: str) -> subprocess.Completed
 
 def together(host: Host, commands: Sequence[tuple[str, Mapping[str, str]]]) -> list[Ended]:
     """Run commands at once, each with its variables of the environment, to the end of all."""
-    running = [
-        subprocess.Popen(
-            host.words(*words.split()),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
-        )
-        for words, environment in commands
-    ]
+    places = [Path(f"/run/ended-{number}") for number in range(len(commands))]
+    running = []
+    for place, (words, environment) in zip(places, commands, strict=True):
+        # Files: a pipe that nobody reads would block a flood.
+        with place.with_suffix(".out").open("wb") as out, place.with_suffix(".err").open("wb") as err:
+            variables = {**os.environ, **environment}
+            running.append(
+                subprocess.Popen(host.words(*words.split()), stdout=out, stderr=err, env=variables)
+            )
     try:
-        said = [process.communicate(timeout=300) for process in running]
+        statuses = [process.wait(timeout=300) for process in running]
     finally:
         for process in running:
             process.kill()
     return [
-        Ended(returncode=process.returncode, stdout=out, stderr=err)
-        for process, (out, err) in zip(running, said, strict=True)
+        Ended(
+            returncode=status,
+            stdout=place.with_suffix(".out").read_text(),
+            stderr=place.with_suffix(".err").read_text(),
+        )
+        for place, status in zip(places, statuses, strict=True)
     ]

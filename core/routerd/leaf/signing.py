@@ -101,7 +101,7 @@ async def proving(prepared: Prepared, filed: FiledClaim, log: Log) -> AsyncItera
         listed = ", ".join(enabled) or "none"
         raise PluginError(
             f"join method {kind}: not provided by an enabled plugin (enabled: {listed}); "
-            f"{provider_hint(kind, enabled)}"
+            f"{provider_hint('join-method', kind, enabled)}"
         )
     plugin, described = methods[kind]
     options = prepared.options[plugin.info.name]

@@ -25,7 +25,7 @@ async def public_key(
     if found is None or Capability.ENCRYPTS not in found[1].capabilities:
         raise PluginError(
             f"encryption {encryption}: none of the plugins {', '.join(plugins)} provides it; "
-            f"{provider_hint(encryption, plugins)}"
+            f"{provider_hint('transport', encryption, plugins)}"
         )
     loaded, provider = found
     with alone(loaded, provider, loaded.info.config(), node="", log=log, read_only=not make) as transport:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import attrs
 
@@ -9,9 +10,11 @@ from routerd import config
 from routerd.errors import ConfigError, Problem
 from routerd.model import specs
 from routerd.model.intent import Intent
+from routerd.model.resource import Resource
 from routerd.plugins import join_checks, subsystem_checks, tunnel_checks
 from routerd.plugins.conflicts import PluginFault
 from routerd.plugins.host import PluginHost
+from routerd.plugins.installed import provider_hint
 from routerd.spi import Capability
 
 
@@ -183,17 +186,24 @@ def _needs(configuration: config.Configuration, host: PluginHost) -> Iterator[Pr
                 f"{len(speaking)} enabled routing protocols speak BGP: {', '.join(sorted(speaking))}",
                 "keep the plugin of one of them in plugins: or --plugins",
             )
-        wanted: tuple[str, str, bool] | None = None
-        if isinstance(spec, specs.BGPRouterSpec):
-            wanted = "routing protocol", "bgp", bool(speaking)
-        elif isinstance(spec, specs.CloudProviderProfileSpec):
-            wanted = "cloud", spec.provider, spec.provider in host.fabrics()
-        if wanted is None or wanted[2]:
-            continue
-        noun, kind, _ = wanted
-        enabled = ", ".join(plugin.info.name for plugin in host.plugins) or "none"
-        yield resource.problem(
-            "",
-            f"no enabled plugin provides {noun} {kind} (enabled: {enabled})",
-            "add the plugin to plugins: or to --plugins",
-        )
+        if isinstance(spec, specs.BGPRouterSpec) and not speaking:
+            yield _unprovided(resource, "", "routing", "bgp", host)
+        elif isinstance(spec, specs.CloudProviderProfileSpec) and spec.provider not in host.fabrics():
+            yield _unprovided(resource, "spec.provider", "cloud", spec.provider, host)
+
+
+def _unprovided(
+    resource: Resource[Any],  # Any: of two kinds
+    path: str,
+    family: Literal["routing", "cloud"],
+    kind: str,
+    host: PluginHost,
+) -> Problem:
+    enabled = [plugin.info.name for plugin in host.plugins]
+    noun, provided = ("cloud", host.fabrics()) if family == "cloud" else ("routing protocol", host.routings())
+    return resource.problem(
+        path,
+        f"no enabled plugin provides {noun} {kind} (enabled: {', '.join(enabled) or 'none'}; "
+        f"they provide: {', '.join(sorted(provided)) or 'none'})",
+        provider_hint(family, kind, enabled),
+    )

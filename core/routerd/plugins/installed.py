@@ -3,11 +3,17 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from typing import Literal
 
 import attrs
 
 from routerd.errors import PluginError, words_of
 from routerd.spi import ENTRY_POINT_GROUP
+
+PROVIDES_GROUP = "routerd.provides.v1"
+"""Entry points that say what a plugin provides: `transport.fou = "its_module"`. routerd never loads one."""
+
+Family = Literal["transport", "routing", "join-method", "cloud", "subsystem"]
 
 
 @attrs.frozen(kw_only=True)
@@ -18,6 +24,8 @@ class InstalledPlugin:
     distribution: str
     version: str
     entry_point: metadata.EntryPoint = attrs.field(eq=False, repr=False)
+    provides: frozenset[str] = frozenset()
+    """The names that it provides by its distribution's word: `transport.fou`."""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,12 +71,14 @@ def owners() -> dict[str, str]:
 
 def _offered(distribution: metadata.Distribution) -> list[InstalledPlugin]:
     entries = dict.fromkeys(entry for entry in distribution.entry_points if entry.group == ENTRY_POINT_GROUP)
+    provides = [entry for entry in distribution.entry_points if entry.group == PROVIDES_GROUP]
     return [
         InstalledPlugin(
             name=entry.name,
             distribution=distribution.metadata["Name"],
             version=distribution.version,
             entry_point=entry,
+            provides=frozenset(each.name for each in provides if each.value == entry.value),
         )
         for entry in entries
     ]
@@ -101,14 +111,31 @@ def find(name: str, available: Mapping[str, Sequence[InstalledPlugin]]) -> Insta
     raise PluginError(f"plugin {name} is not installed (installed: {listed}){hint}")
 
 
-def provider_hint(kind: str, enabled: Sequence[str]) -> str:
-    """Return the remedy for a kind that no enabled plugin provides; names what is installed.
+def provider_hint(family: Family, kind: str, enabled: Sequence[str]) -> str:
+    """Return the remedy for a name that no enabled plugin provides; it says what is installed.
 
-    Nothing is imported: a plugin's name ends with what it provides (`join_ed25519`, `cloud_aws`).
+    Nothing is imported, because importing runs a plugin's code. The distribution says what its plugins
+    provide; without that, a plugin's name ends with it (`join_ed25519`, `cloud_aws`).
     """
-    others = sorted(set(installation().plugins) - set(enabled))
-    close = [name for name in others if name == kind or name.endswith(f"_{kind}")]
-    if close:
-        return f"add {close[0]}, which is installed, to plugins: or to --plugins"
-    listed = ", ".join(others) or "none"
-    return f"install the plugin that provides it, and add it to plugins: (installed, not enabled: {listed})"
+    kinds = {
+        name: sorted(
+            entry.partition(".")[2]
+            for candidate in candidates
+            for entry in candidate.provides
+            if entry.partition(".")[0] == family
+        )
+        for name, candidates in sorted(installation().plugins.items())
+        if name not in enabled
+    }
+    fitting = [name for name, provided in kinds.items() if kind in provided] or [
+        name for name in kinds if name == kind or name.endswith(f"_{kind}")
+    ]
+    if fitting:
+        return f"enable plugin {' or '.join(fitting)}, which is installed: add it to plugins: or to --plugins"
+    listed = ", ".join(
+        f"{name} ({', '.join(provided)})" if provided else name for name, provided in kinds.items()
+    )
+    return (
+        "install the plugin that provides it, and add it to plugins: or to --plugins "
+        f"(installed, not enabled: {listed or 'none'})"
+    )

@@ -53,7 +53,7 @@ def problems(configuration: config.Configuration, host: PluginHost) -> Iterator[
             "spec.joinMethod",
             f"no enabled plugin provides join method {kind} (enabled: {', '.join(enabled) or 'none'}; "
             f"they provide: {provided})",
-            provider_hint(kind, enabled),
+            provider_hint("join-method", kind, enabled),
         )
 
 

@@ -48,6 +48,7 @@ def new_project(name: str, family: Family, into: Path) -> Path:
         "@PACKAGE@": package,
         "@PLUGIN@": plugin,
         "@KIND@": name,
+        "@PROVIDES@": {"enrollment": "join-method", "fabric": "cloud"}.get(family, family),
         "@FAMILY@": {"enrollment": "join method"}.get(family, family),
         "@ABOUT@": _ABOUT[family],
         # A class of `vxlan` is VxlanTransport.

@@ -89,7 +89,7 @@ def _unknown(
         path,
         f"no enabled plugin provides {noun} {kind} (enabled: {', '.join(enabled) or 'none'}; "
         f"they provide: {listed})",
-        f'did you mean "{close[0]}"?' if close else provider_hint(kind, enabled),
+        f'did you mean "{close[0]}"?' if close else provider_hint("transport", kind, enabled),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from routerd.plugins.providers import ProviderFactory
 from routerd.process.directories import Directories
 from routerd.process.log import Log
 from routerd.process.supervisor import Supervisor
-from routerd.spi import Capability, JoinMethod, NoOptions, PluginInfo, Provider, TransportMode
+from routerd.spi import (
+    ENTRY_POINT_GROUP,
+    Capability,
+    JoinMethod,
+    NoOptions,
+    PluginInfo,
+    Provider,
+    TransportMode,
+)
 from routerd.testing.clock import FakeClock
 from routerd.testing.fakes.enrollment_keys import FakeKey, FakeKeys
 from routerd.testing.kernel import FakeKernel
@@ -232,22 +241,56 @@ def test_a_plugin_without_a_section_has_its_defaults(desk: Desk) -> None:
     assert desk.prepare().options == {"example": Options()}
 
 
+ENABLE = "which is installed: add it to plugins: or to --plugins"
+
+
 @pytest.mark.parametrize(
     ("resource", "need"),
     [
         (ROUTER, "BGPRouter/b: no enabled plugin provides routing protocol bgp"),
-        (CLOUD, "CloudProviderProfile/cloud: no enabled plugin provides cloud example"),
+        (CLOUD, "CloudProviderProfile/cloud spec.provider: no enabled plugin provides cloud example"),
     ],
 )
 def test_what_nobody_provides_is_named_with_file_and_line(desk: Desk, resource: str, need: str) -> None:
     (problem,) = desk.refused(resource, plugins="plugins: []")
-    assert problem.startswith(f"{desk.path}:7: {need} (enabled: none)")
-    assert problem.endswith("add the plugin to plugins: or to --plugins")
+    assert re.match(
+        rf"{re.escape(str(desk.path))}:\d+: {need} \(enabled: none; they provide: none\)", problem
+    )
+    assert "; install the plugin that provides it, and add it to plugins: or to --plugins (" in problem
+
+
+@pytest.mark.parametrize(
+    ("resource", "provided"), [(ROUTER, "routing.bgp"), (CLOUD, "cloud.example"), (TUNNEL, "transport.gre")]
+)
+def test_the_plugin_to_enable_is_that_whose_distribution_says_so(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, resource: str, provided: str
+) -> None:
+    there = {
+        name: [
+            InstalledPlugin(
+                name=name,
+                distribution=f"dist-{name}",
+                version="1.0",
+                entry_point=EntryPoint(name, "never_imported", ENTRY_POINT_GROUP),
+                provides=frozenset(provides),
+            )
+        ]
+        for name, provides in {"other": {"cloud.else"}, "mine": {provided, "transport.x"}}.items()
+    }
+    monkeypatch.setattr(installed, "installation", lambda: installed.Installation(plugins=there))
+    (problem,) = desk.refused(resource, plugins="plugins: []")
+    assert problem.endswith(f"; enable plugin mine, {ENABLE}")
+    monkeypatch.setattr(
+        installed, "installation", lambda: installed.Installation(plugins={"other": there["other"]})
+    )
+    (problem,) = desk.refused(resource, plugins="plugins: []")
+    listed = "other (else)" if provided.startswith("cloud") else "other"
+    assert problem.endswith(f"(installed, not enabled: {listed})")
 
 
 def test_all_needs_are_told_at_once_in_the_order_of_the_file(desk: Desk) -> None:
     problems = desk.refused(TUNNEL, ROUTER, CLOUD, plugins="plugins: {}")
-    assert [problem.split(":")[1] for problem in problems] == ["10", "11", "15"]
+    assert [problem.split(":")[1] for problem in problems] == ["10", "11", "18"]
 
 
 def test_an_unknown_option_of_a_plugin_has_its_line_and_what_was_meant(desk: Desk) -> None:
@@ -410,7 +453,9 @@ class TestTunnels:
         assert problem.startswith(f"{desk.path}:{line + 7}: ")
         provide = "armour, wireguard" if "encryption" in words else "fou, gre, odd"
         assert f"{words} (enabled: example; they provide: {provide})" in problem
-        assert problem.endswith("add transport_vxlan, which is installed, to plugins: or to --plugins")
+        assert problem.endswith(
+            "enable plugin transport_vxlan, which is installed: add it to plugins: or to --plugins"
+        )
 
     def test_a_misspelt_name_has_the_right_one_beside_it(self, desk: Desk) -> None:
         (problem,) = desk.refused(TUNNEL.replace("gre", "gree"))
@@ -540,10 +585,12 @@ class TestJoinMethods:
         there = {name: [] for name in ("example", "join_ed25519", "cloud_aws")}
         monkeypatch.setattr(installed, "installation", lambda: installed.Installation(plugins=there))
         (problem,) = desk.refused(POLICY.replace("joinMethod: keys", "joinMethod: ed25519"))
-        assert problem.endswith("add join_ed25519, which is installed, to plugins: or to --plugins")
+        assert problem.endswith(
+            "enable plugin join_ed25519, which is installed: add it to plugins: or to --plugins"
+        )
         (problem,) = desk.refused(POLICY.replace("joinMethod: keys", "joinMethod: tpm"))
         assert problem.endswith(
-            "install the plugin that provides it, and add it to plugins: "
+            "install the plugin that provides it, and add it to plugins: or to --plugins "
             "(installed, not enabled: cloud_aws, join_ed25519)"
         )
 

@@ -7,10 +7,12 @@ import re
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from routerd.errors import PluginError
+from routerd.plugins import installed
 from routerd.plugins.scaffold import FAMILIES, PREFIX, Family, new_project
 
 
@@ -27,6 +29,9 @@ def test_a_project_names_only_itself(family: Family, tmp_path: Path) -> None:
     plugin = f"{PREFIX[family]}_vxlan"
     project_file = tomllib.loads((project / "pyproject.toml").read_text())["project"]
     assert project_file["entry-points"]["routerd.plugins.v1"] == {plugin: f"routerd_{plugin}.plugin"}
+    ((provided, module),) = project_file["entry-points"]["routerd.provides.v1"].items()
+    assert provided.partition(".")[0] in get_args(installed.Family)
+    assert (provided.partition(".")[2], module) == ("vxlan", f"routerd_{plugin}.plugin")
     assert (project / f"routerd_{plugin}" / "plugin.py").exists()
     assert "api=(1, 0)" in (project / f"routerd_{plugin}" / "plugin.py").read_text()
 
