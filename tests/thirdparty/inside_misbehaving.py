@@ -217,15 +217,12 @@ def commands(rr: Host) -> None:
     assert "t1" not in sh("ip -n rr link"), "the tunnels of the healthy plugin are gone"
     # A hook does not await anything, and so has no deadline but the command's.
     words = ("validate", "plugins", "plan", "doctor cloud", "apply --once", "down")
-    for place, ended in (
-        ("hangs-import", together(rr, [(each, {"MISBEHAVE": "hangs-import"}) for each in words])),
-        ("hangs-hook", together(rr, [(each, {"MISBEHAVE": "hangs-hook"}) for each in ("validate", "down")])),
-    ):
-        for done in ended:
-            assert done.returncode == 1, (place, done)
-            assert "process.blocked" in done.stderr, (place, done)
-            assert "plugin=misbehaving" in done.stderr, (place, done)
-            assert "plugin.py" in done.stderr, (place, done)
+    places = [("hangs-import", each) for each in words] + [("hangs-hook", "validate"), ("hangs-hook", "plan")]
+    for done in together(rr, [(each, {"MISBEHAVE": place}) for place, each in places]):
+        assert done.returncode == 1, done
+        assert "process.blocked" in done.stderr, done
+        assert "plugin=misbehaving" in done.stderr, done
+        assert "plugin.py" in done.stderr, done
     assert not has(1)
     # A thread that the plugin begins while it is imported.
     checked, listed = together(rr, [(each, {"MISBEHAVE": "thread"}) for each in ("validate", "plugins")])
