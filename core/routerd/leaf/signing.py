@@ -15,7 +15,7 @@ from routerd.model.moment import exact_text
 from routerd.model.names import Ref
 from routerd.model.specs import SAMEnrollmentClaimSpec, SAMEnrollmentClientSpec
 from routerd.model.specs.claim_codec import claim_from_spec
-from routerd.model.specs.enrollment import DEFAULT_JOIN_METHOD
+from routerd.model.specs.enrollment import DEFAULT_JOIN_METHOD, NO_JOIN_METHOD
 from routerd.plugins.check import Prepared
 from routerd.plugins.installed import provider_hint
 from routerd.plugins.join_methods import JoinMethods, MadeMethod
@@ -122,15 +122,26 @@ async def proving(prepared: Prepared, filed: FiledClaim, log: Log) -> AsyncItera
             await life.aclose()
 
 
+def check_signable(prepared: Prepared, filed: FiledClaim) -> None:
+    """Raise `PermanentError` for a claim whose join method makes no `joinHMAC`."""
+    kind = method_of(filed)
+    if kind == NO_JOIN_METHOD:
+        raise PermanentError(
+            f"{filed.claim.ref}: joinMethod {kind} proves nothing, so there is nothing to sign; "
+            "to submit the claim, run routerd enroll submit"
+        )
+    found = prepared.host.enrollments().get(kind)
+    if found is not None and not found[1].sam_proof:
+        raise PermanentError(
+            f"{filed.claim.ref}: joinMethod {kind} makes no joinHMAC; its leaf proves each submission; "
+            "to try it, run routerd enroll submit"
+        )
+
+
 async def sign(prepared: Prepared, filed: FiledClaim, secret: str, log: Log) -> Signature:
     """Return the claim signed by its join method, whose proof must be `joinHMAC`."""
+    check_signable(prepared, filed)
     async with proving(prepared, filed, log) as prover:
-        kind = prover.described.kind
-        if not prover.described.sam_proof:
-            raise PermanentError(
-                f"{filed.claim.ref}: joinMethod {kind} makes no joinHMAC; its leaf proves each submission; "
-                "to try it, run routerd enroll submit"
-            )
         signing = prover.signing(filed.claim, secret)
         proof = await prover.sign(signing)
         shows = Capability.SHOWS_PAYLOAD in prover.described.capabilities

@@ -111,25 +111,27 @@ def find(name: str, available: Mapping[str, Sequence[InstalledPlugin]]) -> Insta
     raise PluginError(f"plugin {name} is not installed (installed: {listed}){hint}")
 
 
-def provider_hint(family: Family, kind: str, enabled: Sequence[str]) -> str:
-    """Return the remedy for a name that no enabled plugin provides; it says what is installed.
+def providers(family: Family, kind: str) -> list[str]:
+    """Return the installed plugins that provide something, enabled or not.
 
     Nothing is imported, because importing runs a plugin's code. The distribution says what its plugins
     provide; without that, a plugin's name ends with it (`join_ed25519`, `cloud_aws`).
     """
-    kinds = {
-        name: sorted(
-            entry.partition(".")[2]
-            for candidate in candidates
-            for entry in candidate.provides
-            if entry.partition(".")[0] == family
-        )
-        for name, candidates in sorted(installation().plugins.items())
-        if name not in enabled
-    }
-    fitting = [name for name, provided in kinds.items() if kind in provided] or [
-        name for name in kinds if name == kind or name.endswith(f"_{kind}")
+    names = sorted(installation().plugins)
+    return [name for name in names if kind in _provided(family, name)] or [
+        name for name in names if name == kind or name.endswith(f"_{kind}")
     ]
+
+
+def _provided(family: Family, name: str) -> list[str]:
+    entries = {entry for each in installation().plugins[name] for entry in each.provides}
+    return sorted(kind for of, _, kind in (entry.partition(".") for entry in entries) if of == family)
+
+
+def provider_hint(family: Family, kind: str, enabled: Sequence[str]) -> str:
+    """Return the remedy for a name that no enabled plugin provides; it says what is installed."""
+    kinds = {name: _provided(family, name) for name in sorted(installation().plugins) if name not in enabled}
+    fitting = [name for name in providers(family, kind) if name not in enabled]
     if fitting:
         return f"enable plugin {' or '.join(fitting)}, which is installed: add it to plugins: or to --plugins"
     listed = ", ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 import yaml
 from tests.unit.cli.command_line import routerd
 from tests.unit.cli.leaf_world import KEY, OPTIONS, WIREGUARD, leaf_config
+
+from routerd.plugins import installed
+from routerd.spi import ENTRY_POINT_GROUP
 
 TOKEN = "/etc/routerd/secrets/join-token"
 
@@ -291,3 +295,72 @@ def test_names_that_yaml_would_take_for_something_else_are_quoted() -> None:
 def test_other_plugins_can_be_named() -> None:
     document = yaml.safe_load(leaf_config("--plugins", "a,b", secret_file=TOKEN).out)
     assert document["plugins"] == ["a", "b"]
+
+
+# --- join methods ------------------------------------------------------------------------------------
+
+
+def installed_plugins(monkeypatch: pytest.MonkeyPatch, **provides: str) -> None:
+    """Let these plugins be installed, each with one name that it provides."""
+    found = {
+        name: [
+            installed.InstalledPlugin(
+                name=name,
+                distribution=name,
+                version="1.0",
+                entry_point=EntryPoint(name, "never_imported", ENTRY_POINT_GROUP),
+                provides=frozenset({provided}),
+            )
+        ]
+        for name, provided in provides.items()
+    }
+    monkeypatch.setattr(installed, "installation", lambda: installed.Installation(plugins=found))
+
+
+def test_another_join_method_is_written_with_its_options_and_its_plugin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    installed_plugins(monkeypatch, acme_join="join-method.ed25519", token="join-method.token")
+    words = ("--join-option", "privateKeyFile=/etc/join.pem", "--join-option", "days=[1, 2]")
+    made = leaf_config(*words, join_method="ed25519")
+    assert (made.status, made.err) == (0, "")
+    found = parts(made.out)
+    client, claim = found["SAMEnrollmentClient/leaf1"], found["SAMEnrollmentClaim/leaf1"]
+    assert client["joinMethod"] == "ed25519"
+    assert client["joinOptions"] == {"privateKeyFile": "/etc/join.pem", "days": [1, 2]}
+    assert "joinTokenFrom" not in client
+    assert not [key for key in claim if key in ("joinNonce", "joinTimestamp", "joinHMAC")]
+    assert "proves each submission by join method ed25519" in made.out
+    assert yaml.safe_load(made.out)["plugins"] == ["transport_ipip", "bgp_ryu", "acme_join"]
+    # A method may have a secret of its own.
+    made = leaf_config(join_method="ed25519", secret_file=str(tmp_path / "s"))
+    assert parts(made.out)["SAMEnrollmentClient/leaf1"]["joinTokenFrom"] == {"file": str(tmp_path / "s")}
+
+
+def test_a_join_without_proof_needs_no_plugin() -> None:
+    made = leaf_config(join_method="none")
+    assert made.status == 0
+    assert parts(made.out)["SAMEnrollmentClient/leaf1"]["joinMethod"] == "none"
+    assert yaml.safe_load(made.out)["plugins"] == ["transport_ipip", "bgp_ryu"]
+
+
+@pytest.mark.parametrize(
+    ("words", "options", "said"),
+    [
+        ((), {"join_method": "tpm"}, "no installed plugin provides join method tpm; name the leaf's plugins"),
+        ((), {"join_method": "x509"}, "the plugins one and two provide join method x509"),
+        ((), {"join_method": "x", "join_nonce": "n"}, "with x the leaf proves each submission itself"),
+        ((), {"join_method": "x", "secret": "s"}, "with x the leaf proves each submission itself"),
+        ((), {"join_method": "none", "secret_file": "/s"}, "join method none proves nothing"),
+        ((), {"join_option": "key"}, "key is not KEY=VALUE"),
+        ((), {"join_option": "key={"}, "the value of key is not YAML; quote it"),
+        (("--join-option", "a=1"), {"join_option": "a=2"}, "a is given twice"),
+    ],
+)
+def test_a_join_method_that_cannot_be_written_is_refused(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], options: dict[str, str], said: str
+) -> None:
+    installed_plugins(monkeypatch, one="join-method.x509", two="join-method.x509")
+    made = leaf_config(*words, **options)
+    assert made.status == 2
+    assert said in " ".join(made.err.split())

@@ -26,6 +26,7 @@ def command(
     """
     prepared = settings.call(settings.command.prepare)
     filed = claims.filed_claim(prepared, name)
+    claims.check_signable(prepared, filed)
     if secret is None:
         source = filed.client.spec.join_token_from if filed.client is not None else None
         if source is None:
