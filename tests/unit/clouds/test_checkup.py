@@ -125,7 +125,7 @@ def test_a_provider_that_cannot_diagnose_is_said_to_be_one(doctor: Any) -> None:
             'raise TransientError("169.254.169.254: connection refused")',
             "169.254.169.254: connection refused",
         ),
-        ('raise KeyError("region")', "unexpected KeyError('region')"),
+        ('raise KeyError("region")', "plugin cloud: unexpected KeyError('region')"),
     ],
 )
 def test_what_does_not_answer_is_a_finding_and_the_diagnosis_is_asked_all_the_same(

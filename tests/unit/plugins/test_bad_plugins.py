@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,17 +50,24 @@ BROKEN = {
 }
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Return a directory with a path short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="r") as place:
+        yield Path(place)
+
+
 @pytest.mark.parametrize("words", [DAEMON, "validate", "apply --once"])
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_plugin_that_cannot_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, case: str
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch, words: str, case: str
 ) -> None:
     plugins, sentence = BROKEN[case]
     install = World(tmp_path, monkeypatch)
     for name, more in plugins.items():
         facts = {"name": name, "api": (1, 0), "create": "return object()", **more}
         install(name, PLUGIN % facts)
-    file, state, run = tmp_path / "router.yaml", tmp_path / "state", tmp_path / "run"
+    file, state, run = tmp_path / "router.yaml", tmp_path / "state", short / "run"
     file.write_text(FILE % ", ".join(plugins))
     argv = ["--config", file, "--state-dir", state, "--run-dir", run, *words.split()]
     done = subprocess.run(
