@@ -17,7 +17,7 @@ from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd.spi import PluginContext, Provider, apply_each
 from routerd.testing import outside
-from routerd.testing.awaits import cancelled_at, killed_at
+from routerd.testing.awaits import cancelled_at, counted, killed_at, spread
 from routerd.testing.context import make_context
 from routerd.testing.contracts import ProviderContract, Samples
 from routerd.testing.contracts.trouble import TroubleRules
@@ -431,6 +431,22 @@ async def test_a_call_is_cancelled_at_the_await_that_is_asked_for() -> None:
         assert await cancelled_at(work(), number, deadline=30)
         assert seen == expected
     assert not await cancelled_at(work(), 4, deadline=30)
+
+
+@pytest.mark.parametrize(
+    ("total", "most", "places"),
+    [(0, 4, []), (1, 4, [1]), (4, 4, [1, 2, 3, 4]), (10, 4, [1, 4, 7, 10]), (501, 3, [1, 251, 501])],
+)
+def test_the_places_of_a_long_call_are_spread(total: int, most: int, places: list[int]) -> None:
+    assert spread(total, most) == places
+
+
+async def test_awaits_are_counted_as_they_are_cancelled() -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        await asyncio.to_thread(int)
+
+    assert await counted(work(), deadline=30) == 2
 
 
 async def test_a_killed_call_runs_nothing_more_while_its_heir_lives() -> None:

@@ -140,7 +140,7 @@ def test_the_grades_are_those_of_the_command() -> None:
             found.setdefault(grade, []).append(cells[1])
     assert found == {grade: list(groups) for grade, groups in grades.GRADES.items()}
     assert f"by default `{grades.DEFAULT}`" in part
-    assert f"call at {awaits.MOST} places at most, a start at {provider.MOST_STARTS}." in part
+    assert f"call at {awaits.MOST} places at most, a start at {provider.MOST_STARTS}, spread" in part
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from typing import Any, Literal
 
-MOST = 24
-"""Maximum number of awaits of one call at which a rule ends it."""
+MOST = 12
+"""Maximum number of places in one call at which a rule troubles it."""
 
 _SETTLE = 0.5
 """Seconds that the thing which a killed process waited for may take to end."""
@@ -27,7 +27,7 @@ class _Ending:
         self._work = work
         self._number = number
         self._how = how
-        self._awaits = 0
+        self.awaits = 0
         self.reached = asyncio.Event()
         self.waiting: object = None
 
@@ -39,8 +39,8 @@ class _Ending:
                 waiting = send(value)
             except StopIteration as done:
                 return done.value
-            self._awaits += 1
-            if self._awaits == self._number:
+            self.awaits += 1
+            if self.awaits == self._number:
                 self.waiting = waiting
                 self.reached.set()
                 if self._how == "kill":
@@ -77,6 +77,21 @@ async def cancelled_at(work: Work, number: int, *, deadline: float) -> bool:
     if not task.cancelled():
         task.exception()
     return True
+
+
+async def counted(work: Work, *, deadline: float) -> int:
+    """Run `work` to its end and return the number of its awaits."""
+    ending = _Ending(work, 0, "cancel")
+    async with asyncio.timeout(deadline):
+        await ending
+    return ending.awaits
+
+
+def spread(total: int, most: int = MOST) -> list[int]:
+    """Return at most `most` numbers of 1 to `total`, evenly spread, the first and the last among them."""
+    if total <= most:
+        return list(range(1, total + 1))
+    return sorted({1 + round(step * (total - 1) / (most - 1)) for step in range(most)})
 
 
 @contextlib.asynccontextmanager

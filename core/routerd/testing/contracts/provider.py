@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from routerd.errors import ProviderError, RouterdError
 from routerd.spi import Capability, Lifecycle, NoOptions, PluginContext, Provider
-from routerd.testing.awaits import cancelled_at
+from routerd.testing.awaits import cancelled_at, counted, spread
 from routerd.testing.context import TaskSpawn, make_context
 from routerd.testing.contracts.samples import TableRules
 from routerd.testing.contracts.table import (
@@ -24,8 +24,7 @@ from routerd.testing.contracts.table import (
     OpenTable,
     observe,
 )
-from routerd.testing.contracts.trouble import Kill, TroubleRules
-from routerd.testing.faults import FaultPlan
+from routerd.testing.contracts.trouble import Kill, TroubleRules, plans
 from routerd.testing.outside import failing
 
 P = TypeVar("P", bound=Lifecycle)
@@ -135,15 +134,16 @@ class ProviderContract:
         self, provider: AnyProvider, context: PluginContext, options: object
     ) -> None:
         """The core cancels a start at its deadline and starts again."""
-        for number in range(1, MOST_STARTS + 1):
+        made = provider.make(context, options)
+        total = await counted(made.start(), deadline=DEADLINE)
+        await made.aclose()
+        for number in spread(total, MOST_STARTS):
             made = provider.make(context, options)
-            cancelled = await cancelled_at(made.start(), number, deadline=DEADLINE)
+            await cancelled_at(made.start(), number, deadline=DEADLINE)
             async with asyncio.timeout(DEADLINE):
                 await made.aclose()
             async with running(provider, context, options):
                 pass
-            if not cancelled:
-                break
 
     @pytest.mark.proves("faults")
     @pytest.mark.asyncio
@@ -151,16 +151,17 @@ class ProviderContract:
         self, provider: AnyProvider, context: PluginContext, options: object
     ) -> None:
         """The core tries again after a `ProviderError`; any other exception is a defect of the plugin."""
-        for number in range(1, MOST_STARTS + 1):
-            made, plan = provider.make(context, options), FaultPlan(number)
+        made = provider.make(context, options)
+        trials = await plans(made.start(), MOST_STARTS)
+        await made.aclose()
+        for plan in trials:
+            made = provider.make(context, options)
             async with asyncio.timeout(DEADLINE):
                 with failing(plan), contextlib.suppress(ProviderError):
                     await made.start()
                 await made.aclose()
             async with running(provider, context, options):
                 pass
-            if not plan.fired:
-                break
 
     @pytest.mark.asyncio
     async def test_start_changes_no_link(

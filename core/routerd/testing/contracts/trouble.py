@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from routerd.errors import ProviderError
-from routerd.testing.awaits import MOST, cancelled_at, killed_at
+from routerd.testing.awaits import MOST, cancelled_at, counted, killed_at, spread
 from routerd.testing.contracts.table import (
     DEADLINE,
     AnySamples,
@@ -56,15 +57,14 @@ class TroubleRules(TableRulesContract):
         async with open_table() as table:
             before = await observe(table)
             wanted = changes(table_samples.values, before)
-            for number in range(1, MOST + 1):
-                cancelled = await cancelled_at(table.apply(wanted), number, deadline=DEADLINE)
-                observed = await fill(table, table_samples.values)
-                assert_holds(table, table_samples.values, observed)
-                looked = await cancelled_at(table.observe(), number, deadline=DEADLINE)
-                assert await observe(table) == observed, "a cancelled `observe` has changed something"
+            for number in spread(await counted(table.apply(wanted), deadline=DEADLINE)):
                 await restore(table, before)
-                if not cancelled and not looked:
-                    break
+                await cancelled_at(table.apply(wanted), number, deadline=DEADLINE)
+                assert_holds(table, table_samples.values, await fill(table, table_samples.values))
+            observed = await fill(table, table_samples.values)
+            for number in spread(await counted(table.observe(), deadline=DEADLINE)):
+                await cancelled_at(table.observe(), number, deadline=DEADLINE)
+                assert await observe(table) == observed, "a cancelled `observe` has changed something"
 
     @pytest.mark.proves("adoption")
     @pytest.mark.asyncio
@@ -72,14 +72,18 @@ class TroubleRules(TableRulesContract):
         self, open_table: OpenTable, table_samples: AnySamples, kill: Kill
     ) -> None:
         """A kill at any await, or between two calls, closes nothing; the next process finds it."""
-        for number in range(1, MOST_KILLS + 1):
+        async with open_table() as table:
+            before = await observe(table)
+            wanted = changes(table_samples.values, before)
+            total = await counted(table.apply(wanted), deadline=DEADLINE)
+            await restore(table, before)
+        # The last kill comes when the changes are made.
+        for number in [*spread(total, MOST_KILLS - 1), sys.maxsize]:
             async with AsyncExitStack() as past:
                 table = await past.enter_async_context(open_table())
-                before = await observe(table)
-                work = table.apply(changes(table_samples.values, before))
-                # The last kill comes when the changes are made, for a table with many awaits too.
-                at = number if number < MOST_KILLS else sys.maxsize
-                killed = await past.enter_async_context(killed_at(work, at, deadline=DEADLINE))
+                killed = await past.enter_async_context(
+                    killed_at(table.apply(wanted), number, deadline=DEADLINE)
+                )
                 left = None if killed else await observe(table)
                 await kill()
                 async with open_table(prepared=False) as heir:
@@ -87,8 +91,6 @@ class TroubleRules(TableRulesContract):
                     assert left is None or found == left, "the heir observes something else"
                     assert_holds(heir, table_samples.values, await fill(heir, table_samples.values))
                     await restore(heir, before)
-            if not killed:
-                break
 
     @pytest.mark.proves("faults")
     @pytest.mark.asyncio
@@ -99,16 +101,14 @@ class TroubleRules(TableRulesContract):
         async with open_table() as table:
             before = await observe(table)
             wanted = changes(table_samples.values, before)
-            for plan in _plans():
+            for plan in await plans(table.apply(wanted)):
+                await restore(table, before)
                 failed: Collection[Any] = [change.key for change in wanted]
                 with failing(plan), contextlib.suppress(ProviderError):
                     failed = await apply(table, wanted)
                 held = {change.key: change.after for change in wanted if change.key not in failed}
                 assert_holds(table, held, await observe(table))
                 assert_holds(table, table_samples.values, await fill(table, table_samples.values))
-                await restore(table, before)
-                if not plan.fired:
-                    break
 
     @pytest.mark.proves("faults")
     @pytest.mark.asyncio
@@ -118,13 +118,11 @@ class TroubleRules(TableRulesContract):
         """`observe` returns everything or raises a `ProviderError`; what it left out would be made again."""
         async with open_table() as table:
             present = await fill(table, table_samples.values)
-            for plan in _plans():
+            for plan in await plans(table.observe()):
                 seen: object = present
                 with failing(plan), contextlib.suppress(ProviderError):
                     seen = await observe(table)
                 assert seen == present, "a part is missing where a call has failed"
-                if not plan.fired:
-                    break
 
     @pytest.mark.needs("deletes")
     @pytest.mark.proves("cancellation")
@@ -134,13 +132,12 @@ class TroubleRules(TableRulesContract):
     ) -> None:
         """The next pass deletes what is left, and nothing that stays out of sight."""
         async with open_table() as table:
-            for number in range(1, MOST + 1):
-                gone = deletions(table_samples.values, await fill(table, table_samples.values))
-                cancelled = await cancelled_at(table.apply(gone), number, deadline=DEADLINE)
+            gone = deletions(table_samples.values, await fill(table, table_samples.values))
+            for number in spread(await counted(table.apply(gone), deadline=DEADLINE)):
+                await fill(table, table_samples.values)
+                await cancelled_at(table.apply(gone), number, deadline=DEADLINE)
                 assert await apply(table, gone) == {}
                 assert not set(table_samples.values) & set(await observe(table))
-                if not cancelled:
-                    break
 
     @pytest.mark.needs("deletes")
     @pytest.mark.proves("faults")
@@ -150,8 +147,9 @@ class TroubleRules(TableRulesContract):
     ) -> None:
         """A key without a failure is gone, and the next pass deletes the others."""
         async with open_table() as table:
-            for plan in _plans():
-                gone = deletions(table_samples.values, await fill(table, table_samples.values))
+            gone = deletions(table_samples.values, await fill(table, table_samples.values))
+            for plan in await plans(table.apply(gone)):
+                await fill(table, table_samples.values)
                 failed: Collection[Any] = [change.key for change in gone]
                 with failing(plan), contextlib.suppress(ProviderError):
                     failed = await apply(table, gone)
@@ -159,10 +157,12 @@ class TroubleRules(TableRulesContract):
                 assert there <= set(failed), "a key without a failure is still there"
                 assert await apply(table, gone) == {}
                 assert not set(table_samples.values) & set(await observe(table))
-                if not plan.fired:
-                    break
 
 
-def _plans() -> Iterator[FaultPlan]:
-    """Yield plans that fail the first call, the second, and so on."""
-    return (FaultPlan(number) for number in range(1, MOST + 1))
+async def plans(work: Awaitable[object], most: int = MOST) -> list[FaultPlan]:
+    """Do `work`, which is not to fail, and return plans that fail its calls outside, each another one."""
+    counting = FaultPlan()
+    with failing(counting):
+        async with asyncio.timeout(DEADLINE):
+            await work
+    return [FaultPlan(number) for number in spread(len(counting.calls), most)]
