@@ -213,7 +213,7 @@ def test_every_command_says_what_is(lab: Lab) -> None:
     assert [(each["state"], each["accepted"], each["rejected"]) for each in sessions] == [
         ("established", 1, {})
     ] * 4
-    peers = ask("routerd-fullmesh-rr", "peers", "--json")["wireguard"]
+    peers = ask("routerd-fullmesh-rr", "peers", "--json")["encryptedPeers"]
     assert all(each["alive"] for each in peers)
     assert "192.0.2.200" in {each["endpoint"].partition(":")[0] for each in peers}, "the home's NAT address"
     routes = ask("oci-leaf", "routes", "--json")["items"]

@@ -121,7 +121,7 @@ class TunnelState:
 
 @attrs.frozen(kw_only=True)
 class PeerState:
-    """The state of a WireGuard peer, for the status.
+    """The state of a peer of an encrypting transport, for the status.
 
     `last_handshake` is in seconds since the epoch, 0 without one; bytes count inner packets.
     """

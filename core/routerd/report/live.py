@@ -1,4 +1,4 @@
-"""The answers of the providers at this moment: sessions, tunnels, WireGuard peers, subsystems."""
+"""The answers of the providers at this moment: sessions, tunnels, encrypted peers, subsystems."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ import attrs
 
 from routerd.errors import ProviderError
 from routerd.model.addresses import IPAddress
+from routerd.model.names import LinkName
 from routerd.model.session import SessionState
 from routerd.model.subsystem import SubsystemState
 from routerd.model.tunnel import PeerState, TunnelState
@@ -21,16 +22,17 @@ STATES_SECONDS = 3.0
 """Seconds that one provider has to report its state."""
 
 HANDSHAKE_LIMIT = 180
-"""Seconds after which a WireGuard session without a new handshake is dead (REJECT_AFTER_TIME)."""
+"""Seconds after which an encrypted session without a new handshake is dead: WireGuard's REJECT_AFTER_TIME."""
 
 
 @attrs.frozen(kw_only=True)
 class Live:
-    """The answers of the providers at this moment."""
+    """The answers of the providers at this moment; `encryption` has the mode of each link with peers."""
 
     sessions: tuple[SessionState, ...] = ()
     tunnels: tuple[TunnelState, ...] = ()
     peers: tuple[PeerState, ...] = ()
+    encryption: Mapping[LinkName, str] = attrs.field(factory=dict)
     subsystems: Mapping[str, tuple[SubsystemState, ...]] = attrs.field(factory=dict)
     errors: tuple[str, ...] = ()
     _by_neighbour: Mapping[IPAddress, SessionState] = attrs.field(init=False, eq=False, repr=False)
@@ -50,7 +52,7 @@ class Live:
 
 
 def alive(peer: PeerState, now: float) -> bool:
-    """Say whether a WireGuard peer had a handshake lately; `now` is in seconds since the epoch."""
+    """Say whether an encrypted peer had a handshake lately; `now` is in seconds since the epoch."""
     return bool(peer.last_handshake) and now - peer.last_handshake < HANDSHAKE_LIMIT
 
 
@@ -99,6 +101,11 @@ async def ask_live(subject: Subject) -> Live:
         sessions=tuple(chain(*sessions)),
         tunnels=tuple(chain(*tunnels)),
         peers=tuple(chain(*peers)),
+        encryption={
+            state.key.link: mode
+            for mode, found in zip(made.encrypting(), peers, strict=True)
+            for state in found
+        },
         subsystems={kind: tuple(found) for kind, found in zip(parts, states, strict=True) if found},
         errors=tuple(sorted(errors)),
     )

@@ -187,14 +187,14 @@ class _Measured:
             )
 
     def _of_peers(self) -> Iterator[Metric]:
-        labels = ("link", "public_key")
+        labels = ("link", "mode", "public_key")
         ages = [
-            ((each.link, each.public_key), each.handshake_age)
-            for each in self.status.wireguard
+            ((each.link, each.mode, each.public_key), each.handshake_age)
+            for each in self.status.encrypted_peers
             if each.handshake_age is not None
         ]
         yield _gauge(
-            "routerd_wireguard_handshake_age_seconds",
+            "routerd_encrypted_peer_handshake_age_seconds",
             "Seconds since the last handshake of an encrypted peer; above 180 it is dead.",
             labels,
             ages,

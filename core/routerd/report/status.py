@@ -16,6 +16,7 @@ from routerd.model.report.phases import claim_phase
 from routerd.model.report.status import (
     AdmittedStatus,
     CloudStatus,
+    EncryptedPeer,
     LaneStatus,
     ListenerStatus,
     LoopStatus,
@@ -27,7 +28,6 @@ from routerd.model.report.status import (
     Status,
     SubsystemStatus,
     TableStatus,
-    WireGuardStatus,
 )
 from routerd.model.route import RouteKey
 from routerd.model.session import SessionState
@@ -79,7 +79,9 @@ def status_of(
         lanes={name: LaneStatus(passes=n, last_seconds=s) for name, (n, s) in subject.loop.passes().items()},
         sessions=tuple(_session(state, desired) for state in live.sessions),
         tunnels=live.tunnels,
-        wireguard=tuple(_peer(state, now.timestamp()) for state in live.peers),
+        encrypted_peers=tuple(
+            _peer(state, live.encryption[state.key.link], now.timestamp()) for state in live.peers
+        ),
         routes=_routes(subject, desired),
         rejected=(
             *(each for name in sorted(known.learned) for each in known.learned[name].rejected),
@@ -162,9 +164,10 @@ def _session(state: SessionState, desired: Desired) -> SessionStatus:
     )
 
 
-def _peer(state: PeerState, now: float) -> WireGuardStatus:
-    return WireGuardStatus(
+def _peer(state: PeerState, mode: str, now: float) -> EncryptedPeer:
+    return EncryptedPeer(
         link=state.key.link,
+        mode=mode,
         public_key=state.key.public_key,
         endpoint=str(state.endpoint) if state.endpoint else None,
         handshake_age=round(now - state.last_handshake) if state.last_handshake else None,

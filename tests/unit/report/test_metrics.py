@@ -50,9 +50,9 @@ STATUS: dict[str, JSONValue] = {
     "routes": [{**ROUTE, "installed": True}, {**ROUTE, "installed": False}],
     "tables": [{"name": "routes", "desired": 3, "inSync": 2, "pending": [{"key": "k"}]}, WAITING],
     "tunnels": [{"link": "samt1", "backend": "kernel", "up": True, "rxBytes": 1000, "txBytes": 2000}],
-    "wireguard": [
-        {"link": "wg-sam", "publicKey": "abc=", "handshakeAge": 12},
-        {"link": "wg-sam", "publicKey": "never", "handshakeAge": None},
+    "encryptedPeers": [
+        {"link": "wg-sam", "mode": "wireguard", "publicKey": "abc=", "handshakeAge": 12},
+        {"link": "wg-sam", "mode": "wireguard", "publicKey": "never", "handshakeAge": None},
     ],
     "enrollment": [
         {
@@ -114,7 +114,7 @@ EXPECTED = {
     key("tunnel_up", link="samt1", backend="kernel"): 1,
     key("tunnel_receive_bytes_total", link="samt1", backend="kernel"): 1000,
     key("tunnel_transmit_bytes_total", link="samt1", backend="kernel"): 2000,
-    key("wireguard_handshake_age_seconds", link="wg-sam", public_key="abc="): 12,
+    key("encrypted_peer_handshake_age_seconds", link="wg-sam", mode="wireguard", public_key="abc="): 12,
     key("enrollment_endpoint_accepted", client="fabric", target="http://a"): 1,
     key("enrollment_endpoint_accepted", client="fabric", target="http://b"): 0,
     key("enrollment_claim_remaining_seconds", client="fabric"): 3600,

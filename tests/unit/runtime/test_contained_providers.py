@@ -14,10 +14,10 @@ import pytest
 from tests.support.waiting import until_async
 
 from routerd.errors import TransientError
-from routerd.model.names import LinkName
+from routerd.model.names import LinkName, PublicKey
 from routerd.model.route import LearnedRoute, RejectedRoute, RouteSet
 from routerd.model.session import SessionState
-from routerd.model.tunnel import TunnelState
+from routerd.model.tunnel import PeerKey, PeerState, TunnelState
 from routerd.plugins.join_methods import JoinMethods
 from routerd.plugins.providers import Providers
 from routerd.process.supervisor import Supervisor
@@ -191,6 +191,31 @@ async def test_states_of_a_plugin_that_misbehaves_hide_nothing_of_the_others(
     (error,) = found.errors
     assert error.startswith("transport/odd (plugin plugin_odd): states: ")
     assert words in error
+
+
+async def test_each_encrypted_peer_has_the_mode_of_its_transport() -> None:
+    class Encrypting:
+        def __init__(self, link: str) -> None:
+            self.state = PeerState(
+                key=PeerKey(link=LinkName(link), public_key=PublicKey(link)),
+                endpoint=None,
+                last_handshake=0,
+                rx_bytes=0,
+                tx_bytes=0,
+            )
+
+        async def states(self) -> tuple[TunnelState, ...]:
+            return ()
+
+        async def peer_states(self) -> tuple[PeerState, ...]:
+            return (self.state,)
+
+    of = subject({"armour": Encrypting("arm0"), "wireguard": Encrypting("wg0")})
+    for mode in of.made.modes.values():
+        mode.encrypts = True
+    found = await ask_live(of)
+    assert {state.key.link for state in found.peers} == {"arm0", "wg0"}
+    assert found.encryption == {"arm0": "armour", "wg0": "wireguard"}
 
 
 async def test_a_table_that_no_desired_state_knows_counts_when_it_cannot_be_read() -> None:

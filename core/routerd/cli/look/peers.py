@@ -18,7 +18,7 @@ from routerd.model.report.status import PeerList, SessionStatus, Status
 def command(settings: Settings, *, output: Output, verbose: bool) -> None:
     """Show BGP sessions and the peers of encrypting transports."""
     status = ask(settings, "/v1/status", Status)
-    if output.wrote(PeerList(sessions=status.sessions, wireguard=status.wireguard)):
+    if output.wrote(PeerList(sessions=status.sessions, encrypted_peers=status.encrypted_peers)):
         return
     terminal = console()
     columns = ["NEIGHBOUR", "LEAF", "STATE", "SINCE", "RECEIVED", "ACCEPTED", "REJECTED", "ADVERTISED"]
@@ -26,16 +26,15 @@ def command(settings: Settings, *, output: Output, verbose: bool) -> None:
         columns += ["REASONS", "LAST ERROR"]
     rows = [_session(each, verbose=verbose) for each in status.sessions]
     terminal.print(table("BGP sessions", columns, rows))
-    if status.wireguard:
+    if status.encrypted_peers:
         peers = [
-            (each.link, f"{each.public_key[:12]}...", each.endpoint, _age(each.handshake_age), each.alive,
-             each.rx_bytes, each.tx_bytes)
-            for each in status.wireguard
+            (each.link, each.mode, f"{each.public_key[:12]}...", each.endpoint, _age(each.handshake_age),
+             each.alive, each.rx_bytes, each.tx_bytes)
+            for each in status.encrypted_peers
         ]  # fmt: skip
         terminal.print()
-        terminal.print(
-            table("Encrypted peers", ("LINK", "KEY", "ENDPOINT", "HANDSHAKE", "ALIVE", "RX", "TX"), peers)
-        )
+        columns = ["LINK", "MODE", "KEY", "ENDPOINT", "HANDSHAKE", "ALIVE", "RX", "TX"]
+        terminal.print(table("Encrypted peers", columns, peers))
 
 
 def _session(each: SessionStatus, *, verbose: bool) -> list[object]:

@@ -67,10 +67,14 @@ class SessionStatus:
 
 
 @attrs.frozen(kw_only=True)
-class WireGuardStatus:
-    """A WireGuard peer; `handshake_age` is in seconds, none before the first handshake."""
+class EncryptedPeer:
+    """A peer of an encrypting transport.
+
+    `mode` is the transport's; `handshake_age` is in seconds, none before the first handshake.
+    """
 
     link: LinkName
+    mode: str
     public_key: PublicKey
     endpoint: str | None = None
     handshake_age: int | None = None
@@ -200,7 +204,7 @@ class Status:
     lanes: Mapping[str, LaneStatus] = attrs.field(factory=dict)
     sessions: tuple[SessionStatus, ...] = ()
     tunnels: tuple[TunnelState, ...] = ()
-    wireguard: tuple[WireGuardStatus, ...] = ()
+    encrypted_peers: tuple[EncryptedPeer, ...] = ()
     routes: tuple[RouteStatus, ...] = ()
     rejected: tuple[RejectedRoute, ...] = ()
     fabrics: tuple[CloudStatus, ...] = ()
@@ -214,10 +218,10 @@ class Status:
 
 @attrs.frozen(kw_only=True)
 class PeerList:
-    """The sessions and WireGuard peers of a status."""
+    """The sessions and the peers of encrypting transports of a status."""
 
     sessions: tuple[SessionStatus, ...] = ()
-    wireguard: tuple[WireGuardStatus, ...] = ()
+    encrypted_peers: tuple[EncryptedPeer, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

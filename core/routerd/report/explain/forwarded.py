@@ -1,4 +1,4 @@
-"""The way of the packets: the kernel's route, the tunnel below it, WireGuard, the cloud. Pure."""
+"""The way of the packets: the kernel's route, the tunnel below it, its encryption, the cloud. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 
