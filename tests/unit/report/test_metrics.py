@@ -31,6 +31,9 @@ WAITING: JSONValue = {
 }
 ROUTE = {"prefix": "10.99.0.1/32", "nextHop": "10.255.0.2", "neighbour": "10.255.0.2"}
 STATUS: dict[str, JSONValue] = {
+    "subsystems": [
+        {"subsystem": "policy", "plugin": "fabric_policy", "name": "rule 1", "counters": {"packets": 7}}
+    ],
     "version": "0.1.0",
     "node": 'r"r',
     "phase": "Degraded",
@@ -102,6 +105,7 @@ EXPECTED = {
     key("bgp_accepted_prefixes", neighbour="10.255.0.2", leaf="leaf-a"): 1,
     key("bgp_received_prefixes", neighbour="10.255.0.4", leaf="leaf-b"): 0,
     key("bgp_rejected_prefixes", neighbour="10.255.0.2", leaf="leaf-a", reason="not-claimed"): 2,
+    key("subsystem_total", subsystem="policy", name="rule 1", counter="packets"): 7,
     key("routes_learned"): 2,
     key("routes_installed"): 1,
     key("table_pending_changes", table="routes"): 1,
