@@ -91,7 +91,7 @@ def values(
     return found
 
 
-def key(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
+def key(name: str, /, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return f"routerd_{name}", frozenset(labels.items())
 
 
