@@ -155,6 +155,8 @@ class View:
 
     def _more(self) -> list[str]:
         found = self._memberships.reasons()
+        if (trouble := self._assembly.store.trouble) is not None:
+            found.append(f"{trouble}; nothing that must last is accepted until then")
         if self._admission.trouble:
             found.append(f"enrollment listener: {self._admission.trouble}")
         found += [f"task {name}: {text}" for name, text in self._assembly.supervisor.failures.items()]

@@ -96,6 +96,8 @@ async def assembled(
         store = open_store(directories.state_file, clock=clock, repair=not read_only)
         if store.salvaged is not None:
             log.error("state.damaged", file=store.path, text=str(store.salvaged))
+        if (trouble := store.trouble) is not None:
+            log.error("state.unwritable", file=store.path, text=str(trouble))
         try:
             assembly = _join(prepared, directories, clock, supervisor, store, log, read_only, on_pass)
             try:

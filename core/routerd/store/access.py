@@ -4,6 +4,7 @@ The records of the books are in `records`.
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,6 +17,28 @@ from routerd.errors import StoreError
 
 class DamagedFile(StoreError):
     """The state file is damaged; at most a part of it is readable."""
+
+
+class NewerFile(StoreError):
+    """The state file is of a newer routerd, which this one must not change."""
+
+
+Failure = sqlite3.Error | UnicodeDecodeError
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; the second one for a message of its own with a damaged name in it."""
+
+
+Place = tuple[int, int]
+"""The device and the inode of a file."""
+
+
+def place_of(path: Path) -> Place | None:
+    """Return where a file is, none when it does not exist or cannot be asked for."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Rows(Protocol):
@@ -40,6 +63,29 @@ class Execute(Protocol):
 
     def __call__(self, sql: str, parameters: Sequence[str | int | None] = (), /) -> Rows:
         """Run it and return its rows."""
+
+
+@attrs.frozen(kw_only=True)
+class Salvaged:
+    """The number of records by table that a new file has from the damaged one, now at `aside`."""
+
+    aside: Path
+    records: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        """Return the result in words."""
+        kept = ", ".join(f"{count} {table}" for table, count in self.records if count) or "nothing"
+        return f"it was damaged and is set aside as {self.aside.name}; records kept from it: {kept}"
+
+
+@attrs.frozen(kw_only=True)
+class Opened:
+    """A state file that is open for writing: one connection to change it, one to read it."""
+
+    connection: Connection
+    reader: Connection
+    place: Place | None
+    salvaged: Salvaged | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -16,7 +16,7 @@ from routerd.model.moment import exact_text
 from routerd.model.report.claims import AuditEntry
 from routerd.spi import JSONValue
 from routerd.store.access import Access, Execute
-from routerd.store.codec import loads, to_json
+from routerd.store.codec import sealed, unsealed
 from routerd.store.denials import Denials
 from routerd.store.records import (
     AdmissionState,
@@ -32,7 +32,7 @@ from routerd.store.records import (
 T = TypeVar("T")
 
 Row = tuple[JSONValue, ...]
-"""The columns of a row; a column that is not a text becomes a text of JSON."""
+"""The columns of a row."""
 
 AUDIT_DEPTH = 10_000
 """Number of the latest decisions that the file keeps, and of the latest refusals."""
@@ -77,7 +77,7 @@ class AdmissionBook:
         rows = self._access.read(f"SELECT name, body FROM {table} ORDER BY name")  # noqa: S608 - constants
         for name, body in rows:
             try:
-                yield loads(body, kind)
+                yield unsealed(body, kind)
             except ValueError as error:
                 bad.append(Quarantined(name=str(name), reason=f"its record is damaged: {_short(error)}"))
 
@@ -153,26 +153,26 @@ class AdmissionBook:
         """Yield the statements of a write, each with its row."""
         match write:
             case AdmittedClaim():
-                yield _KEEP_CLAIMS, (write.claim.name, to_json(write))
+                yield _KEEP_CLAIMS, (write.claim.name, sealed(write))
             case UsedNonce():
                 until = exact_text(write.until) if write.until is not None else None
                 self._nonces += 1
                 yield _KEEP_NONCES, (write.policy, write.nonce, write.leaf_id, write.fingerprint, until)
             case PendingClaim():
-                yield _KEEP_PENDING, (write.claim.name, to_json(write))
+                yield _KEEP_PENDING, (write.claim.name, sealed(write))
             case Forget():
                 yield _FORGET_PENDING, (write.name,)
                 if write.admitted:
                     yield _FORGET_CLAIMS, (write.name,)
             case Verdict():
-                yield _KEEP_VERDICTS, (write.policy, write.leaf_id, to_json(write))
+                yield _KEEP_VERDICTS, (write.policy, write.leaf_id, sealed(write))
             case Revocation():
-                yield _KEEP_REVOCATIONS, (write.policy, write.leaf_id, write.nonce, to_json(write))
+                yield _KEEP_REVOCATIONS, (write.policy, write.leaf_id, write.nonce, sealed(write))
             case AuditEntry():
                 # Apart, so that refused strangers cannot push decisions out of the trail.
                 self._number += 1
                 statement = _KEEP_REFUSALS if write.decision == "refused" else _KEEP_AUDIT
-                yield statement, (self._number, write.claim, to_json(write))
+                yield statement, (self._number, write.claim, sealed(write))
 
     def _prune(self, execute: Execute) -> None:
         if self._nonces >= PRUNE_EVERY:
@@ -209,7 +209,7 @@ _FORGET_CLAIMS = "DELETE FROM claims WHERE name IN (SELECT json_extract(value, '
 
 def _decoded(body: str, kind: type[T]) -> T | None:
     try:
-        return loads(body, kind)
+        return unsealed(body, kind)
     except ValueError:
         return None
 

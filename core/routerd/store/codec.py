@@ -1,6 +1,7 @@
 """Values as JSON and back: addresses and times as text, sets sorted, `attrs` values as objects."""
 
 import json
+import zlib
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from enum import Enum
@@ -61,6 +62,32 @@ def dumps(value: object) -> str:
 def loads(text: str, kind: type[T]) -> T:
     """Return the value that `dumps` wrote; `ValueError` when `text` has another shape."""
     return from_json(json.loads(text), kind)
+
+
+def readable_text(content: bytes) -> str:
+    """Return text of the state file; damaged bytes become escapes, which JSON does not know."""
+    return content.decode("utf-8", "backslashreplace")
+
+
+def sealed(value: object) -> str:
+    """Return a value as `dumps` does, behind the checksum of that text."""
+    text = dumps(value)
+    return f"{zlib.crc32(text.encode()):08x} {text}"
+
+
+def unsealed(text: str, kind: type[T]) -> T:
+    """Return the value that `sealed` wrote; `ValueError`, without its content, when a bit of it is another.
+
+    A text without a checksum is that of an earlier routerd.
+    """
+    checksum, _, body = ("", "", text) if text.startswith("{") else text.partition(" ")
+    if checksum and checksum != f"{zlib.crc32(body.encode()):08x}":
+        raise ValueError("its checksum is wrong")
+    try:
+        return loads(body, kind)
+    except ValueError:
+        # What is wrong with it may be a proof or a key.
+        raise ValueError(f"it is not of the type {kind.__name__}") from None
 
 
 def _is_set(kind: object) -> bool:

@@ -6,6 +6,11 @@ What complicates this:
   on opening, and both must lead to the same remedy.
 * A damaged file must not keep a reflector from starting. `open_store` sets it aside and copies the
   readable records (`salvage`); a revocation must survive even the loss of the file (`denials`).
+* A damaged byte may be in the text of SQLite's own message, or in a record that is no UTF-8 any more.
+  Python raises `UnicodeDecodeError` for the first; `codec` refuses the second, as any record whose
+  checksum is wrong.
+* A disk that is full or read-only must not keep a router from forwarding: a copy in memory then answers
+  what was known, refuses every write, and gives way to the file as soon as that takes writes again.
 * A dry run reads the file of a running daemon, also one of an older schema, and must not change it:
   `read_store` migrates a copy in memory.
 * SQLite creates its side files with the mode of the main file, so the main file must exist with
@@ -14,15 +19,21 @@ What complicates this:
 """
 
 import contextlib
+import functools
 import os
+import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
+
+import attrs
 
 from routerd.errors import StoreError
 from routerd.spi import Clock
-from routerd.store.access import Connection, DamagedFile
+from routerd.store.access import FAILURES, Connection, DamagedFile, Failure, NewerFile, Opened, place_of
+from routerd.store.codec import readable_text
 from routerd.store.denials import Denials
-from routerd.store.salvage import Salvaged, set_aside
+from routerd.store.salvage import copy_records, set_aside
 from routerd.store.store import Store
 
 BUSY_SECONDS = 5.0
@@ -73,8 +84,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            PRIMARY KEY (scope, tbl, key)) STRICT, WITHOUT ROWID""",
     ),
     ("ALTER TABLE own_claims ADD COLUMN signer TEXT NOT NULL DEFAULT ''",),
+    # Each body has a checksum from here on; an earlier routerd would take all of them for damaged.
+    (),
 )
 """Statements from each schema version to the next; published ones never change."""
+
+TABLES = (
+    *("claims", "nonces", "revocations", "topologies", "own_claims", "journal", "originals", "pending"),
+    *("verdicts", "audit", "refusals", "approvals", "holds"),
+)
+"""Every table of the present schema."""
 
 _DAMAGED = "routerd will set it aside at its next start, and leaves will enroll again"
 _HELD = "another process holds it; stop the other routerd of this state directory"
@@ -95,8 +114,10 @@ _REMEDIES = {
 _BEYOND_REPAIR = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def explain(path: Path, error: sqlite3.Error) -> StoreError:
+def explain(path: Path, error: Failure) -> StoreError:
     """Return the error of a file in words, with its remedy."""
+    if isinstance(error, UnicodeDecodeError):
+        return DamagedFile(f"state file {path}: it is damaged; {_DAMAGED} (text that is no UTF-8)")
     code = getattr(error, "sqlite_errorcode", None)
     # The low byte is the primary code; the rest tells variants apart.
     primary = code & 0xFF if code is not None else None
@@ -111,38 +132,79 @@ def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
     """Open the file `path`, or create it with mode 0600.
 
     With `repair` routerd sets a damaged file aside, and `Store.salvaged` says what it copied from
-    it; without, the file is a `DamagedFile` error. Raises `StoreError` when the file is unusable or
-    comes from a newer routerd.
+    it. A file that cannot be written is read into memory, and `Store.trouble` says why. Without `repair`
+    both are a `StoreError`. Raises `StoreError` when the file comes from a newer routerd.
     """
-    _make_private(path)
-    salvaged: Salvaged | None = None
+    denials = Denials(path.with_suffix(".denied"))
+
+    def opening(path: Path) -> Opened:
+        try:
+            return open_file(path)
+        except DamagedFile:
+            if not repair:
+                raise
+            salvaged = set_aside(path, clock=clock, prepare=lambda fresh: prepare(fresh, path))
+            return attrs.evolve(open_file(path), salvaged=salvaged)
+
+    trouble: StoreError | None = None
     try:
-        connection = _connected(path)
-    except DamagedFile:
+        opened = opening(path)
+    except NewerFile:
+        raise
+    except StoreError as error:
         if not repair:
             raise
-        salvaged = set_aside(path, clock=clock, prepare=lambda fresh: prepare(fresh, path))
-        connection = _connected(path)
-    try:
-        reader = _connect(path)
-    except StoreError:
-        connection.close()
-        raise
+        trouble, memory = error, _in_memory(path)
+        opened = Opened(connection=memory, reader=memory, place=None)
     store = Store(
-        connection,
+        opened.connection,
         path=path,
         clock=clock,
         explain=explain,
-        reader=reader,
-        salvaged=salvaged,
-        denials=Denials(path.with_suffix(".denied")),
+        reader=opened.reader if opened.reader is not opened.connection else None,
+        salvaged=opened.salvaged,
+        denials=denials,
+        reopen=opening,
+        place=opened.place,
     )
     try:
         store.recall_revocations()
-    except StoreError:
-        store.close()
-        raise
+    except StoreError as error:
+        if not repair:
+            store.close()
+            raise
+        trouble = trouble or error
+    if trouble is not None:
+        store.degrade(trouble)
     return store
+
+
+def open_file(path: Path) -> Opened:
+    """Open the file for writing, and read it whole once; `DamagedFile` when a record is beyond reach."""
+    _make_private(path)
+    connection = _connected(path)
+    try:
+        for table in TABLES:
+            connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608 - constants
+        return Opened(connection=connection, reader=_connect(path), place=place_of(path))
+    except (*FAILURES, StoreError) as error:
+        connection.close()
+        raise error if isinstance(error, StoreError) else explain(path, error) from error
+
+
+def _in_memory(path: Path) -> sqlite3.Connection:
+    """Return a copy of what is readable of a file that cannot be opened for writing; empty without one."""
+    copy = _text_as_it_is(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+    prepare(copy, path)
+    with contextlib.suppress(OSError, *FAILURES), tempfile.TemporaryDirectory(prefix="routerd-") as place:
+        # SQLite needs files of its own beside one that it reads, and there is no room for them.
+        twin = Path(place) / path.name
+        for suffix in ("", "-wal"):
+            side = path.with_name(path.name + suffix)
+            if side.exists():
+                shutil.copyfile(side, twin.with_name(twin.name + suffix))
+        copy_records(twin, copy)
+    return copy
 
 
 def read_store(path: Path, *, clock: Clock) -> Store:
@@ -151,19 +213,16 @@ def read_store(path: Path, *, clock: Clock) -> Store:
     The file stays as it is, also one of an earlier routerd. Raises `StoreError` when the file is
     unreadable.
     """
-    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    copy = _text_as_it_is(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
     try:
         with contextlib.closing(
             sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
         ) as source:
             source.backup(copy)
         prepare(copy, path)
-    except sqlite3.Error as error:
+    except (*FAILURES, StoreError) as error:
         copy.close()
-        raise explain(path, error) from error
-    except StoreError:
-        copy.close()
-        raise
+        raise error if isinstance(error, StoreError) else explain(path, error) from error
     return Store(copy, path=path, clock=clock, explain=explain)
 
 
@@ -171,20 +230,25 @@ def _connected(path: Path) -> sqlite3.Connection:
     connection = _connect(path)
     try:
         prepare(connection, path)
-    except sqlite3.Error as error:
+    except (*FAILURES, StoreError) as error:
         connection.close()
-        raise explain(path, error) from error
-    except StoreError:
-        connection.close()
-        raise
+        raise error if isinstance(error, StoreError) else explain(path, error) from error
     return connection
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
+        return _text_as_it_is(
+            sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        )
+    except FAILURES as error:
         raise explain(path, error) from error
+
+
+def _text_as_it_is(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Let text be read whose bytes are damaged; it can be printed, and is no JSON."""
+    connection.text_factory = readable_text
+    return connection
 
 
 def prepare(connection: Connection, path: Path) -> None:
@@ -202,18 +266,35 @@ def prepare(connection: Connection, path: Path) -> None:
         for statements in MIGRATIONS[version:]:
             for statement in statements:
                 connection.execute(statement)
+        if _schema(connection) != _present_schema():
+            raise DamagedFile(f"state file {path}: it is damaged; {_DAMAGED} (a table is another)")
         connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
         connection.execute("COMMIT")
-    except (sqlite3.Error, StoreError):
-        with contextlib.suppress(sqlite3.Error):
+    except (*FAILURES, StoreError):
+        with contextlib.suppress(*FAILURES):
             connection.execute("ROLLBACK")
         raise
+
+
+def _schema(connection: Connection) -> list[tuple[str, str]]:
+    """Return the tables and indexes of a file; the statements that make them are the same in every file."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+    return [(str(name), str(sql)) for name, sql in connection.execute(query).fetchall()]
+
+
+@functools.cache
+def _present_schema() -> list[tuple[str, str]]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as fresh:
+        for statements in MIGRATIONS:
+            for statement in statements:
+                fresh.execute(statement)
+        return _schema(fresh)
 
 
 def _version(connection: Connection, path: Path) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchall()[0][0])
     if version > len(MIGRATIONS):
-        raise StoreError(
+        raise NewerFile(
             f"state file {path}: it has schema {version}, and this routerd knows {len(MIGRATIONS)}; "
             "install the newer routerd again"
         )

@@ -4,15 +4,14 @@ A reflector with a damaged state file gets its claims again from the leaves, but
 nowhere else. One line is one revocation with its checksum.
 """
 
-import json
+import contextlib
 import os
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from routerd.errors import StoreError
 from routerd.store.access import sync_directory
-from routerd.store.codec import dumps, loads
+from routerd.store.codec import sealed, unsealed
 from routerd.store.records import Revocation
 
 Key = tuple[str, str, str]
@@ -26,7 +25,7 @@ class Denials:
 
     def append(self, revocations: Iterable[Revocation]) -> None:
         """Add lines; they are on the disk when this returns. Raises `StoreError`."""
-        lines = "".join(f"{_line(dumps(found))}\n" for found in revocations)
+        lines = "".join(f"{sealed(found)}\n" for found in revocations)
         try:
             existed = self.path.exists()
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -66,18 +65,10 @@ class Denials:
             return file.read(1) == b"\n"
 
 
-def _line(body: str) -> str:
-    return f"{zlib.crc32(body.encode()):08x} {body}"
-
-
 def _parsed(line: str) -> Iterator[Revocation]:
-    checksum, _, body = line.partition(" ")
-    if checksum != f"{zlib.crc32(body.encode()):08x}":
-        return
-    try:
-        yield loads(body, Revocation)
-    except (ValueError, json.JSONDecodeError):
-        return
+    if not line.startswith("{"):
+        with contextlib.suppress(ValueError):
+            yield unsealed(line, Revocation)
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -12,29 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from routerd.errors import StoreError
 from routerd.spi import Clock
-from routerd.store.access import sync_directory
+from routerd.store.access import FAILURES, Salvaged, sync_directory
+from routerd.store.codec import readable_text, unsealed
 
 DAMAGED = ".damaged-"
 _FRESH = ".new"
 _SIDE_FILES = ("-wal", "-shm")
-_JSON_COLUMNS = ("body", "key_value", "before", "after")
-
-
-@attrs.frozen(kw_only=True)
-class Salvaged:
-    """The number of records by table that a new file has from the damaged one, now at `aside`."""
-
-    aside: Path
-    records: tuple[tuple[str, int], ...]
-
-    def __str__(self) -> str:
-        """Return the result in words."""
-        kept = ", ".join(f"{count} {table}" for table, count in self.records if count) or "nothing"
-        return f"it was damaged and is set aside as {self.aside.name}; records kept from it: {kept}"
+_JSON_COLUMNS = ("key_value", "before", "after")
 
 
 def set_aside(path: Path, *, clock: Clock, prepare: Callable[[sqlite3.Connection], None]) -> Salvaged:
@@ -49,7 +35,7 @@ def set_aside(path: Path, *, clock: Clock, prepare: Callable[[sqlite3.Connection
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         records = _copy(path, fresh, prepare)
         _replace(path, fresh, aside)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, *FAILURES) as error:
         raise StoreError(
             f"state file {path}: it is damaged; routerd cannot make a new one beside it: {error}; "
             "free some space or replace the disk"
@@ -68,20 +54,27 @@ def _copy(
 ) -> tuple[tuple[str, int], ...]:
     with contextlib.closing(sqlite3.connect(fresh, isolation_level=None)) as target:
         prepare(target)
-        found = target.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        tables = [name for (name,) in found if not name.startswith("sqlite")]
-        target.execute("BEGIN")
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as source:
-            counts = [(table, _copy_table(source, target, table)) for table in tables]
-        target.execute("COMMIT")
+        counts = copy_records(path, target)
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return counts
+
+
+def copy_records(path: Path, target: sqlite3.Connection) -> tuple[tuple[str, int], ...]:
+    """Copy every readable record of a file into a connection with our schema; return the numbers by table."""
+    found = target.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    tables = [name for (name,) in found if not name.startswith("sqlite")]
+    target.execute("BEGIN")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as source:
+        source.text_factory = readable_text
+        counts = [(table, _copy_table(source, target, table)) for table in tables]
+    target.execute("COMMIT")
     return tuple(counts)
 
 
 def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> int:
     wanted = [row[1] for row in target.execute(f"PRAGMA table_info({table})")]
     columns: list[str] = []
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(*FAILURES):
         columns = [row[1] for row in source.execute(f"PRAGMA table_info({table})") if row[1] in wanted]
     if not columns:
         return 0
@@ -103,14 +96,16 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
 def _readable(source: sqlite3.Connection, query: str) -> Iterator[Sequence[Any]]:  # Any: a row's columns
     try:
         yield from source.execute(query)
-    except (sqlite3.Error, UnicodeDecodeError):
+    except FAILURES:
         return
 
 
 def _whole(columns: Sequence[str], row: Sequence[Any]) -> bool:  # Any: as above
     try:
         for column, value in zip(columns, row, strict=True):
-            if column in _JSON_COLUMNS:
+            if column == "body":
+                unsealed(value, dict)
+            elif column in _JSON_COLUMNS:
                 json.loads(value)
     except (ValueError, TypeError):
         return False

@@ -110,8 +110,13 @@ def test_a_failure_at_any_step_loses_nothing(
     }[step]
     with monkeypatch.context() as patch:
         patch.setattr(*target, fails)
+        store = open_store(path, clock=fake_clock)
+        assert "No space left on device" in str(store.trouble)
+        # What holds, holds; nothing is written, and nothing acknowledged.
+        assert store.admission.load().revocations == (revocation(fake_clock),)
         with pytest.raises(StoreError, match="No space left on device"):
-            open_store(path, clock=fake_clock)
+            store.originals("sysctl").record("x", "1")
+        store.close()
         assert path.read_bytes() == damaged
     store = open_store(path, clock=fake_clock)
     assert store.salvaged is not None

@@ -20,10 +20,11 @@ from routerd.errors import StoreError
 from routerd.model.change import Change
 from routerd.model.claim import AdmittedClaim, Claim, Topology
 from routerd.model.report.claims import AuditEntry
-from routerd.store import Approval, Hold, Revocation, Store, UsedNonce, open_store
+from routerd.store import Approval, Hold, Revocation, Store, UsedNonce, database, open_store
 from routerd.store.access import Connection, Rows
 from routerd.store.database import MIGRATIONS, explain, prepare
 from routerd.store.records import Forget, PendingClaim, Verdict
+from routerd.store.store import RETRY_SECONDS
 from routerd.testing.clock import FakeClock
 
 NONCE = UsedNonce(policy="p", nonce="n", leaf_id="leaf-a", fingerprint="f")
@@ -233,8 +234,13 @@ def test_a_damaged_record_is_quarantined_without_the_others(tmp_path: Path, fake
 
 
 def test_a_missing_directory_is_named(tmp_path: Path, fake_clock: FakeClock) -> None:
+    path = tmp_path / "none" / "routerd.db"
     with pytest.raises(StoreError, match=os.strerror(errno.ENOENT)):
-        open_store(tmp_path / "none" / "routerd.db", clock=fake_clock)
+        open_store(path, clock=fake_clock, repair=False)
+    store = open_store(path, clock=fake_clock)
+    assert os.strerror(errno.ENOENT) in str(store.trouble)
+    assert store.admitted() == ()
+    store.close()
 
 
 def test_a_failed_migration_leaves_no_part_of_the_schema(tmp_path: Path, fake_clock: FakeClock) -> None:
@@ -286,3 +292,132 @@ def test_an_acknowledged_write_survives_a_kill(
     # Claim and nonce are one transaction: never the one without the other.
     assert all(store.admission.used_nonce("p", name.removeprefix("leaf-")) is not None for name in names)
     store.close()
+
+
+# --- a file that loses its place, or takes no writes ---------------------------------------------------
+
+
+async def test_a_file_that_was_removed_takes_nothing_until_it_is_written_again(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    place = tmp_path / "state"
+    place.mkdir()
+    store = open_store(place / "routerd.db", clock=fake_clock)
+    store.admission.commit([admitted(fake_clock)])
+    (place / "routerd.db").rename(tmp_path / "kept")
+    for path in place.iterdir():
+        path.unlink()
+    place.rmdir()
+    with pytest.raises(StoreError, match="it is gone and cannot be written again"):
+        store.originals("sysctl").record("net.x", "0")
+    assert "gone" in str(store.trouble)
+    assert [each.claim.name for each in store.admitted()] == ["leaf-a"]
+    place.mkdir()
+    with pytest.raises(StoreError, match="gone"):  # not tried again at every write
+        store.originals("sysctl").record("net.x", "0")
+    await fake_clock.advance(RETRY_SECONDS)
+    store.originals("sysctl").record("net.x", "0")
+    assert store.trouble is None
+    store.close()
+    again = open_store(place / "routerd.db", clock=fake_clock)
+    assert [each.claim.name for each in again.admitted()] == ["leaf-a"]
+    assert again.originals("sysctl").all() == {"net.x": "0"}
+    assert (place / "routerd.db").stat().st_mode & 0o777 == 0o600
+    again.close()
+
+
+def test_another_file_in_its_place_is_left_alone(tmp_path: Path, fake_clock: FakeClock) -> None:
+    path = tmp_path / "routerd.db"
+    store = open_store(path, clock=fake_clock)
+    path.rename(tmp_path / "old")
+    path.write_bytes(b"somebody's")
+    with pytest.raises(StoreError, match="another file is in its place"):
+        store.admission.commit([admitted(fake_clock)])
+    assert path.read_bytes() == b"somebody's"
+    store.close()
+
+
+async def test_a_disk_that_is_full_at_the_start_is_used_as_soon_as_it_has_room(
+    tmp_path: Path, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "routerd.db"
+    store = open_store(path, clock=fake_clock)
+    store.admission.commit([admitted(fake_clock)])
+    store.close()
+
+    def full(*_: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise explain(path, error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "_connected", full)
+        store = open_store(path, clock=fake_clock)
+        assert [each.claim.name for each in store.admitted()] == ["leaf-a"]
+        assert "the disk is full" in str(store.trouble)
+        with pytest.raises(StoreError, match="the disk is full"):
+            store.admission.commit([NONCE])
+        await fake_clock.advance(RETRY_SECONDS)
+        with pytest.raises(StoreError, match="the disk is full"):
+            store.admission.commit([NONCE])
+    await fake_clock.advance(RETRY_SECONDS)
+    assert store.trouble is None
+    store.admission.commit([NONCE])
+    assert store.admission.used_nonce("p", "n") == NONCE
+    store.close()
+
+
+# --- damaged bits ---------------------------------------------------------------------------------------
+
+
+def flipped(path: Path, body: bytes, bit: int) -> None:
+    for suffix in ("-wal", "-shm", ".denied", ".new"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for aside in path.parent.glob("*.damaged-*"):
+        aside.unlink()
+    changed = bytearray(body)
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+
+
+def state_of(store: Store) -> tuple[object, ...]:
+    state = store.admission.load()
+    return state.admitted, state.revocations, store.topologies(), store.own_claims()
+
+
+EVERY = int(os.environ.get("ROUTERD_FLIPS", "641"))
+"""One bit of so many is flipped; a prime, so that every part of a page has its turn. 1 flips them all."""
+
+
+@pytest.mark.timeout(0)
+def test_no_flipped_bit_keeps_a_router_down_or_changes_what_it_believes(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    path = tmp_path / "routerd.db"
+    store = open_store(path, clock=fake_clock)
+    gone = Revocation(policy="p", leaf_id="x", nonce="n", name="x", reason="r", revoked_at=fake_clock.now())
+    topology = Topology(
+        rr_set="s", reflectors=(), claim_digest="d", fetched_at=fake_clock.now(), expires_at=None
+    )
+    store.admission.commit([admitted(fake_clock), gone, NONCE, NOTE])
+    store.keep_topology(topology)
+    store.keep_own_claim(CLAIM, "signer")
+    whole = state_of(store)
+    store.close()
+    body = path.read_bytes()
+    told = 0
+    for bit in range(0, len(body) * 8, EVERY):
+        flipped(path, body, bit)
+        store = open_store(path, clock=fake_clock)
+        claims, revocations, topologies, own = state_of(store)
+        # What is there is what was there; what is lost is told, or fetched and signed again.
+        assert set(claims) <= set(whole[0]), bit  # type: ignore[call-overload]
+        assert topologies in ({}, whole[2]), bit
+        assert own in ({}, whole[3]), bit
+        lost = len(claims) < 1
+        assert not lost or store.salvaged is not None or store.admission.load().quarantined, bit
+        told += lost
+        assert len(revocations) <= 2, bit
+        store.originals("sysctl").record("net.x", "0")
+        store.close()
+    assert told
