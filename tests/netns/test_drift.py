@@ -29,6 +29,23 @@ with daemon():
     )
 
 
+def test_a_route_that_somebody_replaced_and_took_away_is_back_soon() -> None:
+    _on_a_host(
+        _DEADLINE
+        + """
+write(LAN, ROUTE)
+with daemon():
+    sh("ip link add d0 type bridge && ip link set d0 up")
+    sh("ip route replace 10.50.0.0/16 dev d0 proto static metric 200")
+    until(lambda: "not ours" in routerd("status").stdout, SOON)
+    assert "dev d0" in sh("ip route")
+    # The pause after such a refusal is 300 s.
+    sh("ip route del 10.50.0.0/16 dev d0")
+    until(lambda: "10.50.0.0/16" in routes(), SOON)
+"""
+    )
+
+
 def test_a_tunnel_and_a_packet_filter_rule_that_somebody_deletes_are_back_soon() -> None:
     _on_a_host(
         _DEADLINE

@@ -131,7 +131,7 @@ class BoundTable:
 
     def retry_early(self) -> None:
         """Make failed keys due that a change of the world around them may have helped."""
-        self._retries.make_retryable_due()
+        self._retries.make_curable_due()
 
     def next_look(self) -> float | None:
         """Return the monotonic time at which a retry or a held change is due; none when nothing waits."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import attrs
 
-from routerd.errors import ProviderError, TransientError
+from routerd.errors import NotOwnedError, ProviderError, TransientError
 from routerd.spi.backoff import doubled
 
 CEILING = 300.0
@@ -120,10 +120,10 @@ class Retries:
         """Make every key due at once."""
         self.pending = {key: attrs.evolve(entry, next_attempt=0.0) for key, entry in self.pending.items()}
 
-    def make_retryable_due(self) -> None:
-        """End the pause of each key whose error a retry may cure."""
+    def make_curable_due(self) -> None:
+        """End the pause of each key whose error a retry may cure, or that found something foreign in its way."""
         for key, entry in self.pending.items():
-            if entry.error.retryable:
+            if entry.error.retryable or isinstance(entry.error, NotOwnedError):
                 earlier = min(entry.next_attempt, entry.not_before)
                 self.pending[key] = attrs.evolve(entry, next_attempt=earlier)
 

@@ -16,6 +16,7 @@ from routerd.process.ending import end_tasks, run_to_end
 from routerd.process.log import Log
 from routerd.process.systemd import notify
 from routerd.process.watchdog import THREAD_SECONDS, Watchdog
+from routerd.reconcile.derive.underlay import route_metrics
 from routerd.runtime.admin_view import View, needs_restart, restart_reason
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
@@ -90,6 +91,8 @@ class _Daemon:
             clock=assembly.clock,
             log=self._log,
             on_links=self._router.links_changed,
+            on_foreign=lambda: self._router.loop.retry_role("routes"),
+            metrics=lambda: route_metrics(self._router.prepared.intent),
         )
         self._view = View(assembly, self._admission, self._memberships, watchdog, reload=self._reload)
 

@@ -167,7 +167,8 @@ class Router:
 
         Without this a gateway that was away for an hour would lack its routes for minutes.
         """
-        self.loop.retry_role("routes")
+        for role in ("routes", "addresses", "tunnels", "tunnels.encrypting", "peers"):
+            self.loop.retry_role(role)
 
     def gates(self) -> dict[str, Gate]:
         """Return the gate of each cloud table, by the table's name."""

@@ -20,9 +20,12 @@ NEW_LINK, NEW_ROUTE, DEL_ROUTE = 16, 24, 25
 OURS, BIRD = 147, 12
 
 
-def message(kind: int, protocol: int = 0) -> bytes:
+def message(kind: int, protocol: int = 0, metric: int | None = None) -> bytes:
     header = struct.pack("=IHHII", 28, kind, 0, 0, 0)
-    return header + struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, protocol, 0, 1, 0)
+    attributes = struct.pack("=HHI", 8, 1, 0x0A000001)  # RTA_DST
+    if metric is not None:
+        attributes += struct.pack("=HHI", 8, 6, metric)
+    return header + struct.pack("=BBBBBBBBI", socket.AF_INET, 32, 0, 0, 254, protocol, 0, 1, 0) + attributes
 
 
 class Scene:
@@ -32,6 +35,8 @@ class Scene:
         self.clock = FakeClock()
         self.looks: list[float] = []
         self.links: list[float] = []
+        self.foreign: list[float] = []
+        self.metrics = frozenset({200})
         self.heard, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.heard.setblocking(False)
         self.events = KernelEvents(
@@ -40,6 +45,8 @@ class Scene:
             log=RecordingLogger(),
             listen=lambda _: [self.heard],
             on_links=lambda: self.links.append(self.clock.monotonic()),
+            on_foreign=lambda: self.foreign.append(self.clock.monotonic()),
+            metrics=lambda: self.metrics,
         )
 
     def tell(self, *messages: bytes) -> None:
@@ -105,12 +112,30 @@ async def test_a_change_during_the_pause_is_an_event_after_it(scene: Scene) -> N
 
 
 async def test_foreign_routes_are_not_an_event(scene: Scene) -> None:
-    scene.tell(message(NEW_ROUTE, BIRD), message(DEL_ROUTE, BIRD))
+    scene.tell(message(NEW_ROUTE, BIRD), message(DEL_ROUTE, BIRD), message(NEW_ROUTE, BIRD, metric=32))
     await scene.pass_time(10)
     assert scene.looks == []
     scene.tell(message(DEL_ROUTE, OURS))
     await scene.pass_time(10)
     assert len(scene.looks) == 1
+
+
+@pytest.mark.parametrize("kind", [NEW_ROUTE, DEL_ROUTE])
+async def test_a_foreign_route_of_one_of_our_metrics_is_an_event_of_its_own(scene: Scene, kind: int) -> None:
+    scene.tell(message(kind, BIRD, metric=200))
+    await scene.pass_time(10)
+    assert (len(scene.looks), len(scene.foreign), scene.links) == (1, 1, [])
+    scene.tell(message(kind, OURS, metric=200))
+    await scene.pass_time(10)
+    assert (len(scene.looks), len(scene.foreign)) == (2, 1)
+    # A reload brought a static route of another metric.
+    scene.metrics = frozenset({200, 0, 32})
+    scene.tell(message(NEW_LINK))
+    await scene.pass_time(10)
+    for metric in (32, None):
+        scene.tell(message(kind, BIRD, metric=metric))
+        await scene.pass_time(10)
+    assert (len(scene.looks), len(scene.foreign)) == (5, 3)
 
 
 async def test_an_endless_stream_gives_few_events_and_a_later_change_one_at_once(
@@ -133,6 +158,9 @@ class Overflowing:
     def __init__(self, sock: socket.socket, code: int) -> None:
         self._sock = sock
         self._code = code
+
+    def setsockopt(self, *words: Any) -> None:
+        self._sock.setsockopt(*words)
 
     def fileno(self) -> int:
         return self._sock.fileno()

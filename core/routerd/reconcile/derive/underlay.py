@@ -8,7 +8,7 @@ from routerd.errors import PluginError
 from routerd.model.addresses import IPInterface, IPNetwork, host_prefix, order
 from routerd.model.change import DesiredTable
 from routerd.model.claim import Claim, Reflector
-from routerd.model.intent import Named
+from routerd.model.intent import Intent, Named
 from routerd.model.names import LinkName, PublicKey
 from routerd.model.resource import Condition
 from routerd.model.route import ROUTE_METRIC, Address, AddressKey, NextHop, Route, RouteKey
@@ -280,6 +280,13 @@ def static_routes(inputs: Inputs, links: Adjacencies) -> dict[RouteKey, Route]:
             remote = host_prefix(adjacency.tunnel.remote)
             result[_key(remote, None)] = Route(next_hops=(NextHop(link=link),))
     return result
+
+
+def route_metrics(intent: Intent) -> frozenset[int]:
+    """Return the metrics that routes of ours may have."""
+    found = [each.spec.metric for each in intent.of(IPv4StaticRouteSpec)]
+    found += [each.spec.metric for each in intent.of(IPv4RouteSpec)]
+    return frozenset({ROUTE_METRIC, *(metric for metric in found if metric is not None)})
 
 
 def _key(prefix: IPNetwork, metric: int | None) -> RouteKey:
