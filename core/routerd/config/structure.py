@@ -33,6 +33,15 @@ from routerd.model.specs.keys import fields_of
 
 T = TypeVar("T")
 
+
+class Misread(ValueError):
+    """A number that YAML and a person read differently; `hint` is the remedy."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        self.hint = hint
+        super().__init__(message)
+
+
 INVALID: Any = object()  # Any: it replaces a value of any type
 
 
@@ -174,6 +183,8 @@ class Structurer:
         except ValueError:
             value = None
         value = "" if value is None and "" in options else value
+        if isinstance(value, bool) and node.value in options:
+            value = node.value  # YAML takes on, off, yes and no for truth values
         if value in options:
             return value
         known = [str(option) for option in options if option != ""]
@@ -207,6 +218,8 @@ class Structurer:
             return self.report(node, path, f"expected {noun}, got {describe(node)}")
         try:
             return parse(node)
+        except Misread as error:
+            return self.report(node, path, str(error), error.hint)
         except ValueError as error:
             reason = str(error)
             hint = ""
@@ -214,6 +227,8 @@ class Structurer:
                 reason = ""
             if "host bits set" in reason:
                 reason, hint = "host bits set", f"did you mean {ip_interface(node.value.strip()).network}?"
+            if wanted is str and node.tag.endswith(":bool"):
+                hint = f'YAML takes it for a truth value; write "{node.value}" with quotes'
             detail = f" ({reason})" if wanted in _EXPLAINED and reason else ""
             return self.report(node, path, f"expected {noun}, got {describe(node)}{detail}", hint)
 
@@ -243,10 +258,24 @@ def _text(node: yaml.ScalarNode) -> str:
     raise ValueError(node.value)
 
 
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+
+def _read_otherwise(node: yaml.ScalarNode, value: object) -> Misread | None:
+    """Return the error of a number that YAML 1.1 reads as another one than a person: 0123, 8:38, 1_000."""
+    if _DECIMAL.fullmatch(node.value) or node.style:
+        return None
+    digits = node.value.lstrip("+-").lstrip("0") or "0"
+    hint = f"write {digits}" if digits.isdecimal() else "write it in decimal digits"
+    return Misread(f'"{node.value}" is not a plain number; YAML reads it as {value}', hint)
+
+
 def _integer(node: yaml.ScalarNode) -> int:
     value = plain(node)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(node.value)  # noqa: TRY004 - the caller reports a ValueError with its line
+    if (misread := _read_otherwise(node, value)) is not None:
+        raise misread
     return value
 
 
@@ -260,6 +289,8 @@ def _number(node: yaml.ScalarNode) -> float:
     value = plain(node)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(node.value)  # noqa: TRY004 - the caller reports a ValueError with its line
+    if (misread := _read_otherwise(node, value)) is not None:
+        raise misread
     return float(value)
 
 

@@ -121,7 +121,7 @@ class Retries:
         self.pending = {key: attrs.evolve(entry, next_attempt=0.0) for key, entry in self.pending.items()}
 
     def make_curable_due(self) -> None:
-        """End the pause of each key whose error a retry may cure, or that found something foreign in its way."""
+        """End the pause of each key whose error a retry may cure, or that something foreign blocked."""
         for key, entry in self.pending.items():
             if entry.error.retryable or isinstance(entry.error, NotOwnedError):
                 earlier = min(entry.next_attempt, entry.not_before)

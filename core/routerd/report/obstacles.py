@@ -28,6 +28,10 @@ class Filters(Protocol):
     def closed(self) -> tuple[str, ...]:
         """Return the chains that drop by policy and that routerd does not open."""
 
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Return foreign lines that routerd cannot read, each with its place."""
+
 
 @attrs.frozen(kw_only=True)
 class Obstacle:
@@ -83,6 +87,9 @@ class Obstacles:
                 text=f"{chain}: has policy drop and no rule for tunnel traffic; routerd opens input and"
                 " forward chains only; add a rule there"
             )
+        for line in self._filters.unread:
+            text = f"{line}: routerd cannot read this rule; if it drops packets, nothing opens it for tunnels"
+            yield Obstacle(text=text)
 
     def _forwards_nothing(self, desired: Desired) -> bool:
         if _FORWARD in desired.table("sysctls").values:

@@ -26,6 +26,7 @@ from routerd.report.plan import plan_of
 from routerd.report.reasons import reasons
 from routerd.report.resources import Moment, resources_of
 from routerd.report.status import status_of
+from routerd.runtime import secret_files
 from routerd.runtime.assembly import Assembly
 
 
@@ -71,6 +72,7 @@ class View:
             *self._watchdog.notes(),
             *(f"plugin {name}: {text}" for name, text in self._restarts().items()),
             *self._assembly.store.notes(),
+            *map(str, await asyncio.to_thread(secret_files.problems, self._router.prepared.configuration)),
             *(each.text for each in await self.obstacles()),
         ]
 

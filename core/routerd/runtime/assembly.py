@@ -1,6 +1,7 @@
 """All parts joined, for the daemon, the dry run, the single run and `routerd down`."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -21,6 +22,7 @@ from routerd.plugins.providers import ProviderFactory, Providers
 from routerd.process.clock import SystemClock
 from routerd.process.directories import Directories
 from routerd.process.log import Log
+from routerd.process.namespace_lock import only_one_here
 from routerd.process.supervisor import Supervisor
 from routerd.report.obstacles import Obstacles
 from routerd.runtime.router import HostTables, Router
@@ -46,16 +48,26 @@ class Assembly:
 
 
 @contextmanager
-def only_one(directories: Directories) -> Iterator[None]:
-    """Hold the lock of the state directory, so that only this process acts on it.
+def only_one(directories: Directories, log: Log) -> Iterator[None]:
+    """Hold the locks of the network namespace and of the state directory, so that only this process acts.
 
-    `ControlError` names the process that holds it. The kernel drops the lock with its process.
+    `ControlError` names the process that holds one. The kernel drops the locks with their process.
     """
+    with only_one_here(log), _only_one_of(directories):
+        yield
+
+
+@contextmanager
+def _only_one_of(directories: Directories) -> Iterator[None]:
     path = directories.state / LOCK_FILE
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _opened(path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be opened: {error.strerror}; use --state-dir") from error
+        try:
+            # A disk that is full or read-only keeps no router down.
+            descriptor = _opened(directories.run / LOCK_FILE)
+        except OSError:
+            raise StoreError(f"{path} cannot be opened: {error.strerror}; use --state-dir") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,11 +77,16 @@ def only_one(directories: Directories) -> Iterator[None]:
                 f"state directory {directories.state}: in use by routerd process {holder}; "
                 "stop it first, or use another --state-dir"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        with contextlib.suppress(OSError):  # the number is for messages only
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from routerd.process.log import Log
 from routerd.process.systemd import notify
 from routerd.process.watchdog import THREAD_SECONDS, Watchdog
 from routerd.reconcile.derive.underlay import route_metrics
+from routerd.runtime import secret_files
 from routerd.runtime.admin_view import View, needs_restart, restart_reason
 from routerd.runtime.assembly import Assembly, assembled, only_one
 from routerd.runtime.cloud_actions import Actions
@@ -39,12 +40,13 @@ def run(command: Command, log: Log) -> None:
 
 async def _run(command: Command, log: Log, watchdog: Watchdog) -> None:
     prepared = command.prepare()
+    secret_files.check(prepared.configuration)
     watchdog.plugins = packages(prepared.host.plugins)
     watchdog.start()
     for warning in prepared.configuration.warnings:
         log.warning("config.warning", text=str(warning))
     command.directories.make()
-    with only_one(command.directories):
+    with only_one(command.directories, log):
         passed = asyncio.Event()
         async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
             await _Daemon(command, assembly, passed, watchdog).main()
@@ -160,6 +162,7 @@ class _Daemon:
                 prepared = await asyncio.to_thread(self._command.prepare)
                 if why := restart_reason(self._router.prepared, prepared):
                     raise needs_restart(prepared, why)
+                await asyncio.to_thread(secret_files.check, prepared.configuration)
                 judge(prepared, self._router.inputs(prepared))
                 await self._router.remaker.remake(attrs.evolve(self._assembly.factory, prepared=prepared))
                 self._assembly.made.enrollments.use(prepared.join_options)

@@ -55,7 +55,7 @@ async def apply_once(command: Command, log: Log, *, deadline: float) -> list[str
     prepared = command.prepare()
     command.directories.make()
     passed = asyncio.Event()
-    with only_one(command.directories):
+    with only_one(command.directories, log):
         async with assembled(prepared, command.directories, log, on_pass=passed.set) as assembly:
             memberships = Memberships(
                 store=assembly.store,
@@ -106,7 +106,7 @@ async def tear_down(command: Command, log: Log) -> Removed:
     """
     prepared = command.prepare(partial=True)
     command.directories.make()
-    with only_one(command.directories):
+    with only_one(command.directories, log):
         async with _brought_up(prepared, command, log, read_only=False) as assembly:
             return await remove_ours(assembly.router, assembly.store)
 

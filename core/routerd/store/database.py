@@ -6,7 +6,7 @@ What complicates this:
   on opening, and both must lead to the same remedy.
 * A damaged file must not keep a reflector from starting. `open_store` sets it aside and copies the
   readable records (`salvage`); a revocation must survive even the loss of the file (`denials`).
-* A damaged byte may be in the text of SQLite's own message, or in a record that is no UTF-8 any more.
+* A damaged byte may be in the text of SQLite's own message, or in a record that is not UTF-8 any more.
   Python raises `UnicodeDecodeError` for the first; `codec` refuses the second, as any record whose
   checksum is wrong.
 * A disk that is full or read-only must not keep a router from forwarding: a copy in memory then answers
@@ -117,7 +117,7 @@ _BEYOND_REPAIR = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 def explain(path: Path, error: Failure) -> StoreError:
     """Return the error of a file in words, with its remedy."""
     if isinstance(error, UnicodeDecodeError):
-        return DamagedFile(f"state file {path}: it is damaged; {_DAMAGED} (text that is no UTF-8)")
+        return DamagedFile(f"state file {path}: it is damaged; {_DAMAGED} (text is not UTF-8)")
     code = getattr(error, "sqlite_errorcode", None)
     # The low byte is the primary code; the rest tells variants apart.
     primary = code & 0xFF if code is not None else None
@@ -246,7 +246,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _text_as_it_is(connection: sqlite3.Connection) -> sqlite3.Connection:
-    """Let text be read whose bytes are damaged; it can be printed, and is no JSON."""
+    """Let text be read whose bytes are damaged; it can be printed, and JSON refuses it."""
     connection.text_factory = readable_text
     return connection
 

@@ -147,3 +147,13 @@ def test_a_failed_look_at_the_legacy_tables_is_not_taken_for_none(
     monkeypatch.setattr(table, "_LEGACY_TABLES", tmp_path)
     with pytest.raises(TransientError, match="it cannot be read"):
         table._legacy_tables()
+
+
+def test_remarks_and_lines_that_are_no_words_cost_no_other_rule() -> None:
+    ours = f"-A FORWARD {iptables_rule(Accept(chain='forward', in_link=LinkName('t1')))}"
+    remark = "# Warning: iptables-legacy tables present, use 'iptables-legacy-save'; it's so"
+    text = ["-P FORWARD DROP", remark, "-A X -m comment --comment \"it's", ours]
+    policy, unread, last = parse_saved("\n".join(text))
+    assert (policy.target, last.key) == ("DROP", Accept(chain="forward", in_link=LinkName("t1")))
+    assert unread.unread == "-A X -m comment --comment \"it's"
+    assert not any(parse_saved("# it's somebody's"))

@@ -32,6 +32,7 @@ class Filters:
     """Stands for the packet filters; says what it was told to."""
 
     closed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 class Host:
@@ -125,3 +126,10 @@ async def test_what_cannot_be_read_is_not_made_up(tmp_path: Path) -> None:
     host.set("conf/all/rp_filter", 1)
     assert await host.find() == []
     assert await Obstacles(host.kernel, host.filters, root=tmp_path / "none").find(FORWARDS) == ()
+
+
+async def test_a_foreign_line_that_nobody_can_read_is_quoted(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.filters.unread = ('iptables-nft, table filter: "-A X it\'s"',)
+    (found,) = await host.find()
+    assert "-A X it's" in found.text

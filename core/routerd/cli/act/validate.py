@@ -8,6 +8,7 @@ from routerd.cli.share.output import Output, with_output
 from routerd.cli.share.settings import Settings, with_settings
 from routerd.errors import ConfigError
 from routerd.model.report.checks import Validation
+from routerd.runtime import secret_files
 
 
 @click.command("validate")
@@ -16,10 +17,14 @@ from routerd.model.report.checks import Validation
 def command(settings: Settings, *, output: Output) -> None:
     """Check a configuration file and everything that it needs; change nothing.
 
+    Where the state directory exists, the files of secrets must exist, too.
+
     Exit status 0: the file is valid, 2: it is not.
     """
     try:
         prepared = settings.call(settings.command.prepare)
+        on_host = secret_files.problems(prepared.configuration, missing=settings.state_dir.exists())
+        secret_files.check(prepared.configuration)
     except ConfigError as error:
         problems = tuple(map(str, error.problems))
         if not output.wrote(Validation(file=str(settings.config), valid=False, problems=problems)):
@@ -33,7 +38,7 @@ def command(settings: Settings, *, output: Output) -> None:
         resources=len(configuration.resources),
         kinds=len({resource.id.kind for resource in configuration.resources}),
         plugins=tuple(plugin.info.name for plugin in prepared.host.plugins),
-        warnings=tuple(map(str, configuration.warnings)),
+        warnings=tuple(map(str, (*configuration.warnings, *on_host))),
     )
     if output.wrote(found):
         return

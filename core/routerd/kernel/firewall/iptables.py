@@ -20,6 +20,7 @@ class IptablesPlace:
     present: Mapping[FirewallKey, int]
     barriers: frozenset[str]
     closed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     is_husk: bool = False
 
     @classmethod
@@ -28,9 +29,12 @@ class IptablesPlace:
         present: Counter[FirewallKey] = Counter()
         jumps: dict[str, set[str]] = {}
         closed: list[str] = []
+        unread: list[str] = []
         for table in ("filter", "mangle") if is_only else ("filter",):
             for rule in parse_saved(await run(program, "-w", "5", "-t", table, "-S")):
-                if rule.key is not None and iptables_place(rule.key)[0] == table:
+                if rule.unread:
+                    unread.append(f"{program}, table {table}: {rule.unread!r}")
+                elif rule.key is not None and iptables_place(rule.key)[0] == table:
                     present[rule.key] += 1
                 elif table == "filter":
                     jumps.setdefault(rule.chain, set()).add(rule.target)
@@ -45,6 +49,7 @@ class IptablesPlace:
             present=present,
             barriers=barriers,
             closed=() if named else tuple(closed),
+            unread=tuple(unread),
         )
 
     def wants(self, key: FirewallKey) -> bool:

@@ -156,6 +156,7 @@ class NftPlace:
     own: bool = False
     stops: bool = True
     closed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def present(self) -> Mapping[FirewallKey, int]:

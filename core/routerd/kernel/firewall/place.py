@@ -28,6 +28,10 @@ class Place(Protocol):
         """Name chains that drop by policy and take no rules of ours."""
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """Return foreign lines that routerd cannot read, each with its place."""
+
+    @property
     def is_husk(self) -> bool:
         """Say whether this is ours and empty: another program took the rules away."""
 

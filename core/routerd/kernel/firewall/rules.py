@@ -15,6 +15,8 @@ from routerd.model.addresses import ipv4
 from routerd.model.firewall import Accept, FirewallKey, MssClamp
 from routerd.model.names import LinkName
 
+_LONGEST = 200
+"""Characters of a foreign line that a message quotes."""
 _LINK = re.compile(r"[^\s\"'/;{}*+]{1,15}\Z")
 _PROTOCOL = re.compile(r"(tcp|udp|[0-9]{1,3})?\Z")
 _NAMED = {6: "tcp", 17: "udp"}
@@ -115,12 +117,22 @@ class SavedRule:
     target: str
     key: FirewallKey | None
     is_policy: bool = False
+    unread: str = ""
 
 
 def parse_saved(output: str) -> Iterator[SavedRule]:
-    """Yield the rules of `iptables -S`; a policy is a rule whose target is the policy."""
+    """Yield the rules of `iptables -S`; a policy is a rule whose target is the policy.
+
+    It leaves out remarks, which begin with `#`. A line with unbalanced quotes is a rule that is `unread`.
+    """
     for line in output.splitlines():
-        words = shlex.split(line)
+        if line.startswith("#"):
+            continue
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            yield SavedRule(chain="", target="", key=None, unread=line[:_LONGEST])
+            continue
         if len(words) >= 3 and words[0] == "-P":
             yield SavedRule(chain=words[1], target=words[2], key=None, is_policy=True)
         if len(words) >= 3 and words[0] == "-A":

@@ -44,11 +44,13 @@ class FirewallTable:
     """
 
     closed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
     async def observe(self) -> Mapping[FirewallKey, FirewallRule]:
         """Return our rules, read in every place."""
         places = await _places()
         self.closed = tuple(chain for place in places for chain in place.closed)
+        self.unread = tuple(line for place in places for line in place.unread)
         keys = {key for place in places for key in place.present}
         return {
             key: FirewallRule(
