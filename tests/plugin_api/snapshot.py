@@ -48,6 +48,7 @@ PUBLIC = (
     "routerd.testing.context",
     "routerd.testing.clock",
     "routerd.testing.kernel",
+    "routerd.testing.live",
     "routerd.testing.tables",
     "routerd.testing.faults",
     "routerd.testing.fakes",

@@ -34,11 +34,11 @@ from tests.support.waiting import until
 
 import routerd_transport_ipip
 from routerd.errors import NotOwnedError, PermanentError, TransientError
-from routerd.kernel.links import NetlinkKernel
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.spi import Link
 from routerd.testing.context import as_read_only
+from routerd.testing.live import real_kernel
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 async def links(host: Host) -> dict[LinkName, Link]:
     with host.here():
-        return dict(await NetlinkKernel().links())
+        return dict(await real_kernel().links())
 
 
 def files(host: Host) -> set[str]:

@@ -10,12 +10,12 @@ import attrs
 import pytest
 from plugins.transport_ipip.tests.ipip_world import PROVIDERS, directory, sh
 
-from routerd.kernel.links import NetlinkKernel
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, UdpEncapsulation
 from routerd.spi import PluginContext, Provider, Transport
 from routerd.testing.context import make_context
 from routerd.testing.contracts import Foreign, Samples, TransportContract
+from routerd.testing.live import real_kernel
 from routerd_transport_ipip.config import IpipOptions
 
 
@@ -36,7 +36,7 @@ class RealContract(TransportContract):
         sh("ip link add u0 type veth peer name u1 && ip link set u0 up && ip addr add 192.0.2.1/24 dev u0")
         try:
             with directory() as path:
-                yield make_context(path, kernel=NetlinkKernel())
+                yield make_context(path, kernel=real_kernel())
         finally:
             sh("for link in u0 t0 t1 t2 t3; do ip link del $link 2>/dev/null; done; true")
             sh("ip fou del port 5555 2>/dev/null; true")

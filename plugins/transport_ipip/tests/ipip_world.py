@@ -23,12 +23,12 @@ from pathlib import Path
 import attrs
 from tests.support.waiting import PATIENCE, until
 
-from routerd.kernel.links import NetlinkKernel
 from routerd.model.change import Change
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, UdpEncapsulation
 from routerd.spi import PluginContext, Provider, Transport
 from routerd.testing.context import make_context
+from routerd.testing.live import real_kernel
 from routerd_transport_ipip import plugin
 from routerd_transport_ipip.config import IpipOptions
 from routerd_transport_ipip.transport import IpipTransport
@@ -83,7 +83,7 @@ class Host:
     @property
     def context(self) -> PluginContext:
         """A new daemon on the same host."""
-        return make_context(self.directory, kernel=NetlinkKernel())
+        return make_context(self.directory, kernel=real_kernel())
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:

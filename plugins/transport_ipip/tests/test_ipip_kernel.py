@@ -14,12 +14,12 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(3000)]
 HERE = Path(__file__).parent
 PROBE = """
 import asyncio, sys
-from routerd.kernel.links import NetlinkKernel
+from routerd.testing.live import real_kernel
 from routerd_transport_ipip.fou import FouListeners, NetlinkFou
 from pathlib import Path
 async def main():
     fou = FouListeners(Path("/run"), NetlinkFou())
-    kernel = NetlinkKernel()
+    kernel = real_kernel()
     return await kernel.supports("ipip") and await kernel.supports("gre") and await fou.supported()
 sys.exit(not asyncio.run(main()))
 """

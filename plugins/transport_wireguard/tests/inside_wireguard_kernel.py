@@ -25,9 +25,9 @@ from plugins.transport_wireguard.tests.wireguard_world import (
 )
 
 from routerd.errors import NotOwnedError, TransientError
-from routerd.kernel.links import NetlinkKernel
 from routerd.model.tunnel import PeerKey, WireGuardPeer
 from routerd.testing.context import make_context
+from routerd.testing.live import real_kernel
 from routerd_transport_wireguard.config import WireGuardOptions
 from routerd_transport_wireguard.device import PeerSetting
 from routerd_transport_wireguard.genl import KernelPort
@@ -87,7 +87,7 @@ async def test_a_device_of_others_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_a_device_in_many_messages_is_read_whole(tmp_path: Path) -> None:
-    made = WireGuardTransport(make_context(tmp_path, kernel=NetlinkKernel()), KERNEL)
+    made = WireGuardTransport(make_context(tmp_path, kernel=real_kernel()), KERNEL)
     try:
         await made.tunnels.apply([to(WG, tunnel(tmp_path))])
         wanted: dict[PeerKey, WireGuardPeer] = {

@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(3000)]
 HERE = Path(__file__).parent
 PROBE = """
 import asyncio, sys
-from routerd.kernel.links import NetlinkKernel
-sys.exit(not asyncio.run(NetlinkKernel().supports("wireguard")))
+from routerd.testing.live import real_kernel
+sys.exit(not asyncio.run(real_kernel().supports("wireguard")))
 """
 
 

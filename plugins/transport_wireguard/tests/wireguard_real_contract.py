@@ -10,11 +10,9 @@ import pytest
 from plugins.transport_wireguard.tests.wireguard_samples import samples, tunnel
 from plugins.transport_wireguard.tests.wireguard_world import SOCKETS, sh
 
-from routerd.kernel.links import NetlinkKernel
-from routerd.process.clock import SystemClock
 from routerd.spi import PluginContext, Provider, Transport
-from routerd.testing.context import make_context
 from routerd.testing.contracts import EncryptingTransportContract, Foreign, Samples
+from routerd.testing.live import live_context
 from routerd_transport_wireguard import plugin
 from routerd_transport_wireguard.config import WireGuardOptions
 
@@ -32,7 +30,7 @@ class RealContract(EncryptingTransportContract):
 
     @pytest.fixture
     def context(self, tmp_path: Path) -> Iterator[PluginContext]:
-        yield make_context(tmp_path, kernel=NetlinkKernel(), clock=SystemClock())
+        yield live_context(tmp_path)
         sh("for link in wg-0 wg-a wg-b; do ip link del $link 2>/dev/null; done; true")
         # A program that lost its device is still ending; the next test begins without it.
         sh(f"while ls {SOCKETS}/*.sock >/dev/null 2>&1; do sleep 0.02; done")

@@ -21,12 +21,10 @@ import attrs
 from plugins.transport_wireguard.tests.wireguard_samples import peer, to, tunnel
 from tests.support.waiting import PATIENCE, until_async
 
-from routerd.kernel.links import NetlinkKernel
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardPeer
-from routerd.process.clock import SystemClock
 from routerd.spi import PluginContext
-from routerd.testing.context import make_context
+from routerd.testing.live import live_context
 from routerd_transport_wireguard.config import WireGuardOptions
 from routerd_transport_wireguard.transport import WireGuardTransport
 
@@ -81,7 +79,7 @@ class Host:
 
     def context(self, *, read_only: bool = False) -> PluginContext:
         """Return the world of a new daemon on the same host."""
-        return make_context(self.directory, kernel=NetlinkKernel(), clock=SystemClock(), read_only=read_only)
+        return live_context(self.directory, read_only=read_only)
 
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
