@@ -13,6 +13,9 @@ from routerd.model.route import ROUTE_PROTOCOL
 FIREWALL_TABLE = "routerd"
 """Name of our own nftables table, family `ip`."""
 
+SUBSYSTEM_TABLE_PREFIX = "routerd_"
+"""Prefix of the nftables tables of subsystems, in which the core makes no openings."""
+
 FIREWALL_COMMENT = "routerd"
 """Comment of each rule of ours; in nftables the key's text follows it."""
 

@@ -10,7 +10,7 @@ import attrs
 from routerd.errors import ProviderError
 from routerd.kernel.firewall.place import BARRIERS, Failures, one_by_one
 from routerd.kernel.firewall.rules import nft_rule, parse_description
-from routerd.kernel.ownership import FIREWALL_TABLE
+from routerd.kernel.ownership import FIREWALL_TABLE, SUBSYSTEM_TABLE_PREFIX
 from routerd.kernel.process import run
 from routerd.model.firewall import Accept, FirewallKey, MssClamp
 
@@ -104,6 +104,8 @@ class Ruleset:
             if chain.hook not in _CHAINS or chain.kind != "filter" or chain.family not in {"ip", "inet"}:
                 continue
             if (chain.family, chain.table) == ("ip", FIREWALL_TABLE):
+                continue
+            if chain.table.startswith(SUBSYSTEM_TABLE_PREFIX):
                 continue
             if without_iptables and (chain.family, chain.table) == ("ip", "filter"):
                 continue
