@@ -114,5 +114,12 @@ def routerd_control_routes() -> Sequence[ControlRoute]:
 
 @hookspec
 def routerd_commands() -> Sequence[click.Command]:
-    """Return commands for the `routerd` command line; a name that exists already is an error."""
+    """Return commands for the `routerd` command line; a name that exists already is an error.
+
+    `routerd <name>` finds a command whose plugin is on the allow-list, whose name is the plugin's own, or
+    that the distribution names in its entry points::
+
+        [project.entry-points."routerd.commands.v1"]
+        verify = "fabric_policy"
+    """
     _described()

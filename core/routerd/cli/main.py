@@ -49,8 +49,8 @@ COMMANDS: Commands = {
 class _Group(LazyGroup):
     """Built-in commands by module, then those of plugins.
 
-    A command of a plugin is there when the plugin is on the allow-list, or when its own name is the
-    plugin's: to type `routerd lab` is to allow the plugin `lab`.
+    A command of a plugin is there when the plugin is on the allow-list, when its own name is the plugin's,
+    or when the distribution names it as the plugin's: to type `routerd lab` is to allow the plugin `lab`.
     """
 
     commands_by_name: ClassVar[Commands] = {
@@ -72,8 +72,14 @@ class _Group(LazyGroup):
         from routerd.plugins.host import PluginHost  # noqa: PLC0415 - few starts need a plugin's command
         from routerd.plugins.installed import installation  # noqa: PLC0415 - as above
 
-        if name and name not in allowed and name in installation().plugins:
-            allowed.append(name)
+        if name:
+            installed = installation()
+            owners = [name] if name in installed.plugins else installed.commands.get(name, ())
+            if not set(owners) & set(allowed):
+                if len(owners) > 1:
+                    listed = " and ".join(sorted(owners))
+                    raise PluginError(f"command {name}: {listed} add it; name one of them with --plugins")
+                allowed += owners
         return [command for plugin in PluginHost.load(allowed).plugins for command in plugin.commands]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from tests.unit.plugins.plugin_world import World, refused
 from tests.unit.plugins.test_plugin_host import INFO
 
@@ -19,7 +19,7 @@ from routerd.errors import ConfigError, TransientError
 from routerd.plugins.host import PluginHost
 from routerd.plugins.loading import BUILTIN_COMMANDS, LoadedPlugin
 from routerd.runtime.control_routes import contained_routes
-from routerd.spi import ControlRoute
+from routerd.spi import COMMAND_GROUP, ControlRoute
 from routerd.testing.context import RecordingLogger
 
 EXITS = """
@@ -51,6 +51,20 @@ def test_the_command_of_a_plugin_takes_no_name_of_ours_or_of_another_plugin(inst
     for name in ("one", "two"):
         install(name, INFO.format(name=name) + SHADOWS.format(name="same"))
     assert refused("one", "two") == "command same: both one and two add it; enable one of them"
+
+
+def test_a_command_is_found_by_the_distribution_that_names_it(install: World) -> None:
+    def run(*words: str) -> Result:
+        return CliRunner().invoke(routerd, [*words, "same"], obj=Settings())
+
+    for name in ("one", "two"):
+        install(name, INFO.format(name=name) + SHADOWS.format(name="same"))
+    assert "No such command" in run().output
+    install.distribution("names-it", f"[{COMMAND_GROUP}]\nsame = one\n")
+    assert run().exit_code == 0, run().output
+    install.distribution("names-it-too", f"[{COMMAND_GROUP}]\nsame = two\n")
+    assert str(run().exception) == "command same: one and two add it; name one of them with --plugins"
+    assert run("--plugins", "two").exit_code == 0
 
 
 def test_plugins_lists_the_others_beside_one_that_is_broken(install: World, tmp_path: Path) -> None:
