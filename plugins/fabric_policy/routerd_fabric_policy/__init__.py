@@ -1,0 +1,1 @@
+"""A packet filter between the sites of a fabric: the kind `FabricPolicy`, and its table of nftables."""
