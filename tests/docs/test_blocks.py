@@ -17,6 +17,7 @@ from tests.docs.blocks import COMMANDS, LANGUAGES, ROOT, Block, blocks, pages, u
 from routerd import config
 from routerd.cli.main import COMMANDS as ROUTERDS
 from routerd.cli.main import routerd
+from routerd.plugins.host import PluginHost
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
 
@@ -51,7 +52,8 @@ def test_yaml_is_right(block: Block, tmp_path: Path) -> None:
     if isinstance(document, dict) and document.get("kind") == "Router":
         file = tmp_path / "router.yaml"
         file.write_text(block.text)
-        assert config.load(file).warnings == ()
+        kinds = PluginHost.load(document["plugins"]).resource_kinds()
+        assert config.load(file, kinds=kinds).warnings == ()
 
 
 @pytest.mark.parametrize("block", of("json"), ids=str)
