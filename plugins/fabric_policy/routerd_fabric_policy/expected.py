@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from routerd.errors import PermanentError, ProviderError
+from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.change import Change
 from routerd_fabric_policy.policy import Policy, Test
 from routerd_fabric_policy.reading import read_test
@@ -49,19 +49,19 @@ class TestsTable:
         self._refuse_dry_run = refuse_dry_run
 
     async def observe(self) -> Mapping[str, str]:
-        """Return the entries; a file that cannot be understood has none."""
+        """Return the entries; a file whose content is damaged has none, and is then written again."""
         return self._read()
 
     async def apply(self, changes: Sequence[Change[str, str]]) -> Mapping[str, ProviderError]:
         """Write all changes at once; the file goes with its last entry."""
-        content = self._read()
-        before = dict(content)
-        for change in changes:
-            if change.after is None:
-                content.pop(change.key, None)
-            else:
-                content[change.key] = change.after
         try:
+            content = self._read()
+            before = dict(content)
+            for change in changes:
+                if change.after is None:
+                    content.pop(change.key, None)
+                else:
+                    content[change.key] = change.after
             if content != before:
                 self._refuse_dry_run()
                 self._write(content)
@@ -86,7 +86,11 @@ class TestsTable:
     def _read(self) -> dict[str, str]:
         try:
             found = json.loads(self._file.read_text())
-        except (OSError, ValueError):
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise TransientError(f"{self._file}: cannot be read; {error.strerror}") from error
+        except ValueError:
             return {}
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
             return {}
