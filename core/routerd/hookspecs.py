@@ -119,7 +119,7 @@ def routerd_commands() -> Sequence[click.Command]:
     `routerd <name>` finds a command whose plugin is on the allow-list, whose name is the plugin's own, or
     that the distribution names in its entry points::
 
-        [project.entry-points."routerd.commands.v1"]
-        verify = "fabric_policy"
+        [project.entry-points."routerd.provides.v1"]
+        "command.verify" = "routerd_fabric_policy.plugin"
     """
     _described()

@@ -70,14 +70,13 @@ class _Group(LazyGroup):
         if not name and not allowed:
             return []
         from routerd.plugins.host import PluginHost  # noqa: PLC0415 - few starts need a plugin's command
-        from routerd.plugins.installed import installation  # noqa: PLC0415 - as above
+        from routerd.plugins.installed import adding  # noqa: PLC0415 - as above
 
         if name:
-            installed = installation()
-            owners = [name] if name in installed.plugins else installed.commands.get(name, ())
+            owners = adding(name)
             if not set(owners) & set(allowed):
                 if len(owners) > 1:
-                    listed = " and ".join(sorted(owners))
+                    listed = " and ".join(owners)
                     raise PluginError(f"command {name}: {listed} add it; name one of them with --plugins")
                 allowed += owners
         return [command for plugin in PluginHost.load(allowed).plugins for command in plugin.commands]

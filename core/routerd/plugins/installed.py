@@ -8,12 +8,15 @@ from typing import Literal
 import attrs
 
 from routerd.errors import PluginError, words_of
-from routerd.spi import COMMAND_GROUP, ENTRY_POINT_GROUP
+from routerd.spi import ENTRY_POINT_GROUP
 
 PROVIDES_GROUP = "routerd.provides.v1"
-"""Entry points that say what a plugin provides: `transport.fou = "its_module"`. routerd never loads one."""
+"""Entry points that say what a plugin provides: `transport.fou = "its_module"`. routerd never loads one.
 
-Family = Literal["transport", "routing", "join-method", "cloud", "subsystem"]
+`command.verify = "its_module"` says that the command `routerd verify` is its.
+"""
+
+Family = Literal["transport", "routing", "join-method", "cloud", "subsystem", "command"]
 
 
 @attrs.frozen(kw_only=True)
@@ -32,26 +35,20 @@ class InstalledPlugin:
 class Installation:
     """Installed plugins by name, and a warning for each unreadable distribution.
 
-    A name with two entries is ambiguous and cannot be used. `commands` has the plugins by the commands
-    that a distribution names as theirs.
+    A name with two entries is ambiguous and cannot be used.
     """
 
     plugins: Mapping[str, Sequence[InstalledPlugin]]
-    commands: Mapping[str, Sequence[str]] = attrs.field(factory=dict)
     warnings: tuple[str, ...] = ()
 
 
 def installation() -> Installation:
     """Read the entry points of every distribution; a damaged one becomes a warning that names it."""
     found: dict[str, list[InstalledPlugin]] = {}
-    commands: dict[str, list[str]] = {}
     warnings: list[str] = []
     for distribution in metadata.distributions():
         try:
             offered = _offered(distribution)
-            for entry in distribution.entry_points:
-                if entry.group == COMMAND_GROUP and entry.value not in commands.get(entry.name, ()):
-                    commands.setdefault(entry.name, []).append(entry.value)
         except Exception as error:  # noqa: BLE001 - anybody's files, read by a parser that checks nothing
             name = _name_of(distribution)
             warnings.append(
@@ -63,7 +60,7 @@ def installation() -> Installation:
             # A distribution that is found in two places is the first of them, as it is for Python's import.
             if (plugin.name, plugin.distribution) not in earlier:
                 found.setdefault(plugin.name, []).append(plugin)
-    return Installation(plugins=found, commands=commands, warnings=tuple(warnings))
+    return Installation(plugins=found, warnings=tuple(warnings))
 
 
 def owners() -> dict[str, str]:
@@ -115,6 +112,14 @@ def find(name: str, available: Mapping[str, Sequence[InstalledPlugin]]) -> Insta
     close = difflib.get_close_matches(name, available, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise PluginError(f"plugin {name} is not installed (installed: {listed}){hint}")
+
+
+def adding(command: str) -> list[str]:
+    """Return the installed plugins that add a command: the one of its name, else by their distributions."""
+    plugins = installation().plugins
+    if command in plugins:
+        return [command]
+    return sorted(name for name in plugins if command in _provided("command", name))
 
 
 def providers(family: Family, kind: str) -> list[str]:

@@ -27,7 +27,6 @@ from routerd.spi.kernel import ALIAS_PREFIX, Kernel, Link, LinkSpec
 from routerd.spi.pace import Pacer, Pacing
 from routerd.spi.provider import (
     API_VERSION,
-    COMMAND_GROUP,
     ENTRY_POINT_GROUP,
     Capability,
     Lifecycle,
@@ -43,7 +42,6 @@ from routerd.spi.transport import EncryptingTransport, Takes, Transport, Transpo
 __all__ = [
     "ALIAS_PREFIX",
     "API_VERSION",
-    "COMMAND_GROUP",
     "ENTRY_POINT_GROUP",
     "MAX_PROOF",
     "AgreeingTable",

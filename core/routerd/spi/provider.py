@@ -14,9 +14,6 @@ API_VERSION = (1, 0)
 
 ENTRY_POINT_GROUP = f"routerd.plugins.v{API_VERSION[0]}"
 
-COMMAND_GROUP = f"routerd.commands.v{API_VERSION[0]}"
-"""Entry points of commands: the name of a command, and the plugin of the distribution that adds it."""
-
 P = TypeVar("P", covariant=True)
 
 

@@ -26,6 +26,8 @@ Report = Callable[[str, str, str], None]
 """Notes a mistake: the field, what is wrong, and what to write."""
 
 LEAF = "leaf:"
+# It goes into comments of nftables, which end at a quotation mark.
+_LEAF_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]*\Z")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}\Z")
 _TEST = re.compile(
     r"(?P<source>\S+) +(?P<verb>reaches|does +not +reach) +(?P<destination>\S+)"
@@ -90,8 +92,11 @@ class _Sets:
         leaves: set[str] = set()
         for at, item in enumerate(items):
             where = f"{path}[{at}]"
-            if item.startswith(LEAF) and len(item) > len(LEAF):
-                leaves.add(item.removeprefix(LEAF))
+            if item.startswith(LEAF):
+                leaf = item.removeprefix(LEAF)
+                leaves.add(leaf)
+                if not _LEAF_ID.match(leaf):
+                    self.report(where, f'"{leaf}" is not a leaf ID', "write leaf: and the leafID of a claim")
             elif item in within:
                 self.report(where, f"the set {item} contains itself", "remove it here")
             elif item in self.texts:

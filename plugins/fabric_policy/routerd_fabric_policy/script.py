@@ -25,10 +25,10 @@ from routerd_fabric_policy.ruleset import (
 
 _PLACE = f"{FAMILY} {TABLE}"
 
-_LISTED = 50
+_LISTED = 500
 """Maximum members in one line of a script."""
 
-_PIECE = 20
+_PIECE = 2
 """Maximum lines of one script that fills sets. The kernel takes 200 kB from a process without privileges."""
 
 Sets = Mapping[str, frozenset[str]]

@@ -17,9 +17,10 @@ from routerd.cli.main import COMMANDS, routerd
 from routerd.cli.share.settings import Settings
 from routerd.errors import ConfigError, TransientError
 from routerd.plugins.host import PluginHost
+from routerd.plugins.installed import PROVIDES_GROUP
 from routerd.plugins.loading import BUILTIN_COMMANDS, LoadedPlugin
 from routerd.runtime.control_routes import contained_routes
-from routerd.spi import COMMAND_GROUP, ControlRoute
+from routerd.spi import ENTRY_POINT_GROUP, ControlRoute
 from routerd.testing.context import RecordingLogger
 
 EXITS = """
@@ -57,12 +58,16 @@ def test_a_command_is_found_by_the_distribution_that_names_it(install: World) ->
     def run(*words: str) -> Result:
         return CliRunner().invoke(routerd, [*words, "same"], obj=Settings())
 
-    for name in ("one", "two"):
-        install(name, INFO.format(name=name) + SHADOWS.format(name="same"))
+    def added(name: str, *, named: bool) -> None:
+        module = install.module(name, INFO.format(name=name) + SHADOWS.format(name="same"))
+        words = f"[{PROVIDES_GROUP}]\ncommand.same = {module}\n" if named else ""
+        install.distribution(f"dist-{name}", f"[{ENTRY_POINT_GROUP}]\n{name} = {module}\n{words}")
+
+    added("zero", named=False)
     assert "No such command" in run().output
-    install.distribution("names-it", f"[{COMMAND_GROUP}]\nsame = one\n")
+    added("one", named=True)
     assert run().exit_code == 0, run().output
-    install.distribution("names-it-too", f"[{COMMAND_GROUP}]\nsame = two\n")
+    added("two", named=True)
     assert str(run().exception) == "command same: one and two add it; name one of them with --plugins"
     assert run("--plugins", "two").exit_code == 0
 
