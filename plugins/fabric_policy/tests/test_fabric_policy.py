@@ -190,7 +190,7 @@ MISTAKES = {
         '20 spec.rules[0].from[0]: "offices" is not a prefix, an address or a set of the file',
     ),
     "an empty list": (rules(destination=()), "20 spec.rules[0].to: the list is empty"),
-    "a leaf ID": (rules(source='leaf:a"b'), "20 spec.rules[0].from[0]: \"a\"b\" is not a leaf ID"),
+    "a leaf ID": (rules(source='leaf:a"b'), '20 spec.rules[0].from[0]: "a"b" is not a leaf ID'),
     "no leaf ID": (rules(source="leaf:"), '20 spec.rules[0].from[0]: "" is not a leaf ID'),
     "any and another": (rules(destination=("any", "office")), '20 spec.rules[0].to: "any" has company'),
     "host bits": (
