@@ -78,21 +78,17 @@ def _spec(tunnel: Tunnel) -> LinkSpec:
         options = resolved(tunnel)
     except ValueError as error:
         raise PermanentError(f"tunnel {tunnel.link}: {error}") from error
+    data: dict[str, int | str] = {
+        "vxlan_id": options.vni or 0,
+        "vxlan_local": str(tunnel.local),
+        "vxlan_group": str(tunnel.remote),
+        "vxlan_port": options.port,
+        "vxlan_ttl": tunnel.ttl,
+        # There is one far end, so the device need not learn where an address is.
+        "vxlan_learning": 0,
+    }
     return LinkSpec(
-        name=tunnel.link,
-        kind=KIND,
-        owner=tunnel.owner,
-        mtu=tunnel.mtu,
-        addresses=tunnel.addresses,
-        data={
-            "vxlan_id": options.vni or 0,
-            "vxlan_local": str(tunnel.local),
-            "vxlan_group": str(tunnel.remote),
-            "vxlan_port": options.port,
-            "vxlan_ttl": tunnel.ttl,
-            # There is one far end, so the device need not learn where an address is.
-            "vxlan_learning": 0,
-        },
+        name=tunnel.link, kind=KIND, owner=tunnel.owner, mtu=tunnel.mtu, addresses=tunnel.addresses, data=data
     )
 
 
