@@ -29,7 +29,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> CleanVenv:
 
 def test_its_own_tests_pass_in_a_clean_environment(venv: CleanVenv, tmp_path: Path) -> None:
     shutil.copytree(PLUGIN / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PLUGIN / "pyproject.toml", tmp_path)
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+        "addopts = --import-mode=importlib\nmarkers =\n    netns: needs namespaces\n"
+    )
     done = venv.run("python", "-m", "pytest", "-q", "-W", "error", "-m", "not netns", cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
     assert "passed" in done.stdout

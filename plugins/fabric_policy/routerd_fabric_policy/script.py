@@ -28,8 +28,8 @@ _PLACE = f"{FAMILY} {TABLE}"
 _LISTED = 500
 """Maximum members in one line of a script."""
 
-_PIECE = 2
-"""Maximum lines of one script that fills sets. The kernel takes 200 kB from a process without privileges."""
+_PIECE = 1000
+"""Maximum members in one script. The kernel takes messages of 200 kB from a process without privileges."""
 
 Sets = Mapping[str, frozenset[str]]
 
@@ -37,9 +37,9 @@ Sets = Mapping[str, frozenset[str]]
 def scripts(held: Held, ruleset: Ruleset | None, sets: Sets) -> list[str]:
     """Return the scripts, in their order, that turn what the kernel holds into rules and members of sets.
 
-    `ruleset` is none where the table should have no rules. All scripts but the last fill sets, in pieces
-    that fit into one message to the kernel: a set is filled before the rules that name it are there. The
-    list is empty when nothing differs.
+    `ruleset` is none where the table should have no rules. One script does everything, unless it has too
+    many members for one message to the kernel: then others before it fill the sets, because a set without
+    rules that name it does nothing. The list is empty when nothing differs.
     """
     members = {name: _outermost(name, found) for name, found in sets.items() if found}
     if ruleset is None and not members:
@@ -51,8 +51,15 @@ def scripts(held: Held, ruleset: Ruleset | None, sets: Sets) -> list[str]:
         fresh = Held(counters=held.counters)
         lines = [f"delete table {_PLACE}", *_filled(fresh, needed), *_ruled(fresh, wanted, needed)]
         return [_joined(lines)]
-    fills = list(_filled(held, needed))
-    pieces = [fills[at : at + _PIECE] for at in range(0, len(fills), _PIECE)] or [[]]
+    pieces: list[list[str]] = [[]]
+    room = _PIECE
+    for line in _filled(held, needed):
+        size = line.count(",")
+        if size > room:
+            pieces.append([])
+            room = _PIECE
+        pieces[-1].append(line)
+        room -= size
     pieces[-1] += _ruled(held, wanted, needed)
     return [_joined(piece) for piece in pieces if piece]
 

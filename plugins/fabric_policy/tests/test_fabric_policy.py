@@ -475,6 +475,7 @@ def test_nothing_to_change_runs_nothing() -> None:
 def test_rules_come_after_the_members_of_many_sets() -> None:
     many = frozenset(f"10.0.{at // 250}.{at % 250}" for at in range(3000))
     wanted = Ruleset(chains=(Chain(name="judge", lines=(Line(source=("@office_1",), verdict="accept"),)),))
+    assert len(scripts(Held(), wanted, {"office_1": frozenset({"10.0.0.1", "10.0.0.2"})})) == 1
     *fills, last = scripts(Held(), wanted, {"office_1": many})
     assert fills
     assert not any("add rule" in text for text in fills)
