@@ -9,7 +9,7 @@ Added in 1.0.
 from routerd.model.json_value import JSONValue
 from routerd.spi.clock import Clock
 from routerd.spi.cloud.switch_table import Switches, SwitchTable
-from routerd.spi.context import Logger, PluginContext, Spawn
+from routerd.spi.context import Logger, Pacer, Pacing, PluginContext, Spawn
 from routerd.spi.control import ControlRoute
 from routerd.spi.enrollment import (
     MAX_PROOF,
@@ -23,8 +23,8 @@ from routerd.spi.enrollment import (
     Submission,
 )
 from routerd.spi.fabric import DiagnosingFabric, Fabric, SharedFabric
+from routerd.spi.helper import Helper
 from routerd.spi.kernel import ALIAS_PREFIX, Kernel, Link, LinkSpec
-from routerd.spi.pace import Pacer, Pacing
 from routerd.spi.provider import (
     API_VERSION,
     ENTRY_POINT_GROUP,
@@ -54,6 +54,7 @@ __all__ = [
     "Enrollment",
     "Fabric",
     "ForeseeingTable",
+    "Helper",
     "JSONValue",
     "JoinEnd",
     "JoinMethod",

@@ -9,7 +9,6 @@ import attrs
 from routerd.errors import PermanentError
 from routerd.spi.clock import Clock
 from routerd.spi.kernel import Kernel
-from routerd.spi.pace import Pacing
 
 
 class Logger(Protocol):
@@ -33,6 +32,26 @@ class Spawn(Protocol):
 
     def __call__(self, name: str, work: Coroutine[Any, Any, None]) -> None:  # Any: send type unused
         """Run `work`; if it raises, the core logs the failure and shows it in the status."""
+
+
+class Pacer(Protocol):
+    """A token bucket: each call takes one token, and tokens come back at a steady rate."""
+
+    async def take(self) -> None:
+        """Return when one more call may be made."""
+
+    def hold(self, seconds: float) -> None:
+        """Block all calls for `seconds`, after the API has refused one as too many."""
+
+
+class Pacing(Protocol):
+    """Gives each account its pacer; all providers of a plugin that name the account share it."""
+
+    def __call__(self, account: str, *, rate: float, burst: int) -> Pacer:
+        """Return the pacer of `account`: `burst` calls at once, then `rate` calls a second.
+
+        The first call for an account sets the figures.
+        """
 
 
 @attrs.frozen(kw_only=True)

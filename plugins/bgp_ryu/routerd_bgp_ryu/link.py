@@ -4,16 +4,13 @@ import asyncio
 import contextlib
 import itertools
 import os
-import signal
-import socket
-import struct
 import sys
 from collections.abc import Callable
 
 import attrs
 
 from routerd.errors import PermanentError, TransientError
-from routerd.spi import PluginContext
+from routerd.spi import Helper, PluginContext
 from routerd_bgp_ryu.config import BgpOptions
 from routerd_bgp_ryu.wire import MAX_LINE, VERSION, decode, encode
 
@@ -21,6 +18,8 @@ ASK_DEADLINE = 15.0
 START_DEADLINE = 30.0
 STOP_DEADLINE = 12.0
 """Seconds after which a process that does not end is killed."""
+HANG_SECONDS = 30.0
+"""Seconds without any answer after which a process is killed: below the hold time of its neighbours."""
 KILL_DEADLINE = 5.0
 """Seconds that the kernel may take to end a killed process."""
 MAX_SOCKET_PATH = 107
@@ -35,8 +34,8 @@ class _Gone(ConnectionError):
 class _Connection:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    process: int | None = None
-    """A descriptor of the process at the other end; none when that has gone."""
+    helper: Helper | None = None
+    """The process at the other end; none when that has gone."""
     task: asyncio.Task[None] | None = None
     waiting: dict[int, asyncio.Future[object]] = attrs.field(factory=dict)
 
@@ -46,9 +45,9 @@ class _Connection:
     def close(self) -> None:
         if self.task is not None:
             self.task.cancel()
-        if self.process is not None:
-            os.close(self.process)
-            self.process = None
+        if self.helper is not None:
+            self.helper.close()
+            self.helper = None
         self.writer.close()
         for future in self.waiting.values():
             if not future.done():
@@ -80,6 +79,8 @@ class SpeakerLink:
         self._connection: _Connection | None = None
         self._numbers = itertools.count(1)
         self._lock = asyncio.Lock()
+        self._silent_since: float | None = None
+        """The monotonic time since which questions have had no answer."""
 
     async def ask(self, op: str, *, on: _Connection | None = None, **fields: object) -> object:
         """Return the child's answer; `TransientError` when there is no child or it does not answer.
@@ -100,6 +101,10 @@ class SpeakerLink:
                 await on.writer.drain()
                 return await future
         except TimeoutError as error:
+            now = self._context.clock.monotonic()
+            self._silent_since = self._silent_since or now - ASK_DEADLINE
+            if now - self._silent_since >= HANG_SECONDS:
+                await self._replace(on, f"has not answered anything for {HANG_SECONDS:g} s")
             raise TransientError(f"the BGP speaker did not answer {op} within {ASK_DEADLINE:g} s") from error
         except (OSError, _Gone) as error:
             raise TransientError("the BGP speaker's process has ended; the loop starts it again") from error
@@ -137,23 +142,34 @@ class SpeakerLink:
                 while self._path.exists() and not connection.ended():  # noqa: ASYNC110 - only the file tells
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            await self._kill(connection)
+            await self._kill(connection, f"has not ended within {STOP_DEADLINE:g} s")
         self.close()
 
-    async def _kill(self, connection: _Connection) -> None:
-        self._context.log.warning("speaker.killed", socket=str(self._path), after=f"{STOP_DEADLINE:g} s")
-        if connection.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(connection.process, signal.SIGKILL)
+    async def _kill(self, connection: _Connection, reason: str) -> None:
+        self._context.log.warning("speaker.killed", socket=str(self._path), reason=reason)
+        if connection.helper is not None:
+            connection.helper.kill()
         try:
             async with asyncio.timeout(KILL_DEADLINE):
                 while not connection.ended():  # noqa: ASYNC110 - the reading task is shared; nothing waits for it
                     await asyncio.sleep(0.05)
         except TimeoutError as error:
-            raise TransientError(
-                f"the BGP speaker's process has not ended within {STOP_DEADLINE:g} s and is being killed"
-            ) from error
+            raise TransientError(f"the BGP speaker's process {reason} and is being killed") from error
         self._path.unlink(missing_ok=True)
+
+    async def _replace(self, connection: _Connection, reason: str) -> None:
+        """Kill a process that is of no use, so that the loop starts another; raises `TransientError`."""
+        if self._context.read_only:
+            raise TransientError(f"the BGP speaker's process {reason}; a dry run does not replace it")
+        self._silent_since = None
+        try:
+            await self._kill(connection, reason)
+        finally:
+            connection.close()
+            if self._connection is connection:
+                self.close()
+        self._on_change()
+        raise TransientError(f"the BGP speaker's process {reason} and was killed; the loop starts another")
 
     async def _connect(self) -> _Connection | None:
         if self._connection is not None:
@@ -166,8 +182,10 @@ class SpeakerLink:
             raise TransientError(
                 f"the BGP speaker's socket {self._path}: cannot be opened: {error.strerror}"
             ) from error
-        connection = _Connection(reader, writer, process=_other_end(writer.get_extra_info("socket")))
+        connection = _Connection(reader, writer, helper=Helper.behind(writer.get_extra_info("socket")))
         connection.task = asyncio.create_task(self._read(connection), name="bgp_ryu speaker link")
+        if connection.helper is not None and not connection.helper.is_in_our_network():
+            await self._replace(connection, "is in another network namespace")
         try:
             await self._greet(connection)
         except BaseException:  # cancellation too: a connection that is not subscribed must not stay
@@ -192,6 +210,7 @@ class SpeakerLink:
     async def _read(self, connection: _Connection) -> None:
         try:
             while line := await connection.reader.readline():
+                self._silent_since = None
                 message = decode(line)
                 if message.get("event") == "changed":
                     self._on_change()
@@ -261,17 +280,3 @@ class SpeakerLink:
 
 
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-
-
-def _other_end(connected: socket.socket) -> int | None:
-    """Return a descriptor of the process that listens at the other end; none when it has gone.
-
-    SO_PEERCRED has its number, unix(7); the kernel may give that to another process once this one has ended,
-    but never the descriptor.
-    """
-    credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    number, _, _ = struct.unpack("3i", credentials)
-    try:
-        return os.pidfd_open(number)
-    except OSError:
-        return None

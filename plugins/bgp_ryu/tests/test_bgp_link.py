@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from routerd.errors import TransientError
+from routerd.process.clock import SystemClock
 from routerd.testing.context import make_context
 from routerd_bgp_ryu import link as link_module
 from routerd_bgp_ryu.config import BgpOptions
@@ -98,3 +99,57 @@ async def test_a_process_that_does_not_end_is_killed(
     # The next process finds no remainder of this one.
     assert not (context.run_dir / "speaker.sock").exists()
     assert not await link.find()
+
+
+@pytest.mark.live
+async def test_a_process_that_hangs_is_killed_and_replaced(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "ASK_DEADLINE", 0.2)
+    monkeypatch.setattr(link_module, "KILL_DEADLINE", 120.0)
+    context = make_context(short_path, clock=SystemClock())
+    changes: list[None] = []
+    link = SpeakerLink(context, BgpOptions(), lambda: changes.append(None))
+    monkeypatch.setattr(link_module, "ASK_DEADLINE", 60.0)
+    await link.start()
+    (process,) = speakers(context.run_dir)
+    os.kill(process, signal.SIGSTOP)
+    monkeypatch.setattr(link_module, "ASK_DEADLINE", 0.1)
+    # A question without an answer is not yet a process that hangs.
+    with pytest.raises(TransientError, match="did not answer states"):
+        await link.ask("states")
+    assert speakers(context.run_dir) == [process]
+    monkeypatch.setattr(link_module, "HANG_SECONDS", 0.1)
+    with pytest.raises(TransientError, match="was killed; the loop starts another"):
+        await link.ask("states")
+    assert speakers(context.run_dir) == []
+    assert changes
+    monkeypatch.setattr(link_module, "ASK_DEADLINE", 60.0)
+    await link.start()
+    assert await link.ask("states") == []
+    (another,) = speakers(context.run_dir)
+    assert another != process
+    await link.stop()
+
+
+@pytest.mark.live
+async def test_a_process_of_another_network_namespace_is_not_adopted(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = make_context(short_path)
+    earlier = SpeakerLink(context, BgpOptions(), lambda: None)
+    await earlier.start()
+    earlier.close()
+    (process,) = speakers(context.run_dir)
+    dry = SpeakerLink(make_context(short_path, read_only=True), BgpOptions(), lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(link_module.Helper, "is_in_our_network", lambda _: False)
+        with pytest.raises(TransientError, match="in another network namespace; a dry run"):
+            await dry.find()
+        assert speakers(context.run_dir) == [process]
+        link = SpeakerLink(context, BgpOptions(), lambda: None)
+        with pytest.raises(TransientError, match="in another network namespace and was killed"):
+            await link.find()
+        assert speakers(context.run_dir) == []
+    await link.start()
+    await link.stop()

@@ -16,7 +16,7 @@ import routerd_transport_ipip
 from routerd.errors import PermanentError, ProviderError, TransientError
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel, UdpEncapsulation
-from routerd.spi import PluginContext
+from routerd.spi import Helper, PluginContext
 from routerd_transport_ipip.relay import VERSION
 
 DEADLINE = 10.0
@@ -131,6 +131,14 @@ class RelayLink:
             raise TransientError(
                 f"the {self._mode} relay: its socket {self._path} cannot be opened: {error!r}; check it"
             ) from error
+        helper = Helper.behind(writer.get_extra_info("socket"))
+        if helper is not None:
+            try:
+                if not helper.is_in_our_network():
+                    self._end_elsewhere(helper, writer)
+                    return False
+            finally:
+                helper.close()
         self._connection = _Connection(reader, writer)
         try:
             hello = cast("dict[str, Any]", await self._ask("hello"))
@@ -139,6 +147,15 @@ class RelayLink:
             return False
         self._connection.version = int(hello.get("version", 0))
         return True
+
+    def _end_elsewhere(self, helper: Helper, writer: asyncio.StreamWriter) -> None:
+        """End a relay of another network namespace: its tunnels are not those of this host."""
+        writer.close()
+        if self._context.read_only:
+            return
+        self._context.log.warning("relay.elsewhere", mode=self._mode, process=helper.process)
+        helper.kill()
+        self._path.unlink(missing_ok=True)
 
     async def _find_current(self) -> bool:
         """Say whether a relay of our version runs; end one of another version first."""
