@@ -16,7 +16,7 @@ EXAMPLES = [
     *sorted(path.parent for path in (REPOSITORY / "examples" / "plugins").glob("*/pyproject.toml")),
 ]
 # The suites of the others run in their own tiers, which take minutes.
-SHIPPED = ("enrollment_token", "transport_ipip", "transport_wireguard", "lab")
+SHIPPED = ("enrollment_token", "fabric_policy", "transport_ipip", "transport_wireguard", "lab")
 
 pytestmark = [pytest.mark.thirdparty, pytest.mark.timeout(900)]
 
