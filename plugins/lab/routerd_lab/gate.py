@@ -106,12 +106,16 @@ def _check_sessions(topology: Topology, world: World) -> Check:
 
 
 def _check_accepted(topology: Topology, world: World) -> Check:
-    """Judge acceptance by its effect: a reflector passes an accepted route on to every other leaf."""
+    """Judge acceptance by its effect: a reflector passes an accepted route on to every other leaf.
+
+    It does so before its own kernel has the route, and drops what comes in between. So its kernel counts.
+    """
+    reflectors = [node.name for node in topology.routers if node.role == "rr"]
     refused = []
     for site in topology.sites:
         prefix = IPv4Network(site.client.primary.address.ip if not site.client.owned else site.client.owned)
         others = [other.leaf.name for other in topology.sites if other is not site]
-        if not all(world.has_route(name, prefix) for name in others):
+        if not all(world.has_route(name, prefix) for name in (*others, *reflectors)):
             refused.append(str(prefix))
     total = len(topology.sites)
     return Check(

@@ -48,22 +48,22 @@ class World:
     clouds: Mapping[str, Controls]
     guest_routes: frozenset[IPv4Network]
 
-    def has_route(self, leaf: str, prefix: IPv4Network) -> bool:
-        """Say whether the leaf's kernel holds the route."""
-        return any(route.prefix == prefix for route in self.routes.get(leaf, ()))
+    def has_route(self, router: str, prefix: IPv4Network) -> bool:
+        """Say whether the router's kernel holds the route."""
+        return any(route.prefix == prefix for route in self.routes.get(router, ()))
 
 
 async def look(topology: Topology, machines: Mapping[str, Machine], sites: Path) -> World:
     """Read the world once. `sites` is the directory in which each cloud leaves its state."""
-    leaves = topology.leaves
-    routes = await asyncio.gather(*(_routes(machines[leaf.name]) for leaf in leaves))
+    routers = topology.routers
+    routes = await asyncio.gather(*(_routes(machines[router.name]) for router in routers))
     guest: frozenset[IPv4Network] = frozenset()
     for site in topology.sites:
         if site.masquerade:
             guest |= await _guest_routes(machines[site.client.name], site.leaf)
     return World(
         sessions={node.name: _sessions(machines[node.name]) for node in topology.routers},
-        routes={leaf.name: found for leaf, found in zip(leaves, routes, strict=True)},
+        routes={router.name: found for router, found in zip(routers, routes, strict=True)},
         clouds={site.name: read_controls(sites, site.name) for site in topology.sites if not site.masquerade},
         guest_routes=guest,
     )

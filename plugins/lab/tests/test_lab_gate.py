@@ -51,6 +51,12 @@ GOOD = World(
             for prefix in FULLMESH.remote_prefixes(site)
         )
         for site in FULLMESH.sites
+    }
+    | {
+        "routerd-fullmesh-rr": tuple(
+            LearnedRoute(prefix=IPv4Network(site.client.owned or 0), device="samt", gateway=leaf_end(number))
+            for number, site in enumerate(FULLMESH.sites)
+        )
     },
     clouds={site.name: controls(site) for site in FULLMESH.sites if not site.masquerade},
     guest_routes=frozenset(FULLMESH.remote_prefixes(PVE)),
@@ -124,3 +130,10 @@ def test_counts_say_how_far_the_fabric_has_come() -> None:
     good = gate.counts(FULLMESH, GOOD)
     assert good
     assert all(count.have == count.want for count in good)
+
+
+def test_a_reflector_that_has_passed_a_route_on_and_not_installed_it_is_not_ready() -> None:
+    early = attrs.evolve(GOOD, routes={**GOOD.routes, "routerd-fullmesh-rr": ()})
+    (check,) = failing(early)
+    assert check.name.startswith("4 routes accepted")
+    assert "10.81.10.20/32" in check.detail
