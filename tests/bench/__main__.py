@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bgp, clouds, dataplane, enrollment, fabric, gate, inside, start
+from tests.bench import bgp, clouds, dataplane, enrollment, fabric, gate, inside, kit, start
 
 
 def main() -> None:
     """Print the report; `python -m tests.bench PART` prints one part.
 
-    The parts are start, inside, enrollment, bgp, clouds, fabric, gate and dataplane.
+    The parts are start, inside, enrollment, bgp, clouds, fabric, gate, kit and dataplane.
 
     `dataplane` needs the kernel's own tunnels and runs in the virtual machine only.
     """
-    wanted = sys.argv[1:] or ["start", "inside", "enrollment", "bgp", "clouds", "fabric", "gate"]
+    wanted = sys.argv[1:] or ["start", "inside", "enrollment", "bgp", "clouds", "fabric", "gate", "kit"]
     if "start" in wanted:
         start.report()
     if "inside" in wanted:
@@ -27,6 +27,8 @@ def main() -> None:
         clouds.report()
     if "fabric" in wanted:
         fabric.report()
+    if "kit" in wanted:
+        kit.report()
     if "gate" in wanted:
         gate.report()
     if "dataplane" in wanted:

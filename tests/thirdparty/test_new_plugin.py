@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from routerd.plugins.scaffold import FAMILIES, PREFIX, Family
 
 pytestmark = [pytest.mark.thirdparty, pytest.mark.timeout(900)]
 
-MOST_SECONDS = 60
 SUITES = {
     "transport": "TransportContract",
     "routing": "RoutingContract",
@@ -34,7 +32,6 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> CleanVenv:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_tests_of_a_new_plugin_pass_at_once(family: Family, venv: CleanVenv, tmp_path: Path) -> None:
-    began = time.monotonic()
     done = venv.run("routerd", "plugins", "new", "vxlan", "--family", family, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     plugin = f"{PREFIX[family]}_vxlan"
@@ -46,7 +43,6 @@ def test_the_tests_of_a_new_plugin_pass_at_once(family: Family, venv: CleanVenv,
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
     assert "skipped" not in done.stdout
     assert int(done.stdout.rsplit(" passed", 1)[0].split()[-1]) >= 20
-    assert time.monotonic() - began < MOST_SECONDS
 
     done = venv.run("routerd", "plugins", "check", str(project), "--grade", "hardened", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
