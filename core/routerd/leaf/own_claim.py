@@ -18,9 +18,10 @@ from routerd.plugins.join_methods import JoinMethods
 from routerd.spi import Clock, Logger, Signing
 from routerd.store import Store
 
+IN_FUTURE = "join-timestamp-in-future"
 SIGN_AGAIN = frozenset((
     *("claim-expired", "join-nonce-used", "join-timestamp-not-newer"),
-    *("join-timestamp-not-fresh", "join-timestamp-in-future", "signed-before-revocation"),
+    *("join-timestamp-not-fresh", IN_FUTURE, "signed-before-revocation"),
 ))  # fmt: skip
 """Refusals that a newly signed claim can mend. A revocation is not among them: it is a decision."""
 
@@ -67,6 +68,7 @@ class OwnClaim:
         self._nonce = nonce
         self._signer = ""
         self._refused = False
+        self._ahead = False
 
     @property
     def ref(self) -> str:
@@ -87,6 +89,7 @@ class OwnClaim:
         if self._method != NO_JOIN_METHOD:
             again |= self._methods.described(self._method).sign_again
         self._refused = self._refused or reason in again
+        self._ahead = self._ahead or reason == IN_FUTURE
 
     async def recall(self) -> None:
         """Load the claim that an earlier run has signed."""
@@ -113,13 +116,14 @@ class OwnClaim:
                 await self._keep(earlier, signer)
                 return
             self._log.info("claim.signer.changed", claim=self._claim.name, method=self._method)
-        stamp = _stamp(self._clock.now(), earlier)
+        # A stamp of a clock that was ahead binds nobody: no reflector has accepted it.
+        stamp = _stamp(self._clock.now(), None if self._ahead else earlier)
         fresh = attrs.evolve(self._claim, join_nonce=self._nonce(), join_timestamp=stamp)
         signed = await self._sealed(fresh, signing)
         # On the disk before its first use: after a crash we must know every claim that a reflector
         # has of ours, and a nonce is used once.
         await self._keep(signed, signer)
-        self._refused = False
+        self._refused = self._ahead = False
         self._log.info(
             "claim.signed", claim=signed.name, timestamp=signed.join_timestamp, method=self._method
         )

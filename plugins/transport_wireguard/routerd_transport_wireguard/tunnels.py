@@ -1,7 +1,7 @@
 """The table of devices."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -76,8 +76,11 @@ class TunnelTable:
     async def _make(self, tunnel: Tunnel) -> None:
         check_ipv4(tunnel)
         private = await _private_key(tunnel)
-        present = (await self._kernel.links()).get(tunnel.link)
+        links = await self._kernel.links()
+        present = links.get(tunnel.link)
         device = await self._standing(present) if present is not None else None
+        if present is None:
+            await self._delete_renamed(tunnel, links.values())
         if device is None:
             backend = await self._backends.for_new()
             await backend.create(tunnel)
@@ -99,6 +102,13 @@ class TunnelTable:
         await self._kernel.set_link(
             tunnel.link, owner=tunnel.owner, mtu=tunnel.mtu, addresses=tunnel.addresses
         )
+
+    async def _delete_renamed(self, tunnel: Tunnel, links: Iterable[Link]) -> None:
+        """Delete our device that somebody has renamed: it holds the UDP port and the program's socket."""
+        for each in links:
+            if each.owner == tunnel.owner and each.name != tunnel.link:
+                self._context.log.warning("wireguard.renamed", link=tunnel.link, found_as=each.name)
+                await self._kernel.delete_link(each.name)
 
     async def _standing(self, present: Link) -> Device | None:
         """Return the present device if it is ours; raise if another link is in the way."""

@@ -12,6 +12,7 @@ from plugins.transport_wireguard.tests.wireguard_fakes import FakePort, make
 from plugins.transport_wireguard.tests.wireguard_samples import WG, WG2, of, peer, peer_key, to, tunnel
 
 from routerd.errors import NotOwnedError, PermanentError, PluginError, TransientError, UnsupportedError
+from routerd.model.names import LinkName
 from routerd.spi import Capability, Link, PluginContext
 from routerd.testing.context import make_context
 from routerd.testing.contracts import running
@@ -228,3 +229,17 @@ async def test_no_secret_is_logged_or_printed(
     for key in (private, secret):
         for form in (key.hex(), base64.b64encode(key).decode(), repr(key)):
             assert form not in shown
+
+
+async def test_a_device_that_somebody_renamed_makes_room_for_its_successor(
+    made: WireGuardTransport, kernel: FakeKernel, tmp_path: Path
+) -> None:
+    wanted = tunnel(tmp_path)
+    await made.tunnels.apply([to(WG, wanted)])
+    renamed = (await kernel.links())[WG]
+    kernel.remove(WG)
+    # As a program's device looks: a link of ours that no WireGuard answers for.
+    kernel.place(attrs.evolve(renamed, name=LinkName("foo"), kind="tun"))
+    kernel.place(Link(name=LinkName("bar"), index=90, kind="tun", up=True, mtu=1400, alias="routerd:Other/x"))
+    assert await made.tunnels.apply([to(WG, wanted)]) == {}
+    assert set(await kernel.links()) - {"lo"} == {WG, "bar"}

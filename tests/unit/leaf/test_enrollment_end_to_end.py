@@ -333,6 +333,22 @@ class TestRefusals:
         assert str(path) not in str(refused.value)
         assert str(path) in rr.log.text()
 
+    @pytest.mark.parametrize("restarted", [False, True])
+    async def test_a_clock_that_was_ahead_once_locks_no_leaf_out(
+        self, rr: Reflector, leaf: Leaf, clock: QuickClock, restarted: bool
+    ) -> None:
+        rr.clock = QuickClock(clock.now())
+        leaf.clock = QuickClock(clock.now() + timedelta(days=400))
+        async with rr.up() as store:
+            enroller = leaf.enroller(rr.url)
+            await enroller.step()
+            assert enroller.status.reason == "join-timestamp-in-future"
+            leaf.clock.jump(-timedelta(days=400))
+            if restarted:
+                enroller = leaf.enroller(rr.url)
+            await run_until(enroller, lambda: enroller.status.phase == "Ready")
+            assert len(store.admitted()) == 1
+
     async def test_an_expired_claim_is_refused_and_signed_anew_by_who_can(
         self, rr: Reflector, leaf: Leaf, clock: QuickClock
     ) -> None:
