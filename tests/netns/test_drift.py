@@ -46,6 +46,23 @@ with daemon():
     )
 
 
+def test_a_tunnel_follows_the_mtu_of_the_device_below() -> None:
+    _on_a_host(
+        _DEADLINE
+        + """
+write(LAN, TUNNEL.replace("{mode:", "{underlayInterface: lan, mode:"), plugins="transport_ipip")
+def mtu():
+    (found,) = [each for each in json.loads(sh("ip -j link")) if each["ifname"] == "t1"]
+    return found["mtu"]
+sh("ip link set lan0 mtu 1400")
+with daemon():
+    assert mtu() == 1380
+    sh("ip link set lan0 mtu 1300")
+    until(lambda: mtu() == 1280, SOON)
+"""
+    )
+
+
 def test_a_tunnel_and_a_packet_filter_rule_that_somebody_deletes_are_back_soon() -> None:
     _on_a_host(
         _DEADLINE

@@ -13,10 +13,12 @@ from routerd.clouds.bindings import fabric_bindings, gates
 from routerd.clouds.gate import Gate
 from routerd.clouds.site_watch import SiteWatch
 from routerd.clouds.takeover import RoutePermission
+from routerd.kernel.mtu import device_mtus
 from routerd.model import specs
 from routerd.model.claim import AdmittedClaim, Claim
 from routerd.model.fabric import InstanceFacts
 from routerd.model.intent import Intent
+from routerd.model.names import LinkName
 from routerd.model.route import RouteSet
 from routerd.model.specs.claim_codec import claim_from_spec
 from routerd.model.specs.rr_set import static_reflectors
@@ -242,6 +244,7 @@ class Router:
             modes=self.made.modes,
             tunnel_options=(prepared or self.prepared).tunnel_options,
             subsystems=self.made.subsystems,
+            link_mtus=device_mtus(LinkName(each.spec.ifname) for each in intent.of(specs.InterfaceSpec)),
         )
 
     # --- tables ---------------------------------------------------------------------------------------

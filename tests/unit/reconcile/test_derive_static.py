@@ -184,6 +184,32 @@ def test_the_mtu_is_what_is_left_of_the_underlays(mode: str, more: str, mtu: int
 
 
 @pytest.mark.parametrize(
+    ("stated", "device", "mtu"),
+    [
+        ("", {}, 1480),
+        ("", {"eth0": 1400}, 1380),
+        # What lies behind a device with larger frames seldom takes them.
+        ("", {"eth0": 9001}, 1480),
+        (", mtu: 9000", {"eth0": 9001}, 8980),
+        (", mtu: 1300", {"eth0": 1400}, 1280),
+    ],
+)
+def test_the_mtu_of_the_device_below_counts_unless_the_file_states_one(
+    stated: str, device: dict[str, int], mtu: int
+) -> None:
+    below = f"""\
+    - apiVersion: net.routerd.net/v1alpha1
+      kind: Interface
+      metadata: {{name: uplink}}
+      spec: {{ifname: eth0{stated}}}
+"""
+    made = profile(more=", underlayInterface: uplink")
+    mtus = {LinkName(name): size for name, size in device.items()}
+    (tunnel,) = derived(below, node_set("m", "a"), made, link_mtus=mtus).table("tunnels/ipip").values.values()
+    assert tunnel.mtu == mtu
+
+
+@pytest.mark.parametrize(
     ("mode", "more", "mtu"),
     [
         ("ipip", "", 1400),

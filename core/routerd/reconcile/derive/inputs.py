@@ -22,6 +22,9 @@ from routerd.model.specs.devices import wireguard_device
 from routerd.model.subsystem import Derivation, FabricFacts
 from routerd.model.tunnel import Opening, Tunnel
 
+ETHERNET_MTU = 1500
+"""Bytes."""
+
 
 class Mode(Protocol):
     """A transport as derivation asks it; each method may raise `PluginError`."""
@@ -63,7 +66,7 @@ class Inputs:
     BGP. `instances` are the clouds that have answered, by the name of their profile; `public_keys` the
     keys of our own WireGuard devices by resource name. `modes` are the transports of the enabled plugins,
     `tunnel_options` the options of the tunnels of a resource by its reference. `subsystems` are those of the
-    enabled plugins.
+    enabled plugins, `link_mtus` the MTU of each device of an `Interface`.
     """
 
     intent: Intent
@@ -79,6 +82,7 @@ class Inputs:
     modes: Mapping[str, Mode] = attrs.field(factory=dict)
     tunnel_options: Mapping[str, object] = attrs.field(factory=dict)
     subsystems: Mapping[str, Part] = attrs.field(factory=dict)
+    link_mtus: Mapping[LinkName, int] = attrs.field(factory=dict)
     active: tuple[AdmittedClaim, ...] = attrs.field(init=False, eq=False, repr=False)
 
     @active.default
@@ -131,11 +135,17 @@ class Inputs:
         return all(found.name in self.public_keys for found in self.wireguard_devices().values())
 
     def underlay_mtu(self, interface: str | None) -> int:
-        """Return the MTU in bytes of the device below a tunnel; 1500 when the file states none."""
+        """Return the MTU in bytes below a tunnel: what the file states, else that of the device.
+
+        More than 1500 only when the file states it: what lies behind a device with larger frames seldom takes
+        them.
+        """
         if interface is None:
-            return 1500
+            return ETHERNET_MTU
         tunnel = self.wireguard_devices().get(self.device(interface))
         if tunnel is not None:
             return tunnel.spec.mtu
         plain = self.intent.get(interface, InterfaceSpec)
-        return plain.spec.mtu or 1500 if plain is not None else 1500
+        if plain is None:
+            return ETHERNET_MTU
+        return plain.spec.mtu or min(self.link_mtus.get(self.device(interface), ETHERNET_MTU), ETHERNET_MTU)
