@@ -5,20 +5,27 @@ owner, who may have reasons. So status and log name these settings, and routerd 
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import attrs
 
-from routerd.errors import ProviderError
+from routerd.errors import PluginError, ProviderError
 from routerd.kernel.reverse_path import StrictLink, strict_links
+from routerd.kernel.routes.lookup import RouteAnswer, lookup
+from routerd.model.addresses import IPAddress
 from routerd.model.names import LinkName
+from routerd.model.tunnel import Tunnel
+from routerd.reconcile.derive.inputs import Mode
 from routerd.reconcile.desired import Desired
-from routerd.spi import Kernel
+from routerd.spi import Kernel, Link
 
 _LOOPBACK = "lo"
 _FORWARD = "net.ipv4.ip_forward"
+MOST_LOOKUPS = 16
+"""Far ends whose route is asked for; those of a large fabric mostly share a device."""
 
 
 class Filters(Protocol):
@@ -44,16 +51,26 @@ class Obstacle:
 class Obstacles:
     """Finds obstacles; changes nothing."""
 
-    def __init__(self, kernel: Kernel, filters: Filters, *, root: Path = Path("/proc/sys")) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        filters: Filters,
+        *,
+        modes: Mapping[str, Mode],
+        route_to: Callable[[IPAddress], Awaitable[RouteAnswer]] = lookup,
+        root: Path = Path("/proc/sys"),
+    ) -> None:
         self._kernel = kernel
         self._filters = filters
+        self._modes = modes
+        self._route_to = route_to
         self._root = root
 
     async def find(self, desired: Desired) -> tuple[Obstacle, ...]:
         """Return the obstacles of the desired tunnels; nothing where no tunnel is desired."""
         if not any(table.values for name, table in desired.tables.items() if name.startswith("tunnels/")):
             return ()
-        found = [*await self._strict(), *self._closed()]
+        found = [*await self._strict(), *self._closed(), *await self._too_large(desired)]
         if await asyncio.to_thread(self._forwards_nothing, desired):
             found.append(
                 Obstacle(
@@ -81,6 +98,23 @@ class Obstacles:
             and (link.addresses or link.owner is not None)
         ]
 
+    async def _too_large(self, desired: Desired) -> list[Obstacle]:
+        """Return the tunnels whose full packets do not fit the device that the kernel sends them by."""
+        found: dict[LinkName, Obstacle] = {}
+        try:
+            links = await self._kernel.links()
+            for tunnel, far_end in islice(_far_ends(desired), MOST_LOOKUPS):
+                answer = await self._route_to(far_end)
+                needs = tunnel.mtu + self._modes[tunnel.mode].overhead(tunnel)
+                for hop in answer.next_hops:
+                    below = links.get(hop.link) if hop.link is not None else None
+                    if answer.kind == "unicast" and below is not None and below.mtu < needs:
+                        text = _too_large(tunnel, far_end, needs, below)
+                        found[tunnel.link] = Obstacle(text=text, link=tunnel.link)
+        except (ProviderError, PluginError):
+            pass  # the tables and the transport need the same answers and report that there are none
+        return list(found.values())
+
     def _closed(self) -> Iterator[Obstacle]:
         for chain in self._filters.closed:
             yield Obstacle(
@@ -98,6 +132,28 @@ class Obstacles:
             return (self._root / "net/ipv4/ip_forward").read_text().strip() == "0"
         except OSError:
             return False
+
+
+def _far_ends(desired: Desired) -> Iterator[tuple[Tunnel, IPAddress]]:
+    """Yield each tunnel with each address that its packets go to."""
+    for name, table in desired.tables.items():
+        if not name.startswith("tunnels/"):
+            continue
+        peers = desired.table(name.replace("tunnels/", "peers/", 1)).values
+        for tunnel in table.values.values():
+            if tunnel.remote is not None:
+                yield tunnel, tunnel.remote
+            for key, peer in peers.items():
+                if key.link == tunnel.link and peer.endpoint is not None:
+                    yield tunnel, peer.endpoint.address
+
+
+def _too_large(tunnel: Tunnel, far_end: IPAddress, needs: int, below: Link) -> str:
+    return (
+        f"{tunnel.link}: its MTU is {tunnel.mtu}, so its largest packets to {far_end} have {needs} bytes, and"
+        f" {below.name} has an MTU of {below.mtu}; they leave as fragments or not at all; set mtu:"
+        f" {tunnel.mtu - needs + below.mtu} in {tunnel.owner}"
+    )
 
 
 def _text(strict: StrictLink) -> str:

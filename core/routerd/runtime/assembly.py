@@ -191,5 +191,5 @@ def _join(
         made=made,
         router=router,
         factory=factory,
-        obstacles=Obstacles(kernel, firewall),
+        obstacles=Obstacles(kernel, firewall, modes=made.modes),
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
+import attrs
 import pytest
+from tests.support.modes import MODES
 
 from routerd.errors import TransientError
+from routerd.kernel.routes.lookup import RouteAnswer
+from routerd.model.addresses import IPAddress
 from routerd.model.change import DesiredTable
-from routerd.model.names import LinkName
+from routerd.model.names import LinkName, PublicKey
+from routerd.model.route import NextHop
+from routerd.model.tunnel import Endpoint, PeerKey, Tunnel, WireGuardPeer
 from routerd.reconcile.desired import Desired
 from routerd.report.obstacles import Obstacle, Obstacles
 from routerd.spi import Link
@@ -17,7 +23,8 @@ from routerd.testing.faults import FaultPlan
 from routerd.testing.kernel import FakeKernel
 
 ADDRESS = (IPv4Interface("10.1.0.1/24"),)
-TUNNELS = Desired(tables={"tunnels/ipip": DesiredTable(values={LinkName("t1"): None})})
+T1 = Tunnel(link=LinkName("t1"), mode="ipip", owner="TunnelInterface/t1", mtu=1480, ttl=64)
+TUNNELS = Desired(tables={"tunnels/ipip": DesiredTable(values={T1.link: T1})})
 FORWARDS = Desired(tables={**TUNNELS.tables, "sysctls": DesiredTable(values={"net.ipv4.ip_forward": "1"})})
 NOTHING = Desired(tables={"tunnels/ipip": DesiredTable()})
 
@@ -53,7 +60,11 @@ class Host:
         path.write_text(f"{value}\n")
 
     async def find(self, desired: Desired = FORWARDS) -> list[Obstacle]:
-        return list(await Obstacles(self.kernel, self.filters, root=self.root).find(desired))
+        asking = Obstacles(self.kernel, self.filters, modes=MODES, route_to=self.route_to, root=self.root)
+        return list(await asking.find(desired))
+
+    async def route_to(self, address: IPAddress) -> RouteAnswer:
+        return RouteAnswer(kind="unicast", next_hops=(NextHop(link=LinkName("eth0")),))
 
 
 async def test_a_strict_device_is_named_with_its_setting_and_the_remedy(tmp_path: Path) -> None:
@@ -125,7 +136,9 @@ async def test_what_cannot_be_read_is_not_made_up(tmp_path: Path) -> None:
     host = Host(tmp_path, link("eth0"), faults=FaultPlan(1, TransientError("no answer")))
     host.set("conf/all/rp_filter", 1)
     assert await host.find() == []
-    assert await Obstacles(host.kernel, host.filters, root=tmp_path / "none").find(FORWARDS) == ()
+    assert (
+        await Obstacles(host.kernel, host.filters, modes=MODES, root=tmp_path / "none").find(FORWARDS) == ()
+    )
 
 
 async def test_a_foreign_line_that_nobody_can_read_is_quoted(tmp_path: Path) -> None:
@@ -133,3 +146,32 @@ async def test_a_foreign_line_that_nobody_can_read_is_quoted(tmp_path: Path) -> 
     host.filters.unread = ('iptables-nft, table filter: "-A X it\'s"',)
     (found,) = await host.find()
     assert "-A X it's" in found.text
+
+
+@pytest.mark.parametrize(("below", "fits"), [(1500, True), (1400, False)])
+async def test_a_tunnel_that_does_not_fit_the_device_below_is_spoken_of(
+    tmp_path: Path, below: int, fits: bool
+) -> None:
+    host = Host(tmp_path, attrs.evolve(link("eth0"), mtu=below))
+    plain = Tunnel(
+        link=LinkName("t1"), mode="ipip", owner="TunnelInterface/t1", mtu=1480, ttl=64,
+        remote=IPv4Address("192.0.2.1"),
+    )  # fmt: skip
+    wireguard = attrs.evolve(plain, link=LinkName("wg0"), mode="wireguard", mtu=1420, remote=None)
+    peer = WireGuardPeer(
+        allowed_ips=frozenset(), endpoint=Endpoint(address=IPv4Address("192.0.2.2"), port=51820)
+    )
+    key = PeerKey(link=LinkName("wg0"), public_key=PublicKey("k"))
+    tables = {
+        "tunnels/ipip": DesiredTable(values={plain.link: plain}),
+        "tunnels/wireguard": DesiredTable(values={wireguard.link: wireguard}),
+        "peers/wireguard": DesiredTable(values={key: peer}),
+    }
+    found = [each for each in await host.find(Desired(tables=tables)) if "MTU" in each.text]
+    if fits:
+        assert found == []
+        return
+    assert [each.link for each in found] == ["t1", "wg0"]
+    assert "1500 bytes, and eth0 has an MTU of 1400" in found[0].text
+    assert "set mtu: 1380 in TunnelInterface/t1" in found[0].text
+    assert "192.0.2.2" in found[1].text
