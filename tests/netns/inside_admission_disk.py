@@ -80,8 +80,11 @@ async def test_a_disk_that_may_not_be_written_is_named(disk: Path) -> None:
     rr = Reflector(disk / "routerd.db", QuickClock())
     open_store(rr.path, clock=rr.clock).close()
     read_only(disk)
-    with pytest.raises(StoreError, match="Read-only file system; check the state directory"):
-        open_store(rr.path, clock=rr.clock)
+    store = open_store(rr.path, clock=rr.clock)
+    assert "Read-only file system; check the state directory" in str(store.trouble)
+    with pytest.raises(StoreError, match="Read-only file system"):
+        store.originals("sysctl").record("x", "1")
+    store.close()
 
 
 async def test_a_damaged_file_on_a_full_disk_stays_where_it_is(disk: Path) -> None:
@@ -95,8 +98,11 @@ async def test_a_damaged_file_on_a_full_disk_stays_where_it_is(disk: Path) -> No
     damaged = b"\xff" * rr.path.stat().st_size
     rr.path.write_bytes(damaged)
     ballast = fill(disk)
-    with pytest.raises(StoreError, match="cannot make a new one beside it"):
-        open_store(rr.path, clock=rr.clock)
+    store = open_store(rr.path, clock=rr.clock)
+    assert "cannot make a new one beside it" in str(store.trouble)
+    # Who was revoked stays out, although nothing else is known.
+    assert [each.leaf_id for each in store.admission.load().revocations] == ["leaf-a"]
+    store.close()
     assert rr.path.read_bytes() == damaged
     ballast.unlink()
     again = open_store(rr.path, clock=rr.clock)

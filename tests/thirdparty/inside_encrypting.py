@@ -93,7 +93,8 @@ def shown(host: Host, key: str, where: str) -> None:
     assert tunnel["rxBytes"] > 0, tunnel
     tables = {each["name"] for each in status["tables"]}
     assert {"tunnels/shroud", "peers/shroud"} <= tables, tables
-    (peer,) = host.json("peers")["wireguard"]
+    (peer,) = host.json("peers")["encryptedPeers"]
+    assert peer["mode"] == "shroud", peer
     assert (peer["publicKey"], peer["alive"], peer["endpoint"]) == (key, True, f"{where}:51820"), peer
     assert peer["rxBytes"] > 0, peer
     assert key[:8] in host.ask("peers").stdout

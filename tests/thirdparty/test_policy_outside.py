@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,13 @@ def test_a_file_with_a_policy_is_checked_by_the_installed_plugin(venv: CleanVenv
     assert "no daemon" in lost.stderr
 
 
+@pytest.fixture
+def short() -> Iterator[str]:
+    """Return a run directory whose sockets have short paths."""
+    with tempfile.TemporaryDirectory(prefix="rdp-", dir="/tmp") as place:
+        yield place
+
+
 LIFE = """
 set -e
 routerd --config $1/router.yaml --state-dir $1/state --run-dir $1/run >$1/log 2>&1 &
@@ -74,7 +83,9 @@ nft list tables
 """
 
 
-def test_a_daemon_with_nothing_but_this_plugin_enforces_a_policy(venv: CleanVenv, tmp_path: Path) -> None:
+def test_a_daemon_with_nothing_but_this_plugin_enforces_a_policy(
+    venv: CleanVenv, tmp_path: Path, short: str
+) -> None:
     rules = "rules: [{name: ssh, from: 10.81.10.0/24, protocol: tcp, ports: 22, action: accept}]"
     page = (REPOSITORY / "docs" / "fabric-policy.md").read_text()
     head = page.partition("```yaml\n")[2].partition("        sets:")[0]
@@ -82,10 +93,11 @@ def test_a_daemon_with_nothing_but_this_plugin_enforces_a_policy(venv: CleanVenv
         "tests: [10.81.10.20 reaches 10.83.10.20 by tcp/22, 10.81.10.20 does not reach 10.83.10.20 by udp]"
     )
     (tmp_path / "router.yaml").write_text(f"{head}        {rules}\n        default: drop\n        {tests}\n")
+    life = LIFE.replace("$1/run", "$2")
     done = subprocess.run(
         [
             *("unshare", "-Urnpf", "--mount-proc", "--kill-child"),
-            *("sh", "-c", f'PATH="{venv.root}/bin:$PATH:/usr/sbin"; {LIFE}', "sh", str(tmp_path)),
+            *("sh", "-c", f'PATH="{venv.root}/bin:$PATH:/usr/sbin"; {life}', "sh", str(tmp_path), short),
         ],
         capture_output=True,
         text=True,

@@ -5,6 +5,7 @@ from functools import partial
 
 import attrs
 
+from routerd.model.specs import CloudProviderProfileSpec
 from routerd.plugins.providers import ProviderFactory, Providers
 from routerd.plugins.subsystems import MadeSubsystem
 from routerd.process.log import Log
@@ -82,8 +83,11 @@ class Remaker:
 
 
 def _must_restart(factory: ProviderFactory, plugin: str) -> bool:
+    """Say whether a plugin speaks a routing protocol, or serves a cloud of the file."""
     (found,) = (each for each in factory.prepared.host.plugins if each.info.name == plugin)
-    return bool(found.routings or found.fabrics)
+    clouds = {each.kind for each in found.fabrics}
+    profiles = factory.prepared.intent.of(CloudProviderProfileSpec)
+    return bool(found.routings) or any(each.spec.provider in clouds for each in profiles)
 
 
 async def _nothing() -> None:

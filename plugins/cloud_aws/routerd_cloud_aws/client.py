@@ -29,6 +29,7 @@ from routerd_cloud_aws.inventory import Answer, Interface, RouteTable
 from routerd_cloud_aws.limits import CODE, SERVICE
 from routerd_cloud_aws.models import LeanFiles
 
+_METADATA_SECONDS, _METADATA_ATTEMPTS = 5, 3
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 15
 _DEADLINE = 30.0
@@ -64,6 +65,9 @@ def _connect(region: str, pacer: Pacer) -> "Client":
     brief = settings.merge(Config(connect_timeout=3, read_timeout=5))
     try:
         session = botocore.session.Session()
+        # Its own way is one attempt of a second, after which an instance seems to have no role.
+        session.set_config_variable("metadata_service_timeout", _METADATA_SECONDS)
+        session.set_config_variable("metadata_service_num_attempts", _METADATA_ATTEMPTS)
         places = (session.get_config_variable("data_path") or "").split(os.pathsep)
         session.register_component(
             "data_loader",

@@ -50,10 +50,11 @@ def made(zone: str, life: list[str], log: Any) -> MadeSubsystem:
     return MadeSubsystem(plugin="p", described=described, provider=cast("Any", Dns(zone, life)), log=log)
 
 
-@pytest.mark.parametrize("serves_a_cloud", [False, True])
+@pytest.mark.parametrize("used", ["", "azure", "aws"])
 async def test_other_options_replace_a_subsystem_unless_its_plugin_must_restart(
-    tmp_path: Path, serves_a_cloud: bool
+    tmp_path: Path, used: str
 ) -> None:
+    serves_a_cloud = used == "aws"
     clock, log, life = FakeClock(), RecordingLogger(), list[str]()
     knowledge, supervisor = Knowledge(), Supervisor(clock=clock, log=cast("Any", log))
     loop = Loop([], derive=Desired, clock=clock, log=log)
@@ -77,10 +78,15 @@ async def test_other_options_replace_a_subsystem_unless_its_plugin_must_restart(
     remaker.start_subsystem("dns", present.subsystems["dns"])
     await until_async(lambda: not knowledge.waiting, "has started")
     plugin = SimpleNamespace(
-        info=SimpleNamespace(name="p"), routings=(), fabrics=("aws",) if serves_a_cloud else ()
+        info=SimpleNamespace(name="p"), routings=(), fabrics=(SimpleNamespace(kind="aws"),)
     )
+    profiles = [SimpleNamespace(spec=SimpleNamespace(provider=used))] if used else []
     factory: Any = SimpleNamespace(
-        prepared=SimpleNamespace(options={"p": "new"}, host=SimpleNamespace(plugins=(plugin,))),
+        prepared=SimpleNamespace(
+            options={"p": "new"},
+            host=SimpleNamespace(plugins=(plugin,)),
+            intent=SimpleNamespace(of=lambda _: profiles),
+        ),
         make_anew=lambda _: Anew(modes={}, methods={}, subsystems={"dns": made("new", life, log)}),
     )
     await remaker.remake(factory)
