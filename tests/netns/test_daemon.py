@@ -101,6 +101,30 @@ with daemon():
 """)
 
 
+@pytest.mark.parametrize("harm", ["database.write_bytes(b'junk' * 5000)", "database.unlink()"])
+def test_a_disk_that_takes_no_writes_keeps_no_router_down_and_removes_nothing(harm: str) -> None:
+    _on_a_host(f"""
+write(LAN, ROUTE, FORWARDING)
+with daemon():
+    pass
+write(LAN, FORWARDING)
+database = Path("/var/lib/routerd/routerd.db")
+{harm}
+sh("mount -o remount,ro /var/lib")
+with daemon(ready=False):
+    until(lambda: "state.unwritable" in log())
+    until(lambda: status()["phase"] != "Starting" and passes() > 0)
+    why = str(status()["reasons"])
+    assert "Read-only file system" in why or "cannot be written" in why, why
+    assert "removes nothing until" in why, why
+    assert "10.50.0.0/16" in routes(), routes()
+    sh("mount -o remount,rw /var/lib")
+    until(lambda: not any("nothing that must last" in each for each in status()["reasons"]))
+    assert "10.50.0.0/16" in routes(), routes()
+    assert database.exists()
+""")
+
+
 def test_a_reload_applies_the_new_file_and_a_broken_one_changes_nothing() -> None:
     _on_a_host("""
 write(LAN, ROUTE)

@@ -13,10 +13,11 @@ Added in 1.0.
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from typing import cast
 
 import attrs
 
-from routerd.cli.share.settings import with_settings
+from routerd.cli.share.settings import Settings, with_settings
 from routerd.control.client import request
 from routerd.model.json_value import JSONValue
 
@@ -50,6 +51,7 @@ def with_daemon(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def run(**given: object) -> None:
-        command(Daemon(given.pop("settings").directories.admin_socket), **given)  # type: ignore[attr-defined]
+        settings = cast("Settings", given.pop("settings"))
+        command(Daemon(settings.directories.admin_socket), **given)
 
     return with_settings(run)

@@ -71,7 +71,7 @@ class Providers:
 
 
 @attrs.frozen(kw_only=True)
-class Anew:
+class Remade:
     """Providers of one plugin that were made again, by kind."""
 
     modes: Mapping[str, TunnelMode]
@@ -121,7 +121,7 @@ class ProviderFactory:
             faults=self._faults,
         )
 
-    def make_anew(self, plugin: str) -> Anew:
+    def make_again(self, plugin: str) -> Remade:
         """Make the providers of a plugin again that allow it; `PluginError` when that fails."""
         host = self.prepared.host
         modes = {
@@ -139,7 +139,7 @@ class ProviderFactory:
             for kind, (owner, described) in host.subsystems().items()
             if owner.info.name == plugin
         }
-        return Anew(modes=modes, methods=methods, subsystems=subsystems)
+        return Remade(modes=modes, methods=methods, subsystems=subsystems)
 
     def _subsystem(self, plugin: LoadedPlugin, described: SubsystemType, made: Subsystem) -> MadeSubsystem:
         return MadeSubsystem(

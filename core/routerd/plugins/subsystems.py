@@ -43,9 +43,8 @@ class MadeSubsystem:
         if self._last is not None and self._last[0] is facts.intent and self._last[1] == facts:
             return self._last[2]
         with self._contained("derive"):
-            found: object = self.described.derive(resources_of(self.described, facts.intent), facts)
-            _check_derivation(found, {each.name for each in self.described.tables})
-            assert isinstance(found, Derivation)  # noqa: S101 - `_check_derivation` says so in words
+            answer = self.described.derive(resources_of(self.described, facts.intent), facts)
+            found = _checked(answer, {each.name for each in self.described.tables})
             derivation = Derivation(
                 tables={name: found.tables.get(own, DesiredTable()) for name, own in self.tables.items()},
                 conditions=found.conditions,
@@ -66,7 +65,7 @@ class MadeSubsystem:
         return contained(self.log, table=f"{self.described.kind}: {call}", call="ask", plugin=self.plugin)
 
 
-def _check_derivation(found: object, names: set[str]) -> None:
+def _checked(found: object, names: set[str]) -> Derivation:
     if not isinstance(found, Derivation):
         raise TypeError(f"it returned a {type(found).__name__}, not a Derivation")
     if strange := sorted(set(found.tables) - names):
@@ -79,3 +78,4 @@ def _check_derivation(found: object, names: set[str]) -> None:
         if not isinstance(ref, str):
             raise TypeError(f"it has conditions of {ref!r}, not of the name of a resource")
         sequence_of(Condition, conditions)
+    return found

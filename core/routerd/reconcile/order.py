@@ -6,29 +6,16 @@ which a full table has no room before the deletions runs after them.
 """
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import cast, get_args
 
 import attrs
 
 from routerd.model.change import Change
+from routerd.spi import Rank
 
 AnyChange = Change[Hashable, object]
 
-RANKS = (
-    "addresses",
-    "tunnels.encrypting",
-    "peers",
-    "firewall",
-    "tunnels",
-    # After the links: many settings are a link's own.
-    "sysctls",
-    "routes",
-    "speakers",
-    "import_policies",
-    "sessions",
-    "advertisements",
-    "forwarding",
-    "fabric-routes",
-)
+RANKS: tuple[Rank, ...] = get_args(Rank)
 """Roles of tables, the lowest first."""
 
 OF_SUBSYSTEM = "+"
@@ -38,7 +25,7 @@ OF_SUBSYSTEM = "+"
 def rank(role: str) -> tuple[int, str]:
     """Return the place of a role in the order of creations."""
     core = role.removesuffix(OF_SUBSYSTEM)
-    return RANKS.index(core), role
+    return RANKS.index(cast("Rank", core)), role
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,7 @@ owner, who may have reasons. So status and log name these settings, and routerd 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ import attrs
 
 from routerd.errors import PluginError, ProviderError
 from routerd.kernel.reverse_path import StrictLink, strict_links
-from routerd.kernel.routes.lookup import RouteAnswer, lookup
+from routerd.kernel.routes.lookup import RouteAnswer, lookups
 from routerd.model.addresses import IPAddress
 from routerd.model.names import LinkName
 from routerd.model.tunnel import Tunnel
@@ -57,13 +57,13 @@ class Obstacles:
         filters: Filters,
         *,
         modes: Mapping[str, Mode],
-        route_to: Callable[[IPAddress], Awaitable[RouteAnswer]] = lookup,
+        routes_to: Callable[[Sequence[IPAddress]], Awaitable[Sequence[RouteAnswer]]] = lookups,
         root: Path = Path("/proc/sys"),
     ) -> None:
         self._kernel = kernel
         self._filters = filters
         self._modes = modes
-        self._route_to = route_to
+        self._routes_to = routes_to
         self._root = root
 
     async def find(self, desired: Desired) -> tuple[Obstacle, ...]:
@@ -101,10 +101,13 @@ class Obstacles:
     async def _too_large(self, desired: Desired) -> list[Obstacle]:
         """Return the tunnels whose full packets do not fit the device that the kernel sends them by."""
         found: dict[LinkName, Obstacle] = {}
+        ends = list(islice(_far_ends(desired), MOST_LOOKUPS))
+        if not ends:
+            return []
         try:
             links = await self._kernel.links()
-            for tunnel, far_end in islice(_far_ends(desired), MOST_LOOKUPS):
-                answer = await self._route_to(far_end)
+            answers = await self._routes_to([far_end for _, far_end in ends])
+            for (tunnel, far_end), answer in zip(ends, answers, strict=True):
                 needs = tunnel.mtu + self._modes[tunnel.mode].overhead(tunnel)
                 for hop in answer.next_hops:
                     below = links.get(hop.link) if hop.link is not None else None

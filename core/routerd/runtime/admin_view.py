@@ -72,7 +72,7 @@ class View:
             *self._watchdog.notes(),
             *(f"plugin {name}: {text}" for name, text in self._restarts().items()),
             *self._assembly.store.notes(),
-            *map(str, await asyncio.to_thread(secret_files.problems, self._router.prepared.configuration)),
+            *map(str, await asyncio.to_thread(secret_files.problems, self._router.prepared)),
             *(each.text for each in await self.obstacles()),
         ]
 

@@ -40,7 +40,7 @@ def run(command: Command, log: Log) -> None:
 
 async def _run(command: Command, log: Log, watchdog: Watchdog) -> None:
     prepared = command.prepare()
-    secret_files.check(prepared.configuration)
+    secret_files.check(prepared)
     watchdog.plugins = packages(prepared.host.plugins)
     watchdog.start()
     for warning in prepared.configuration.warnings:
@@ -162,7 +162,7 @@ class _Daemon:
                 prepared = await asyncio.to_thread(self._command.prepare)
                 if why := restart_reason(self._router.prepared, prepared):
                     raise needs_restart(prepared, why)
-                await asyncio.to_thread(secret_files.check, prepared.configuration)
+                await asyncio.to_thread(secret_files.check, prepared)
                 judge(prepared, self._router.inputs(prepared))
                 await self._router.remaker.remake(attrs.evolve(self._assembly.factory, prepared=prepared))
                 self._assembly.made.enrollments.use(prepared.join_options)

@@ -46,28 +46,28 @@ class Remaker:
         """
         options = factory.prepared.options
         changed = [name for name in options if options[name] != self.options.get(name)]
-        made = {name: factory.make_anew(name) for name in changed if not _must_restart(factory, name)}
-        for plugin, anew in made.items():
+        made = {name: factory.make_again(name) for name in changed if not _must_restart(factory, name)}
+        for plugin, again in made.items():
             self.options[plugin] = options[plugin]
-            for kind, mode in anew.modes.items():
+            for kind, mode in again.modes.items():
                 async with self.loop.without([f"tunnels/{kind}", f"peers/{kind}"]):
                     await self._stop(plugin, "transport", kind)
                     disown(f"tunnels/{kind}", f"peers/{kind}", f"transport/{kind}")
                     self.made.transports[kind], self.made.modes[kind] = mode.transport, mode
                 self.start_transport(kind, mode.transport)
-            for kind, method in anew.methods.items():
+            for kind, method in again.methods.items():
                 await self._stop(plugin, "enrollment", kind)
                 self.made.enrollments.put(kind, method)
                 contained = self.made.enrollments.lifecycles()[kind]
                 self.starter.start(f"enrollment/{kind}", contained, _nothing)
-            for kind, subsystem in anew.subsystems.items():
+            for kind, subsystem in again.subsystems.items():
                 tables = list(subsystem.tables)
                 async with self.loop.without(tables):
                     await self._stop(plugin, "subsystem", kind)
                     disown(*tables, f"subsystem/{kind}")
                     self.made.subsystems[kind] = subsystem
                 self.start_subsystem(kind, subsystem)
-            self.log.info("plugin.options", plugin=plugin, made=len(anew))
+            self.log.info("plugin.options", plugin=plugin, made=len(again))
 
     async def _stop(self, plugin: str, family: str, kind: str) -> None:
         await self.starter.stop(f"{family}/{kind}")

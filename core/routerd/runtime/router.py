@@ -3,6 +3,7 @@
 `starter` brings the providers up; `clouds` has the policies of cloud tables.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -38,6 +39,7 @@ from routerd.runtime.starter import Starter
 from routerd.runtime.subsystem_tables import SubsystemBinder, judge
 from routerd.spi import Clock, Fabric, Routing, Table, Transport
 from routerd.store import Store
+from routerd.store.store import RETRY_SECONDS
 
 RECOVERY_SECONDS = 180.0
 """Seconds without deletions after a damaged state file; in that time each leaf enrolls again."""
@@ -77,7 +79,7 @@ class Router:
         self.log = log
         self._runs_lanes = True
         self._holds_down = True
-        self._recovering = store.salvaged is not None
+        self._recovering = not store.whole
         self.loop = Loop([], derive=self.derive, clock=clock, log=log, on_pass=on_pass)
         self._starter = Starter(
             knowledge=self.knowledge,
@@ -140,9 +142,14 @@ class Router:
         self._keys.start(lambda: self.prepared.intent)
         self._supervisor.keep("site", lambda: self.site.run(lambda: self.prepared.intent))
         if self._recovering:
+            until = (
+                f"for {RECOVERY_SECONDS:g} s"
+                if self._store.salvaged is not None
+                else f"until {RECOVERY_SECONDS:g} s after the file takes writes"
+            )
             self.knowledge.waiting["state"] = (
-                f"the state file was damaged: routerd removes nothing for {RECOVERY_SECONDS:g} s, "
-                "so that each leaf can enroll again"
+                f"the state file was {'damaged' if self._store.salvaged is not None else 'not read whole'}: "
+                f"routerd removes nothing {until}, so that each leaf can enroll again"
             )
             self._supervisor.spawn("recovery", self._recover())
         self._run_lane("host")
@@ -220,6 +227,8 @@ class Router:
         return desired.deleting_nothing() if self._recovering else desired
 
     async def _recover(self) -> None:
+        while await asyncio.to_thread(lambda: self._store.trouble) is not None:
+            await self._clock.sleep(RETRY_SECONDS)
         await self._clock.sleep(RECOVERY_SECONDS)
         self._recovering = False
         self.knowledge.waiting.pop("state", None)

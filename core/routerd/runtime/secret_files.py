@@ -2,37 +2,47 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from routerd.config import Configuration
 from routerd.errors import ConfigError, Problem
 from routerd.model.resource import Resource
 from routerd.model.specs import SecretSource
 from routerd.model.specs.keys import fields_of
+from routerd.plugins.check import Prepared
 
 _KEYS = {"private_key_file": True, "preshared_key_file": False, "key_file": False}
 """Fields that name a file with a key; routerd makes a missing one where it says so."""
 
 
-def check(configuration: Configuration) -> None:
+def check(prepared: Prepared) -> None:
     """Raise `ConfigError` for a secret that others may replace."""
-    if errors := [each for each in problems(configuration) if each.severity == "error"]:
+    refuse(problems(prepared))
+
+
+def refuse(found: Sequence[Problem]) -> None:
+    """Raise `ConfigError` with the errors among problems, if there are any."""
+    if errors := [each for each in found if each.severity == "error"]:
         raise ConfigError(errors)
 
 
-def problems(configuration: Configuration, *, missing: bool = True) -> list[Problem]:
+def problems(prepared: Prepared, *, missing: bool = True) -> list[Problem]:
     """Return what is wrong with the files on this host: errors and warnings. Blocks for look-ups of files.
 
     Without `missing` a file may be absent: the configuration is for another host.
     """
     return [
         problem
-        for resource in configuration.resources
-        for path, file, made in _files(resource.spec, "spec")
+        for resource in prepared.configuration.resources
+        for value, below in (
+            (resource.spec, "spec"),
+            (prepared.join_options.get(resource.id.ref), "spec.joinOptions"),
+            (prepared.tunnel_options.get(resource.id.ref), "spec.options"),
+        )
+        for path, file, made in _files(value, below)
         for problem in _judged(resource, path, file, missing=missing and not made)
     ]
 

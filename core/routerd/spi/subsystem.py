@@ -37,6 +37,7 @@ Rank = Literal[
     "peers",
     "firewall",
     "tunnels",
+    # After the links: many settings are a link's own.
     "sysctls",
     "routes",
     "speakers",

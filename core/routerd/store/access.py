@@ -86,6 +86,8 @@ class Opened:
     reader: Connection
     place: Place | None
     salvaged: Salvaged | None = None
+    whole: bool = True
+    """Whether everything that the file held is there."""
 
 
 @attrs.frozen(kw_only=True)

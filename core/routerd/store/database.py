@@ -154,8 +154,8 @@ def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
     except StoreError as error:
         if not repair:
             raise
-        trouble, memory = error, _in_memory(path)
-        opened = Opened(connection=memory, reader=memory, place=None)
+        trouble, (memory, whole) = error, _in_memory(path)
+        opened = Opened(connection=memory, reader=memory, place=None, whole=whole)
     store = Store(
         opened.connection,
         path=path,
@@ -166,6 +166,7 @@ def open_store(path: Path, *, clock: Clock, repair: bool = True) -> Store:
         denials=denials,
         reopen=opening,
         place=opened.place,
+        whole=opened.whole,
     )
     try:
         store.recall_revocations()
@@ -192,8 +193,12 @@ def open_file(path: Path) -> Opened:
         raise error if isinstance(error, StoreError) else explain(path, error) from error
 
 
-def _in_memory(path: Path) -> sqlite3.Connection:
-    """Return a copy of what is readable of a file that cannot be opened for writing; empty without one."""
+def _in_memory(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Return what is readable of a file that cannot be opened for writing, and whether that is all of it.
+
+    A file that does not exist may be on a disk that is not mounted, so an empty copy is not all of it.
+    """
+    whole = False
     copy = _text_as_it_is(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
     prepare(copy, path)
     with contextlib.suppress(OSError, *FAILURES), tempfile.TemporaryDirectory(prefix="routerd-") as place:
@@ -204,7 +209,9 @@ def _in_memory(path: Path) -> sqlite3.Connection:
             if side.exists():
                 shutil.copyfile(side, twin.with_name(twin.name + suffix))
         copy_records(twin, copy)
-    return copy
+        with contextlib.closing(sqlite3.connect(twin)) as read:
+            whole = path.exists() and read.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    return copy, whole
 
 
 def read_store(path: Path, *, clock: Clock) -> Store:

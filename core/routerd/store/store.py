@@ -53,9 +53,12 @@ class Store:
         denials: Denials | None = None,
         reopen: Callable[[Path], Opened] | None = None,
         place: Place | None = None,
+        whole: bool = True,
     ) -> None:
         self.path = path
         self.salvaged = salvaged
+        self.whole = whole and salvaged is None
+        """Whether everything is known that an earlier run has kept."""
         self._connection = connection
         self._reader = reader or connection
         self._clock = clock
@@ -211,7 +214,7 @@ class Store:
                 f"state file {self.path}: another file is in its place, and what routerd writes would be "
                 "lost; restart routerd to use that file"
             )
-        opened = self._reopen(self.path) if found is not None else self._written_anew(self._reopen)
+        opened = self._reopen(self.path) if found is not None else self._rewritten(self._reopen)
         with self._reading:
             for old in {id(each): each for each in (self._connection, self._reader)}.values():
                 with contextlib.suppress(*FAILURES):
@@ -219,7 +222,7 @@ class Store:
             self._connection, self._reader = opened.connection, opened.reader
         self._place, self._trouble = opened.place, None
 
-    def _written_anew(self, reopen: Callable[[Path], Opened]) -> Opened:
+    def _rewritten(self, reopen: Callable[[Path], Opened]) -> Opened:
         """Write everything that is known into a new file, because somebody has removed the old one."""
         fresh = self.path.with_name(f"{self.path.name}.new")
         try:

@@ -47,7 +47,7 @@ def scripts(held: Held, ruleset: Ruleset | None, sets: Sets) -> list[str]:
     wanted = ruleset or Ruleset()
     needed = {LINKS: frozenset[str](), **dict.fromkeys(wanted.sets, frozenset[str]()), **members}
     if held.ruleset.strange:
-        # Whatever it is may be in use by a rule. One script makes the whole table anew.
+        # Whatever it is may be in use by a rule. One script makes the whole table again.
         fresh = Held(counters=held.counters)
         lines = [f"delete table {_PLACE}", *_filled(fresh, needed), *_ruled(fresh, wanted, needed)]
         return [_joined(lines)]

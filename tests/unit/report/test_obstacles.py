@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
@@ -60,11 +61,11 @@ class Host:
         path.write_text(f"{value}\n")
 
     async def find(self, desired: Desired = FORWARDS) -> list[Obstacle]:
-        asking = Obstacles(self.kernel, self.filters, modes=MODES, route_to=self.route_to, root=self.root)
+        asking = Obstacles(self.kernel, self.filters, modes=MODES, routes_to=self.routes_to, root=self.root)
         return list(await asking.find(desired))
 
-    async def route_to(self, address: IPAddress) -> RouteAnswer:
-        return RouteAnswer(kind="unicast", next_hops=(NextHop(link=LinkName("eth0")),))
+    async def routes_to(self, addresses: Sequence[IPAddress]) -> list[RouteAnswer]:
+        return [RouteAnswer(kind="unicast", next_hops=(NextHop(link=LinkName("eth0")),)) for _ in addresses]
 
 
 async def test_a_strict_device_is_named_with_its_setting_and_the_remedy(tmp_path: Path) -> None:

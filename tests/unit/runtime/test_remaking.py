@@ -10,7 +10,7 @@ import pytest
 from tests.support.waiting import until_async
 
 from routerd.model.subsystem import Derivation
-from routerd.plugins.providers import Anew
+from routerd.plugins.providers import Remade
 from routerd.plugins.subsystems import MadeSubsystem
 from routerd.process.supervisor import Supervisor
 from routerd.reconcile.desired import Desired
@@ -87,7 +87,7 @@ async def test_other_options_replace_a_subsystem_unless_its_plugin_must_restart(
             host=SimpleNamespace(plugins=(plugin,)),
             intent=SimpleNamespace(of=lambda _: profiles),
         ),
-        make_anew=lambda _: Anew(modes={}, methods={}, subsystems={"dns": made("new", life, log)}),
+        make_again=lambda _: Remade(modes={}, methods={}, subsystems={"dns": made("new", life, log)}),
     )
     await remaker.remake(factory)
     await until_async(lambda: not knowledge.waiting, "has started")

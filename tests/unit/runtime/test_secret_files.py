@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import attrs
 import pytest
 
 from routerd import config
 from routerd.errors import ConfigError
+from routerd.plugins.check import Prepared
+from routerd.plugins.host import PluginHost
 from routerd.runtime import secret_files
 
 TEXT = """\
@@ -34,11 +37,22 @@ spec:
 """
 
 
-def found(place: Path, *, missing: bool = True) -> list[str]:
+@attrs.frozen
+class KeyOptions:
+    """The options of a join method with a key of its own."""
+
+    private_key_file: Path
+
+
+def prepared(place: Path) -> Prepared:
     configuration = config.load_text(TEXT.format(place=place), file="r.yaml")
+    return Prepared(configuration=configuration, host=PluginHost([]), options={}, profile_options={})
+
+
+def found(place: Path, *, missing: bool = True) -> list[str]:
     return [
         f"{each.severity} {each}".replace(str(place), "")
-        for each in secret_files.problems(configuration, missing=missing)
+        for each in secret_files.problems(prepared(place), missing=missing)
     ]
 
 
@@ -65,14 +79,14 @@ def test_a_secret_that_others_may_read_is_a_warning_with_the_command(tmp_path: P
             (19, "ControlAPI/api spec.tokenFrom.file", "/password"),
         )
     ]
-    secret_files.check(config.load_text(TEXT.format(place=tmp_path), file="r.yaml"))
+    secret_files.check(prepared(tmp_path))
 
 
 @pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
 def test_a_secret_that_others_may_replace_is_refused(tmp_path: Path, mode: int) -> None:
     write(tmp_path, mode)
     with pytest.raises(ConfigError, match=r"others may write to the secret .*chmod 600"):
-        secret_files.check(config.load_text(TEXT.format(place=tmp_path), file="r.yaml"))
+        secret_files.check(prepared(tmp_path))
 
 
 def test_a_missing_secret_is_a_warning_unless_routerd_makes_it(tmp_path: Path) -> None:
@@ -89,3 +103,14 @@ def test_a_secret_of_another_user_is_a_warning(tmp_path: Path, monkeypatch: pyte
         )
     assert all("belongs to user" in text for text in found(tmp_path))
     assert len(found(tmp_path)) == 2
+
+
+def test_the_key_of_a_join_method_counts_too(tmp_path: Path) -> None:
+    write(tmp_path, 0o600)
+    key = tmp_path / "join.pem"
+    key.write_text("key")
+    key.chmod(0o644)
+    given = attrs.evolve(prepared(tmp_path), join_options={"ControlAPI/api": KeyOptions(key)})
+    (only,) = secret_files.problems(given)
+    assert only.path == "spec.joinOptions.privateKeyFile"
+    assert f"chmod 600 {key}" in str(only)

@@ -76,6 +76,8 @@ def test_a_damaged_file_is_set_aside_and_its_readable_records_stay(
 
     again = open_store(path, clock=fake_clock)
     assert again.salvaged is None
+    assert again.whole
+    assert not store.whole
     assert {each.claim.name for each in again.admitted()} == kept
     assert salvage.damaged_files(path) == (store.salvaged.aside,)
     again.close()
@@ -112,6 +114,7 @@ def test_a_failure_at_any_step_loses_nothing(
         patch.setattr(*target, fails)
         store = open_store(path, clock=fake_clock)
         assert "No space left on device" in str(store.trouble)
+        assert not store.whole
         # What holds, holds; nothing is written, and nothing acknowledged.
         assert store.admission.load().revocations == (revocation(fake_clock),)
         with pytest.raises(StoreError, match="No space left on device"):

@@ -240,6 +240,8 @@ def test_a_missing_directory_is_named(tmp_path: Path, fake_clock: FakeClock) -> 
     store = open_store(path, clock=fake_clock)
     assert os.strerror(errno.ENOENT) in str(store.trouble)
     assert store.admitted() == ()
+    # The disk may not be mounted, so nobody may conclude that there are no leaves.
+    assert not store.whole
     store.close()
 
 
@@ -355,6 +357,7 @@ async def test_a_disk_that_is_full_at_the_start_is_used_as_soon_as_it_has_room(
         store = open_store(path, clock=fake_clock)
         assert [each.claim.name for each in store.admitted()] == ["leaf-a"]
         assert "the disk is full" in str(store.trouble)
+        assert store.whole
         with pytest.raises(StoreError, match="the disk is full"):
             store.admission.commit([NONCE])
         await fake_clock.advance(RETRY_SECONDS)

@@ -23,8 +23,8 @@ def command(settings: Settings, *, output: Output) -> None:
     """
     try:
         prepared = settings.call(settings.command.prepare)
-        on_host = secret_files.problems(prepared.configuration, missing=settings.state_dir.exists())
-        secret_files.check(prepared.configuration)
+        on_host = secret_files.problems(prepared, missing=settings.state_dir.exists())
+        secret_files.refuse(on_host)
     except ConfigError as error:
         problems = tuple(map(str, error.problems))
         if not output.wrote(Validation(file=str(settings.config), valid=False, problems=problems)):

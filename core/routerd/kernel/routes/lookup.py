@@ -1,15 +1,14 @@
 """The kernel's route of a packet to an address: `ip route get fibmatch` as a value."""
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import attrs
 
-from routerd.errors import ProviderError
-from routerd.kernel.netlink import ask, collect, errno_of
-from routerd.kernel.pyroute2_parts import AsyncIPRoute
+from routerd.kernel.netlink import ask, collect
+from routerd.kernel.pyroute2_parts import AsyncIPRoute, NetlinkError
 from routerd.model.addresses import IPAddress, ipv4
 from routerd.model.names import LinkName
 from routerd.model.route import NextHop
@@ -45,24 +44,36 @@ class RouteAnswer:
 
 async def lookup(address: IPAddress) -> RouteAnswer:
     """Ask the kernel where it sends packets to `address`; raises `ProviderError`."""
-    address = ipv4(address, "the kernel's routes")
+    (answer,) = await lookups([address])
+    return answer
+
+
+async def lookups(addresses: Sequence[IPAddress]) -> list[RouteAnswer]:
+    """Ask the kernel about several addresses at once; raises `ProviderError`.
+
+    The kernel answers with numbers of links. Their names take a dump of all links, one for all addresses.
+    """
+    wanted = [ipv4(address, "the kernel's routes") for address in addresses]
 
     async def request(socket: AsyncIPRoute) -> tuple[list[Any], list[Any]]:
-        flags = _RTM_F_FIB_MATCH | _RTM_F_LOOKUP_TABLE
-        return (
-            await socket.route("get", dst=str(address), flags=flags),
-            await collect(await socket.link("dump")),
-        )
+        found = [await _asked(socket, address) for address in wanted]
+        return found, await collect(await socket.link("dump"))
 
+    found, links = await ask(f"look up {', '.join(map(str, wanted))}", request)
+    names = {message["index"]: LinkName(message.get_attr("IFLA_IFNAME")) for message in links}
+    return [RouteAnswer(kind=each) if isinstance(each, str) else _read(each, names) for each in found]
+
+
+async def _asked(socket: AsyncIPRoute, address: IPv4Address) -> Any:  # noqa: ANN401 - a message of pyroute2, or a word
+    """Return the kernel's answer, or the kind of its refusal."""
     try:
-        answers, links = await ask(f"look up {address}", request)
-    except ProviderError as error:
-        kind = _REFUSALS.get(errno_of(error))
+        flags = _RTM_F_FIB_MATCH | _RTM_F_LOOKUP_TABLE
+        return (await socket.route("get", dst=str(address), flags=flags))[0]
+    except NetlinkError as error:
+        kind = _REFUSALS.get(error.code)
         if kind is None:
             raise
-        return RouteAnswer(kind=kind)
-    names = {message["index"]: LinkName(message.get_attr("IFLA_IFNAME")) for message in links}
-    return _read(answers[0], names)
+        return kind
 
 
 def _read(message: Any, names: Mapping[int, LinkName]) -> RouteAnswer:  # noqa: ANN401 - pyroute2 gives its messages no types
